@@ -1,0 +1,75 @@
+#include <doctest/doctest.h>
+
+#include <memory>
+
+#include "base/buffer.hh"
+#include "base/crc32c.hh"
+#include "base/histogram.hh"
+#include "base/status.hh"
+#include "base/unique_function.hh"
+
+namespace cairn {
+
+TEST_CASE("crc32c: the check value, and a seed continues") {
+  const ByteSpan digits = as_bytes("123456789");
+  CHECK(crc32c(digits) == 0xe3069283U);
+  CHECK(crc32c(digits.subspan(4), crc32c(digits.first(4))) == 0xe3069283U);
+  CHECK(crc32c({}) == 0U);
+}
+
+TEST_CASE("histogram: every value lies in its bucket, with an error below 1/16") {
+  for (std::uint64_t value = 0; value < 100000; value = value * 5 / 4 + 1) {
+    const std::uint32_t bucket = Histogram::bucket_of(value);
+    CHECK(value <= Histogram::upper_edge(bucket));
+    if (bucket > 0) CHECK(value > Histogram::upper_edge(bucket - 1));
+    CHECK(Histogram::upper_edge(bucket) - value <= value / 16 + 1);
+  }
+  CHECK(Histogram::bucket_of(~std::uint64_t{0}) == Histogram::kBuckets - 1);
+  Histogram histogram;
+  for (std::uint64_t i = 1; i <= 1000; ++i) histogram.record(i * 1000);
+  CHECK(histogram.percentile_ns(0.5) >= 500000);
+  CHECK(histogram.percentile_ns(0.5) <= 540000);
+  CHECK(histogram.percentile_ns(1.0) == 1000000);
+}
+
+TEST_CASE("buffer: slices share the memory, which is aligned") {
+  Buffer buffer = Buffer::zeroed(10000);
+  CHECK(reinterpret_cast<std::uintptr_t>(buffer.data()) % Buffer::kAlignment == 0);
+  Buffer part = buffer.slice(4096, 100);
+  buffer.data()[4096] = std::byte{7};
+  buffer = Buffer();
+  CHECK(part.span()[0] == std::byte{7});
+}
+
+TEST_CASE("unique function: inline and heap callables move and run") {
+  auto number = std::make_unique<int>(5);
+  UniqueFunction<int(int)> small = [number = std::move(number)](int x) { return *number + x; };
+  UniqueFunction<int(int)> moved = std::move(small);
+  CHECK(!small);
+  CHECK(moved(2) == 7);
+  struct Large {
+    char bytes[500] = {1};
+  };
+  UniqueFunction<int()> large = [l = Large{}] { return int{l.bytes[0]}; };
+  UniqueFunction<int()> large_moved = std::move(large);
+  CHECK(large_moved() == 1);
+}
+
+TEST_CASE("reader: never past the end, the first failure sticks") {
+  Writer writer;
+  writer.put<std::uint32_t>(7);
+  writer.text16("abc");
+  Reader reader(writer.span());
+  CHECK(reader.get<std::uint32_t>() == 7);
+  CHECK(reader.text16() == "abc");
+  CHECK(reader.at_end());
+  CHECK(reader.get<std::uint8_t>() == 0);
+  CHECK(!reader.ok());
+}
+
+TEST_CASE("status: errno keeps its meaning") {
+  CHECK(Status::from_errno(ENOSPC, "write").code() == ErrorCode::no_space);
+  CHECK(Status::from_errno(EIO, "write").to_string() == "io_error: write: Input/output error");
+}
+
+}  // namespace cairn

@@ -1,0 +1,46 @@
+// Buffer: a shared handle to a slice of 4 KiB-aligned memory, fit for O_DIRECT. Copying a Buffer
+// shares the bytes; slices keep the whole allocation alive. The reference count is atomic, the
+// bytes are not: whoever fills a buffer does so before sharing it. Freed memory of up to 64 KiB
+// goes to a small per-thread free list, bounded by kMaxCachedBytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/bytes.hh"
+
+namespace cairn {
+
+class Buffer {
+ public:
+  static constexpr std::size_t kAlignment = 4096;
+  static constexpr std::size_t kMaxCachedBytes = std::size_t{8} << 20;
+
+  Buffer() = default;
+  // length bytes, contents undefined; the memory is rounded up to the alignment
+  static Buffer allocate(std::size_t length);
+  static Buffer zeroed(std::size_t length);
+  static Buffer copy_of(ByteSpan bytes);
+
+  Buffer(const Buffer& other);
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer other) noexcept;
+  ~Buffer();
+
+  std::byte* data() { return data_; }
+  const std::byte* data() const { return data_; }
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  MutableByteSpan span() { return {data_, size_}; }
+  ByteSpan span() const { return {data_, size_}; }
+  // Shares the bytes [offset, offset + length); asserts that they are inside.
+  Buffer slice(std::size_t offset, std::size_t length) const;
+
+ private:
+  struct Block;
+  Block* block_ = nullptr;
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace cairn

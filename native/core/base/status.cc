@@ -1,0 +1,50 @@
+#include "base/status.hh"
+
+#include <cerrno>
+#include <cstring>
+
+namespace cairn {
+
+std::string_view error_name(ErrorCode code) {
+  switch (code) {
+#define CAIRN_ERROR(name, number) \
+  case ErrorCode::name:           \
+    return #name;
+#include "base/error_codes.def"
+#undef CAIRN_ERROR
+  }
+  return "unknown";
+}
+
+Status Status::from_errno(int error_number, std::string_view what) {
+  ErrorCode code = ErrorCode::io_error;
+  switch (error_number) {
+    case ENOSPC:
+      code = ErrorCode::no_space;
+      break;
+    case ENOENT:
+      code = ErrorCode::not_found;
+      break;
+    case EEXIST:
+      code = ErrorCode::already_exists;
+      break;
+    case EADDRINUSE:
+      code = ErrorCode::address_in_use;
+      break;
+    case EACCES:
+    case EPERM:
+      code = ErrorCode::permission_denied;
+      break;
+    default:
+      break;
+  }
+  return Status(code, std::string(what) + ": " + std::strerror(error_number));
+}
+
+std::string Status::to_string() const {
+  std::string text(error_name(code_));
+  if (!message_.empty()) text += ": " + message_;
+  return text;
+}
+
+}  // namespace cairn

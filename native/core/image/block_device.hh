@@ -1,0 +1,47 @@
+// BlockDevice: a disk as the front ends (virtio, NBD, bench, copy jobs) see it. Offsets and lengths
+// in bytes; any alignment is allowed, multiples of 4096 are fast. All methods and callbacks belong
+// to one executor. A completed write is durable: there is no volatile write cache. Implementations:
+// Image (striped over objects), NullDevice (zeros; measures a front end alone).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/buffer.hh"
+#include "base/status.hh"
+#include "base/unique_function.hh"
+
+namespace cairn::image {
+
+using ReadDone = UniqueFunction<void(Status, Buffer)>;  // the buffer has the asked length when ok
+using WriteDone = UniqueFunction<void(Status)>;
+
+enum class ExtentState : std::uint8_t { data, zero, absent };
+struct Extent {
+  std::uint64_t offset = 0;
+  std::uint64_t length_bytes = 0;
+  ExtentState state = ExtentState::absent;
+};
+using ExtentsDone = UniqueFunction<void(Status, std::vector<Extent>)>;
+
+class BlockDevice {
+ public:
+  virtual ~BlockDevice() = default;
+  virtual std::uint64_t size_bytes() const = 0;
+  virtual bool read_only() const = 0;
+  // out_of_range past the end; read_only; io_error, timed_out... from the cluster.
+  virtual void read(std::uint64_t offset, std::uint64_t length_bytes, ReadDone done) = 0;
+  // The bytes are the device's from here on: nobody changes them until done has run.
+  virtual void write(std::uint64_t offset, Buffer data, WriteDone done) = 0;
+  // Reads as zeros afterwards. may_unmap: the space may be given back.
+  virtual void write_zeroes(std::uint64_t offset, std::uint64_t length_bytes, bool may_unmap,
+                            WriteDone done) = 0;
+  // A hint; whole blocks inside the range read as zeros afterwards, partial ones keep their bytes.
+  virtual void discard(std::uint64_t offset, std::uint64_t length_bytes, WriteDone done) = 0;
+  // Completes when every write that completed before is durable; here: an ordering point.
+  virtual void flush(WriteDone done) = 0;
+  // The allocation state of a range, in order and without gaps.
+  virtual void extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDone done) = 0;
+};
+
+}  // namespace cairn::image
