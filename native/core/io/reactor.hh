@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 
+#include "base/bytes.hh"
 #include "base/status.hh"
 #include "io/executor.hh"
 
@@ -56,7 +57,11 @@ class Reactor : public Executor {
   // A poller is asked before each sleep whether it found work (true: do not sleep, ask again).
   // It is asked for at most spin_ns after the last time that any poller found work, so an idle
   // process never spins. Returns an id for remove_poller.
-  virtual WatchId add_poller(std::uint64_t spin_ns, UniqueFunction<bool()> poll) = 0;
+  // before_sleep, if given, is the last question before the thread sleeps in the kernel: there the
+  // front end asks its peer for notifications again and looks once more. true: work came meanwhile
+  // and was begun, do not sleep. false: nothing was begun.
+  virtual WatchId add_poller(std::uint64_t spin_ns, UniqueFunction<bool()> poll,
+                             UniqueFunction<bool()> before_sleep = nullptr) = 0;
   virtual void remove_poller(WatchId id) = 0;
 };
 

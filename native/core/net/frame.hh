@@ -63,18 +63,37 @@ struct FrameHeader {
   std::uint32_t payload_crc = 0;
 };
 
-// Writes the header of the frame (its checksums too) into 32 bytes.
+// Bytes of the frame on the wire.
+inline std::uint64_t frame_bytes(const Frame& frame) {
+  return kFrameHeaderBytes + frame.meta.size() + frame.data.size();
+}
+
+// Writes the header of the frame (its checksums too) into 32 bytes. Asserts the length limits:
+// what a peer may make larger, the caller checks before.
 void encode_header(const Frame& frame, std::uint64_t sequence, std::byte* into);
 // protocol_error: magic, version, type, flags, lengths or header checksum are wrong.
 Result<FrameHeader> decode_header(ByteSpan bytes);
 // protocol_error when the payload checksum differs.
 Status check_payload(const FrameHeader& header, const Frame& frame);
 
+// The lengths that a decoder accepts: small ones until the peer is known, so that a stranger's
+// header can't make it allocate much.
+struct FrameLimits {
+  std::uint32_t max_meta_bytes = kMaxMetaBytes;
+  std::uint32_t max_data_bytes = kMaxDataBytes;
+};
+
 // Turns a byte stream into frames without copying payload twice: the caller asks where the next
-// bytes belong, fills some of them, and says how many.
+// bytes belong, fills some of them, and says how many. Many small frames are cheaper to receive
+// with one system call into a buffer of the caller's, and feed() from there; when next_target() is
+// then large (the rest of a big payload), it is worth receiving straight into it.
+// Memory: at most one frame of the limits; meta grows only as bytes arrive. After an error the
+// stream has no frame boundaries any more: drop the decoder and close the connection.
 class FrameDecoder {
  public:
-  FrameDecoder();
+  explicit FrameDecoder(FrameLimits limits = {}) : limits_(limits) {}
+  // Holds from the next header on.
+  void set_limits(FrameLimits limits) { limits_ = limits; }
   // Where received bytes are to go; never empty.
   MutableByteSpan next_target();
   // length bytes were placed at next_target(). A frame when that completed one.
@@ -86,10 +105,13 @@ class FrameDecoder {
  private:
   enum class Stage : std::uint8_t { header, meta, data };
   Result<std::optional<Frame>> advance();
+  Result<std::optional<Frame>> begin_payload();
+  Result<std::optional<Frame>> finish();
+  FrameLimits limits_;
   Stage stage_ = Stage::header;
   std::size_t filled_ = 0;  // of the current stage
   std::uint64_t next_sequence_ = 1;
-  std::array<std::byte, kFrameHeaderBytes> header_bytes_;
+  std::array<std::byte, kFrameHeaderBytes> header_bytes_{};
   FrameHeader header_;
   Frame frame_;
 };

@@ -1,0 +1,230 @@
+// The commands of the control protocol and of /api/v1: for each verb of proto/commands.ts what the
+// monitor does. A table; the checks of what changes the map are the services'.
+import { StorageError } from "../common/errors.js";
+import { Checker } from "../common/schema.js";
+import {
+  type ClusterStatus,
+  type CommandArgs,
+  type CommandResult,
+  commandSchemas,
+  type Health,
+  type OsdRow,
+  type PgRow,
+  type Verb,
+} from "../proto/commands.js";
+import { findOsd, fullWeight, type OsdInfo } from "../proto/osd-map.js";
+import type { Cluster } from "./cluster.js";
+import { failureDomainOf, numberSetting, planConfigSet } from "./services/config-service.js";
+import { healthOf } from "./services/health.js";
+import { countByState, hasState, pgRows } from "./services/pg-stats.js";
+import { planPoolCreate, planPoolRemove } from "./services/pool-service.js";
+
+/** What the handlers work with. */
+export interface CommandContext {
+  cluster: Cluster;
+  /** open control connections */
+  sessions(): number;
+  /** monotonic */
+  startedMs: number;
+}
+
+type Handler<V extends Verb> = (
+  context: CommandContext,
+  args: CommandArgs<V>,
+) => CommandResult<V> | Promise<CommandResult<V>>;
+
+const handlers: { readonly [V in Verb]: Handler<V> } = {
+  status,
+  health: ({ cluster }) => clusterHealth(cluster),
+  "osd tree": ({ cluster }) => osdTree(cluster),
+  "osd ls": ({ cluster }) => ({ osds: cluster.map().osds.map((osd) => osdRow(cluster, osd)) }),
+  "osd out": (context, { id }) => osdEvent(context, "osdOut", id),
+  "osd in": (context, { id }) => osdEvent(context, "osdIn", id),
+  "osd down": (context, { id }) => osdEvent(context, "osdDown", id),
+  "osd set": (context, { flag }) => setFlag(context, flag, true),
+  "osd unset": (context, { flag }) => setFlag(context, flag, false),
+  "pg ls": ({ cluster }, args) => ({ pgs: selectedPgs(cluster, args) }),
+  "pool create": async ({ cluster }, args) => {
+    const rules = cluster.crush.rules(cluster.draftMap().crush);
+    const { changes, pool } = planPoolCreate(cluster.draftMap(), args, rules);
+    return { epoch: (await cluster.change(changes)).epoch, pool };
+  },
+  "pool ls": ({ cluster }) => ({ pools: cluster.map().pools }),
+  "pool rm": async ({ cluster }, { name }) => {
+    const map = await cluster.change(planPoolRemove(cluster.draftMap(), name));
+    return { epoch: map.epoch };
+  },
+  "config set": configSet,
+  "config ls": ({ cluster }) => ({ config: cluster.map().config }),
+  "map get": ({ cluster }, { epoch }) => ({
+    map: epoch === undefined ? cluster.map() : cluster.mapAt(epoch),
+  }),
+};
+
+const argCheckers = new Map(
+  Object.entries(commandSchemas).map(([verb, { args }]) => [
+    verb,
+    new Checker(args, `arguments of "${verb}"`, "invalid_argument"),
+  ]),
+);
+
+/**
+ * Carries a command out.
+ * @returns its result; of a command that changes the map: when the new epoch is durable
+ * @throws invalid_argument (also for an unknown verb), and the errors of the verb
+ */
+export async function runCommand(
+  context: CommandContext,
+  verb: string,
+  args: unknown,
+): Promise<unknown> {
+  const checker = argCheckers.get(verb);
+  if (checker === undefined) {
+    throw new StorageError("invalid_argument", `there is no command "${verb}"`);
+  }
+  const handler = handlers[verb as Verb] as Handler<Verb>;
+  return handler(context, checker.check(args) as CommandArgs<Verb>);
+}
+
+/** runCommand() for callers that know the verb. */
+export function callCommand<V extends Verb>(
+  context: CommandContext,
+  verb: V,
+  args: CommandArgs<V>,
+): Promise<CommandResult<V>> {
+  return runCommand(context, verb, args) as Promise<CommandResult<V>>;
+}
+
+/** All PGs, with what their primaries reported. */
+function allPgs(cluster: Cluster): PgRow[] {
+  return pgRows(cluster.stats, cluster.map(), cluster.placements());
+}
+
+function clusterHealth(cluster: Cluster, pgs = allPgs(cluster)): Health {
+  const map = cluster.map();
+  const { nearfullRatio, fullRatio, statsStaleMs } = cluster.options;
+  return healthOf({
+    map,
+    pgs,
+    stats: cluster.stats,
+    nowMs: cluster.nowMs(),
+    statsStaleMs,
+    nearfullRatio: numberSetting(map, "mon.nearfull_ratio", nearfullRatio),
+    fullRatio: numberSetting(map, "mon.full_ratio", fullRatio),
+  });
+}
+
+function status({ cluster, sessions, startedMs }: CommandContext): ClusterStatus {
+  const map = cluster.map();
+  const pgs = allPgs(cluster);
+  const reports = [...cluster.stats.osds.values()].map(({ stats }) => stats);
+  const sum = (values: number[]) => values.reduce((total, value) => total + value, 0);
+  return {
+    clusterId: map.clusterId,
+    epoch: map.epoch,
+    health: clusterHealth(cluster, pgs),
+    monitor: { uptimeMs: cluster.nowMs() - startedMs, sessions: sessions() },
+    osds: {
+      total: map.osds.length,
+      up: map.osds.filter((osd) => osd.up).length,
+      in: map.osds.filter((osd) => osd.in).length,
+    },
+    pools: map.pools.length,
+    pgs: { total: pgs.length, byState: countByState(pgs) },
+    usage: {
+      usedBytes: sum(reports.map(({ usedBytes }) => usedBytes)),
+      totalBytes: sum(reports.map(({ totalBytes }) => totalBytes)),
+      objects: sum(pgs.map(({ objects }) => objects)),
+    },
+    flags: map.flags,
+  };
+}
+
+function osdRow(cluster: Cluster, osd: OsdInfo): OsdRow {
+  const report = cluster.stats.osds.get(osd.id);
+  return {
+    id: osd.id,
+    uuid: osd.uuid,
+    up: osd.up,
+    in: osd.in,
+    weight: osd.weight / fullWeight,
+    address: osd.address,
+    incarnation: osd.incarnation,
+    host: osd.host,
+    deviceClass: osd.deviceClass,
+    sizeBytes: osd.sizeBytes,
+    upFrom: osd.upFrom,
+    upThru: osd.upThru,
+    downAt: osd.downAt,
+    ...(report && {
+      usedBytes: report.stats.usedBytes,
+      rssBytes: report.stats.rssBytes,
+      cpuSeconds: report.stats.cpuSeconds,
+      reportAgeMs: cluster.nowMs() - report.atMs,
+      slowOps: report.stats.slowOpCount,
+    }),
+  };
+}
+
+function osdTree(cluster: Cluster): CommandResult<"osd tree"> {
+  const map = cluster.map();
+  const nodes = cluster.crush.nodes(map.crush).map((node) => {
+    const { id, name, type, depth, weight } = node;
+    const osd = id < 0 ? undefined : findOsd(map, id);
+    return {
+      id,
+      name,
+      type,
+      depth,
+      crushWeight: weight,
+      ...(osd && {
+        deviceClass: osd.deviceClass,
+        up: osd.up,
+        in: osd.in,
+        reweight: osd.in ? osd.weight / fullWeight : 0,
+      }),
+    };
+  });
+  return { nodes };
+}
+
+function selectedPgs(cluster: Cluster, args: CommandArgs<"pg ls">): PgRow[] {
+  const { pool, state } = args;
+  if (pool !== undefined && !cluster.map().pools.some(({ name }) => name === pool)) {
+    throw new StorageError("not_found", `there is no pool "${pool}"`);
+  }
+  return allPgs(cluster).filter(
+    (pg) =>
+      (pool === undefined || pg.pool === pool) && (state === undefined || hasState(pg, state)),
+  );
+}
+
+async function osdEvent(
+  { cluster }: CommandContext,
+  kind: "osdOut" | "osdIn" | "osdDown",
+  osd: number,
+): Promise<{ epoch: OsdRow["upFrom"] }> {
+  if (findOsd(cluster.draftMap(), osd) === undefined) {
+    throw new StorageError("not_found", `there is no osd.${osd}`, {
+      remedy: "`cairn osd tree` lists them.",
+    });
+  }
+  cluster.handle({ kind, osd });
+  return { epoch: (await cluster.settled()).epoch };
+}
+
+async function setFlag({ cluster }: CommandContext, flag: string, isSet: boolean) {
+  const others = cluster.draftMap().flags.filter((other) => other !== flag);
+  const flags = isSet ? [...others, flag].sort() : others;
+  return { epoch: (await cluster.change({ flags })).epoch };
+}
+
+async function configSet({ cluster }: CommandContext, args: CommandArgs<"config set">) {
+  const changes = planConfigSet(args.name, args.value);
+  if (args.name === "crush.failure_domain") {
+    const { osds, config } = cluster.draftMap();
+    const domain = failureDomainOf({ ...config, [args.name]: args.value });
+    changes.crush = cluster.crush.build(osds, domain);
+  }
+  return { epoch: (await cluster.change(changes)).epoch };
+}

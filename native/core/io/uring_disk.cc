@@ -1,0 +1,403 @@
+// Opening, locking and the requests of UringDisk; see the header for its invariants.
+#include "io/uring_disk.hh"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace cairn::io {
+
+namespace {
+
+constexpr std::uint64_t kAlignment = Buffer::kAlignment;
+constexpr std::uint64_t kStatBlockBytes = 512;  // the unit of st_blocks, stat(2)
+// Bytes of one system call: the kernel cuts reads and writes at 2 GiB - 4096 (MAX_RW_COUNT).
+constexpr std::size_t kMaxCallBytes = std::size_t{1} << 30;
+
+bool is_aligned(std::uint64_t value) { return value % kAlignment == 0; }
+
+// Closes the descriptor unless it was taken.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+  int take() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+int open_retrying(const std::string& path, int flags) {
+  while (true) {
+    const int fd = ::open(path.c_str(), flags | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || errno != EINTR) return fd;
+  }
+}
+
+// A file of the page cache when the file system refuses O_DIRECT; direct tells which it became.
+int open_data(const std::string& path, int flags, bool& direct) {
+  if (direct) {
+    const int fd = open_retrying(path, flags | O_DIRECT);
+    if (fd >= 0 || errno != EINVAL) return fd;
+    // Some kernels made the file before they refused the flag.
+    flags &= ~O_EXCL;
+    direct = false;
+  }
+  return open_retrying(path, flags);
+}
+
+Status lock(int fd, const std::string& path) {
+  struct flock whole {};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  if (::fcntl(fd, F_OFD_SETLK, &whole) == 0) return Status::ok();
+  if (errno == EAGAIN || errno == EACCES)
+    return {ErrorCode::busy, path + " is in use by another process"};
+  return Status::from_errno(errno, "lock " + path);
+}
+
+// Makes the new directory entry survive a power cut.
+Status flush_directory_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const std::string directory =
+      slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
+  const Descriptor folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() < 0 || ::fsync(folder.get()) != 0)
+    return Status::from_errno(errno, "flush folder " + directory);
+  return Status::ok();
+}
+
+Status size_new_file(int fd, const std::string& path, std::uint64_t size_bytes) {
+  if (::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0 || ::fsync(fd) != 0)
+    return Status::from_errno(errno, "make " + path);
+  return flush_directory_of(path);
+}
+
+Result<std::uint64_t> size_of(int fd, const struct stat& info, const std::string& path) {
+  std::uint64_t size = static_cast<std::uint64_t>(info.st_size);
+  if (S_ISBLK(info.st_mode) && ::ioctl(fd, BLKGETSIZE64, &size) != 0)
+    return Status::from_errno(errno, "size of " + path);
+  size -= size % kAlignment;
+  if (size == 0) return Status(ErrorCode::invalid_argument, path + " is smaller than 4096 bytes");
+  return size;
+}
+
+Status short_transfer(const char* what, std::uint64_t offset, std::uint64_t length,
+                      std::uint64_t moved) {
+  return {ErrorCode::io_error, std::string(what) + " at offset " + std::to_string(offset) +
+                                   " ended after " + std::to_string(moved) + " of " +
+                                   std::to_string(length) + " bytes"};
+}
+
+Status outside(std::uint64_t offset, std::uint64_t length, std::uint64_t size) {
+  return {ErrorCode::out_of_range, "offset " + std::to_string(offset) + ", length " +
+                                       std::to_string(length) + " is not inside the disk of " +
+                                       std::to_string(size) + " bytes"};
+}
+
+bool is_inside(std::uint64_t offset, std::uint64_t length, std::uint64_t size) {
+  return offset <= size && length <= size - offset;
+}
+
+}  // namespace
+
+// One request: what the kernel reads while it works, and how it goes on after a part.
+struct UringDisk::Request {
+  enum class Kind : std::uint8_t { read, write, flush, discard };
+
+  std::shared_ptr<State> state;  // keeps the descriptor open
+  Kind kind = Kind::read;
+  bool durable = false;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  std::uint64_t moved = 0;      // bytes done
+  std::vector<Buffer> buffers;  // kept alive
+  std::vector<iovec> vectors;
+  std::size_t next_vector = 0;  // the first that is not done completely
+  DiskDone done;
+};
+
+struct UringDisk::State {
+  State(Reactor& r, int descriptor) : reactor(r), fd(descriptor) {}
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { ::close(fd); }
+
+  Request* take_request() {
+    if (free_requests.empty()) return new Request;
+    Request* request = free_requests.back().release();
+    free_requests.pop_back();
+    return request;
+  }
+  void give_request(std::unique_ptr<Request> request) {
+    request->buffers.clear();
+    request->vectors.clear();
+    if (free_requests.size() < kMaxFreeRequests) free_requests.push_back(std::move(request));
+  }
+
+  static constexpr std::size_t kMaxFreeRequests = 256;
+  Reactor& reactor;
+  int fd;
+  std::uint64_t size = 0;
+  bool direct = false;
+  bool is_block_device = false;
+  bool closed = false;  // the UringDisk has gone
+  std::string path;
+  std::vector<std::unique_ptr<Request>> free_requests;
+};
+
+Result<std::unique_ptr<UringDisk>> UringDisk::open(Reactor& reactor, const std::string& path,
+                                                   const Options& options) {
+  struct stat info {};
+  const bool is_device = ::stat(path.c_str(), &info) == 0 && S_ISBLK(info.st_mode);
+  const bool make_file = options.create && !is_device;
+  if (options.create && (options.size_bytes == 0 || !is_aligned(options.size_bytes)))
+    return Status(ErrorCode::invalid_argument, "the size of " + path +
+                                                   " must be a multiple of 4096 bytes, not " +
+                                                   std::to_string(options.size_bytes));
+  // O_EXCL without O_CREAT refuses a block device that is mounted, open(2).
+  const int flags = make_file ? O_CREAT | O_EXCL : is_device ? O_EXCL : 0;
+  bool direct = options.direct;
+  Descriptor file(open_data(path, flags, direct));
+  if (file.get() < 0 && errno == EBUSY)
+    return Status(ErrorCode::busy, path + " is mounted or in use by another process");
+  if (file.get() < 0) return Status::from_errno(errno, "open " + path);
+
+  const auto undo = [&](Status status) {
+    if (make_file) ::unlink(path.c_str());
+    return status;
+  };
+  if (Status locked = lock(file.get(), path); !locked) return locked;
+  if (make_file)
+    if (Status sized = size_new_file(file.get(), path, options.size_bytes); !sized)
+      return undo(std::move(sized));
+  if (::fstat(file.get(), &info) != 0) return undo(Status::from_errno(errno, "stat " + path));
+  if (!S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode))
+    return Status(ErrorCode::invalid_argument, path + " is neither a file nor a block device");
+  Result<std::uint64_t> size = size_of(file.get(), info, path);
+  if (!size) return size.status();
+  if (options.create && *size < options.size_bytes)
+    return Status(ErrorCode::too_large, path + " has only " + std::to_string(*size) + " bytes");
+
+  auto state = std::make_shared<State>(reactor, file.take());
+  state->size = options.create ? options.size_bytes : *size;
+  state->direct = direct;
+  state->is_block_device = S_ISBLK(info.st_mode);
+  state->path = path;
+  return std::unique_ptr<UringDisk>(new UringDisk(std::move(state)));
+}
+
+UringDisk::UringDisk(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+UringDisk::~UringDisk() { state_->closed = true; }
+
+std::uint64_t UringDisk::size_bytes() const { return state_->size; }
+
+bool UringDisk::is_direct() const { return state_->direct; }
+
+Result<DiskSpace> UringDisk::space() const {
+  if (state_->is_block_device) return DiskSpace{state_->size, state_->size, state_->size};
+  struct statvfs system {};
+  struct stat file {};
+  if (::fstatvfs(state_->fd, &system) != 0 || ::fstat(state_->fd, &file) != 0)
+    return Status::from_errno(errno, "free space of " + state_->path);
+  return DiskSpace{std::uint64_t{system.f_blocks} * system.f_frsize,
+                   std::uint64_t{system.f_bavail} * system.f_frsize,
+                   static_cast<std::uint64_t>(file.st_blocks) * kStatBlockBytes};
+}
+
+// --- The blocking half
+
+Status UringDisk::read_now(std::uint64_t offset, MutableByteSpan into) {
+  CAIRN_ASSERT(is_aligned(offset) && is_aligned(into.size()));
+  if (!is_inside(offset, into.size(), state_->size))
+    return outside(offset, into.size(), state_->size);
+  std::size_t moved = 0;
+  while (moved < into.size()) {
+    const std::size_t part = std::min(into.size() - moved, kMaxCallBytes);
+    const ssize_t got =
+        ::pread(state_->fd, into.data() + moved, part, static_cast<off_t>(offset + moved));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return Status::from_errno(errno, "read " + state_->path);
+    moved += static_cast<std::size_t>(got);
+    if (static_cast<std::size_t>(got) < part)
+      return short_transfer("read", offset, into.size(), moved);
+  }
+  return Status::ok();
+}
+
+Status UringDisk::write_now(std::uint64_t offset, ByteSpan from) {
+  CAIRN_ASSERT(is_aligned(offset) && is_aligned(from.size()));
+  if (!is_inside(offset, from.size(), state_->size))
+    return outside(offset, from.size(), state_->size);
+  std::size_t moved = 0;
+  while (moved < from.size()) {
+    const std::size_t part = std::min(from.size() - moved, kMaxCallBytes);
+    const ssize_t put =
+        ::pwrite(state_->fd, from.data() + moved, part, static_cast<off_t>(offset + moved));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return Status::from_errno(errno, "write " + state_->path);
+    if (put == 0) return short_transfer("write", offset, from.size(), moved);
+    moved += static_cast<std::size_t>(put);
+  }
+  return Status::ok();
+}
+
+Status UringDisk::flush_now() {
+  if (::fdatasync(state_->fd) != 0) return Status::from_errno(errno, "flush " + state_->path);
+  return Status::ok();
+}
+
+// --- Requests
+
+bool UringDisk::refuse_outside(std::uint64_t offset, std::uint64_t length, DiskDone& done) {
+  if (is_inside(offset, length, state_->size)) return false;
+  state_->reactor.post([state = state_, done = std::move(done), offset, length]() mutable {
+    if (!state->closed) done(outside(offset, length, state->size));
+  });
+  return true;
+}
+
+void UringDisk::read(std::uint64_t offset, Buffer into, DiskDone done) {
+  CAIRN_ASSERT(is_aligned(offset) && is_aligned(into.size()) && !into.empty());
+  if (refuse_outside(offset, into.size(), done)) return;
+  Request* request = state_->take_request();
+  request->state = state_;
+  request->kind = Request::Kind::read;
+  request->offset = offset;
+  request->length = into.size();
+  request->vectors.push_back({into.data(), into.size()});
+  request->buffers.push_back(std::move(into));
+  request->done = std::move(done);
+  submit(request);
+}
+
+void UringDisk::write(std::uint64_t offset, std::vector<Buffer> from, bool durable, DiskDone done) {
+  CAIRN_ASSERT(is_aligned(offset));
+  Request* request = state_->take_request();
+  request->length = 0;
+  for (Buffer& buffer : from) {
+    CAIRN_ASSERT(is_aligned(buffer.size()) && !buffer.empty());
+    request->vectors.push_back({buffer.data(), buffer.size()});
+    request->length += buffer.size();
+  }
+  CAIRN_ASSERT(request->length > 0);
+  if (refuse_outside(offset, request->length, done)) {
+    state_->give_request(std::unique_ptr<Request>(request));
+    return;
+  }
+  request->state = state_;
+  request->kind = Request::Kind::write;
+  request->durable = durable;
+  request->offset = offset;
+  request->buffers = std::move(from);
+  request->done = std::move(done);
+  submit(request);
+}
+
+void UringDisk::flush(DiskDone done) {
+  Request* request = state_->take_request();
+  request->state = state_;
+  request->kind = Request::Kind::flush;
+  request->offset = request->length = 0;
+  request->done = std::move(done);
+  submit(request);
+}
+
+void UringDisk::discard(std::uint64_t offset, std::uint64_t length, DiskDone done) {
+  CAIRN_ASSERT(is_aligned(offset) && is_aligned(length) && length > 0);
+  if (refuse_outside(offset, length, done)) return;
+  Request* request = state_->take_request();
+  request->state = state_;
+  request->kind = Request::Kind::discard;
+  request->offset = offset;
+  request->length = length;
+  request->done = std::move(done);
+  submit(request);
+}
+
+// Hands the request, or what is left of it, to the ring.
+void UringDisk::submit(Request* request) {
+  State& state = *request->state;
+  // The closure owns the request: a reactor that goes away frees it.
+  IoDone done = [owned = std::unique_ptr<Request>(request)](int result) mutable {
+    complete(owned.release(), result);
+  };
+  const std::uint64_t offset = request->offset + request->moved;
+  const std::size_t count =
+      std::min<std::size_t>(request->vectors.size() - request->next_vector, IOV_MAX);
+  const std::span<const iovec> vectors(request->vectors.data() + request->next_vector, count);
+  switch (request->kind) {
+    case Request::Kind::read:
+      state.reactor.readv(state.fd, vectors, offset, std::move(done));
+      break;
+    case Request::Kind::write:
+      state.reactor.writev(state.fd, vectors, offset, request->durable ? RWF_DSYNC : 0,
+                           std::move(done));
+      break;
+    case Request::Kind::flush:
+      state.reactor.fdatasync(state.fd, std::move(done));
+      break;
+    case Request::Kind::discard:
+      // For a block device too: its fallocate unmaps like BLKDISCARD, but does not block us.
+      state.reactor.fallocate(state.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
+                              request->length, std::move(done));
+      break;
+  }
+}
+
+void UringDisk::complete(Request* request, int result) {
+  static constexpr const char* kNames[] = {"read ", "write ", "flush ", "discard "};
+  State& state = *request->state;
+  const bool moves = request->kind <= Request::Kind::write;
+  if (result == -EINTR) return submit(request);
+  Status status;
+  if (request->kind == Request::Kind::discard && result == -EOPNOTSUPP) {
+    // a hint
+  } else if (result == -ECANCELED) {
+    status = Status(ErrorCode::canceled, "the disk request was cancelled");
+  } else if (result < 0) {
+    status =
+        Status::from_errno(-result, kNames[static_cast<std::size_t>(request->kind)] + state.path);
+  } else if (moves) {
+    std::uint64_t left = static_cast<std::uint64_t>(result);
+    request->moved += left;
+    while (left > 0) {
+      iovec& vector = request->vectors[request->next_vector];
+      const std::uint64_t part = std::min<std::uint64_t>(left, vector.iov_len);
+      vector.iov_base = static_cast<std::byte*>(vector.iov_base) + part;
+      vector.iov_len -= part;
+      left -= part;
+      if (vector.iov_len == 0) ++request->next_vector;
+    }
+    const bool complete = request->moved == request->length;
+    if (!complete && request->kind == Request::Kind::write && result > 0) return submit(request);
+    if (!complete)
+      status = short_transfer(kNames[static_cast<std::size_t>(request->kind)], request->offset,
+                              request->length, request->moved);
+  }
+  DiskDone done = std::move(request->done);
+  const std::shared_ptr<State> keep = std::move(request->state);
+  request->moved = 0;
+  request->next_vector = 0;
+  keep->give_request(std::unique_ptr<Request>(request));
+  if (!keep->closed) done(std::move(status));
+}
+
+}  // namespace cairn::io

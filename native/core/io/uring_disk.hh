@@ -1,0 +1,78 @@
+// UringDisk: a Disk on a regular file or a block device, through a Reactor.
+//
+// Invariants
+// - One opener: the file is locked for as long as the disk is open (an open file description lock,
+//   so that a second opener in the same process is refused as well).
+// - A request keeps its buffers until the kernel has answered, also when the disk is destroyed
+//   before that; its completion is then dropped and the descriptor is closed after the last one.
+// - A block past size_bytes() is never touched.
+//
+// The asynchronous half belongs to the reactor's thread; the blocking half may be called from any
+// thread. Does not: cache, merge or reorder requests, retry what the device refused.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/disk.hh"
+#include "io/reactor.hh"
+
+namespace cairn::io {
+
+// Room in the file system below a disk, in bytes. A block device has all its room at once: its
+// available_bytes equals its size.
+struct DiskSpace {
+  std::uint64_t total_bytes = 0;      // of the file system
+  std::uint64_t available_bytes = 0;  // to a process without privileges
+  std::uint64_t allocated_bytes = 0;  // taken by the disk itself (it may be sparse)
+};
+
+class UringDisk final : public Disk {
+ public:
+  struct Options {
+    // Make a sparse regular file of size_bytes with mode 0600; it must not exist. A block device
+    // is taken as it is.
+    bool create = false;
+    // With create: a multiple of 4096, not 0; at most the size of a block device. Else ignored.
+    std::uint64_t size_bytes = 0;
+    // O_DIRECT. A file system that refuses it (some tmpfs) is used through the page cache.
+    bool direct = true;
+  };
+
+  // Opens and locks the file. The reactor must outlive the disk.
+  // Errors: busy (another opener, or a mounted block device), not_found, already_exists,
+  // permission_denied, no_space, invalid_argument (not a file or device, wrong size), io_error.
+  static Result<std::unique_ptr<UringDisk>> open(Reactor& reactor, const std::string& path,
+                                                 const Options& options);
+  ~UringDisk() override;
+
+  std::uint64_t size_bytes() const override;
+  Status read_now(std::uint64_t offset, MutableByteSpan into) override;
+  Status write_now(std::uint64_t offset, ByteSpan from) override;
+  Status flush_now() override;
+
+  void read(std::uint64_t offset, Buffer into, DiskDone done) override;
+  void write(std::uint64_t offset, std::vector<Buffer> from, bool durable, DiskDone done) override;
+  void flush(DiskDone done) override;
+  void discard(std::uint64_t offset, std::uint64_t length, DiskDone done) override;
+
+  // False when the page cache is in between.
+  bool is_direct() const;
+  // Asks the file system; io_error when it cannot tell.
+  Result<DiskSpace> space() const;
+
+ private:
+  struct Request;
+  struct State;
+
+  explicit UringDisk(std::shared_ptr<State> state);
+  static void submit(Request* request);
+  static void complete(Request* request, int result);
+  bool refuse_outside(std::uint64_t offset, std::uint64_t length, DiskDone& done);
+
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace cairn::io

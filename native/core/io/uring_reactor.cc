@@ -1,0 +1,584 @@
+// The loop and the operations of UringReactor; see the header for its invariants.
+#include "io/uring_reactor.hh"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <limits>
+#include <string>
+#include <utility>
+
+namespace cairn::io {
+
+namespace {
+
+constexpr unsigned kSubmissionEntries = 256;
+// More completions than this at once are kept by the kernel (IORING_FEAT_NODROP): slower, not lost.
+constexpr unsigned kCompletionEntries = 4096;
+// Tasks per turn of the loop: long enough to batch what they submit, short enough that a chain of
+// tasks that post each other cannot keep completions and timers waiting.
+constexpr std::size_t kTasksPerTurn = 256;
+constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
+// leave_kernel() repeats its cancellation this often, for an operation that was just between two
+// states when the last one looked.
+constexpr std::uint64_t kCancelRepeatNs = 10'000'000;
+
+Status refused(int error_number) {
+  std::string why = "io_uring is not usable: ";
+  why += std::strerror(error_number);
+  switch (error_number) {
+    case EPERM:
+    case EACCES:
+      why +=
+          "; allow it: 'sysctl kernel.io_uring_disabled=0', and in a container a seccomp profile "
+          "that permits io_uring_setup, io_uring_enter and io_uring_register";
+      break;
+    case ENOSYS:
+      why += "; it needs Linux 6.0 or newer, or a seccomp profile that permits io_uring_setup";
+      break;
+    case ENOMEM:
+      why += "; raise the limit of locked memory ('ulimit -l', LimitMEMLOCK=) or free memory";
+      break;
+    case EMFILE:
+    case ENFILE:
+      why += "; raise the limit of open files ('ulimit -n', LimitNOFILE=)";
+      break;
+    default:
+      why += "; it needs Linux 6.0 or newer";
+  }
+  return {ErrorCode::unsupported_feature, std::move(why)};
+}
+
+// The best flags first. DEFER_TASKRUN (Linux 6.1) runs completions only when we enter the kernel to
+// collect them, so they come in batches and interrupt nothing; it requires SINGLE_ISSUER (6.0).
+// R_DISABLED lets the thread of run() become the issuer.
+constexpr unsigned kFlagChoices[] = {
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+    0,
+};
+
+int set_up_ring(io_uring* ring) {
+  int result = -EINVAL;
+  for (const unsigned flags : kFlagChoices) {
+    io_uring_params parameters{};
+    parameters.flags = flags | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+    parameters.cq_entries = kCompletionEntries;
+    result = io_uring_queue_init_params(kSubmissionEntries, ring, &parameters);
+    if (result != -EINVAL) break;
+  }
+  return result;
+}
+
+// Linux 6.0, told by its IORING_OP_SEND_ZC: everything used here (cancel by descriptor, wait with a
+// time-out, completions that are never dropped) is older.
+bool kernel_is_new_enough(io_uring* ring) {
+  io_uring_probe* probe = io_uring_get_probe_ring(ring);
+  if (probe == nullptr) return false;
+  const bool ok = io_uring_opcode_supported(probe, IORING_OP_SEND_ZC) != 0;
+  io_uring_free_probe(probe);
+  return ok;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Reactor>> Reactor::create() {
+  auto made = UringReactor::make();
+  if (!made) return made.status();
+  return std::unique_ptr<Reactor>(std::move(made.value()));
+}
+
+Result<std::unique_ptr<UringReactor>> UringReactor::make() {
+  io_uring ring;
+  if (const int result = set_up_ring(&ring); result < 0) return refused(-result);
+  if (!kernel_is_new_enough(&ring)) {
+    io_uring_queue_exit(&ring);
+    return refused(ENOSYS);
+  }
+  // Blocking on purpose: the ring waits for it by itself; a non-blocking one would answer EAGAIN.
+  const int wake_fd = ::eventfd(0, EFD_CLOEXEC);
+  if (wake_fd < 0) {
+    const int error_number = errno;
+    io_uring_queue_exit(&ring);
+    return refused(error_number);
+  }
+  return std::unique_ptr<UringReactor>(new UringReactor(ring, wake_fd));
+}
+
+UringReactor::UringReactor(const io_uring& ring, int wake_fd) : ring_(ring), wake_fd_(wake_fd) {}
+
+UringReactor::~UringReactor() {
+  CAIRN_ASSERT(!running_ && in_kernel_ == 0);
+  // Callbacks may own objects whose destructors call back into this reactor (cancel, unwatch,
+  // cancel_fd), so they go while every member is still whole.
+  std::vector<IoDone> dropped;
+  operations_.for_each([&](Operation& operation) { dropped.push_back(std::move(operation.done)); });
+  dropped.clear();
+  while (!timers_.empty()) timers_.pop();
+  const auto tasks = std::move(posted_);
+  const auto round = std::move(round_);
+  const auto watches = std::move(watches_);
+  const auto pollers = std::move(pollers_);
+  std::vector<Task> foreign;
+  {
+    const std::lock_guard lock(foreign_mutex_);
+    foreign.swap(foreign_);
+  }
+  io_uring_queue_exit(&ring_);
+  ::close(wake_fd_);
+}
+
+// --- Executor
+
+std::uint64_t UringReactor::now_ns() const {
+  timespec now;
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * kNsPerSecond +
+         static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+void UringReactor::post(Task task) { posted_.push_back(std::move(task)); }
+
+TimerId UringReactor::run_after(std::uint64_t delay_ns, Task task) {
+  const std::uint64_t now = now_ns();
+  const std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
+  const std::uint64_t due = delay_ns < most - now ? now + delay_ns : most;
+  return timers_.add(due, timer_rank_++, std::move(task));
+}
+
+void UringReactor::cancel(TimerId id) { timers_.cancel(id); }
+
+void UringReactor::run_due_timers() {
+  if (timers_.empty()) return;
+  const std::uint64_t now = now_ns();
+  while (!timers_.empty() && timers_.next_due_ns() <= now) {
+    Task task = timers_.pop();
+    task();
+  }
+}
+
+void UringReactor::run_posted() {
+  for (std::size_t count = 0; count < kTasksPerTurn; ++count) {
+    if (round_next_ == round_.size()) {
+      round_.clear();
+      round_next_ = 0;
+      if (posted_.empty()) return;
+      round_.swap(posted_);
+    }
+    Task task = std::move(round_[round_next_++]);
+    task();
+  }
+}
+
+// --- Other threads
+
+void UringReactor::wake() {
+  const std::uint64_t one = 1;
+  // It cannot fail: the counter is far from its limit, since the loop resets it.
+  const ssize_t written = ::write(wake_fd_, &one, sizeof one);
+  CAIRN_ASSERT(written == sizeof one);
+}
+
+void UringReactor::post_from_any_thread(Task task) {
+  bool must_wake;
+  {
+    const std::lock_guard lock(foreign_mutex_);
+    foreign_.push_back(std::move(task));
+    foreign_waiting_.store(true, std::memory_order_release);
+    must_wake = sleeping_;
+    sleeping_ = false;
+  }
+  if (must_wake) wake();
+}
+
+void UringReactor::stop() {
+  bool must_wake;
+  {
+    const std::lock_guard lock(foreign_mutex_);
+    stop_requested_.store(true, std::memory_order_release);
+    must_wake = sleeping_;
+    sleeping_ = false;
+  }
+  if (must_wake) wake();
+}
+
+void UringReactor::take_foreign_tasks() {
+  if (!foreign_waiting_.load(std::memory_order_acquire)) return;
+  const std::lock_guard lock(foreign_mutex_);
+  for (Task& task : foreign_) posted_.push_back(std::move(task));
+  foreign_.clear();
+  foreign_waiting_.store(false, std::memory_order_relaxed);
+}
+
+void UringReactor::arm_wake() {
+  io_uring_sqe sqe;
+  io_uring_prep_read(&sqe, wake_fd_, &wake_value_, sizeof wake_value_, 0);
+  start(sqe, [this](int) { arm_wake(); });
+}
+
+// --- The loop
+
+void UringReactor::start_on_this_thread() {
+  if (!enabled_) {
+    thread_ = std::this_thread::get_id();
+    const int result = io_uring_enable_rings(&ring_);
+    CAIRN_ASSERT(result == 0);
+    enabled_ = true;
+    arm_wake();
+  }
+  CAIRN_ASSERT(thread_ == std::this_thread::get_id());
+  // Saves the kernel a descriptor look-up per call; only this thread can use it, so it is
+  // unregistered when run() returns. A refusal changes nothing else.
+  io_uring_register_ring_fd(&ring_);
+}
+
+void UringReactor::run() {
+  CAIRN_ASSERT(!running_);
+  start_on_this_thread();
+  running_ = true;
+  while (!stop_requested_.load(std::memory_order_acquire)) {
+    deliver_finished();
+    take_foreign_tasks();
+    run_due_timers();
+    run_posted();
+    submit_and_wait(choose_wait());
+    handle_completions();
+  }
+  leave_kernel();
+  io_uring_unregister_ring_fd(&ring_);
+  stop_requested_.store(false, std::memory_order_release);
+  running_ = false;
+}
+
+bool UringReactor::ask_pollers(UniqueFunction<bool()> Poller::*question) {
+  bool found = false;
+  for (std::size_t i = 0; i < pollers_.size(); ++i) {  // a callback may add some
+    Poller& poller = *pollers_[i];
+    if (!poller.removed && poller.*question && (poller.*question)()) found = true;
+  }
+  std::erase_if(pollers_, [](const auto& poller) { return poller->removed; });
+  return found;
+}
+
+UringReactor::Wait UringReactor::choose_wait() {
+  if (!pollers_.empty()) {
+    const bool found = ask_pollers(&Poller::poll);
+    const std::uint64_t now = now_ns();
+    if (found) {
+      poller_found_ns_ = now;
+      return {};
+    }
+    for (const auto& poller : pollers_) {
+      if (now - poller_found_ns_ >= poller->spin_ns) continue;
+      __builtin_ia32_pause();
+      return {};
+    }
+  }
+  if (!posted_.empty() || round_next_ < round_.size() || !finished_.empty()) return {};
+  if (!pollers_.empty() && ask_pollers(&Poller::before_sleep)) {
+    poller_found_ns_ = now_ns();
+    return {};
+  }
+  Wait wait{true, !timers_.empty(), 0};
+  if (wait.bounded) {
+    const std::uint64_t now = now_ns();
+    const std::uint64_t due = timers_.next_due_ns();
+    if (due <= now) return {};
+    wait.timeout_ns = due - now;
+  }
+  // From here on a task or stop() from another thread comes with a wake-up.
+  const std::lock_guard lock(foreign_mutex_);
+  if (!foreign_.empty() || stop_requested_.load(std::memory_order_relaxed)) return {};
+  sleeping_ = true;
+  return wait;
+}
+
+bool UringReactor::kernel_has_news() const {
+  const unsigned flags = IO_URING_READ_ONCE(*ring_.sq.kflags);
+  return (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+void UringReactor::check_enter(int result) const {
+  // ETIME, EINTR: nothing came. EAGAIN, EBUSY: short of memory or of room for completions; the loop
+  // collects and comes again. Anything else means that completions may be lost.
+  CAIRN_ASSERT(result >= 0 || result == -ETIME || result == -EINTR || result == -EAGAIN ||
+               result == -EBUSY);
+}
+
+void UringReactor::submit_and_wait(const Wait& wait) {
+  put_backlog_in_ring();
+  if (wait.block && backlog_.empty()) {
+    ++enter_count_;
+    if (wait.bounded) {
+      __kernel_timespec timeout;
+      timeout.tv_sec = static_cast<std::int64_t>(wait.timeout_ns / kNsPerSecond);
+      timeout.tv_nsec = static_cast<long long>(wait.timeout_ns % kNsPerSecond);
+      io_uring_cqe* unused = nullptr;
+      check_enter(io_uring_submit_and_wait_timeout(&ring_, &unused, 1, &timeout, nullptr));
+    } else {
+      check_enter(io_uring_submit_and_wait(&ring_, 1));
+    }
+  } else if (io_uring_sq_ready(&ring_) != 0 || kernel_has_news()) {
+    ++enter_count_;
+    check_enter(io_uring_submit_and_get_events(&ring_));
+  }
+  if (!wait.block) return;
+  const std::lock_guard lock(foreign_mutex_);
+  sleeping_ = false;
+}
+
+// --- Operations
+
+Operation* UringReactor::start(const io_uring_sqe& sqe, IoDone done) {
+  Operation* operation = operations_.take();
+  operation->sqe = sqe;
+  operation->sqe.user_data = reinterpret_cast<std::uintptr_t>(operation);
+  operation->done = std::move(done);
+  backlog_.push_back(operation);
+  if (running_) put_backlog_in_ring();
+  return operation;
+}
+
+void UringReactor::put_backlog_in_ring() {
+  while (!backlog_.empty()) {
+    io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+    if (sqe == nullptr) {
+      ++enter_count_;
+      const int submitted = io_uring_submit(&ring_);
+      check_enter(submitted);
+      if (submitted <= 0) return;
+      continue;
+    }
+    Operation* operation = backlog_.front();
+    backlog_.pop_front();
+    *sqe = operation->sqe;
+    operation->state = OperationState::in_kernel;
+    ++in_kernel_;
+  }
+}
+
+// A submission entry for a cancellation, which must not queue behind the backlog.
+io_uring_sqe* UringReactor::sqe_now() {
+  while (true) {
+    if (io_uring_sqe* sqe = io_uring_get_sqe(&ring_); sqe != nullptr) return sqe;
+    ++enter_count_;
+    check_enter(io_uring_submit(&ring_));
+  }
+}
+
+void UringReactor::handle_completions() {
+  // Only those that are there now: what callbacks start belongs to the next batch.
+  for (unsigned left = io_uring_cq_ready(&ring_); left > 0; --left) {
+    io_uring_cqe* cqe = nullptr;
+    if (io_uring_peek_cqe(&ring_, &cqe) != 0) return;
+    auto* operation = reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(cqe->user_data));
+    const int result = cqe->res;
+    io_uring_cqe_seen(&ring_, cqe);      // before the callback: it may look at the ring itself
+    if (operation == nullptr) continue;  // the answer to a cancellation
+    --in_kernel_;
+    deliver(operation, result);
+  }
+}
+
+void UringReactor::deliver(Operation* operation, int result) {
+  IoDone done = std::move(operation->done);
+  operations_.give(operation);
+  done(result);
+}
+
+void UringReactor::deliver_finished() {
+  if (finished_.empty()) return;
+  const std::vector<Operation*> batch = std::exchange(finished_, {});
+  for (Operation* operation : batch) deliver(operation, operation->result);
+}
+
+// Takes everything back from the kernel; see the first invariant.
+void UringReactor::leave_kernel() {
+  while (in_kernel_ > 0) {
+    io_uring_sqe* sqe = sqe_now();
+    io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+    sqe->user_data = 0;
+    __kernel_timespec timeout{0, static_cast<long long>(kCancelRepeatNs)};
+    // Two: the answer to the cancellation, and at least one that we wait for.
+    io_uring_cqe* cqe = nullptr;
+    check_enter(io_uring_submit_and_wait_timeout(&ring_, &cqe, 2, &timeout, nullptr));
+    while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
+      auto* operation = reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(cqe->user_data));
+      const int result = cqe->res;
+      io_uring_cqe_seen(&ring_, cqe);
+      if (operation == nullptr) continue;
+      --in_kernel_;
+      take_back(operation, result);
+    }
+  }
+}
+
+void UringReactor::take_back(Operation* operation, int result) {
+  if (result == -ECANCELED && !operation->cancel_requested) {
+    operation->state = OperationState::waiting;
+    backlog_.push_back(operation);
+    return;
+  }
+  finish(operation, result);
+}
+
+void UringReactor::finish(Operation* operation, int result) {
+  operation->state = OperationState::finished;
+  operation->result = result;
+  finished_.push_back(operation);
+}
+
+void UringReactor::cancel_fd(int fd) {
+  std::vector<Watch> dead;  // destroyed last: their callbacks may own anything
+  for (auto entry = watches_.begin(); entry != watches_.end();) {
+    if (entry->second.fd != fd) {
+      ++entry;
+      continue;
+    }
+    dead.push_back(std::move(entry->second));
+    entry = watches_.erase(entry);
+  }
+  std::erase_if(backlog_, [&](Operation* operation) {
+    if (operation->sqe.fd != fd) return false;
+    finish(operation, -ECANCELED);
+    return true;
+  });
+  if (!running_) return;
+  bool pending = false;
+  operations_.for_each([&](Operation& operation) {
+    if (operation.state != OperationState::in_kernel || operation.sqe.fd != fd) return;
+    operation.cancel_requested = true;
+    pending = true;
+  });
+  if (!pending) return;
+  io_uring_sqe* sqe = sqe_now();
+  io_uring_prep_cancel_fd(sqe, fd, IORING_ASYNC_CANCEL_ALL);
+  sqe->user_data = 0;
+  // At once: the caller is about to close the descriptor, and its number may be used again before
+  // the next turn of the loop.
+  ++enter_count_;
+  check_enter(io_uring_submit(&ring_));
+}
+
+void UringReactor::recv(int fd, MutableByteSpan into, IoDone done) {
+  io_uring_sqe sqe;
+  io_uring_prep_recv(&sqe, fd, into.data(), into.size(), 0);
+  start(sqe, std::move(done));
+}
+
+void UringReactor::sendmsg(int fd, const msghdr* message, IoDone done) {
+  io_uring_sqe sqe;
+  // MSG_WAITALL: the kernel itself goes on after a full socket buffer.
+  io_uring_prep_sendmsg(&sqe, fd, message, MSG_NOSIGNAL | MSG_WAITALL);
+  start(sqe, std::move(done));
+}
+
+void UringReactor::accept(int fd, IoDone done) {
+  io_uring_sqe sqe;
+  io_uring_prep_accept(&sqe, fd, nullptr, nullptr, SOCK_CLOEXEC);
+  start(sqe, std::move(done));
+}
+
+void UringReactor::connect(int fd, const sockaddr* address, socklen_t length, IoDone done) {
+  io_uring_sqe sqe;
+  io_uring_prep_connect(&sqe, fd, address, length);
+  start(sqe, std::move(done));
+}
+
+void UringReactor::readv(int fd, std::span<const iovec> into, std::uint64_t offset, IoDone done) {
+  io_uring_sqe sqe;
+  io_uring_prep_readv(&sqe, fd, into.data(), static_cast<unsigned>(into.size()), offset);
+  start(sqe, std::move(done));
+}
+
+void UringReactor::writev(int fd, std::span<const iovec> from, std::uint64_t offset, int flags,
+                          IoDone done) {
+  io_uring_sqe sqe;
+  io_uring_prep_writev2(&sqe, fd, from.data(), static_cast<unsigned>(from.size()), offset, flags);
+  start(sqe, std::move(done));
+}
+
+void UringReactor::fdatasync(int fd, IoDone done) {
+  io_uring_sqe sqe;
+  io_uring_prep_fsync(&sqe, fd, IORING_FSYNC_DATASYNC);
+  start(sqe, std::move(done));
+}
+
+void UringReactor::fallocate(int fd, int mode, std::uint64_t offset, std::uint64_t length,
+                             IoDone done) {
+  // Filled by hand: liburing 2.3 declares offset and length as off_t and narrows the mode.
+  io_uring_sqe sqe;
+  io_uring_prep_rw(IORING_OP_FALLOCATE, &sqe, fd, nullptr, static_cast<unsigned>(mode), offset);
+  sqe.addr = length;
+  start(sqe, std::move(done));
+}
+
+// --- Watches and pollers
+
+WatchId UringReactor::watch_readable(int fd, UniqueFunction<void()> ready) {
+  const WatchId id = next_watch_id_++;
+  Watch& watch = watches_.emplace(id, Watch{fd, std::move(ready), nullptr}).first->second;
+  arm_watch(id, watch);
+  return id;
+}
+
+// One poll per event, armed again after the callback: arming looks at the descriptor, so that the
+// watch is level-triggered (a multishot poll reports edges only). It costs one submission entry,
+// but no system call of its own.
+void UringReactor::arm_watch(WatchId id, Watch& watch) {
+  io_uring_sqe sqe;
+  io_uring_prep_poll_add(&sqe, watch.fd, POLLIN | POLLRDHUP);
+  watch.poll = start(sqe, [this, id](int result) { on_poll(id, result); });
+}
+
+void UringReactor::on_poll(WatchId id, int result) {
+  auto found = watches_.find(id);
+  if (found == watches_.end()) return;  // unwatched meanwhile
+  found->second.poll = nullptr;
+  if (result == -EBADF) {  // closed without cancel_fd: polling again would spin
+    watches_.erase(found);
+    return;
+  }
+  // The callback runs from here and not from the map: it may unwatch itself.
+  UniqueFunction<void()> ready = std::move(found->second.ready);
+  ready();
+  found = watches_.find(id);
+  if (found == watches_.end()) return;
+  found->second.ready = std::move(ready);
+  arm_watch(id, found->second);
+}
+
+void UringReactor::unwatch(WatchId id) {
+  const auto found = watches_.find(id);
+  if (found == watches_.end()) return;
+  Operation* poll = found->second.poll;
+  const auto watch = watches_.extract(found);  // destroyed last: its callback may own anything
+  if (poll == nullptr) return;
+  if (poll->state == OperationState::waiting && std::erase(backlog_, poll) != 0)
+    finish(poll, -ECANCELED);
+  if (poll->state != OperationState::in_kernel) return;  // its completion will find no watch
+  poll->cancel_requested = true;
+  io_uring_sqe* sqe = sqe_now();
+  io_uring_prep_cancel(sqe, poll, 0);
+  sqe->user_data = 0;
+}
+
+WatchId UringReactor::add_poller(std::uint64_t spin_ns, UniqueFunction<bool()> poll,
+                                 UniqueFunction<bool()> before_sleep) {
+  const WatchId id = next_watch_id_++;
+  pollers_.push_back(std::make_unique<Poller>(
+      Poller{id, spin_ns, std::move(poll), std::move(before_sleep), false}));
+  return id;
+}
+
+void UringReactor::remove_poller(WatchId id) {
+  for (const auto& poller : pollers_)
+    if (poller->id == id) poller->removed = true;
+}
+
+}  // namespace cairn::io

@@ -1,0 +1,379 @@
+// Encoding of the data-path messages. Field order here is the byte table of
+// docs/protocol/data-path.md.
+#include "net/messages.hh"
+
+#include <algorithm>
+
+namespace cairn::net {
+
+namespace {
+
+Status bad(const char* what) {
+  return Status(ErrorCode::protocol_error, std::string("malformed ") + what);
+}
+
+void put(Writer& writer, const PgId& pg) {
+  writer.put(pg.pool);
+  writer.put(pg.seed);
+}
+PgId get_pg(Reader& reader) {
+  PgId pg;
+  pg.pool = reader.get<std::uint32_t>();
+  pg.seed = reader.get<std::uint32_t>();
+  return pg;
+}
+
+void put(Writer& writer, const Version& version) {
+  writer.put(version.epoch);
+  writer.put(version.number);
+}
+Version get_version(Reader& reader) {
+  Version version;
+  version.epoch = reader.get<std::uint32_t>();
+  version.number = reader.get<std::uint64_t>();
+  return version;
+}
+
+void put(Writer& writer, const RequestId& id) {
+  writer.put(id.client);
+  writer.put(id.sequence);
+}
+RequestId get_request_id(Reader& reader) {
+  RequestId id;
+  id.client = reader.get<std::uint64_t>();
+  id.sequence = reader.get<std::uint64_t>();
+  return id;
+}
+
+std::string get_object_name(Reader& reader) {
+  const std::string_view name = reader.text16();
+  if (name.size() > kMaxObjectNameBytes || name.empty()) reader.fail();
+  return std::string(name);
+}
+
+ErrorCode get_code(Reader& reader) { return static_cast<ErrorCode>(reader.get<std::uint16_t>()); }
+
+void put_pairs(Writer& writer, const std::vector<std::pair<std::string, std::string>>& pairs) {
+  writer.put(static_cast<std::uint32_t>(pairs.size()));
+  for (const auto& [key, value] : pairs) {
+    writer.text16(key);
+    writer.blob32(as_bytes(value));
+  }
+}
+void get_pairs(Reader& reader, std::vector<std::pair<std::string, std::string>>& pairs) {
+  const auto count = reader.get<std::uint32_t>();
+  // Each pair takes at least 6 bytes, so a count beyond that is a lie.
+  if (count > reader.remaining() / 6) return reader.fail();
+  pairs.reserve(count);
+  for (std::uint32_t i = 0; i < count && reader.ok(); ++i) {
+    std::string key(reader.text16());
+    std::string value(as_text(reader.blob32()));
+    pairs.emplace_back(std::move(key), std::move(value));
+  }
+}
+
+// A step's code decides which fields follow: ranges carry offset and length, omap steps key and
+// value.
+bool has_key(StepCode code) { return code >= StepCode::omap_get; }
+
+void put_steps(Writer& writer, const std::vector<Step>& steps) {
+  CAIRN_ASSERT(steps.size() <= kMaxStepsPerOp);
+  writer.put(static_cast<std::uint8_t>(steps.size()));
+  for (const Step& step : steps) {
+    writer.put(static_cast<std::uint8_t>(step.code));
+    writer.put(step.offset);
+    writer.put(step.length);
+    if (!has_key(step.code)) continue;
+    writer.text16(step.key);
+    writer.blob32(as_bytes(step.value));
+  }
+}
+
+bool range_ok(const Step& step) {
+  return step.offset <= kMaxObjectBytes && step.length <= kMaxObjectBytes - step.offset;
+}
+
+void get_steps(Reader& reader, std::vector<Step>& steps, std::size_t data_bytes) {
+  const auto count = reader.get<std::uint8_t>();
+  if (count == 0 || count > kMaxStepsPerOp) return reader.fail();
+  steps.resize(count);
+  bool has_write = false;
+  for (Step& step : steps) {
+    const auto code = reader.get<std::uint8_t>();
+    if (code == 0 || code > kMaxStepCode) return reader.fail();
+    step.code = static_cast<StepCode>(code);
+    step.offset = reader.get<std::uint64_t>();
+    step.length = reader.get<std::uint64_t>();
+    if (has_key(step.code)) {
+      step.key = reader.text16();
+      step.value = as_text(reader.blob32());
+      if (step.key.size() > kMaxOmapKeyBytes || step.value.size() > kMaxOmapValueBytes) {
+        return reader.fail();
+      }
+    } else if (!range_ok(step)) {
+      return reader.fail();
+    }
+    if (step.code == StepCode::write) {
+      if (has_write || step.length != data_bytes || data_bytes == 0) return reader.fail();
+      has_write = true;
+    }
+  }
+  if (!has_write && data_bytes != 0) reader.fail();
+}
+
+Frame finish(FrameType type, Writer& writer, Buffer data = {}) {
+  Frame frame;
+  frame.type = type;
+  frame.meta = writer.take();
+  frame.data = std::move(data);
+  return frame;
+}
+
+}  // namespace
+
+bool is_mutation(StepCode code) {
+  switch (code) {
+    case StepCode::write:
+    case StepCode::write_zeroes:
+    case StepCode::punch:
+    case StepCode::touch:
+    case StepCode::remove:
+    case StepCode::omap_set:
+    case StepCode::omap_remove:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool OpRequest::mutates() const {
+  return std::any_of(steps.begin(), steps.end(),
+                     [](const Step& step) { return is_mutation(step.code); });
+}
+
+Frame encode(const OpRequest& request, Buffer data) {
+  Writer writer;
+  writer.reserve(64 + request.object.size() + 20 * request.steps.size());
+  put(writer, request.id);
+  writer.put(request.oldest_unacked);
+  writer.put(request.map_epoch);
+  put(writer, request.pg);
+  writer.text16(request.object);
+  put_steps(writer, request.steps);
+  return finish(FrameType::op, writer, std::move(data));
+}
+
+Status decode(const Frame& frame, OpRequest& into) {
+  Reader reader(frame.meta);
+  into.id = get_request_id(reader);
+  into.oldest_unacked = reader.get<std::uint64_t>();
+  into.map_epoch = reader.get<std::uint32_t>();
+  into.pg = get_pg(reader);
+  into.object = get_object_name(reader);
+  get_steps(reader, into.steps, frame.data.size());
+  return reader.at_end() ? Status::ok() : bad("op");
+}
+
+Frame encode(const OpReply& reply, Buffer data) {
+  Writer writer;
+  writer.reserve(32);
+  writer.put(reply.sequence);
+  writer.put(static_cast<std::uint16_t>(reply.code));
+  writer.put(reply.epoch);
+  writer.put(static_cast<std::uint8_t>(reply.exists ? 1 : 0));
+  writer.put(static_cast<std::uint32_t>(reply.extents.size()));
+  for (const ExtentRun& run : reply.extents) {
+    writer.put(run.offset);
+    writer.put(run.length);
+    writer.put(run.state);
+  }
+  put_pairs(writer, reply.omap);
+  writer.text16(reply.message);
+  return finish(FrameType::op_reply, writer, std::move(data));
+}
+
+Status decode(const Frame& frame, OpReply& into) {
+  Reader reader(frame.meta);
+  into.sequence = reader.get<std::uint64_t>();
+  into.code = get_code(reader);
+  into.epoch = reader.get<std::uint32_t>();
+  into.exists = reader.get<std::uint8_t>() != 0;
+  const auto extent_count = reader.get<std::uint32_t>();
+  if (extent_count > reader.remaining() / 17) return bad("op_reply");
+  into.extents.resize(extent_count);
+  for (ExtentRun& run : into.extents) {
+    run.offset = reader.get<std::uint64_t>();
+    run.length = reader.get<std::uint64_t>();
+    run.state = reader.get<std::uint8_t>();
+  }
+  get_pairs(reader, into.omap);
+  into.message = reader.text16();
+  return reader.at_end() ? Status::ok() : bad("op_reply");
+}
+
+void encode(const LogEntry& entry, Writer& writer) {
+  put(writer, entry.version);
+  put(writer, entry.request);
+  writer.put(static_cast<std::uint8_t>(entry.removes ? 1 : 0));
+  writer.text16(entry.object);
+}
+
+Status decode(Reader& reader, LogEntry& into) {
+  into.version = get_version(reader);
+  into.request = get_request_id(reader);
+  into.removes = reader.get<std::uint8_t>() != 0;
+  into.object = get_object_name(reader);
+  return reader.ok() ? Status::ok() : bad("log entry");
+}
+
+Frame encode(const Replicate& message, Buffer data) {
+  Writer writer;
+  writer.reserve(96 + message.entry.object.size() + 20 * message.steps.size());
+  put(writer, message.pg);
+  writer.put(message.interval);
+  writer.put(message.trim_to);
+  encode(message.entry, writer);
+  put_steps(writer, message.steps);
+  return finish(FrameType::replicate, writer, std::move(data));
+}
+
+Status decode(const Frame& frame, Replicate& into) {
+  Reader reader(frame.meta);
+  into.pg = get_pg(reader);
+  into.interval = reader.get<std::uint32_t>();
+  into.trim_to = reader.get<std::uint64_t>();
+  CAIRN_RETURN_IF_ERROR(decode(reader, into.entry));
+  get_steps(reader, into.steps, frame.data.size());
+  for (const Step& step : into.steps) {
+    const bool whole = (step.offset | step.length) % kBlockBytes == 0;
+    if (!is_mutation(step.code) || !whole) return bad("replicate");
+  }
+  return reader.at_end() ? Status::ok() : bad("replicate");
+}
+
+Frame encode(const ReplicateAck& message) {
+  Writer writer;
+  writer.reserve(24);
+  put(writer, message.pg);
+  writer.put(message.interval);
+  writer.put(message.number);
+  writer.put(static_cast<std::uint16_t>(message.code));
+  return finish(FrameType::replicate_ack, writer);
+}
+
+Status decode(const Frame& frame, ReplicateAck& into) {
+  Reader reader(frame.meta);
+  into.pg = get_pg(reader);
+  into.interval = reader.get<std::uint32_t>();
+  into.number = reader.get<std::uint64_t>();
+  into.code = get_code(reader);
+  return reader.at_end() ? Status::ok() : bad("replicate_ack");
+}
+
+Frame encode(const Pull& message) {
+  Writer writer;
+  put(writer, message.pg);
+  writer.put(message.interval);
+  writer.text16(message.object);
+  return finish(FrameType::pull, writer);
+}
+
+Status decode(const Frame& frame, Pull& into) {
+  Reader reader(frame.meta);
+  into.pg = get_pg(reader);
+  into.interval = reader.get<std::uint32_t>();
+  into.object = get_object_name(reader);
+  return reader.at_end() ? Status::ok() : bad("pull");
+}
+
+Frame encode(const Push& message, Buffer data) {
+  Writer writer;
+  put(writer, message.pg);
+  writer.put(message.interval);
+  writer.text16(message.object);
+  const int flags = (message.exists ? 1 : 0) | (message.first ? 2 : 0) | (message.last ? 4 : 0) |
+                    (message.is_pull_reply ? 8 : 0);
+  writer.put(static_cast<std::uint8_t>(flags));
+  put(writer, message.version);
+  writer.put(static_cast<std::uint32_t>(message.blocks.size()));
+  for (const PushBlock& block : message.blocks) {
+    writer.put(block.index);
+    writer.put(block.state);
+    writer.put(block.crc);
+    put(writer, block.version);
+  }
+  put_pairs(writer, message.omap);
+  return finish(FrameType::push, writer, std::move(data));
+}
+
+Status decode(const Frame& frame, Push& into) {
+  Reader reader(frame.meta);
+  into.pg = get_pg(reader);
+  into.interval = reader.get<std::uint32_t>();
+  into.object = get_object_name(reader);
+  const auto flags = reader.get<std::uint8_t>();
+  if (flags > 15) return bad("push");
+  into.exists = (flags & 1) != 0;
+  into.first = (flags & 2) != 0;
+  into.last = (flags & 4) != 0;
+  into.is_pull_reply = (flags & 8) != 0;
+  into.version = get_version(reader);
+  const auto block_count = reader.get<std::uint32_t>();
+  if (block_count > kMaxObjectBytes / kBlockBytes) return bad("push");
+  into.blocks.resize(block_count);
+  std::uint64_t data_bytes = 0;
+  for (PushBlock& block : into.blocks) {
+    block.index = reader.get<std::uint32_t>();
+    block.state = reader.get<std::uint8_t>();
+    block.crc = reader.get<std::uint32_t>();
+    block.version = get_version(reader);
+    if (block.index >= kMaxObjectBytes / kBlockBytes || block.state > 2) return bad("push");
+    if (block.state == 2) data_bytes += kBlockBytes;
+  }
+  get_pairs(reader, into.omap);
+  if (data_bytes != frame.data.size()) return bad("push");
+  return reader.at_end() ? Status::ok() : bad("push");
+}
+
+Frame encode(const PushAck& message) {
+  Writer writer;
+  put(writer, message.pg);
+  writer.put(message.interval);
+  writer.text16(message.object);
+  writer.put(static_cast<std::uint16_t>(message.code));
+  return finish(FrameType::push_ack, writer);
+}
+
+Status decode(const Frame& frame, PushAck& into) {
+  Reader reader(frame.meta);
+  into.pg = get_pg(reader);
+  into.interval = reader.get<std::uint32_t>();
+  into.object = get_object_name(reader);
+  into.code = get_code(reader);
+  return reader.at_end() ? Status::ok() : bad("push_ack");
+}
+
+namespace {
+Frame encode_heartbeat(FrameType type, const Ping& ping) {
+  Writer writer;
+  writer.put(ping.sent_ns);
+  writer.put(ping.epoch);
+  writer.put(ping.loop_age_ms);
+  writer.put(ping.disk_age_ms);
+  return finish(type, writer);
+}
+}  // namespace
+
+Frame encode_ping(const Ping& ping) { return encode_heartbeat(FrameType::ping, ping); }
+Frame encode_pong(const Ping& ping) { return encode_heartbeat(FrameType::pong, ping); }
+
+Status decode(const Frame& frame, Ping& into) {
+  Reader reader(frame.meta);
+  into.sent_ns = reader.get<std::uint64_t>();
+  into.epoch = reader.get<std::uint32_t>();
+  into.loop_age_ms = reader.get<std::uint32_t>();
+  into.disk_age_ms = reader.get<std::uint32_t>();
+  return reader.at_end() ? Status::ok() : bad("ping");
+}
+
+}  // namespace cairn::net

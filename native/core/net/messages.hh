@@ -1,0 +1,171 @@
+// Bodies of the data-path frames: what the client sends to a primary, a primary to its replicas,
+// and what recovery moves. docs/protocol/data-path.md has the byte tables; all little-endian. Every
+// decode checks every length and returns protocol_error; a decoded value obeys the limits below.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/ids.hh"
+#include "base/status.hh"
+#include "net/frame.hh"
+
+namespace cairn::net {
+
+constexpr std::size_t kMaxStepsPerOp = 64;
+constexpr std::size_t kMaxOmapKeyBytes = 1024;
+constexpr std::size_t kMaxOmapValueBytes = std::size_t{1} << 20;
+
+// One step of an operation on one object. All steps of an operation happen atomically; a failed
+// guard (assert_*, omap_compare) fails all of them.
+enum class StepCode : std::uint8_t {
+  read = 1,            // offset, length; the bytes are the reply's data
+  write = 2,           // offset; the bytes are the request's data (one write per operation)
+  write_zeroes = 3,    // offset, length: explicit zeros
+  punch = 4,           // offset, length: whole blocks become absent, partial blocks zero
+  touch = 5,           // the object exists afterwards
+  remove = 6,          // the object does not exist afterwards
+  extents = 7,         // offset, length: the block states, as runs
+  stat = 8,            // whether it exists
+  assert_exists = 9,   // guard: not_found
+  assert_absent = 10,  // guard: already_exists
+  omap_get = 11,       // key: exact; the value, not_found when it has none
+  omap_list = 12,      // key: prefix, value: after this key, length: at most so many
+  omap_compare = 13,   // guard: value of key equals value (empty value: key has none)
+  omap_set = 14,       // key, value
+  omap_remove = 15,    // key
+};
+constexpr std::uint8_t kMaxStepCode = 15;
+bool is_mutation(StepCode code);
+
+struct Step {
+  StepCode code = StepCode::stat;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  std::string key;
+  std::string value;
+};
+
+// client -> primary
+struct OpRequest {
+  RequestId id;
+  std::uint64_t oldest_unacked = 0;  // every sequence below has been answered and forgotten
+  Epoch map_epoch = 0;               // of the map that chose the primary
+  PgId pg;
+  std::string object;
+  std::vector<Step> steps;
+  bool mutates() const;
+};
+
+// A run of blocks with one state (values of object_store::BlockState).
+struct ExtentRun {
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  std::uint8_t state = 0;
+};
+
+// primary -> client
+struct OpReply {
+  std::uint64_t sequence = 0;
+  ErrorCode code = ErrorCode::ok;
+  Epoch epoch =
+      0;  // the OSD's map epoch; with stale_epoch and not_primary: at least this one is needed
+  bool exists = false;
+  std::vector<ExtentRun> extents;
+  std::vector<std::pair<std::string, std::string>> omap;
+  std::string message;
+};
+
+// What happened to one object of a PG; the PG log is a list of these.
+struct LogEntry {
+  Version version;
+  RequestId request;
+  std::string object;
+  bool removes = false;
+};
+
+// primary -> replica: apply these steps as this log entry. Data: the write's bytes, whole blocks.
+struct Replicate {
+  PgId pg;
+  Epoch interval = 0;
+  LogEntry entry;
+  std::uint64_t trim_to = 0;  // log entries up to this number may go
+  std::vector<Step> steps;    // mutations only, whole blocks only
+};
+
+struct ReplicateAck {
+  PgId pg;
+  Epoch interval = 0;
+  std::uint64_t number = 0;
+  ErrorCode code = ErrorCode::ok;
+};
+
+// Recovery. A pull asks for an object; the answer is a series of pushes on the same connection, or
+// one push with exists = false. A push is answered by push_ack once it is durable.
+struct Pull {
+  PgId pg;
+  Epoch interval = 0;
+  std::string object;
+};
+
+struct PushBlock {
+  std::uint32_t index = 0;
+  std::uint8_t state = 0;  // object_store::BlockState
+  std::uint32_t crc = 0;
+  Version version;
+};
+
+struct Push {
+  PgId pg;
+  Epoch interval = 0;
+  std::string object;
+  bool exists = false;
+  bool first = false;  // the target drops what it has before it applies this part
+  bool last = false;   // the object is whole after this part
+  bool is_pull_reply = false;
+  Version version;                // of the object
+  std::vector<PushBlock> blocks;  // data blocks' bytes follow in order as the frame's data
+  std::vector<std::pair<std::string, std::string>> omap;
+};
+
+struct PushAck {
+  PgId pg;
+  Epoch interval = 0;
+  std::string object;
+  ErrorCode code = ErrorCode::ok;
+};
+
+struct Ping {
+  std::uint64_t sent_ns = 0;  // the sender's clock, returned in the pong
+  Epoch epoch = 0;
+  std::uint32_t loop_age_ms = 0;  // since the sender's TypeScript loop last ticked
+  std::uint32_t disk_age_ms = 0;  // of the oldest unfinished disk operation
+};
+
+// Each encode gives a frame of the matching type; data goes by reference.
+Frame encode(const OpRequest& request, Buffer data);
+Frame encode(const OpReply& reply, Buffer data);
+Frame encode(const Replicate& message, Buffer data);
+Frame encode(const ReplicateAck& message);
+Frame encode(const Pull& message);
+Frame encode(const Push& message, Buffer data);
+Frame encode(const PushAck& message);
+Frame encode_ping(const Ping& ping);
+Frame encode_pong(const Ping& ping);
+
+Status decode(const Frame& frame, OpRequest& into);
+Status decode(const Frame& frame, OpReply& into);
+Status decode(const Frame& frame, Replicate& into);
+Status decode(const Frame& frame, ReplicateAck& into);
+Status decode(const Frame& frame, Pull& into);
+Status decode(const Frame& frame, Push& into);
+Status decode(const Frame& frame, PushAck& into);
+Status decode(const Frame& frame, Ping& into);
+
+// The PG log entry as stored, also inside Replicate.
+void encode(const LogEntry& entry, Writer& writer);
+Status decode(Reader& reader, LogEntry& into);
+
+}  // namespace cairn::net

@@ -1,0 +1,439 @@
+// Connections, handshakes, receiving and sending of TcpMessenger.
+#include "net/tcp_messenger.hh"
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/assert.hh"
+#include "net/send_queue.hh"
+
+namespace cairn::net {
+
+namespace {
+
+// Room for some 60 frames of 4 KiB in one recv; pages that no recv fills are never made resident.
+constexpr std::size_t kReceiveBufferBytes = std::size_t{256} << 10;
+// From this much missing payload on, a recv of its own is cheaper than copying.
+constexpr std::size_t kDirectReceiveBytes = std::size_t{16} << 10;
+// Strangers that connect and say nothing are dropped from here on.
+constexpr std::size_t kMaxHandshaking = 256;
+constexpr std::uint64_t kAcceptRetryNs = 100'000'000;
+
+Status disconnected(const std::string& text) { return {ErrorCode::disconnected, text}; }
+
+}  // namespace
+
+struct TcpMessenger::Listener {
+  TcpMessenger* owner = nullptr;  // null: the messenger is gone
+  OwnedFd fd;
+  Address address;
+};
+
+struct TcpMessenger::Connection {
+  enum class State : std::uint8_t { connecting, handshaking, open, refusing, closed };
+  TcpMessenger* owner = nullptr;  // null: the messenger is gone
+  ConnectionId id = 0;
+  OwnedFd fd;
+  State state = State::connecting;
+  bool dialed = false;
+  bool sending = false;        // a sendmsg is in flight
+  bool to_be_flushed = false;  // is in to_flush_
+  Address address;
+  std::optional<Entity> expected;
+  std::optional<Entity> peer;  // known after the handshake
+  io::TimerId handshake_timer = 0;
+  SocketAddress socket_address;  // read by the kernel while connecting
+  FrameDecoder decoder{kHelloLimits};
+  std::unique_ptr<std::byte[]> receive_buffer;
+  SendQueue queue;
+  std::vector<Frame> early_frames;  // sent before the handshake was over
+  std::uint64_t early_bytes = 0;
+
+  bool closed() const { return state == State::closed; }
+  std::string text() const {
+    return (peer ? entity_text(*peer) + " at " : std::string()) + address_text(address);
+  }
+};
+
+TcpMessenger::TcpMessenger(io::Reactor& reactor, MessengerHandler& handler, TcpConfig config)
+    : reactor_(reactor),
+      handler_(handler),
+      config_(std::move(config)),
+      life_(std::make_shared<Life>(Life{this})) {}
+
+TcpMessenger::~TcpMessenger() {
+  life_->messenger = nullptr;
+  for (const ListenerPtr& listener : listeners_) {
+    listener->owner = nullptr;
+    reactor_.cancel_fd(listener->fd.get());
+    ::shutdown(listener->fd.get(), SHUT_RDWR);  // frees the port at once
+  }
+  for (const auto& [id, connection] : connections_) {
+    connection->owner = nullptr;
+    connection->state = Connection::State::closed;
+    reactor_.cancel(connection->handshake_timer);
+    if (connection->fd.get() < 0) continue;
+    reactor_.cancel_fd(connection->fd.get());
+    ::shutdown(connection->fd.get(), SHUT_RDWR);
+  }
+}
+
+// ---- listening and connecting
+
+Result<std::uint16_t> TcpMessenger::listen(const Address& address) {
+  Result<OwnedFd> fd = open_listener(address);
+  if (!fd) return fd.status();
+  Result<std::uint16_t> port = local_port(fd->get());
+  if (!port) return port;
+  auto listener = std::make_shared<Listener>();
+  listener->owner = this;
+  listener->fd = std::move(*fd);
+  listener->address = {.host = address.host, .port = *port};
+  listeners_.push_back(listener);
+  start_accept(listener);
+  return port;
+}
+
+void TcpMessenger::start_accept(const ListenerPtr& listener) {
+  reactor_.accept(listener->fd.get(), [listener](int result) {
+    if (listener->owner != nullptr)
+      listener->owner->accepted(listener, result);
+    else
+      OwnedFd closes_itself(result);
+  });
+}
+
+void TcpMessenger::accepted(const ListenerPtr& listener, int result) {
+  if (result < 0 && result != -ECONNABORTED) {  // no descriptors or memory left, mostly
+    log(LogLevel::error, "accept on " + address_text(listener->address) + ": " +
+                             std::strerror(-result) + "; trying again");
+    reactor_.run_after(kAcceptRetryNs, [listener] {
+      if (listener->owner != nullptr) listener->owner->start_accept(listener);
+    });
+    return;
+  }
+  start_accept(listener);
+  if (result < 0) return;  // the peer had gone before it was accepted
+  OwnedFd fd(result);
+  if (handshaking_ >= kMaxHandshaking) {
+    ++counters_.handshake_refusals;
+    return;
+  }
+  configure_stream(fd.get());
+  Address peer = peer_address(fd.get());
+  const ConnectionPtr connection = add_connection(std::move(fd), std::move(peer), false);
+  ++handshaking_;
+  connection->state = Connection::State::handshaking;
+  start_receive(connection);
+}
+
+TcpMessenger::ConnectionPtr TcpMessenger::add_connection(OwnedFd fd, Address address, bool dialed) {
+  auto connection = std::make_shared<Connection>();
+  connection->owner = this;
+  connection->id = ++last_id_;
+  connection->fd = std::move(fd);
+  connection->dialed = dialed;
+  connection->address = std::move(address);
+  connection->handshake_timer = reactor_.run_after(config_.handshake_timeout_ns, [connection] {
+    if (connection->owner == nullptr) return;
+    connection->owner->close_connection(
+        connection, {ErrorCode::timed_out, "no handshake within the time limit"});
+  });
+  connections_.emplace(connection->id, connection);
+  ++counters_.connections;
+  return connection;
+}
+
+ConnectionId TcpMessenger::connect(const Address& address, const Entity& expected) {
+  const ConnectionPtr connection = add_connection(OwnedFd(), address, true);
+  connection->expected = expected;
+  if (Status status = start_connect(connection); !status)
+    close_connection(connection, std::move(status));
+  return connection->id;
+}
+
+Status TcpMessenger::start_connect(const ConnectionPtr& connection) {
+  Result<SocketAddress> socket_address = to_socket_address(connection->address);
+  if (!socket_address) return socket_address.status();
+  Result<OwnedFd> fd = open_stream(*socket_address);
+  if (!fd) return fd.status();
+  configure_stream(fd->get());
+  connection->fd = std::move(*fd);
+  connection->socket_address = *socket_address;
+  reactor_.connect(connection->fd.get(), connection->socket_address.get(),
+                   connection->socket_address.length, [connection](int result) {
+                     if (!connection->closed()) connection->owner->connected(connection, result);
+                   });
+  return Status::ok();
+}
+
+void TcpMessenger::connected(const ConnectionPtr& connection, int result) {
+  if (result < 0) {
+    close_connection(connection, disconnected("connect to " + address_text(connection->address) +
+                                              ": " + std::strerror(-result)));
+    return;
+  }
+  connection->state = Connection::State::handshaking;
+  send_hello(connection, ErrorCode::ok);
+  start_receive(connection);
+}
+
+// ---- receiving
+
+void TcpMessenger::start_receive(const ConnectionPtr& connection) {
+  MutableByteSpan target = connection->decoder.next_target();
+  const bool direct = target.size() >= kDirectReceiveBytes;
+  if (!direct) {
+    if (connection->receive_buffer == nullptr)
+      connection->receive_buffer = std::make_unique_for_overwrite<std::byte[]>(kReceiveBufferBytes);
+    target = {connection->receive_buffer.get(), kReceiveBufferBytes};
+  }
+  reactor_.recv(connection->fd.get(), target, [connection, direct](int result) {
+    if (!connection->closed()) connection->owner->received(connection, result, direct);
+  });
+}
+
+void TcpMessenger::received(const ConnectionPtr& connection, int result, bool direct) {
+  if (result == -EAGAIN || result == -EINTR) return start_receive(connection);
+  if (result <= 0) {
+    close_connection(connection, disconnected(result == 0 ? "the peer closed the connection"
+                                                          : std::strerror(-result)));
+    return;
+  }
+  const auto length = static_cast<std::size_t>(result);
+  counters_.bytes_received += length;
+  Status status;
+  if (direct) {
+    Result<std::optional<Frame>> frame = connection->decoder.filled(length);
+    if (!frame)
+      status = frame.status();
+    else if (frame->has_value())
+      status = deliver(connection, std::move(**frame));
+  } else {
+    status = parse(connection, length);
+  }
+  if (!status) return close_connection(connection, std::move(status));
+  if (!connection->closed()) start_receive(connection);
+}
+
+// Delivers the frames in the first length bytes of the receive buffer.
+Status TcpMessenger::parse(const ConnectionPtr& connection, std::size_t length) {
+  ByteSpan bytes(connection->receive_buffer.get(), length);
+  while (!bytes.empty() && !connection->closed()) {
+    std::size_t consumed = 0;
+    Result<std::optional<Frame>> frame = connection->decoder.feed(bytes, consumed);
+    if (!frame) return frame.status();
+    bytes = bytes.subspan(consumed);
+    if (frame->has_value()) CAIRN_RETURN_IF_ERROR(deliver(connection, std::move(**frame)));
+  }
+  return Status::ok();
+}
+
+Status TcpMessenger::deliver(const ConnectionPtr& connection, Frame frame) {
+  const bool is_hello = frame.type == FrameType::hello;
+  switch (connection->state) {
+    case Connection::State::open:
+      if (is_hello) return {ErrorCode::protocol_error, "a hello after the handshake"};
+      ++counters_.frames_received;
+      frames_delivered_ = true;
+      schedule_end_of_wakeup();
+      handler_.on_frame(connection->id, std::move(frame));
+      return Status::ok();
+    case Connection::State::handshaking:
+      if (!is_hello) return {ErrorCode::protocol_error, "a frame before the hello"};
+      ++counters_.frames_received;
+      return handshake(connection, frame);
+    case Connection::State::connecting:
+    case Connection::State::refusing:
+    case Connection::State::closed:
+      break;
+  }
+  return Status::ok();
+}
+
+// ---- handshake
+
+Hello TcpMessenger::our_hello(const Connection& connection) const {
+  Hello hello;
+  hello.cluster = config_.cluster;
+  hello.self = config_.self;
+  hello.required_features = config_.required_features;
+  hello.supported_features = config_.supported_features;
+  hello.expected = connection.expected;
+  return hello;
+}
+
+void TcpMessenger::send_hello(const ConnectionPtr& connection, ErrorCode refusal) {
+  Hello hello = our_hello(*connection);
+  hello.refusal = refusal;
+  queue_frame(connection,
+              {.type = FrameType::hello, .meta = encode_hello(hello), .data = Buffer()});
+}
+
+// The peer's hello has arrived: the dialer's, or the acceptor's answer.
+Status TcpMessenger::handshake(const ConnectionPtr& connection, const Frame& frame) {
+  Result<Hello> theirs = decode_hello(frame.meta);
+  if (!theirs) return theirs.status();
+  Status status = check_hello(our_hello(*connection), *theirs);
+  if (status) {
+    if (!connection->dialed) send_hello(connection, ErrorCode::ok);
+    open(connection, theirs->self);
+  } else if (connection->dialed) {
+    return status;
+  } else {
+    refuse(connection, status);
+  }
+  return Status::ok();
+}
+
+// Answers with the reason, and closes once that is sent.
+void TcpMessenger::refuse(const ConnectionPtr& connection, const Status& reason) {
+  ++counters_.handshake_refusals;
+  log(LogLevel::warn,
+      "refused the connection from " + connection->text() + ": " + reason.to_string());
+  connection->state = Connection::State::refusing;
+  send_hello(connection, reason.code());
+}
+
+void TcpMessenger::open(const ConnectionPtr& connection, const Entity& peer) {
+  reactor_.cancel(std::exchange(connection->handshake_timer, 0));
+  connection->decoder.set_limits({});
+  connection->state = Connection::State::open;
+  connection->peer = peer;
+  for (Frame& frame : std::exchange(connection->early_frames, {}))
+    queue_frame(connection, std::move(frame));
+  connection->early_bytes = 0;
+  if (connection->dialed) {
+    handler_.on_connected(connection->id, peer);
+  } else {
+    --handshaking_;
+    handler_.on_accepted(connection->id, peer);
+  }
+}
+
+// ---- sending
+
+void TcpMessenger::send(ConnectionId id, Frame frame) {
+  const auto found = connections_.find(id);
+  if (found == connections_.end()) return;
+  const ConnectionPtr connection = found->second;
+  if (queued_bytes(id) + frame_bytes(frame) > config_.max_unsent_bytes) {
+    close_connection(connection, {ErrorCode::too_large, "the peer does not take what it is sent: " +
+                                                            std::to_string(queued_bytes(id)) +
+                                                            " bytes are waiting"});
+    return;
+  }
+  if (connection->state == Connection::State::open) {
+    queue_frame(connection, std::move(frame));
+  } else {
+    connection->early_bytes += frame_bytes(frame);
+    connection->early_frames.push_back(std::move(frame));
+  }
+}
+
+std::uint64_t TcpMessenger::queued_bytes(ConnectionId id) const {
+  const auto found = connections_.find(id);
+  if (found == connections_.end()) return 0;
+  return found->second->queue.unsent_bytes() + found->second->early_bytes;
+}
+
+void TcpMessenger::queue_frame(const ConnectionPtr& connection, Frame frame) {
+  ++counters_.frames_sent;
+  connection->queue.push(std::move(frame));
+  // A sendmsg in flight takes the queue with it when it completes.
+  if (connection->sending || connection->to_be_flushed) return;
+  connection->to_be_flushed = true;
+  to_flush_.push_back(connection);
+  schedule_end_of_wakeup();
+}
+
+void TcpMessenger::start_send(const ConnectionPtr& connection) {
+  const msghdr* message = connection->queue.next_message();
+  if (message == nullptr) {
+    if (connection->state == Connection::State::refusing)
+      close_connection(connection, disconnected("refused"));
+    return;
+  }
+  connection->sending = true;
+  reactor_.sendmsg(connection->fd.get(), message, [connection](int result) {
+    connection->sending = false;
+    if (!connection->closed()) connection->owner->sent(connection, result);
+  });
+}
+
+void TcpMessenger::sent(const ConnectionPtr& connection, int result) {
+  if (result < 0 && result != -EAGAIN && result != -EINTR) {
+    close_connection(connection, disconnected(std::strerror(-result)));
+    return;
+  }
+  if (result > 0) {
+    counters_.bytes_sent += static_cast<std::uint64_t>(result);
+    connection->queue.sent(static_cast<std::size_t>(result));
+  }
+  start_send(connection);
+}
+
+void TcpMessenger::schedule_end_of_wakeup() {
+  if (end_of_wakeup_posted_) return;
+  end_of_wakeup_posted_ = true;
+  reactor_.post([life = life_] {
+    if (life->messenger != nullptr) life->messenger->end_of_wakeup();
+  });
+}
+
+// Runs after the callbacks of this wake-up: what they queued, and what the handler submits now,
+// leaves together.
+void TcpMessenger::end_of_wakeup() {
+  if (std::exchange(frames_delivered_, false)) handler_.on_batch_end();
+  end_of_wakeup_posted_ = false;
+  flushing_.swap(to_flush_);
+  for (const ConnectionPtr& connection : flushing_) {
+    connection->to_be_flushed = false;
+    if (!connection->closed() && !connection->sending) start_send(connection);
+  }
+  flushing_.clear();
+}
+
+// ---- closing
+
+void TcpMessenger::close(ConnectionId id, Status reason) {
+  const auto found = connections_.find(id);
+  if (found != connections_.end())
+    close_connection(ConnectionPtr(found->second), std::move(reason));
+}
+
+void TcpMessenger::close_connection(const ConnectionPtr& connection, Status reason) {
+  if (connection->closed()) return;
+  const bool announced = connection->dialed || connection->state == Connection::State::open;
+  if (!announced) --handshaking_;
+  count_and_log_close(*connection, reason);
+  connection->state = Connection::State::closed;
+  connections_.erase(connection->id);
+  --counters_.connections;
+  reactor_.cancel(std::exchange(connection->handshake_timer, 0));
+  if (connection->fd.get() >= 0) {
+    reactor_.cancel_fd(connection->fd.get());
+    ::shutdown(connection->fd.get(), SHUT_RDWR);
+  }
+  if (!announced) return;
+  reactor_.post([life = life_, id = connection->id, reason = std::move(reason)] {
+    if (life->messenger != nullptr) life->messenger->handler_.on_closed(id, reason);
+  });
+}
+
+void TcpMessenger::count_and_log_close(const Connection& connection, const Status& reason) {
+  if (connection.dialed && connection.state == Connection::State::handshaking &&
+      reason.code() != ErrorCode::disconnected)
+    ++counters_.handshake_refusals;
+  if (reason.code() != ErrorCode::protocol_error) return;
+  ++counters_.protocol_errors;
+  log(LogLevel::warn,
+      "closed the connection with " + connection.text() + ": " + reason.to_string());
+}
+
+void TcpMessenger::log(LogLevel level, const std::string& text) {
+  if (config_.log) config_.log(level, text);
+}
+
+}  // namespace cairn::net

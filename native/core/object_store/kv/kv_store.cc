@@ -1,0 +1,278 @@
+// The queue between the owner and the database: one worker thread, or none in stepped mode.
+#include "object_store/kv/kv_store.hh"
+
+#include <leveldb/write_batch.h>
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <semaphore>
+#include <thread>
+
+#include "object_store/kv/database.hh"
+
+namespace cairn::kv {
+namespace {
+
+// Completions on their way to the owner. One delivery is under way at a time, and carries all that
+// has come in until it runs. After close() it runs nothing, but keeps what comes in: completions
+// are destroyed on the owner's thread.
+class Mailbox {
+ public:
+  // True: the caller has to have deliver() called on the owner's thread.
+  bool add(io::Task completion) {
+    const std::lock_guard lock(mutex_);
+    completions_.push_back(std::move(completion));
+    return !closed_ && !std::exchange(under_way_, true);
+  }
+  void deliver() {
+    while (io::Task completion = take()) completion();
+  }
+  void close() {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+  }
+
+ private:
+  io::Task take() {
+    const std::lock_guard lock(mutex_);
+    if (closed_ || completions_.empty()) {
+      under_way_ = false;
+      return nullptr;
+    }
+    io::Task completion = std::move(completions_.front());
+    completions_.pop_front();
+    return completion;
+  }
+
+  std::mutex mutex_;
+  std::deque<io::Task> completions_;
+  bool under_way_ = false;
+  bool closed_ = false;
+};
+
+class QueuedKvStore : public KvStore {
+ public:
+  QueuedKvStore(std::unique_ptr<Database> database, io::Executor& executor, Options options)
+      : database_(std::move(database)), executor_(executor), options_(std::move(options)) {
+    if (options_.threaded) worker_ = std::thread([this] { work_loop(); });
+  }
+
+  ~QueuedKvStore() override {
+    mailbox_->close();
+    if (!worker_.joinable()) return;
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_one();
+    worker_.join();
+  }
+
+  void get(std::vector<std::string> keys, GetDone done) override {
+    submit([this, keys = std::move(keys), done = std::move(done)]() mutable {
+      complete(database_->get(keys), std::move(done));
+    });
+  }
+
+  void scan(std::string begin, std::string end, std::size_t limit, ScanDone done) override {
+    submit([this, begin = std::move(begin), end = std::move(end), limit,
+            done = std::move(done)]() mutable {
+      complete(database_->scan(begin, end, limit), std::move(done));
+    });
+  }
+
+  void apply(WriteBatch batch, bool sync, ApplyDone done) override {
+    submit([this, batch = std::move(batch), sync, done = std::move(done)]() mutable {
+      Status status = database_->apply(batch, sync);
+      post([status = std::move(status), done = std::move(done)]() mutable {
+        done(std::move(status));
+      });
+    });
+  }
+
+  Result<Values> get_now(const std::vector<std::string>& keys) override {
+    std::optional<Result<Values>> result;
+    run_and_wait([&] { result = database_->get(keys); });
+    return std::move(*result);
+  }
+
+  Result<std::vector<KeyValue>> scan_now(std::string_view begin, std::string_view end,
+                                         std::size_t limit) override {
+    std::optional<Result<std::vector<KeyValue>>> result;
+    run_and_wait([&] { result = database_->scan(begin, end, limit); });
+    return std::move(*result);
+  }
+
+  Status apply_now(WriteBatch batch, bool sync) override {
+    Status status;
+    run_and_wait([&] { status = database_->apply(batch, sync); });
+    return status;
+  }
+
+  std::uint64_t approximate_bytes() const override { return database_->used_bytes(); }
+  std::uint64_t free_bytes() const override { return database_->free_bytes(); }
+  Stats stats() const override { return database_->stats(); }
+
+ private:
+  using Job = UniqueFunction<void()>;
+
+  void submit(Job job) {
+    if (!options_.threaded) return job();
+    {
+      const std::lock_guard lock(mutex_);
+      jobs_.push_back(std::move(job));
+    }
+    wake_.notify_one();
+  }
+
+  template <typename Call>
+  void run_and_wait(Call call) {
+    std::binary_semaphore finished(0);
+    submit([&] {
+      call();
+      finished.release();
+    });
+    finished.acquire();
+  }
+
+  void work_loop() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+      if (jobs_.empty()) return;
+      Job job = std::move(jobs_.front());
+      jobs_.pop_front();
+      lock.unlock();
+      job();
+      job = nullptr;
+      lock.lock();
+    }
+  }
+
+  template <typename T, typename Done>
+  void complete(Result<T> result, Done done) {
+    post([result = std::move(result), done = std::move(done)]() mutable {
+      if (result)
+        done(Status::ok(), std::move(*result));
+      else
+        done(result.status(), {});
+    });
+  }
+
+  void post(io::Task completion) {
+    if (!mailbox_->add(std::move(completion))) return;
+    io::Task delivery = [mailbox = mailbox_] { mailbox->deliver(); };
+    if (options_.threaded)
+      options_.post_back(std::move(delivery));
+    else
+      executor_.post(std::move(delivery));
+  }
+
+  std::unique_ptr<Database> database_;
+  io::Executor& executor_;
+  const Options options_;
+  const std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job> jobs_;
+  bool stopping_ = false;
+  std::thread worker_;
+};
+
+Result<std::unique_ptr<KvStore>> start(Result<std::unique_ptr<RegionFs>> fs,
+                                       std::uint64_t region_length, io::Executor& executor,
+                                       Options options, bool create) {
+  if (!fs) return fs.status();
+  Result<std::unique_ptr<Database>> database =
+      Database::open(std::move(*fs), options, region_length, create);
+  if (!database) return database.status();
+  return std::unique_ptr<KvStore>(
+      new QueuedKvStore(std::move(*database), executor, std::move(options)));
+}
+
+Status check(const Options& options, std::uint64_t region_length) {
+  if (options.threaded && !options.post_back)
+    return {ErrorCode::invalid_argument, "a threaded key-value store needs post_back"};
+  if (options.unit_bytes == 0 || options.unit_bytes % kBlockBytes != 0)
+    return {ErrorCode::invalid_argument, "the unit is not a multiple of 4096 bytes"};
+  const std::uint64_t minimum = KvStore::minimum_region_bytes(options.unit_bytes);
+  if (region_length < minimum)
+    return {ErrorCode::invalid_argument, "the key-value region needs at least " +
+                                             std::to_string(minimum) + " bytes, not " +
+                                             std::to_string(region_length)};
+  return {};
+}
+
+Geometry geometry_of(std::uint64_t region_length, const Options& options) {
+  return {.region_length = region_length, .unit_bytes = options.unit_bytes, .nonce = options.nonce};
+}
+
+}  // namespace
+
+WriteBatch::WriteBatch() : encoded_(std::make_unique<leveldb::WriteBatch>()) {}
+WriteBatch::WriteBatch(WriteBatch&&) noexcept = default;
+WriteBatch& WriteBatch::operator=(WriteBatch&&) noexcept = default;
+WriteBatch::~WriteBatch() = default;
+
+void WriteBatch::put(std::string_view key, std::string_view value) {
+  CAIRN_ASSERT(!key.empty());
+  encoded_->Put({key.data(), key.size()}, {value.data(), value.size()});
+  ++operation_count_;
+  has_put_ = true;
+}
+
+void WriteBatch::erase(std::string_view key) {
+  CAIRN_ASSERT(!key.empty());
+  encoded_->Delete({key.data(), key.size()});
+  ++operation_count_;
+}
+
+void WriteBatch::append(const WriteBatch& other) {
+  encoded_->Append(*other.encoded_);
+  operation_count_ += other.operation_count_;
+  has_put_ = has_put_ || other.has_put_;
+  reserve_allowed_ = reserve_allowed_ || other.reserve_allowed_;
+}
+
+void WriteBatch::clear() {
+  encoded_->Clear();
+  operation_count_ = 0;
+  has_put_ = reserve_allowed_ = false;
+}
+
+std::size_t WriteBatch::size_bytes() const { return encoded_->ApproximateSize(); }
+
+Options small_options() {
+  Options options;
+  options.write_buffer_bytes = std::size_t{64} << 10;
+  options.block_cache_bytes = std::size_t{64} << 10;
+  options.unit_bytes = kBlockBytes;
+  return options;
+}
+
+std::uint64_t KvStore::minimum_region_bytes(std::uint64_t unit_bytes) {
+  constexpr std::uint64_t kData = std::uint64_t{1} << 20;
+  const Geometry geometry{.region_length = kData, .unit_bytes = unit_bytes};
+  const std::uint64_t units = (kData + unit_bytes - 1) / unit_bytes + kReserveFiles;
+  return units * unit_bytes + 5 * geometry.slot_bytes();
+}
+
+Result<std::unique_ptr<KvStore>> KvStore::format(io::BlockingDisk& disk,
+                                                 std::uint64_t region_offset,
+                                                 std::uint64_t region_length,
+                                                 io::Executor& executor, Options options) {
+  CAIRN_RETURN_IF_ERROR(check(options, region_length));
+  return start(RegionFs::format(disk, region_offset, geometry_of(region_length, options)),
+               region_length, executor, std::move(options), true);
+}
+
+Result<std::unique_ptr<KvStore>> KvStore::open(io::BlockingDisk& disk, std::uint64_t region_offset,
+                                               std::uint64_t region_length, io::Executor& executor,
+                                               Options options) {
+  CAIRN_RETURN_IF_ERROR(check(options, region_length));
+  return start(RegionFs::mount(disk, region_offset, geometry_of(region_length, options)),
+               region_length, executor, std::move(options), false);
+}
+
+}  // namespace cairn::kv

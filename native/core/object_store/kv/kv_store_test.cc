@@ -1,0 +1,270 @@
+// The key-value store against a model: random histories, reopening, a full region, both modes.
+#include "object_store/kv/kv_store.hh"
+
+#include <doctest/doctest.h>
+
+#include <thread>
+
+#include "object_store/kv/test_support.hh"
+
+using namespace cairn;
+using namespace cairn::kv;
+using namespace cairn::kv::test;
+
+namespace {
+
+constexpr std::uint64_t kOffset = 64 << 10;
+constexpr std::size_t kAll = ~std::size_t{0};
+
+std::uint64_t small_region() {
+  return KvStore::minimum_region_bytes(small_options().unit_bytes) / 4096 * 4096 + 4096;
+}
+
+Model contents(KvStore& store) {
+  auto pairs = store.scan_now("", "", kAll);
+  REQUIRE_MESSAGE(pairs.is_ok(), pairs.status().to_string());
+  return model_of(*pairs);
+}
+
+Options threaded_options(QueueExecutor& executor) {
+  Options options = small_options();
+  options.threaded = true;
+  options.post_back = [&executor](io::Task task) { executor.post(std::move(task)); };
+  return options;
+}
+
+std::string key_of(int number) { return "key" + std::to_string(100'000 + number); }
+
+}  // namespace
+
+TEST_CASE("kv: put, get, erase, scan and their order") {
+  RecordingDisk disk(Image(kOffset + small_region()));
+  QueueExecutor executor;
+  auto store = KvStore::format(disk, kOffset, small_region(), executor, small_options());
+  REQUIRE_MESSAGE(store.is_ok(), store.status().to_string());
+  KvStore& kv = **store;
+
+  WriteBatch batch;
+  for (int i = 0; i < 10; ++i) batch.put(key_of(i), "value" + std::to_string(i));
+  batch.erase(key_of(3));
+  batch.put(key_of(4), "");
+  std::vector<std::string> events;
+  kv.apply(std::move(batch), false, [&](Status status) {
+    CHECK(status.is_ok());
+    events.push_back("applied");
+  });
+  kv.get({key_of(9), key_of(3), key_of(4), "none"}, [&](Status status, Values values) {
+    CHECK(status.is_ok());
+    CHECK(values == Values{"value9", std::nullopt, "", std::nullopt});
+    events.push_back("got");
+  });
+  kv.scan(key_of(2), key_of(6), 100, [&](Status status, std::vector<KeyValue> pairs) {
+    CHECK(status.is_ok());
+    CHECK(pairs ==
+          std::vector<KeyValue>{{key_of(2), "value2"}, {key_of(4), ""}, {key_of(5), "value5"}});
+    events.push_back("scanned");
+  });
+  CHECK_MESSAGE(events.empty(), "completions never run inside the call");
+  while (executor.run_one()) {
+  }
+  CHECK(events == std::vector<std::string>{"applied", "got", "scanned"});
+  CHECK(kv.scan_now("", "", 2)->size() == 2);
+  CHECK(kv.scan_now(key_of(7), "", kAll)->size() == 3);
+  CHECK(kv.stats().gets == 4);
+}
+
+TEST_CASE("kv: a random history with reopens equals the model") {
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    RecordingDisk disk(Image(kOffset + small_region()));
+    QueueExecutor executor;
+    Random random(seed);
+    Model model;
+    std::unique_ptr<KvStore> store =
+        std::move(*KvStore::format(disk, kOffset, small_region(), executor, small_options()));
+    for (std::uint64_t number = 0; number < 1500; ++number) {
+      const Operations operations = Operations::random(seed, number, 100, 600);
+      operations.apply_to(model);
+      const Status status = store->apply_now(operations.batch(), below(random, 10) == 0);
+      REQUIRE_MESSAGE(status.is_ok(), status.to_string());
+      if (below(random, 20) == 0) {
+        const std::string key = "key" + std::to_string(below(random, 100));
+        const auto values = store->get_now({key});
+        REQUIRE(values.is_ok());
+        CHECK(values.value()[0].has_value() == (model.count(key) > 0));
+        if (values.value()[0]) CHECK(*values.value()[0] == model[key]);
+      }
+      if (below(random, 300) != 0) continue;
+      store.reset();
+      auto reopened = KvStore::open(disk, kOffset, small_region(), executor, small_options());
+      REQUIRE_MESSAGE(reopened.is_ok(), reopened.status().to_string());
+      store = std::move(*reopened);
+      CHECK(contents(*store) == model);
+    }
+    CHECK(contents(*store) == model);
+  }
+}
+
+TEST_CASE("kv: the stepped mode writes the same for the same calls") {
+  const auto run = [] {
+    RecordingDisk disk(Image(kOffset + small_region()));
+    QueueExecutor executor;
+    auto store = KvStore::format(disk, kOffset, small_region(), executor, small_options());
+    for (std::uint64_t number = 0; number < 600; ++number) {
+      REQUIRE((*store)
+                  ->apply_now(Operations::random(5, number, 100, 600).batch(), number % 7 == 0)
+                  .is_ok());
+      REQUIRE((*store)->get_now({"key" + std::to_string(number % 100)}).is_ok());
+    }
+    store->reset();
+    return disk.operations();
+  };
+  CHECK(run() == run());
+}
+
+TEST_CASE("kv: the threaded mode keeps the order and loses nothing") {
+  RecordingDisk disk(Image(kOffset + 2 * small_region()));
+  QueueExecutor executor;
+  Model model;
+  {
+    auto store =
+        KvStore::format(disk, kOffset, 2 * small_region(), executor, threaded_options(executor));
+    REQUIRE_MESSAGE(store.is_ok(), store.status().to_string());
+    std::uint64_t completed = 0;
+    constexpr std::uint64_t kBatches = 1500;
+    for (std::uint64_t number = 0; number < kBatches; ++number) {
+      const Operations operations = Operations::random(6, number, 100, 600);
+      operations.apply_to(model);
+      (*store)->apply(operations.batch(), number % 50 == 0, [&completed, number](Status status) {
+        CHECK_MESSAGE(status.is_ok(), status.to_string());
+        CHECK(completed++ == number);
+      });
+      (*store)->get({kSequenceKey}, [number](Status status, Values values) {
+        CHECK(status.is_ok());
+        CHECK(values[0] == std::to_string(number));
+      });
+      executor.run_one();
+    }
+    CHECK(contents(**store) == model);
+    while (completed < kBatches)
+      if (!executor.run_one()) std::this_thread::yield();
+    // Destroyed with work under way: it is done, its completion is not run.
+    WriteBatch last;
+    last.put("last", "value");
+    model["last"] = "value";
+    (*store)->apply(std::move(last), false, [](Status) { CHECK(false); });
+  }
+  while (executor.run_one()) {
+  }
+  auto store = KvStore::open(disk, kOffset, 2 * small_region(), executor, small_options());
+  REQUIRE_MESSAGE(store.is_ok(), store.status().to_string());
+  CHECK(contents(**store) == model);
+}
+
+TEST_CASE("kv: a full region refuses puts, serves reads and erases, and recovers") {
+  RecordingDisk disk(Image(kOffset + small_region()));
+  QueueExecutor executor;
+  auto store = KvStore::format(disk, kOffset, small_region(), executor, small_options());
+  REQUIRE(store.is_ok());
+  Random random(7);
+  for (int round = 0; round < 6; ++round) {
+    Model model;
+    for (int number = 0;; ++number) {
+      REQUIRE(number < 20'000);
+      WriteBatch batch;
+      std::string value(200 + below(random, 400), static_cast<char>(random()));
+      batch.put(key_of(number), value);
+      const Status status = (*store)->apply_now(std::move(batch), round % 2 == 0);
+      if (!status) {
+        CHECK(status.code() == ErrorCode::no_space);
+        CHECK((*store)->free_bytes() < 1000);
+        CHECK((*store)->stats().refused_full == 1);
+        break;
+      }
+      model[key_of(number)] = std::move(value);
+    }
+    CHECK_MESSAGE(model.size() > 300, "at least a sixth of the region was usable");
+    CHECK(contents(**store) == model);
+    // A reopen of a full store works too.
+    store->reset();
+    store = KvStore::open(disk, kOffset, small_region(), executor, small_options());
+    REQUIRE_MESSAGE(store.is_ok(), store.status().to_string());
+    CHECK(contents(**store) == model);
+    WriteBatch deletion;
+    deletion.erase(key_of(0));
+    deletion.put("log", "key 0 is gone");
+    deletion.allow_reserve();
+    CHECK((*store)->apply_now(std::move(deletion), false).is_ok());
+    int erased = 0;
+    for (const auto& [key, value] : model) {
+      WriteBatch batch;
+      batch.erase(key);
+      const Status status = (*store)->apply_now(std::move(batch), ++erased % 16 == 0);
+      REQUIRE_MESSAGE(status.is_ok(), status.to_string());
+    }
+    CHECK(contents(**store) == Model{{"log", "key 0 is gone"}});
+    WriteBatch cleanup;
+    cleanup.erase("log");
+    CHECK((*store)->apply_now(std::move(cleanup), false).is_ok());
+  }
+}
+
+TEST_CASE("kv: a disk error stops the store, and what was synced is there at the next open") {
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    RecordingDisk disk(Image(kOffset + small_region()));
+    QueueExecutor executor;
+    Random random(seed);
+    auto store = KvStore::format(disk, kOffset, small_region(), executor, small_options());
+    REQUIRE(store.is_ok());
+    // Every other time the disk works again afterwards; the store must not.
+    const std::size_t first = below(random, 60);
+    disk.fail_between(first, seed % 2 == 0 ? kAll / 2 : first + 1 + below(random, 3));
+    std::uint64_t synced = 0;
+    std::uint64_t number = 1;
+    bool failed = false;
+    for (; number < 400; ++number) {
+      const bool sync = below(random, 4) == 0;
+      const Status status =
+          (*store)->apply_now(Operations::random(seed, number, 50, 600).batch(), sync);
+      failed = failed || !status;
+      if (status && sync) {
+        CHECK_MESSAGE(!failed, "a sync was acknowledged behind a failure");
+        synced = number;
+      }
+    }
+    CHECK(failed);
+    store->reset();
+    disk.fail_between(0, 0);
+    store = KvStore::open(disk, kOffset, small_region(), executor, small_options());
+    REQUIRE_MESSAGE(store.is_ok(), store.status().to_string());
+    const Model found = contents(**store);
+    const std::uint64_t last =
+        found.count(kSequenceKey) > 0 ? std::stoull(found.at(kSequenceKey)) : 0;
+    CHECK(last >= synced);
+    Model model;
+    for (std::uint64_t i = 1; i <= last; ++i) Operations::random(seed, i, 50, 600).apply_to(model);
+    CHECK(found == model);
+  }
+}
+
+TEST_CASE("kv: wrong arguments and foreign bytes are refused") {
+  RecordingDisk disk(Image(kOffset + small_region()));
+  QueueExecutor executor;
+  const auto open = [&](std::uint64_t offset, std::uint64_t length, const Options& options) {
+    return KvStore::open(disk, offset, length, executor, options).status().code();
+  };
+  CHECK(open(kOffset, small_region(), small_options()) == ErrorCode::corrupt);
+  {
+    auto store = KvStore::format(disk, kOffset, small_region(), executor, small_options());
+    REQUIRE(store.is_ok());
+  }
+  CHECK(open(kOffset, small_region(), small_options()) == ErrorCode::ok);
+  CHECK(open(kOffset, 4096, small_options()) == ErrorCode::invalid_argument);
+  CHECK(open(kOffset + 512, small_region(), small_options()) == ErrorCode::invalid_argument);
+  CHECK(open(kOffset + 4096, small_region(), small_options()) == ErrorCode::invalid_argument);
+  Options options = small_options();
+  options.unit_bytes = 8192;
+  CHECK(open(kOffset, small_region(), options) == ErrorCode::invalid_argument);
+  options = small_options();
+  options.threaded = true;
+  CHECK(open(kOffset, small_region(), options) == ErrorCode::invalid_argument);
+}

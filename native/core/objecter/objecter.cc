@@ -1,0 +1,200 @@
+// Sending and resending of operations: see objecter.hh.
+#include "objecter/objecter.hh"
+
+#include <algorithm>
+#include <utility>
+
+#include "crush/object_hash.hh"
+
+namespace cairn::objecter {
+
+OsdId ClientMap::Pool::primary(std::uint32_t seed) const {
+  for (std::uint32_t i = 0; i < size; ++i) {
+    const OsdId osd = acting[std::size_t{seed} * size + i];
+    if (osd >= 0) return osd;
+  }
+  return kNoOsd;
+}
+
+Objecter::Objecter(io::Executor& executor, ClientId client, std::function<void(Epoch)> need_map)
+    : executor_(executor), client_(client), need_map_(std::move(need_map)) {}
+
+std::vector<OsdId> Objecter::acting_of(const PgId& pg) const {
+  const auto pool = map_.pools.find(pg.pool);
+  if (pool == map_.pools.end() || pg.seed >= pool->second.pg_num) return {};
+  const auto row = pool->second.acting.begin() + std::ptrdiff_t{pg.seed} * pool->second.size;
+  return {row, row + pool->second.size};
+}
+
+void Objecter::set_map(ClientMap map) {
+  if (map.epoch <= map_.epoch) return;
+  map_ = std::move(map);
+  for (auto it = sessions_.begin(); it != sessions_.end();) {
+    const auto osd = map_.osds.find(it->first);
+    if (osd != map_.osds.end() && osd->second.incarnation == it->second.incarnation) {
+      ++it;
+      continue;
+    }
+    if (it->second.connection != 0) {
+      by_connection_.erase(it->second.connection);
+      messenger_->close(it->second.connection, Status(ErrorCode::canceled, "the OSD left the map"));
+    }
+    it = sessions_.erase(it);
+  }
+  std::vector<std::uint64_t> gone;
+  for (auto& [sequence, operation] : operations_) {
+    if (!map_.pools.contains(operation.request.pg.pool)) {
+      gone.push_back(sequence);
+      continue;
+    }
+    const bool moved = operation.sent_to_acting != acting_of(operation.request.pg);
+    if (!operation.sent || moved || !sessions_.contains(operation.target)) send(operation);
+  }
+  for (const std::uint64_t sequence : gone) {
+    auto node = operations_.extract(sequence);
+    node.mapped().done(Status(ErrorCode::not_found, "the pool was removed"), {}, {});
+  }
+}
+
+void Objecter::submit(PoolId pool, std::string object, std::vector<net::Step> steps, Buffer data,
+                      OpDone done) {
+  const auto found = map_.pools.find(pool);
+  if (found == map_.pools.end()) {
+    executor_.post([done = std::move(done)]() mutable {
+      done(Status(ErrorCode::not_found, "no such pool"), {}, {});
+    });
+    return;
+  }
+  const std::uint32_t seed = crush::object_pg_seed(object, found->second.pg_num);
+  const std::uint64_t sequence = next_sequence_++;
+  Operation& operation = operations_[sequence];
+  operation.request.id = RequestId{client_, sequence};
+  operation.request.pg = PgId{pool, seed};
+  operation.request.object = std::move(object);
+  operation.request.steps = std::move(steps);
+  operation.data = std::move(data);
+  operation.done = std::move(done);
+  operation.started_ns = executor_.now_ns();
+  ++counters_.operations;
+  counters_.in_flight = operations_.size();
+  send(operation);
+}
+
+void Objecter::send(Operation& operation) {
+  operation.sent = false;
+  operation.sent_to_acting = acting_of(operation.request.pg);
+  const auto pool = map_.pools.find(operation.request.pg.pool);
+  operation.target = pool->second.primary(operation.request.pg.seed);
+  // Without a primary the operation waits for a map that has one.
+  if (operation.target == kNoOsd || map_.paused) return;
+  const auto session = sessions_.find(operation.target);
+  if (session == sessions_.end()) return dial(operation.target);
+  if (!session->second.up) return;
+  operation.sent = true;
+  operation.request.map_epoch = map_.epoch;
+  operation.request.oldest_unacked = operations_.begin()->first;
+  messenger_->send(session->second.connection, net::encode(operation.request, operation.data));
+}
+
+void Objecter::dial(OsdId osd) {
+  const auto found = map_.osds.find(osd);
+  if (found == map_.osds.end()) return;
+  Session& session = sessions_[osd];
+  session.incarnation = found->second.incarnation;
+  session.up = false;
+  const net::Entity expected{net::EntityKind::osd, static_cast<std::uint64_t>(osd),
+                             session.incarnation};
+  session.connection = messenger_->connect(found->second.address, expected);
+  by_connection_[session.connection] = osd;
+}
+
+void Objecter::on_accepted(net::ConnectionId connection, const net::Entity&) {
+  messenger_->close(connection,
+                    Status(ErrorCode::protocol_error, "a client accepts no connections"));
+}
+
+void Objecter::on_connected(net::ConnectionId connection, const net::Entity&) {
+  const auto found = by_connection_.find(connection);
+  if (found == by_connection_.end()) return;
+  sessions_[found->second].up = true;
+  resend_all_to(found->second);
+}
+
+void Objecter::resend_all_to(OsdId osd) {
+  for (auto& [sequence, operation] : operations_) {
+    if (operation.target != osd) continue;
+    ++counters_.resends;
+    send(operation);
+  }
+}
+
+void Objecter::on_closed(net::ConnectionId connection, const Status&) {
+  const auto found = by_connection_.find(connection);
+  if (found == by_connection_.end()) return;
+  const OsdId osd = found->second;
+  by_connection_.erase(found);
+  Session& session = sessions_[osd];
+  const bool was_up = session.up;
+  session.up = false;
+  session.connection = 0;
+  ++counters_.connection_losses;
+  need_map_(map_.epoch + 1);
+  executor_.run_after(was_up ? 0 : kRetryNs, [this, osd] {
+    const auto again = sessions_.find(osd);
+    if (again != sessions_.end() && again->second.connection == 0) dial(osd);
+  });
+}
+
+void Objecter::on_frame(net::ConnectionId connection, net::Frame frame) {
+  net::OpReply reply;
+  Status status = frame.type == net::FrameType::op_reply
+                      ? net::decode(frame, reply)
+                      : Status(ErrorCode::protocol_error, "unexpected frame type");
+  if (!status) return messenger_->close(connection, std::move(status));
+  handle_reply(std::move(reply), std::move(frame.data));
+}
+
+void Objecter::handle_reply(net::OpReply reply, Buffer data) {
+  const auto found = operations_.find(reply.sequence);
+  if (found == operations_.end()) return;  // answered before, on another connection
+  Operation& operation = found->second;
+  if (reply.code == ErrorCode::stale_epoch || reply.code == ErrorCode::not_primary ||
+      reply.code == ErrorCode::busy || reply.code == ErrorCode::not_active) {
+    ++counters_.resends;
+    operation.sent = false;
+    if (reply.epoch > map_.epoch) return need_map_(reply.epoch);  // set_map sends it again
+    if (operation.request.map_epoch < map_.epoch && reply.code == ErrorCode::stale_epoch) {
+      return send(operation);
+    }
+    return retry_later(reply.sequence);
+  }
+  auto node = operations_.extract(found);
+  counters_.in_flight = operations_.size();
+  counters_.latency_ns.record(executor_.now_ns() - node.mapped().started_ns);
+  Status status = Status::ok();
+  if (reply.code != ErrorCode::ok) {
+    ++counters_.errors;
+    status = Status(reply.code, reply.message);
+  }
+  node.mapped().done(std::move(status), std::move(reply), std::move(data));
+}
+
+void Objecter::retry_later(std::uint64_t sequence) {
+  executor_.run_after(kRetryNs, [this, sequence] {
+    const auto found = operations_.find(sequence);
+    if (found == operations_.end() || found->second.sent) return;
+    need_map_(map_.epoch + 1);
+    send(found->second);
+  });
+}
+
+void Objecter::cancel_all(const Status& reason) {
+  std::map<std::uint64_t, Operation> operations = std::exchange(operations_, {});
+  for (auto& [sequence, operation] : operations) operation.done(reason, {}, {});
+}
+
+std::uint64_t Objecter::oldest_operation_ns() const {
+  return operations_.empty() ? 0 : executor_.now_ns() - operations_.begin()->second.started_ns;
+}
+
+}  // namespace cairn::objecter

@@ -1,0 +1,116 @@
+// Objecter: operations on objects, sent to the primary OSD of the object's PG.
+//
+// Invariants
+//  - An operation keeps its RequestId over all resends, so that it is applied once.
+//  - It is sent again when its PG's acting set or its primary's incarnation changes, when the
+//  connection
+//    is lost, or when an OSD says that our map is too old; never in a hot loop.
+//  - It is answered once, or never (a stalled cluster); cancel_all() answers what is left.
+//
+// It computes no placement: ClientMap carries the acting sets. It knows no image.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/histogram.hh"
+#include "base/ids.hh"
+#include "io/executor.hh"
+#include "net/messages.hh"
+#include "net/messenger.hh"
+
+namespace cairn::objecter {
+
+struct ClientMap {
+  struct Pool {
+    std::uint32_t pg_num = 0;
+    std::uint32_t size = 0;
+    std::vector<OsdId> acting;  // pg_num rows of size; -1 fills; the first of a row is the primary
+    // The primary of a PG, kNoOsd when it has none.
+    OsdId primary(std::uint32_t seed) const;
+  };
+  struct Osd {
+    net::Address address;
+    std::uint64_t incarnation = 0;
+  };
+  Epoch epoch = 0;
+  bool paused = false;
+  std::map<PoolId, Pool> pools;
+  std::map<OsdId, Osd> osds;  // those that are up
+};
+
+struct ObjecterCounters {
+  std::uint64_t operations = 0, resends = 0, errors = 0, connection_losses = 0;
+  std::uint64_t in_flight = 0;
+  Histogram latency_ns;
+};
+
+// status: of the operation. data: of a read step.
+using OpDone = UniqueFunction<void(Status, net::OpReply, Buffer data)>;
+
+class Objecter : public net::MessengerHandler {
+ public:
+  static constexpr std::uint64_t kRetryNs = 50'000'000;
+
+  // need_map: a newer map than this epoch is wanted (asked again while it does not come).
+  Objecter(io::Executor& executor, ClientId client, std::function<void(Epoch)> need_map);
+  void attach(net::Messenger& messenger) { messenger_ = &messenger; }
+
+  // Ignored when it is not newer.
+  void set_map(ClientMap map);
+  Epoch epoch() const { return map_.epoch; }
+
+  // not_found when the pool does not exist; otherwise done is called when the primary answers.
+  void submit(PoolId pool, std::string object, std::vector<net::Step> steps, Buffer data,
+              OpDone done);
+  // Answers everything in flight; nothing is sent any more.
+  void cancel_all(const Status& reason);
+
+  const ObjecterCounters& counters() const { return counters_; }
+  // Of the oldest operation that is not answered; 0: none.
+  std::uint64_t oldest_operation_ns() const;
+
+  void on_accepted(net::ConnectionId connection, const net::Entity& peer) override;
+  void on_connected(net::ConnectionId connection, const net::Entity& peer) override;
+  void on_frame(net::ConnectionId connection, net::Frame frame) override;
+  void on_closed(net::ConnectionId connection, const Status& reason) override;
+
+ private:
+  struct Operation {
+    net::OpRequest request;
+    Buffer data;
+    OpDone done;
+    OsdId target = kNoOsd;
+    std::vector<OsdId> sent_to_acting;
+    std::uint64_t started_ns = 0;
+    bool sent = false;
+  };
+  struct Session {
+    net::ConnectionId connection = 0;
+    std::uint64_t incarnation = 0;
+    bool up = false;
+  };
+
+  std::vector<OsdId> acting_of(const PgId& pg) const;
+  void send(Operation& operation);
+  void dial(OsdId osd);
+  void resend_all_to(OsdId osd);
+  void handle_reply(net::OpReply reply, Buffer data);
+  void retry_later(std::uint64_t sequence);
+
+  io::Executor& executor_;
+  ClientId client_;
+  std::function<void(Epoch)> need_map_;
+  net::Messenger* messenger_ = nullptr;
+  ClientMap map_;
+  std::uint64_t next_sequence_ = 1;
+  std::map<std::uint64_t, Operation> operations_;  // by sequence: the first is the oldest
+  std::map<OsdId, Session> sessions_;
+  std::unordered_map<net::ConnectionId, OsdId> by_connection_;
+  ObjecterCounters counters_;
+};
+
+}  // namespace cairn::objecter

@@ -1,0 +1,256 @@
+// Carrying out the steps of one client operation: guards and reads in order, then the mutations as
+// one log entry. An operation with guards or partial blocks holds its object's lock meanwhile.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "pg/pg.hh"
+
+namespace cairn::pg {
+
+using net::Step;
+using net::StepCode;
+
+struct Pg::Running {
+  ClientOp op;
+  net::OpReply reply;
+  Buffer data;  // of a read step
+  std::size_t next_step = 0;
+  Epoch interval = 0;
+  bool locked = false;
+};
+
+namespace {
+
+bool is_guard(StepCode code) {
+  return code == StepCode::assert_exists || code == StepCode::assert_absent ||
+         code == StepCode::omap_compare;
+}
+
+const Step* write_step(const std::vector<Step>& steps) {
+  const auto found = std::find_if(steps.begin(), steps.end(),
+                                  [](const Step& s) { return s.code == StepCode::write; });
+  return found == steps.end() ? nullptr : &*found;
+}
+
+bool is_aligned(const Step& step) { return (step.offset | step.length) % kBlockBytes == 0; }
+
+std::uint64_t round_down(std::uint64_t value) { return value / kBlockBytes * kBlockBytes; }
+std::uint64_t round_up(std::uint64_t value) { return round_down(value + kBlockBytes - 1); }
+
+// The block states of [offset, offset + length) as runs of equal state.
+std::vector<net::ExtentRun> runs_of(const object_store::ObjectInfo& info, const Step& step) {
+  std::vector<net::ExtentRun> runs;
+  const std::uint64_t end = step.offset + step.length;
+  for (std::uint64_t at = step.offset; at < end;) {
+    const std::uint64_t index = at / kBlockBytes;
+    const std::uint64_t block_end = std::min(end, (index + 1) * kBlockBytes);
+    const auto state = index < info.blocks.size()
+                           ? static_cast<std::uint8_t>(info.blocks[index].state)
+                           : std::uint8_t{0};
+    if (!runs.empty() && runs.back().state == state) {
+      runs.back().length += block_end - at;
+    } else {
+      runs.push_back({at, block_end - at, state});
+    }
+    at = block_end;
+  }
+  return runs;
+}
+
+}  // namespace
+
+bool Pg::needs_guard(const ClientOp& op) {
+  return std::any_of(op.request.steps.begin(), op.request.steps.end(),
+                     [](const Step& step) { return !is_mutation(step.code); });
+}
+
+bool Pg::whole_blocks(const ClientOp& op) {
+  const Step* write = write_step(op.request.steps);
+  return write == nullptr || is_aligned(*write);
+}
+
+void Pg::execute(ClientOp op) {
+  const bool mutates = op.request.mutates();
+  for (const Step& step : op.request.steps) {
+    const bool zeroing = step.code == StepCode::write_zeroes || step.code == StepCode::punch;
+    if (zeroing && !is_aligned(step)) {
+      return refuse(op, ErrorCode::invalid_argument, "zeroing takes whole 4096-byte blocks");
+    }
+  }
+  if (mutates && host_.full() && write_step(op.request.steps) != nullptr) {
+    return refuse(op, ErrorCode::no_space, "the OSD is full; add OSDs or delete data");
+  }
+  if (mutates && !needs_guard(op) && whole_blocks(op)) return commit_write(std::move(op), {});
+  auto running = std::make_unique<Running>();
+  running->op = std::move(op);
+  running->interval = spec_.interval;
+  if (mutates) {
+    running->locked = true;
+    objects_[running->op.request.object].locked = true;
+  }
+  run_steps(std::move(running));
+}
+
+bool Pg::still_current(const Running& running) {
+  if (current(running.interval)) return true;
+  refuse(running.op, ErrorCode::stale_epoch, "new interval");
+  return false;
+}
+
+void Pg::run_steps(std::unique_ptr<Running> running) {
+  const std::vector<Step>& steps = running->op.request.steps;
+  while (running->next_step < steps.size() && is_mutation(steps[running->next_step].code)) {
+    ++running->next_step;
+  }
+  if (running->next_step == steps.size()) return steps_done(std::move(running));
+  const Step& step = steps[running->next_step++];
+  switch (step.code) {
+    case StepCode::read:
+      return run_read(std::move(running), step);
+    case StepCode::extents:
+      return run_extents(std::move(running), step);
+    case StepCode::stat:
+    case StepCode::assert_exists:
+    case StepCode::assert_absent:
+      return run_exists(std::move(running), step.code);
+    default:
+      return run_omap(std::move(running), step);
+  }
+}
+
+void Pg::run_read(std::unique_ptr<Running> running, const Step& step) {
+  const ObjectId object = object_id(running->op.request.object);
+  const std::uint64_t offset = step.offset;
+  const std::uint64_t length = step.length;
+  host_.store().read(
+      id_, object, offset, length, false,
+      [this, running = std::move(running)](Status status, object_store::ReadResult result) mutable {
+        if (!still_current(*running)) return;
+        if (!status) return fail_steps(std::move(running), status.code(), status.message());
+        running->reply.exists = result.exists;
+        running->data = std::move(result.data);
+        run_steps(std::move(running));
+      });
+}
+
+void Pg::run_extents(std::unique_ptr<Running> running, const Step& step) {
+  const ObjectId object = object_id(running->op.request.object);
+  host_.store().info(id_, object,
+                     [this, step, running = std::move(running)](
+                         Status status, object_store::ObjectInfo info) mutable {
+                       if (!still_current(*running)) return;
+                       if (!status) {
+                         return fail_steps(std::move(running), status.code(), status.message());
+                       }
+                       running->reply.exists = info.exists;
+                       running->reply.extents = runs_of(info, step);
+                       run_steps(std::move(running));
+                     });
+}
+
+void Pg::run_exists(std::unique_ptr<Running> running, StepCode code) {
+  const ObjectId object = object_id(running->op.request.object);
+  host_.store().read(
+      id_, object, 0, 0, false,
+      [this, code, running = std::move(running)](Status status,
+                                                 object_store::ReadResult result) mutable {
+        if (!still_current(*running)) return;
+        if (!status) return fail_steps(std::move(running), status.code(), status.message());
+        running->reply.exists = result.exists;
+        if (code == StepCode::assert_exists && !result.exists) {
+          return fail_steps(std::move(running), ErrorCode::not_found, "the object does not exist");
+        }
+        if (code == StepCode::assert_absent && result.exists) {
+          return fail_steps(std::move(running), ErrorCode::already_exists, "the object exists");
+        }
+        run_steps(std::move(running));
+      });
+}
+
+void Pg::run_omap(std::unique_ptr<Running> running, const Step& step) {
+  const ObjectId object = object_id(running->op.request.object);
+  const bool lists = step.code == StepCode::omap_list;
+  std::vector<std::string> keys;
+  if (!lists) keys.push_back(step.key);
+  const std::string prefix = lists ? step.key : std::string();
+  const std::string after = lists ? step.value : std::string();
+  const std::size_t limit = lists ? static_cast<std::size_t>(step.length) : 1;
+  const StepCode code = step.code;
+  const std::string expected = step.value;
+  host_.store().omap_get(
+      id_, object, std::move(keys), prefix, after, limit,
+      [this, code, expected, running = std::move(running)](
+          Status status, bool exists,
+          std::vector<std::pair<std::string, std::string>> values) mutable {
+        if (!still_current(*running)) return;
+        if (!status) return fail_steps(std::move(running), status.code(), status.message());
+        running->reply.exists = exists;
+        if (code == StepCode::omap_compare) {
+          const std::string found = values.empty() ? std::string() : values.front().second;
+          if (found != expected) {
+            return fail_steps(std::move(running), ErrorCode::precondition_failed,
+                              "the value has been changed by somebody else");
+          }
+        } else if (code == StepCode::omap_get && values.empty()) {
+          return fail_steps(std::move(running), ErrorCode::not_found, "no such key");
+        } else {
+          auto& omap = running->reply.omap;
+          omap.insert(omap.end(), std::make_move_iterator(values.begin()),
+                      std::make_move_iterator(values.end()));
+        }
+        run_steps(std::move(running));
+      });
+}
+
+void Pg::fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::string message) {
+  net::OpReply answer;
+  answer.code = code;
+  answer.exists = running->reply.exists;
+  answer.message = std::move(message);
+  reply(running->op, std::move(answer), {});
+  if (!running->locked) return;
+  const std::string object = running->op.request.object;
+  objects_[object].locked = false;
+  release_object(object);
+}
+
+void Pg::steps_done(std::unique_ptr<Running> running) {
+  if (running->op.request.mutates()) {
+    if (!whole_blocks(running->op)) return merge_partial_write(std::move(running));
+    objects_[running->op.request.object].locked = false;
+    return commit_write(std::move(running->op), std::move(running->reply));
+  }
+  ++counters_.reads;
+  counters_.read_bytes += running->data.size();
+  counters_.read_ns.record(host_.executor().now_ns() - running->op.arrived_ns);
+  reply(running->op, std::move(running->reply), std::move(running->data));
+}
+
+void Pg::merge_partial_write(std::unique_ptr<Running> running) {
+  const Step* write = write_step(running->op.request.steps);
+  const std::uint64_t begin = round_down(write->offset);
+  const std::uint64_t end = round_up(write->offset + write->length);
+  const ObjectId object = object_id(running->op.request.object);
+  host_.store().read(id_, object, begin, end - begin, false,
+                     [this, begin, end, running = std::move(running)](
+                         Status status, object_store::ReadResult result) mutable {
+                       if (!still_current(*running)) return;
+                       if (!status)
+                         return fail_steps(std::move(running), status.code(), status.message());
+                       ClientOp& op = running->op;
+                       Buffer merged = Buffer::copy_of(result.data.span());
+                       for (Step& step : op.request.steps) {
+                         if (step.code != StepCode::write) continue;
+                         std::memcpy(merged.data() + (step.offset - begin), op.data.data(),
+                                     op.data.size());
+                         step.offset = begin;
+                         step.length = end - begin;
+                       }
+                       op.data = std::move(merged);
+                       objects_[op.request.object].locked = false;
+                       commit_write(std::move(op), std::move(running->reply));
+                     });
+}
+
+}  // namespace cairn::pg

@@ -1,0 +1,327 @@
+// Dispatch of frames to PGs and of events to TypeScript: see osd_core.hh.
+#include "pg/osd_core.hh"
+
+#include <algorithm>
+#include <utility>
+
+namespace cairn::pg {
+
+namespace {
+constexpr std::size_t kMaxWaitingForMap = 10'000;
+constexpr std::size_t kMaxQueuedControl = 10'000;
+}  // namespace
+
+OsdCore::OsdCore(io::Executor& executor, object_store::ObjectStore& store, OsdEvents& events,
+                 OsdId self)
+    : executor_(executor),
+      store_(store),
+      events_(events),
+      self_(self),
+      heartbeat_(*this),
+      links_(executor, *this),
+      loop_tick_ns_(executor.now_ns()) {}
+
+OsdCore::~OsdCore() = default;
+
+void OsdCore::attach(net::Messenger& messenger) {
+  messenger_ = &messenger;
+  links_.attach(messenger);
+}
+
+Status OsdCore::load() {
+  auto snapshots = store_.load_pgs();
+  if (!snapshots) return snapshots.status();
+  for (const object_store::PgSnapshot& snapshot : *snapshots) {
+    PgHost& host = *this;
+    auto pg = std::make_unique<Pg>(host, snapshot.pg);
+    CAIRN_RETURN_IF_ERROR(pg->load(snapshot));
+    pgs_.emplace(snapshot.pg, std::move(pg));
+  }
+  return Status::ok();
+}
+
+Pg* OsdCore::find(PgId pg) {
+  const auto found = pgs_.find(pg);
+  return found == pgs_.end() ? nullptr : found->second.get();
+}
+
+const Pg* OsdCore::find_pg(PgId pg) const {
+  const auto found = pgs_.find(pg);
+  return found == pgs_.end() ? nullptr : found->second.get();
+}
+
+void OsdCore::set_map_epoch(Epoch epoch) {
+  CAIRN_ASSERT(epoch >= map_epoch_);
+  map_epoch_ = epoch;
+  std::deque<ClientOp> waiting = std::exchange(waiting_for_map_, {});
+  for (ClientOp& op : waiting) handle_op(std::move(op));
+}
+
+void OsdCore::set_peers(const std::vector<Peer>& peers) {
+  peers_ = peers;
+  std::erase_if(queued_control_, [&peers](const auto& entry) {
+    return std::none_of(peers.begin(), peers.end(),
+                        [&entry](const Peer& peer) { return peer.osd == entry.first; });
+  });
+  links_.set_peers(peers);
+  heartbeat_.set_peers(peers);
+}
+
+void OsdCore::start_interval(PgId id, IntervalSpec spec) {
+  auto& pg = pgs_[id];
+  PgHost& host = *this;
+  if (pg == nullptr) pg = std::make_unique<Pg>(host, id);
+  pg->start_interval(std::move(spec));
+}
+
+void OsdCore::activate(PgId id, Activation activation) {
+  if (Pg* pg = find(id)) pg->activate(std::move(activation));
+}
+
+void OsdCore::go_active(PgId id, Epoch interval) {
+  Pg* pg = find(id);
+  if (pg != nullptr && pg->spec().interval == interval && pg->phase() == Phase::peering) {
+    pg->go_active();
+  }
+}
+
+void OsdCore::set_recovery(PgId id, Epoch interval, std::size_t max_in_flight) {
+  Pg* pg = find(id);
+  if (pg != nullptr && pg->spec().interval == interval) pg->set_recovery(max_in_flight);
+}
+
+void OsdCore::remove_pg(PgId id) {
+  object_store::Transaction transaction;
+  transaction.remove_pg(id);
+  store_.submit(std::move(transaction), [this](Status) { check_store(); });
+  auto node = pgs_.extract(id);
+  if (!node) return;
+  // Callbacks of the store may still hold it: it closes its gate and stays until the end.
+  node.mapped()->start_interval(
+      IntervalSpec{node.mapped()->spec().interval + 1, {}, 1, Role::stray});
+  removed_.push_back(std::move(node.mapped()));
+}
+
+void OsdCore::send_control(OsdId osd, ByteSpan body) {
+  net::Frame frame;
+  frame.type = net::FrameType::control;
+  frame.meta.assign(body.begin(), body.end());
+  if (links_.send(osd, frame)) return;
+  auto& queue = queued_control_[osd];
+  if (queue.size() < kMaxQueuedControl) queue.push_back(std::move(frame.meta));
+}
+
+std::vector<PgStatus> OsdCore::pg_statuses() const {
+  std::vector<PgStatus> result;
+  result.reserve(pgs_.size());
+  for (const auto& [id, pg] : pgs_) {
+    result.push_back({id, pg->spec(), pg->phase(), pg->info(), pg->peer_missing_count()});
+  }
+  return result;
+}
+
+PgCounters OsdCore::counters() const {
+  PgCounters sum;
+  for (const auto& [id, pg] : pgs_) sum.add(pg->counters());
+  return sum;
+}
+
+std::uint64_t OsdCore::oldest_operation_ns() const {
+  std::uint64_t oldest = 0;
+  const std::uint64_t now = executor_.now_ns();
+  for (const auto& [id, pg] : pgs_) oldest = std::max(oldest, pg->oldest_operation_ns(now));
+  return oldest;
+}
+
+std::vector<std::pair<OsdId, std::uint64_t>> OsdCore::round_trips() const {
+  std::vector<std::pair<OsdId, std::uint64_t>> result;
+  for (const Peer& peer : peers_) {
+    result.emplace_back(peer.osd, heartbeat_.round_trip_ns(peer.osd));
+  }
+  return result;
+}
+
+void OsdCore::on_accepted(net::ConnectionId connection, const net::Entity& peer) {
+  connections_[connection] = peer;
+}
+
+void OsdCore::on_connected(net::ConnectionId connection, const net::Entity& peer) {
+  connections_[connection] = peer;
+  links_.on_connected(connection);
+}
+
+void OsdCore::on_closed(net::ConnectionId connection, const Status& reason) {
+  connections_.erase(connection);
+  links_.on_closed(connection, reason);
+}
+
+void OsdCore::on_frame(net::ConnectionId connection, net::Frame frame) {
+  const auto found = connections_.find(connection);
+  if (found == connections_.end()) return;
+  const net::Entity peer = found->second;
+  Status status = dispatch(connection, peer, frame);
+  if (!status) messenger_->close(connection, std::move(status));
+}
+
+Status OsdCore::dispatch(net::ConnectionId connection, const net::Entity& peer, net::Frame& frame) {
+  if (frame.type == net::FrameType::op) {
+    ClientOp op;
+    CAIRN_RETURN_IF_ERROR(net::decode(frame, op.request));
+    op.connection = connection;
+    op.data = std::move(frame.data);
+    op.arrived_ns = executor_.now_ns();
+    handle_op(std::move(op));
+    return Status::ok();
+  }
+  if (peer.kind != net::EntityKind::osd) {
+    return Status(ErrorCode::protocol_error, "a client may only send operations");
+  }
+  return dispatch_osd(connection, peer, frame);
+}
+
+Status OsdCore::dispatch_osd(net::ConnectionId connection, const net::Entity& peer,
+                             net::Frame& frame) {
+  const auto osd = static_cast<OsdId>(peer.id);
+  switch (frame.type) {
+    case net::FrameType::replicate: {
+      net::Replicate message;
+      CAIRN_RETURN_IF_ERROR(net::decode(frame, message));
+      if (Pg* pg = find(message.pg)) {
+        pg->on_replicate(connection, std::move(message), std::move(frame.data));
+      }
+      return Status::ok();
+    }
+    case net::FrameType::replicate_ack: {
+      net::ReplicateAck ack;
+      CAIRN_RETURN_IF_ERROR(net::decode(frame, ack));
+      if (Pg* pg = find(ack.pg)) pg->on_replicate_ack(osd, ack);
+      return Status::ok();
+    }
+    case net::FrameType::pull: {
+      net::Pull pull;
+      CAIRN_RETURN_IF_ERROR(net::decode(frame, pull));
+      if (Pg* pg = find(pull.pg)) {
+        pg->on_pull(connection, pull);
+      } else {
+        send_on(connection, net::encode(net::PushAck{pull.pg, pull.interval, pull.object,
+                                                     ErrorCode::stale_epoch}));
+      }
+      return Status::ok();
+    }
+    case net::FrameType::push: {
+      net::Push push;
+      CAIRN_RETURN_IF_ERROR(net::decode(frame, push));
+      if (Pg* pg = find(push.pg)) {
+        pg->on_push(connection, osd, std::move(push), std::move(frame.data));
+      }
+      return Status::ok();
+    }
+    case net::FrameType::push_ack: {
+      net::PushAck ack;
+      CAIRN_RETURN_IF_ERROR(net::decode(frame, ack));
+      if (Pg* pg = find(ack.pg)) pg->on_push_ack(osd, ack);
+      return Status::ok();
+    }
+    case net::FrameType::ping: {
+      net::Ping ping;
+      CAIRN_RETURN_IF_ERROR(net::decode(frame, ping));
+      net::Ping answer = current_ping();
+      answer.sent_ns = ping.sent_ns;
+      send_on(connection, net::encode_pong(answer));
+      return Status::ok();
+    }
+    case net::FrameType::pong: {
+      net::Ping pong;
+      CAIRN_RETURN_IF_ERROR(net::decode(frame, pong));
+      heartbeat_.on_pong(osd, peer.incarnation, pong);
+      return Status::ok();
+    }
+    case net::FrameType::control:
+      events_.on_control(peer, frame.meta);
+      return Status::ok();
+    default:
+      return Status(ErrorCode::protocol_error, "unexpected frame type");
+  }
+}
+
+void OsdCore::handle_op(ClientOp op) {
+  if (op.request.map_epoch > map_epoch_) {
+    if (waiting_for_map_.size() >= kMaxWaitingForMap) {
+      return refuse(op, ErrorCode::busy, "too many operations wait for the map");
+    }
+    events_.on_need_map(op.request.map_epoch);
+    waiting_for_map_.push_back(std::move(op));
+    return;
+  }
+  if (Pg* pg = find(op.request.pg)) return pg->on_client_op(std::move(op));
+  refuse(op, ErrorCode::not_primary, "no such PG here");
+}
+
+void OsdCore::refuse(const ClientOp& op, ErrorCode code, const char* message) {
+  net::OpReply answer;
+  answer.sequence = op.request.id.sequence;
+  answer.code = code;
+  answer.epoch = map_epoch_;
+  answer.message = message;
+  send_on(op.connection, net::encode(answer, {}));
+}
+
+void OsdCore::send_to_osd(OsdId osd, net::Frame frame) { links_.send(osd, std::move(frame)); }
+
+void OsdCore::send_on(net::ConnectionId connection, net::Frame frame) {
+  if (connections_.contains(connection)) messenger_->send(connection, std::move(frame));
+}
+
+void OsdCore::interval_started(PgId pg, Epoch interval, const PgInfo& info) {
+  events_.on_interval_started(pg, interval, info);
+}
+
+void OsdCore::activated(PgId pg, Epoch interval, const Status& status) {
+  events_.on_activated(pg, interval, status);
+  check_store();
+}
+
+void OsdCore::recovery_progress(PgId pg, Epoch interval, std::uint64_t missing_count) {
+  events_.on_recovery_progress(pg, interval, missing_count);
+}
+
+void OsdCore::recovery_failed(PgId pg, Epoch interval, const std::string& object,
+                              const Status& status) {
+  events_.on_recovery_failed(pg, interval, object, status);
+}
+
+void OsdCore::check_store() {
+  if (!store_.failed() || store_failure_reported_) return;
+  store_failure_reported_ = true;
+  events_.on_store_failed(Status(ErrorCode::io_error, "a write or flush of the disk failed"));
+}
+
+void OsdCore::send_ping(OsdId osd, const net::Ping& ping) {
+  links_.send(osd, net::encode_ping(ping));
+  check_store();
+}
+
+net::Ping OsdCore::current_ping() {
+  net::Ping ping;
+  ping.sent_ns = executor_.now_ns();
+  ping.epoch = map_epoch_;
+  ping.loop_age_ms = static_cast<std::uint32_t>((ping.sent_ns - loop_tick_ns_) / 1'000'000);
+  return ping;
+}
+
+void OsdCore::peer_failed(OsdId osd, std::uint64_t incarnation, const std::string& reason) {
+  events_.on_peer_failed(osd, incarnation, reason);
+}
+
+void OsdCore::on_link_up(OsdId osd) {
+  if (auto queued = queued_control_.extract(osd)) {
+    for (auto& body : queued.mapped()) send_control(osd, body);
+  }
+  for (auto& [id, pg] : pgs_) pg->peer_reconnected(osd);
+}
+
+void OsdCore::on_link_refused(OsdId osd, std::uint64_t incarnation) {
+  heartbeat_.on_refused(osd, incarnation);
+}
+
+}  // namespace cairn::pg

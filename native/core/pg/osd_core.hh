@@ -1,0 +1,131 @@
+// OsdCore: the native half of an OSD daemon. It owns the PGs, dispatches frames to them, keeps the
+// links to peers, and hands control messages and events to TypeScript (OsdEvents).
+//
+// Invariants: it runs on one executor and owns no thread. An operation of a client whose map is
+// newer than ours waits until TypeScript has brought that map and the intervals that follow from
+// it. It computes no placement and decides no interval.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "net/messenger.hh"
+#include "object_store/object_store.hh"
+#include "pg/heartbeat.hh"
+#include "pg/peer_links.hh"
+#include "pg/pg.hh"
+
+namespace cairn::pg {
+
+// What TypeScript hears; every method is called on the core's executor.
+class OsdEvents {
+ public:
+  virtual ~OsdEvents() = default;
+  virtual void on_interval_started(PgId pg, Epoch interval, const PgInfo& info) = 0;
+  virtual void on_activated(PgId pg, Epoch interval, const Status& status) = 0;
+  virtual void on_recovery_progress(PgId pg, Epoch interval, std::uint64_t missing_count) = 0;
+  virtual void on_recovery_failed(PgId pg, Epoch interval, const std::string& object,
+                                  const Status& status) = 0;
+  virtual void on_control(const net::Entity& from, ByteSpan body) = 0;
+  virtual void on_need_map(Epoch at_least) = 0;
+  virtual void on_peer_failed(OsdId osd, std::uint64_t incarnation, const std::string& reason) = 0;
+  virtual void on_store_failed(const Status& status) = 0;
+};
+
+struct PgStatus {
+  PgId pg;
+  IntervalSpec spec;
+  Phase phase = Phase::peering;
+  PgInfo info;
+  std::uint64_t peer_missing_count = 0;
+};
+
+class OsdCore : public net::MessengerHandler,
+                private PgHost,
+                private HeartbeatHost,
+                private PeerLinksHost {
+ public:
+  OsdCore(io::Executor& executor, object_store::ObjectStore& store, OsdEvents& events, OsdId self);
+  ~OsdCore() override;
+  // The messenger needs the core as its handler, so it comes second.
+  void attach(net::Messenger& messenger);
+  // Loads the PGs from the store (blocking).
+  Status load();
+
+  // --- from TypeScript
+  // The intervals that follow from this epoch have been started.
+  void set_map_epoch(Epoch epoch);
+  void set_peers(const std::vector<Peer>& peers);
+  void set_full(bool full) { full_ = full; }
+  void loop_tick() { loop_tick_ns_ = executor_.now_ns(); }
+  void start_interval(PgId pg, IntervalSpec spec);
+  void activate(PgId pg, Activation activation);
+  void go_active(PgId pg, Epoch interval);
+  void set_recovery(PgId pg, Epoch interval, std::size_t max_in_flight);
+  void remove_pg(PgId pg);
+  // Queued until the link is up; lost when the peer leaves the map.
+  void send_control(OsdId osd, ByteSpan body);
+  std::vector<PgStatus> pg_statuses() const;
+  const Pg* find_pg(PgId pg) const;
+  PgCounters counters() const;
+  std::uint64_t oldest_operation_ns() const;
+  std::vector<std::pair<OsdId, std::uint64_t>> round_trips() const;
+
+  // --- MessengerHandler
+  void on_accepted(net::ConnectionId connection, const net::Entity& peer) override;
+  void on_connected(net::ConnectionId connection, const net::Entity& peer) override;
+  void on_frame(net::ConnectionId connection, net::Frame frame) override;
+  void on_closed(net::ConnectionId connection, const Status& reason) override;
+
+ private:
+  // PgHost
+  object_store::ObjectStore& store() override { return store_; }
+  io::Executor& executor() override { return executor_; }
+  OsdId self() const override { return self_; }
+  Epoch map_epoch() const override { return map_epoch_; }
+  bool full() const override { return full_; }
+  void send_to_osd(OsdId osd, net::Frame frame) override;
+  void send_on(net::ConnectionId connection, net::Frame frame) override;
+  void interval_started(PgId pg, Epoch interval, const PgInfo& info) override;
+  void activated(PgId pg, Epoch interval, const Status& status) override;
+  void recovery_progress(PgId pg, Epoch interval, std::uint64_t missing_count) override;
+  void recovery_failed(PgId pg, Epoch interval, const std::string& object,
+                       const Status& status) override;
+  // HeartbeatHost
+  void send_ping(OsdId osd, const net::Ping& ping) override;
+  net::Ping current_ping() override;
+  void peer_failed(OsdId osd, std::uint64_t incarnation, const std::string& reason) override;
+  // PeerLinksHost
+  void on_link_up(OsdId osd) override;
+  void on_link_refused(OsdId osd, std::uint64_t incarnation) override;
+
+  Status dispatch(net::ConnectionId connection, const net::Entity& peer, net::Frame& frame);
+  Status dispatch_osd(net::ConnectionId connection, const net::Entity& peer, net::Frame& frame);
+  void handle_op(ClientOp op);
+  void refuse(const ClientOp& op, ErrorCode code, const char* message);
+  void check_store();
+  Pg* find(PgId pg);
+
+  io::Executor& executor_;
+  object_store::ObjectStore& store_;
+  OsdEvents& events_;
+  OsdId self_;
+  net::Messenger* messenger_ = nullptr;
+  Heartbeat heartbeat_;
+  PeerLinks links_;
+  std::unordered_map<PgId, std::unique_ptr<Pg>, PgIdHash> pgs_;
+  std::vector<std::unique_ptr<Pg>> removed_;
+  std::unordered_map<net::ConnectionId, net::Entity> connections_;
+  std::map<OsdId, std::vector<std::vector<std::byte>>> queued_control_;
+  std::deque<ClientOp> waiting_for_map_;
+  Epoch map_epoch_ = 0;
+  bool full_ = false;
+  bool store_failure_reported_ = false;
+  std::uint64_t loop_tick_ns_ = 0;
+  std::vector<Peer> peers_;
+};
+
+}  // namespace cairn::pg

@@ -1,0 +1,272 @@
+// The gate: intervals, admission of client operations, their order per object.
+#include "pg/pg.hh"
+
+#include <algorithm>
+#include <utility>
+
+namespace cairn::pg {
+
+namespace {
+constexpr const char* kInfoKey = "info";
+constexpr const char* kMissingPrefix = "missing/";
+}  // namespace
+
+void PgCounters::add(const PgCounters& other) {
+  reads += other.reads;
+  writes += other.writes;
+  read_bytes += other.read_bytes;
+  write_bytes += other.write_bytes;
+  duplicates += other.duplicates;
+  refused_stale += other.refused_stale;
+  waiting += other.waiting;
+  recovered_objects += other.recovered_objects;
+  recovered_bytes += other.recovered_bytes;
+  write_ns.merge(other.write_ns);
+  read_ns.merge(other.read_ns);
+}
+
+Pg::Pg(PgHost& host, PgId id) : host_(host), id_(id) {}
+
+std::string Pg::encode_info() const {
+  Writer writer;
+  writer.put(last_epoch_started_);
+  writer.put(log_.head().epoch);
+  writer.put(log_.head().number);
+  return std::string(as_text(writer.span()));
+}
+
+Status Pg::load(const object_store::PgSnapshot& snapshot) {
+  Version base;
+  for (const auto& [key, value] : snapshot.meta) {
+    if (key == kInfoKey) {
+      Reader reader(as_bytes(value));
+      last_epoch_started_ = reader.get<std::uint32_t>();
+      base.epoch = reader.get<std::uint32_t>();
+      base.number = reader.get<std::uint64_t>();
+      if (!reader.at_end()) return Status(ErrorCode::corrupt, "PG info is malformed");
+    } else if (key.starts_with(kMissingPrefix)) {
+      missing_.insert(key.substr(std::string_view(kMissingPrefix).size()));
+    }
+  }
+  log_.reset(base);
+  if (!snapshot.log.empty()) log_.reset(Version{0, snapshot.log.front().number - 1});
+  for (const object_store::LogEntryBytes& stored : snapshot.log) {
+    Reader reader(stored.bytes);
+    net::LogEntry entry;
+    CAIRN_RETURN_IF_ERROR(net::decode(reader, entry));
+    if (entry.version.number != log_.head_number() + 1) {
+      return Status(ErrorCode::corrupt, "PG log has a gap");
+    }
+    log_.append(std::move(entry));
+  }
+  return Status::ok();
+}
+
+PgInfo Pg::info() const {
+  return PgInfo{log_.head(), log_.tail_number(), last_epoch_started_, missing_.size()};
+}
+
+std::vector<std::string> Pg::missing() const { return {missing_.begin(), missing_.end()}; }
+
+std::uint64_t Pg::peer_missing_count() const {
+  std::uint64_t count = 0;
+  for (const auto& [osd, objects] : peer_missing_) count += objects.size();
+  return count;
+}
+
+std::uint64_t Pg::oldest_operation_ns(std::uint64_t now_ns) const {
+  std::uint64_t oldest = now_ns;
+  const auto look = [&oldest](const std::deque<ClientOp>& queue) {
+    if (!queue.empty()) oldest = std::min(oldest, queue.front().arrived_ns);
+  };
+  if (!in_flight_.empty()) oldest = std::min(oldest, in_flight_.begin()->second.op.arrived_ns);
+  look(waiting_for_active_);
+  for (const auto& [name, state] : objects_) look(state.waiting);
+  for (const auto& [name, queue] : waiting_for_object_) look(queue);
+  return now_ns - oldest;
+}
+
+void Pg::start_interval(IntervalSpec spec) {
+  CAIRN_ASSERT(spec.interval >= spec_.interval);
+  spec_ = std::move(spec);
+  phase_ = Phase::peering;
+  // In-flight writes of the old interval are applied here, but nobody is told so: peering decides
+  // whether they stay, and the client's resend finds them in the log or not.
+  for (auto& [number, write] : in_flight_) refuse(write.op, ErrorCode::stale_epoch, "new interval");
+  in_flight_.clear();
+  drop_waiting();
+  objects_.clear();
+  peer_missing_.clear();
+  sources_.clear();
+  recovering_.clear();
+  wanted_.clear();
+  recovery_limit_ = 0;
+  replica_acks_.clear();
+  interval_report_due_ = true;
+  host_.executor().post([this] { report_interval_when_quiet(); });
+}
+
+void Pg::report_interval_when_quiet() {
+  if (!interval_report_due_ || undurable_ != 0) return;
+  interval_report_due_ = false;
+  host_.interval_started(id_, spec_.interval, info());
+}
+
+void Pg::drop_waiting() {
+  const auto refuse_all = [this](std::deque<ClientOp>& queue) {
+    for (ClientOp& op : queue) refuse(op, ErrorCode::stale_epoch, "new interval");
+    queue.clear();
+  };
+  refuse_all(waiting_for_active_);
+  for (auto& [name, state] : objects_) refuse_all(state.waiting);
+  for (auto& [name, queue] : waiting_for_object_) refuse_all(queue);
+  waiting_for_object_.clear();
+  waiting_bytes_ = 0;
+}
+
+void Pg::activate(Activation activation) {
+  if (!current(activation.interval) || phase_ != Phase::peering) return;
+  object_store::Transaction transaction;
+  if (activation.reset_log) {
+    log_.reset(activation.log_base);
+    transaction.log_reset(id_, activation.log_base.number + 1);
+  } else if (activation.rewind_to < log_.head_number()) {
+    CAIRN_ASSERT(activation.rewind_to >= log_.tail_number());
+    log_.rewind(activation.rewind_to);
+    transaction.log_rewind(id_, activation.rewind_to);
+  }
+  for (net::LogEntry& entry : activation.entries) {
+    Writer writer;
+    net::encode(entry, writer);
+    transaction.log_append(id_, entry.version.number, writer.take());
+    log_.append(std::move(entry));
+  }
+  for (const std::string& object : activation.missing) {
+    if (missing_.insert(object).second) {
+      transaction.pg_meta_set(id_, kMissingPrefix + object, std::string());
+    }
+  }
+  for (auto& [osd, objects] : activation.peer_missing) {
+    if (!objects.empty()) peer_missing_[osd] = {objects.begin(), objects.end()};
+  }
+  sources_ = activation.sources;
+  last_epoch_started_ = spec_.interval;
+  transaction.pg_meta_set(id_, kInfoKey, encode_info());
+  submit(std::move(transaction), [this, interval = spec_.interval](Status status) {
+    if (!current(interval)) return;
+    if (status && spec_.role == Role::replica) phase_ = Phase::replica_active;
+    host_.activated(id_, interval, status);
+  });
+}
+
+void Pg::go_active() {
+  CAIRN_ASSERT(spec_.role == Role::primary && phase_ == Phase::peering);
+  CAIRN_ASSERT(spec_.acting.size() >= spec_.min_size);
+  phase_ = Phase::active;
+  std::deque<ClientOp> waiting = std::exchange(waiting_for_active_, {});
+  waiting_bytes_ = 0;
+  for (ClientOp& op : waiting) on_client_op(std::move(op));
+  report_progress();
+}
+
+void Pg::refuse(const ClientOp& op, ErrorCode code, std::string message) {
+  ++counters_.refused_stale;
+  net::OpReply answer;
+  answer.code = code;
+  answer.message = std::move(message);
+  reply(op, std::move(answer), {});
+}
+
+void Pg::reply(const ClientOp& op, net::OpReply answer, Buffer data) {
+  answer.sequence = op.request.id.sequence;
+  answer.epoch = host_.map_epoch();
+  host_.send_on(op.connection, net::encode(answer, std::move(data)));
+}
+
+void Pg::on_client_op(ClientOp op) {
+  if (spec_.role != Role::primary) return refuse(op, ErrorCode::not_primary, "not the primary");
+  if (op.request.map_epoch < spec_.interval) {
+    return refuse(op, ErrorCode::stale_epoch, "sent in an older interval");
+  }
+  if (phase_ == Phase::active) return admit(std::move(op));
+  const std::uint64_t bytes = op.data.size() + 256;
+  if (waiting_bytes_ + bytes > kMaxWaitingBytes) {
+    return refuse(op, ErrorCode::busy, "the PG is peering and its queue is full");
+  }
+  waiting_bytes_ += bytes;
+  ++counters_.waiting;
+  waiting_for_active_.push_back(std::move(op));
+}
+
+void Pg::admit(ClientOp op) {
+  if (op.request.mutates() && answer_duplicate(op)) return;
+  if (waits_for_recovery(op)) {
+    wanted_.push_back(op.request.object);
+    waiting_for_object_[op.request.object].push_back(std::move(op));
+    ++counters_.waiting;
+    return pump_recovery();
+  }
+  if (blocked_by_object(op)) {
+    objects_[op.request.object].waiting.push_back(std::move(op));
+    return;
+  }
+  execute(std::move(op));
+}
+
+bool Pg::answer_duplicate(const ClientOp& op) {
+  const net::LogEntry* entry = log_.find(op.request.id);
+  if (entry == nullptr) return false;
+  ++counters_.duplicates;
+  const auto found = in_flight_.find(entry->version.number);
+  if (found != in_flight_.end()) {
+    // Still being replicated: the answer goes to whoever asked last.
+    found->second.op.connection = op.connection;
+    return true;
+  }
+  net::OpReply answer;
+  answer.exists = true;
+  reply(op, std::move(answer), {});
+  return true;
+}
+
+bool Pg::waits_for_recovery(const ClientOp& op) {
+  const std::string& object = op.request.object;
+  // An operation behind one that waits keeps its order.
+  if (waiting_for_object_.contains(object)) return true;
+  if (missing_.empty() && peer_missing_.empty()) return false;
+  if (missing_.contains(object)) return true;
+  return op.request.mutates() && object_is_missing_anywhere(object);
+}
+
+bool Pg::blocked_by_object(const ClientOp& op) const {
+  const auto found = objects_.find(op.request.object);
+  if (found == objects_.end()) return false;
+  const ObjectState& state = found->second;
+  if (state.locked || !state.waiting.empty()) return true;
+  if (state.in_flight_writes == 0) return false;
+  if (op.request.mutates()) return needs_guard(op) || !whole_blocks(op);
+  for (const auto& [number, write] : in_flight_) {
+    if (write.op.request.object != op.request.object) continue;
+    if (write.whole_object) return true;
+    for (const net::Step& step : op.request.steps) {
+      if (step.code != net::StepCode::read && step.code != net::StepCode::extents) return true;
+      if (step.offset < write.end && write.begin < step.offset + step.length) return true;
+    }
+  }
+  return false;
+}
+
+void Pg::release_object(const std::string& object) {
+  const auto found = objects_.find(object);
+  if (found == objects_.end()) return;
+  if (found->second.waiting.empty()) {
+    if (found->second.in_flight_writes == 0 && !found->second.locked) objects_.erase(found);
+    return;
+  }
+  // Take them all and let each pass the gate again: those that still must wait queue in order.
+  std::deque<ClientOp> waiting = std::exchange(found->second.waiting, {});
+  if (found->second.in_flight_writes == 0 && !found->second.locked) objects_.erase(found);
+  for (ClientOp& op : waiting) admit(std::move(op));
+}
+
+}  // namespace cairn::pg

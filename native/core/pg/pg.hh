@@ -1,0 +1,252 @@
+// Pg: the gate of one placement group on one OSD.
+//
+// Purpose: decides for each operation whether it may run now, in which order, and when it may be
+// acknowledged. TypeScript's peering says which interval it is, who acts, and which objects are
+// missing where; everything per operation is here.
+//
+// Invariants
+//  - Between start_interval() and activate() nothing is applied and nothing acknowledged. The
+//    interval_started event comes only after every transaction submitted before is durable, so the
+//    last_update that it reports does not change any more.
+//  - A write is acknowledged when the local store and every other member of the acting set have it
+//    durable, in the interval in which it was accepted.
+//  - A read waits for every in-flight write of its object that it overlaps.
+//  - Log entries are numbered without gaps; a replica accepts only the next number of its interval.
+//  - An operation on an object that is missing here, or a write to one that is missing on a member
+//    of the acting set, waits until that object (and only that) is recovered.
+//  - A resent mutation (same RequestId) is answered from the log, never applied again.
+//
+// It does not choose intervals, leaders or what is authoritative, and it knows no sockets.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/histogram.hh"
+#include "base/ids.hh"
+#include "net/messages.hh"
+#include "net/messenger.hh"
+#include "object_store/object_store.hh"
+#include "pg/pg_log.hh"
+
+namespace cairn::pg {
+
+enum class Role : std::uint8_t { stray = 0, replica = 1, primary = 2 };
+enum class Phase : std::uint8_t { peering = 0, replica_active = 1, active = 2 };
+
+struct IntervalSpec {
+  Epoch interval = 0;         // first epoch with this acting set
+  std::vector<OsdId> acting;  // primary first; no holes
+  std::uint32_t min_size = 1;
+  Role role = Role::stray;
+};
+
+// What peering needs to know of the local copy.
+struct PgInfo {
+  Version last_update;
+  std::uint64_t log_tail = 0;  // number
+  Epoch last_epoch_started = 0;
+  std::uint64_t missing_count = 0;
+};
+
+// How the local copy becomes the authoritative one in this interval.
+struct Activation {
+  Epoch interval = 0;
+  bool reset_log = false;              // the log does not reach: start it anew at log_base
+  Version log_base;                    // with reset_log: version of the entry before the first
+  std::uint64_t rewind_to = 0;         // without reset_log: entries above are divergent and go
+  std::vector<net::LogEntry> entries;  // then these are appended
+  std::vector<std::string> missing;    // objects that this copy lacks (added to those known)
+  // primary only: what the other members of the acting set lack
+  std::vector<std::pair<OsdId, std::vector<std::string>>> peer_missing;
+  // primary only: who has a whole copy of an object that is missing here (first that is up is
+  // asked)
+  std::vector<OsdId> sources;
+};
+
+struct PgCounters {
+  std::uint64_t reads = 0, writes = 0, read_bytes = 0, write_bytes = 0, duplicates = 0;
+  std::uint64_t refused_stale = 0, waiting = 0, recovered_objects = 0, recovered_bytes = 0;
+  Histogram write_ns, read_ns;
+  void add(const PgCounters& other);
+};
+
+// What a Pg needs from the OSD around it.
+class PgHost {
+ public:
+  virtual ~PgHost() = default;
+  virtual object_store::ObjectStore& store() = 0;
+  virtual io::Executor& executor() = 0;
+  virtual OsdId self() const = 0;
+  virtual Epoch map_epoch() const = 0;
+  // No room for writes that allocate: the cluster or this OSD is full.
+  virtual bool full() const = 0;
+  // To a member of the acting set; resent by the Pg after peer_reconnected().
+  virtual void send_to_osd(OsdId osd, net::Frame frame) = 0;
+  virtual void send_on(net::ConnectionId connection, net::Frame frame) = 0;
+  virtual void interval_started(PgId pg, Epoch interval, const PgInfo& info) = 0;
+  virtual void activated(PgId pg, Epoch interval, const Status& status) = 0;
+  // Missing objects in all copies changed; 0: the PG is clean in this interval.
+  virtual void recovery_progress(PgId pg, Epoch interval, std::uint64_t missing_count) = 0;
+  // No source has the object, or a copy is damaged.
+  virtual void recovery_failed(PgId pg, Epoch interval, const std::string& object,
+                               const Status& status) = 0;
+};
+
+// An operation as it came from a client, with its way back.
+struct ClientOp {
+  net::ConnectionId connection = 0;
+  net::OpRequest request;
+  Buffer data;
+  std::uint64_t arrived_ns = 0;
+};
+
+class Pg {
+ public:
+  static constexpr std::uint64_t kLogEntriesKept = 1500;
+  static constexpr std::uint64_t kMaxWaitingBytes = std::uint64_t{64} << 20;
+  static constexpr std::size_t kMaxRecoveriesInFlight = 4;
+
+  Pg(PgHost& host, PgId id);
+  // From what the store held at its opening.
+  Status load(const object_store::PgSnapshot& snapshot);
+
+  PgId id() const { return id_; }
+  Phase phase() const { return phase_; }
+  const IntervalSpec& spec() const { return spec_; }
+  PgInfo info() const;
+  const PgLog& log() const { return log_; }
+  std::vector<std::string> missing() const;
+  const PgCounters& counters() const { return counters_; }
+  std::uint64_t peer_missing_count() const;
+  // Age of the oldest operation that waits or is in flight, 0 when there is none.
+  std::uint64_t oldest_operation_ns(std::uint64_t now_ns) const;
+
+  // --- commands of peering
+  void start_interval(IntervalSpec spec);
+  void activate(Activation activation);
+  // Primary: serves from now on (after all members activated and the monitor knows).
+  void go_active();
+  // Primary: recovers missing objects, at most this many at a time; 0 pauses.
+  void set_recovery(std::size_t max_in_flight);
+
+  // --- traffic
+  void on_client_op(ClientOp op);
+  void on_replicate(net::ConnectionId from, net::Replicate message, Buffer data);
+  void on_replicate_ack(OsdId from, const net::ReplicateAck& ack);
+  void on_pull(net::ConnectionId from, const net::Pull& pull);
+  void on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffer data);
+  void on_push_ack(OsdId from, const net::PushAck& ack);
+  // The connection to a peer is new: what it has not acknowledged is sent again.
+  void peer_reconnected(OsdId osd);
+
+ private:
+  struct InFlightWrite {
+    std::uint64_t number = 0;
+    ClientOp op;
+    net::OpReply reply;
+    std::vector<OsdId> waiting_for;  // members that have not acknowledged; self too
+    net::Frame frame;                // for a resend to a reconnected peer
+    std::uint64_t begin = 0, end = 0;
+    bool whole_object = false;
+  };
+  struct ObjectState {
+    std::uint32_t in_flight_writes = 0;
+    bool locked = false;  // an operation with reads before its write runs alone
+    std::deque<ClientOp> waiting;
+  };
+  struct Recovery {
+    OsdId pulling_from = kNoOsd;
+    std::set<OsdId> pushing_to;
+    std::vector<OsdId> tried;  // sources that could not give it
+  };
+
+  // pg.cc: admission and order
+  void admit(ClientOp op);
+  bool waits_for_recovery(const ClientOp& op);
+  bool answer_duplicate(const ClientOp& op);
+  bool blocked_by_object(const ClientOp& op) const;
+  void refuse(const ClientOp& op, ErrorCode code, std::string message);
+  void reply(const ClientOp& op, net::OpReply reply, Buffer data);
+  void release_object(const std::string& object);
+  void drop_waiting();
+
+  // execute.cc: steps of an operation
+  struct Running;  // an operation whose reading steps and guards are being carried out
+  void execute(ClientOp op);
+  void run_steps(std::unique_ptr<Running> running);
+  void run_read(std::unique_ptr<Running> running, const net::Step& step);
+  void run_extents(std::unique_ptr<Running> running, const net::Step& step);
+  void run_exists(std::unique_ptr<Running> running, net::StepCode code);
+  void run_omap(std::unique_ptr<Running> running, const net::Step& step);
+  void steps_done(std::unique_ptr<Running> running);
+  void fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::string message);
+  void merge_partial_write(std::unique_ptr<Running> running);
+  // False when the interval is over: the operation has been refused.
+  bool still_current(const Running& running);
+  static bool needs_guard(const ClientOp& op);
+  static bool whole_blocks(const ClientOp& op);
+
+  // replication.cc
+  void commit_write(ClientOp op, net::OpReply reply);
+  void apply_entry(const net::LogEntry& entry, const std::vector<net::Step>& steps, Buffer data,
+                   std::uint64_t trim_to, object_store::Done done);
+  void member_done(std::uint64_t number, OsdId member);
+  void finish_write(std::uint64_t number);
+  std::uint64_t trim_point() const;
+  // Hands a transaction to the store; done runs when it is durable, whatever the interval is then.
+  void submit(object_store::Transaction transaction, object_store::Done done);
+  void report_interval_when_quiet();
+
+  // recovery.cc
+  void pump_recovery();
+  void start_recovery(const std::string& object);
+  struct Outgoing;  // an object on its way to others
+  void pull_object(const std::string& object);
+  void push_object(const std::string& object);
+  void send_object(std::shared_ptr<Outgoing> outgoing);
+  void send_next_part(std::shared_ptr<Outgoing> outgoing);
+  void deliver_part(const Outgoing& outgoing, net::Push part, Buffer data);
+  void apply_push(const net::Push& push, Buffer data, object_store::Done done);
+  void pull_failed(const std::string& object, const Status& status);
+  void recovery_step_done(const std::string& object);
+  bool object_is_missing_anywhere(const std::string& object) const;
+  void report_progress();
+
+  ObjectId object_id(const std::string& name) const { return ObjectId{id_.pool, name, kHead}; }
+  bool current(Epoch interval) const { return interval == spec_.interval; }
+  std::string encode_info() const;
+
+  PgHost& host_;
+  PgId id_;
+  IntervalSpec spec_;
+  Phase phase_ = Phase::peering;
+  PgLog log_;
+  Epoch last_epoch_started_ = 0;
+
+  std::map<std::uint64_t, InFlightWrite> in_flight_;      // by entry number
+  std::unordered_map<std::string, ObjectState> objects_;  // only objects with something under way
+  std::deque<ClientOp> waiting_for_active_;
+  std::uint64_t waiting_bytes_ = 0;
+  std::uint64_t undurable_ = 0;  // local transactions not yet durable
+  bool interval_report_due_ = false;
+  std::map<std::uint64_t, net::ConnectionId> replica_acks_;  // replica: entries to acknowledge
+
+  std::set<std::string> missing_;
+  std::map<OsdId, std::set<std::string>> peer_missing_;
+  std::vector<OsdId> sources_;
+  std::size_t recovery_limit_ = 0;
+  std::map<std::string, Recovery> recovering_;
+  std::deque<std::string> wanted_;  // objects that a client waits for
+  std::map<std::string, std::deque<ClientOp>> waiting_for_object_;
+  PgCounters counters_;
+};
+
+}  // namespace cairn::pg

@@ -1,0 +1,61 @@
+// The in-memory PG log: see pg_log.hh for its invariants.
+#include "pg/pg_log.hh"
+
+#include <algorithm>
+
+namespace cairn::pg {
+
+void PgLog::append(net::LogEntry entry) {
+  CAIRN_ASSERT(entry.version.number == head_number() + 1);
+  if (entry.request.client != 0) by_request_[entry.request] = entry.version.number;
+  entries_.push_back(std::move(entry));
+}
+
+void PgLog::trim(std::uint64_t up_to_number) {
+  while (tail_number_ < up_to_number && !entries_.empty()) {
+    const net::LogEntry& oldest = entries_.front();
+    const auto found = by_request_.find(oldest.request);
+    if (found != by_request_.end() && found->second == oldest.version.number) {
+      by_request_.erase(found);
+    }
+    base_ = oldest.version;
+    entries_.pop_front();
+    ++tail_number_;
+  }
+}
+
+void PgLog::rewind(std::uint64_t to_number) {
+  CAIRN_ASSERT(to_number >= tail_number_);
+  while (head_number() > to_number) {
+    by_request_.erase(entries_.back().request);
+    entries_.pop_back();
+  }
+}
+
+void PgLog::reset(Version base) {
+  entries_.clear();
+  by_request_.clear();
+  base_ = base;
+  tail_number_ = base.number;
+}
+
+const net::LogEntry& PgLog::at(std::uint64_t number) const {
+  CAIRN_ASSERT(number > tail_number_ && number <= head_number());
+  return entries_[number - tail_number_ - 1];
+}
+
+const net::LogEntry* PgLog::find(const RequestId& request) const {
+  const auto found = by_request_.find(request);
+  return found == by_request_.end() ? nullptr : &at(found->second);
+}
+
+std::vector<net::LogEntry> PgLog::entries_after(std::uint64_t after, std::size_t limit) const {
+  std::vector<net::LogEntry> result;
+  const std::uint64_t first = std::max(after, tail_number_) + 1;
+  for (std::uint64_t number = first; number <= head_number() && result.size() < limit; ++number) {
+    result.push_back(at(number));
+  }
+  return result;
+}
+
+}  // namespace cairn::pg

@@ -1,0 +1,290 @@
+// Recovery: objects that a member of the acting set lacks are pulled to the primary, then pushed to
+// whoever lacks them. No write touches an object while it is missing anywhere, so its parts are all
+// of one state. A half-applied object stays in the durable missing set until its last part.
+#include <algorithm>
+#include <utility>
+
+#include "pg/pg.hh"
+
+namespace cairn::pg {
+
+namespace {
+constexpr std::uint64_t kPartBytes = std::uint64_t{1} << 20;
+constexpr std::uint64_t kRetryNs = 1'000'000'000;
+constexpr const char* kMissingPrefix = "missing/";
+}  // namespace
+
+struct Pg::Outgoing {
+  std::string object;
+  std::vector<OsdId> targets;      // push
+  net::ConnectionId reply_to = 0;  // or the answer to a pull
+  Epoch interval = 0;
+  object_store::ObjectInfo info;
+  std::uint64_t next_offset = 0;
+};
+
+bool Pg::object_is_missing_anywhere(const std::string& object) const {
+  if (missing_.contains(object)) return true;
+  return std::any_of(peer_missing_.begin(), peer_missing_.end(),
+                     [&object](const auto& peer) { return peer.second.contains(object); });
+}
+
+void Pg::set_recovery(std::size_t max_in_flight) {
+  recovery_limit_ = max_in_flight;
+  pump_recovery();
+}
+
+void Pg::pump_recovery() {
+  if (phase_ != Phase::active) return;
+  // What a client waits for goes first, beside the limit, and also when recovery is paused.
+  while (!wanted_.empty() && recovering_.size() < recovery_limit_ + kMaxRecoveriesInFlight) {
+    const std::string object = std::move(wanted_.front());
+    wanted_.pop_front();
+    if (!recovering_.contains(object) && object_is_missing_anywhere(object)) start_recovery(object);
+  }
+  const auto start_from = [this](const std::set<std::string>& objects) {
+    for (auto it = objects.begin(); it != objects.end();) {
+      if (recovering_.size() >= recovery_limit_) return;
+      const std::string object = *it++;
+      if (!recovering_.contains(object)) start_recovery(object);
+    }
+  };
+  start_from(missing_);
+  for (const auto& [osd, objects] : peer_missing_) start_from(objects);
+}
+
+void Pg::start_recovery(const std::string& object) {
+  recovering_.emplace(object, Recovery{});
+  if (missing_.contains(object)) return pull_object(object);
+  push_object(object);
+}
+
+void Pg::pull_object(const std::string& object) {
+  Recovery& recovery = recovering_[object];
+  for (const OsdId source : sources_) {
+    const auto lacks = peer_missing_.find(source);
+    if (lacks != peer_missing_.end() && lacks->second.contains(object)) continue;
+    if (std::find(recovery.tried.begin(), recovery.tried.end(), source) != recovery.tried.end()) {
+      continue;
+    }
+    recovery.pulling_from = source;
+    host_.send_to_osd(source, net::encode(net::Pull{id_, spec_.interval, object}));
+    return;
+  }
+  recovering_.erase(object);
+  const Status status(ErrorCode::unfound, "no reachable OSD has the object");
+  host_.recovery_failed(id_, spec_.interval, object, status);
+  host_.executor().run_after(kRetryNs, [this, object, interval = spec_.interval] {
+    if (current(interval) && phase_ == Phase::active && missing_.contains(object) &&
+        !recovering_.contains(object)) {
+      start_recovery(object);
+    }
+  });
+}
+
+void Pg::pull_failed(const std::string& object, const Status& status) {
+  const auto found = recovering_.find(object);
+  if (found == recovering_.end() || found->second.pulling_from == kNoOsd) return;
+  found->second.tried.push_back(std::exchange(found->second.pulling_from, kNoOsd));
+  host_.recovery_failed(id_, spec_.interval, object, status);
+  pull_object(object);
+}
+
+void Pg::push_object(const std::string& object) {
+  auto outgoing = std::make_shared<Outgoing>();
+  outgoing->object = object;
+  outgoing->interval = spec_.interval;
+  Recovery& recovery = recovering_[object];
+  for (const auto& [osd, objects] : peer_missing_) {
+    if (!objects.contains(object)) continue;
+    outgoing->targets.push_back(osd);
+    recovery.pushing_to.insert(osd);
+  }
+  if (outgoing->targets.empty()) return recovery_step_done(object);
+  send_object(std::move(outgoing));
+}
+
+void Pg::on_pull(net::ConnectionId from, const net::Pull& pull) {
+  if (!current(pull.interval) || missing_.contains(pull.object)) {
+    const ErrorCode code = current(pull.interval) ? ErrorCode::unfound : ErrorCode::stale_epoch;
+    host_.send_on(from, net::encode(net::PushAck{id_, pull.interval, pull.object, code}));
+    return;
+  }
+  auto outgoing = std::make_shared<Outgoing>();
+  outgoing->object = pull.object;
+  outgoing->interval = pull.interval;
+  outgoing->reply_to = from;
+  send_object(std::move(outgoing));
+}
+
+void Pg::send_object(std::shared_ptr<Outgoing> outgoing) {
+  const ObjectId object = object_id(outgoing->object);
+  host_.store().info(id_, object, [this, outgoing](Status status, object_store::ObjectInfo info) {
+    if (!current(outgoing->interval)) return;
+    if (!status) {
+      host_.recovery_failed(id_, outgoing->interval, outgoing->object, status);
+      return;
+    }
+    outgoing->info = std::move(info);
+    send_next_part(outgoing);
+  });
+}
+
+void Pg::deliver_part(const Outgoing& outgoing, net::Push part, Buffer data) {
+  counters_.recovered_bytes += data.size();
+  if (outgoing.reply_to != 0) {
+    part.is_pull_reply = true;
+    return host_.send_on(outgoing.reply_to, net::encode(part, std::move(data)));
+  }
+  const net::Frame frame = net::encode(part, std::move(data));
+  for (const OsdId target : outgoing.targets) host_.send_to_osd(target, frame);
+}
+
+void Pg::send_next_part(std::shared_ptr<Outgoing> outgoing) {
+  const object_store::ObjectInfo& info = outgoing->info;
+  net::Push part;
+  part.pg = id_;
+  part.interval = outgoing->interval;
+  part.object = outgoing->object;
+  part.exists = info.exists;
+  part.version = info.version;
+  part.first = outgoing->next_offset == 0;
+  if (part.first) part.omap = info.omap;
+  const std::uint64_t begin = outgoing->next_offset;
+  const std::uint64_t end =
+      std::min(begin + kPartBytes, std::uint64_t{info.block_count} * kBlockBytes);
+  outgoing->next_offset = end;
+  part.last = end == std::uint64_t{info.block_count} * kBlockBytes;
+  if (begin >= end) return deliver_part(*outgoing, std::move(part), {});
+  host_.store().read(
+      id_, object_id(outgoing->object), begin, end - begin, true,
+      [this, outgoing, begin, part = std::move(part)](Status status,
+                                                      object_store::ReadResult result) mutable {
+        if (!current(outgoing->interval)) return;
+        if (!status) {
+          return host_.recovery_failed(id_, outgoing->interval, outgoing->object, status);
+        }
+        std::size_t data_blocks = 0;
+        for (std::size_t i = 0; i < result.blocks.size(); ++i) {
+          const object_store::BlockInfo& block = result.blocks[i];
+          if (block.state == object_store::BlockState::absent) continue;
+          const auto index = static_cast<std::uint32_t>(begin / kBlockBytes + i);
+          part.blocks.push_back(
+              {index, static_cast<std::uint8_t>(block.state), block.crc, block.version});
+          if (block.state == object_store::BlockState::data) ++data_blocks;
+        }
+        Buffer data = Buffer::allocate(data_blocks * kBlockBytes);
+        std::size_t filled = 0;
+        for (std::size_t i = 0; i < result.blocks.size(); ++i) {
+          if (result.blocks[i].state != object_store::BlockState::data) continue;
+          std::copy_n(result.data.data() + i * kBlockBytes, kBlockBytes, data.data() + filled);
+          filled += kBlockBytes;
+        }
+        const bool last = part.last;
+        deliver_part(*outgoing, std::move(part), std::move(data));
+        if (!last) send_next_part(outgoing);
+      });
+}
+
+void Pg::apply_push(const net::Push& push, Buffer data, object_store::Done done) {
+  using object_store::BlockInfo;
+  using object_store::BlockState;
+  object_store::Transaction transaction;
+  const ObjectId object = object_id(push.object);
+  if (push.first) transaction.remove(id_, object);
+  if (push.exists) {
+    if (push.first) transaction.touch(id_, object, push.version);
+    std::size_t taken = 0;
+    for (std::size_t i = 0; i < push.blocks.size();) {
+      const net::PushBlock& head = push.blocks[i];
+      const std::uint64_t offset = head.index * kBlockBytes;
+      if (static_cast<BlockState>(head.state) != BlockState::data) {
+        transaction.write_zeroes(id_, object, offset, kBlockBytes, head.version);
+        ++i;
+        continue;
+      }
+      // One write for each run of neighbouring data blocks.
+      std::vector<BlockInfo> run;
+      const std::size_t run_start = taken;
+      while (i < push.blocks.size() && push.blocks[i].index == head.index + run.size() &&
+             static_cast<BlockState>(push.blocks[i].state) == BlockState::data) {
+        run.push_back({BlockState::data, push.blocks[i].crc, push.blocks[i].version});
+        taken += kBlockBytes;
+        ++i;
+      }
+      transaction.write_checked(id_, object, offset, data.slice(run_start, taken - run_start), run);
+    }
+    for (const auto& [key, value] : push.omap) {
+      transaction.omap_set(id_, object, key, value, push.version);
+    }
+    transaction.set_object_version(id_, object, push.version);
+  }
+  if (push.last) transaction.pg_meta_remove(id_, kMissingPrefix + push.object);
+  submit(std::move(transaction), std::move(done));
+}
+
+void Pg::on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffer data) {
+  if (!current(push.interval)) return;
+  if (push.is_pull_reply) {
+    const auto found = recovering_.find(push.object);
+    if (found == recovering_.end() || found->second.pulling_from != from) return;
+  } else if (spec_.role != Role::replica) {
+    return;
+  }
+  const std::string object = push.object;
+  const Epoch interval = push.interval;
+  const bool last = push.last;
+  const bool pulled = push.is_pull_reply;
+  apply_push(push, std::move(data),
+             [this, connection, object, interval, last, pulled](Status status) {
+               if (!current(interval)) return;
+               if (!status && pulled) return pull_failed(object, status);
+               if (!last && status) return;
+               if (status) missing_.erase(object);
+               if (!pulled) {
+                 const net::PushAck ack{id_, interval, object, status.code()};
+                 return host_.send_on(connection, net::encode(ack));
+               }
+               recovering_[object].pulling_from = kNoOsd;
+               ++counters_.recovered_objects;
+               push_object(object);
+             });
+}
+
+void Pg::on_push_ack(OsdId from, const net::PushAck& ack) {
+  if (!current(ack.interval)) return;
+  const auto found = recovering_.find(ack.object);
+  if (found == recovering_.end()) return;
+  if (found->second.pulling_from == from) {
+    return pull_failed(ack.object, Status(ack.code, "the source could not give the object"));
+  }
+  if (!found->second.pushing_to.contains(from)) return;
+  if (ack.code != ErrorCode::ok) {
+    host_.recovery_failed(id_, spec_.interval, ack.object, Status(ack.code, "the push failed"));
+    return;
+  }
+  found->second.pushing_to.erase(from);
+  ++counters_.recovered_objects;
+  if (const auto peer = peer_missing_.find(from); peer != peer_missing_.end()) {
+    peer->second.erase(ack.object);
+    if (peer->second.empty()) peer_missing_.erase(peer);
+  }
+  if (found->second.pushing_to.empty()) recovery_step_done(ack.object);
+}
+
+void Pg::recovery_step_done(const std::string& object) {
+  recovering_.erase(object);
+  if (const auto waiting = waiting_for_object_.find(object); waiting != waiting_for_object_.end()) {
+    std::deque<ClientOp> ops = std::move(waiting->second);
+    waiting_for_object_.erase(waiting);
+    for (ClientOp& op : ops) admit(std::move(op));
+  }
+  report_progress();
+  pump_recovery();
+}
+
+void Pg::report_progress() {
+  host_.recovery_progress(id_, spec_.interval, missing_.size() + peer_missing_count());
+}
+
+}  // namespace cairn::pg

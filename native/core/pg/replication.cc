@@ -1,0 +1,197 @@
+// Replication: one log entry is applied here and on every other member of the acting set; the
+// client hears of it when all of them have it durable.
+#include <algorithm>
+#include <utility>
+
+#include "pg/pg.hh"
+
+namespace cairn::pg {
+
+using net::Step;
+using net::StepCode;
+
+namespace {
+
+bool touches_more_than_data(StepCode code) {
+  return code != StepCode::write && code != StepCode::write_zeroes && code != StepCode::punch;
+}
+
+}  // namespace
+
+void Pg::submit(object_store::Transaction transaction, object_store::Done done) {
+  ++undurable_;
+  host_.store().submit(std::move(transaction),
+                       [this, done = std::move(done)](Status status) mutable {
+                         --undurable_;
+                         done(std::move(status));
+                         report_interval_when_quiet();
+                       });
+}
+
+std::uint64_t Pg::trim_point() const {
+  const std::uint64_t head = log_.head_number();
+  const std::uint64_t wanted = head > kLogEntriesKept ? head - kLogEntriesKept : 0;
+  // Trimmed in steps, so that most writes carry no trimming.
+  if (wanted < log_.tail_number() + kLogEntriesKept / 8) return 0;
+  // Nothing that is still in flight, and nothing a member may lack.
+  return in_flight_.empty() ? wanted : std::min(wanted, in_flight_.begin()->first - 1);
+}
+
+void Pg::apply_entry(const net::LogEntry& entry, const std::vector<Step>& steps, Buffer data,
+                     std::uint64_t trim_to, object_store::Done done) {
+  object_store::Transaction transaction;
+  const ObjectId object = object_id(entry.object);
+  const Version version = entry.version;
+  for (const Step& step : steps) {
+    switch (step.code) {
+      case StepCode::write:
+        transaction.write(id_, object, step.offset, data, version);
+        break;
+      case StepCode::write_zeroes:
+        transaction.write_zeroes(id_, object, step.offset, step.length, version);
+        break;
+      case StepCode::punch:
+        transaction.punch(id_, object, step.offset, step.length, version);
+        break;
+      case StepCode::touch:
+        transaction.touch(id_, object, version);
+        break;
+      case StepCode::remove:
+        transaction.remove(id_, object);
+        break;
+      case StepCode::omap_set:
+        transaction.omap_set(id_, object, step.key, step.value, version);
+        break;
+      case StepCode::omap_remove:
+        transaction.omap_remove(id_, object, step.key, version);
+        break;
+      default:
+        CAIRN_ASSERT(!"a log entry holds mutations only");
+    }
+  }
+  Writer writer;
+  writer.reserve(48 + entry.object.size());
+  net::encode(entry, writer);
+  transaction.log_append(id_, version.number, writer.take());
+  log_.append(entry);
+  if (trim_to > log_.tail_number()) {
+    log_.trim(trim_to);
+    transaction.log_trim(id_, trim_to);
+  }
+  submit(std::move(transaction), std::move(done));
+}
+
+void Pg::commit_write(ClientOp op, net::OpReply answer) {
+  ++counters_.writes;
+  counters_.write_bytes += op.data.size();
+  InFlightWrite write;
+  write.number = log_.head_number() + 1;
+  net::Replicate message;
+  message.pg = id_;
+  message.interval = spec_.interval;
+  message.entry.version = Version{spec_.interval, write.number};
+  message.entry.request = op.request.id;
+  message.entry.object = op.request.object;
+  message.trim_to = trim_point();
+  write.begin = ~std::uint64_t{0};
+  for (const Step& step : op.request.steps) {
+    if (!is_mutation(step.code)) continue;
+    message.steps.push_back(step);
+    message.entry.removes = step.code == StepCode::remove;
+    write.whole_object = write.whole_object || touches_more_than_data(step.code);
+    write.begin = std::min(write.begin, step.offset);
+    write.end = std::max(write.end, step.offset + step.length);
+  }
+  write.waiting_for = spec_.acting;
+  answer.exists = true;
+  write.reply = std::move(answer);
+  ++objects_[op.request.object].in_flight_writes;
+  const Buffer data = op.data;
+  const std::uint64_t number = write.number;
+  write.op = std::move(op);
+  if (spec_.acting.size() > 1) {
+    write.frame = net::encode(message, data);
+    for (const OsdId member : spec_.acting) {
+      if (member != host_.self()) host_.send_to_osd(member, write.frame);
+    }
+  }
+  in_flight_.emplace(number, std::move(write));
+  apply_entry(message.entry, message.steps, data, message.trim_to,
+              [this, number, interval = spec_.interval](Status status) {
+                // A failed store acknowledges nothing; the OSD reports itself failed.
+                if (status && current(interval)) member_done(number, host_.self());
+              });
+}
+
+void Pg::member_done(std::uint64_t number, OsdId member) {
+  const auto found = in_flight_.find(number);
+  if (found == in_flight_.end()) return;
+  std::vector<OsdId>& waiting = found->second.waiting_for;
+  waiting.erase(std::remove(waiting.begin(), waiting.end(), member), waiting.end());
+  if (waiting.empty()) finish_write(number);
+}
+
+void Pg::finish_write(std::uint64_t number) {
+  auto node = in_flight_.extract(number);
+  InFlightWrite& write = node.mapped();
+  counters_.write_ns.record(host_.executor().now_ns() - write.op.arrived_ns);
+  reply(write.op, std::move(write.reply), {});
+  const auto found = objects_.find(write.op.request.object);
+  CAIRN_ASSERT(found != objects_.end() && found->second.in_flight_writes > 0);
+  --found->second.in_flight_writes;
+  release_object(write.op.request.object);
+}
+
+void Pg::on_replicate_ack(OsdId from, const net::ReplicateAck& ack) {
+  if (!current(ack.interval) || phase_ != Phase::active) return;
+  if (ack.code == ErrorCode::ok) member_done(ack.number, from);
+}
+
+void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer data) {
+  if (!current(message.interval) || phase_ != Phase::replica_active) return;
+  const std::uint64_t number = message.entry.version.number;
+  const Epoch interval = message.interval;
+  const auto acknowledge = [this, number, interval](net::ConnectionId connection) {
+    host_.send_on(connection, net::encode(net::ReplicateAck{id_, interval, number, ErrorCode::ok}));
+  };
+  if (number <= log_.head_number()) {
+    // Sent again after a lost connection: acknowledged at once when durable, else with the others.
+    const auto pending = replica_acks_.find(number);
+    if (pending == replica_acks_.end()) return acknowledge(from);
+    pending->second = from;
+    return;
+  }
+  // A gap means that frames before this one were lost with a connection; the primary sends them
+  // again in order when it has reconnected.
+  if (number != log_.head_number() + 1) return;
+  replica_acks_[number] = from;
+  apply_entry(message.entry, message.steps, std::move(data), message.trim_to,
+              [this, number, interval, acknowledge](Status status) {
+                if (!status || !current(interval)) return;
+                const auto pending = replica_acks_.find(number);
+                if (pending == replica_acks_.end()) return;
+                const net::ConnectionId connection = pending->second;
+                replica_acks_.erase(pending);
+                acknowledge(connection);
+              });
+}
+
+void Pg::peer_reconnected(OsdId osd) {
+  if (phase_ != Phase::active) return;
+  for (const auto& [number, write] : in_flight_) {
+    const auto& waiting = write.waiting_for;
+    if (std::find(waiting.begin(), waiting.end(), osd) != waiting.end()) {
+      host_.send_to_osd(osd, write.frame);
+    }
+  }
+  std::vector<std::string> again;
+  for (auto& [object, recovery] : recovering_) {
+    if (recovery.pulling_from == osd || recovery.pushing_to.contains(osd)) again.push_back(object);
+  }
+  for (const std::string& object : again) {
+    recovering_.erase(object);
+    start_recovery(object);
+  }
+}
+
+}  // namespace cairn::pg

@@ -1,0 +1,213 @@
+// The commands of the control protocol: for each verb the schema of its arguments and of its
+// result. The CLI sends them, the monitor answers them, and /api/v1 has the same result types.
+import { type Static, type TSchema, Type } from "@sinclair/typebox";
+import { AddressSchema } from "../common/config.js";
+import { PgStatsSchema } from "./messages.js";
+import {
+  ByteCountSchema,
+  EpochSchema,
+  IncarnationSchema,
+  NameSchema,
+  OsdIdSchema,
+  OsdMapSchema,
+  PoolSchema,
+  UuidSchema,
+} from "./osd-map.js";
+
+const closed = { additionalProperties: false } as const;
+const CountSchema = Type.Integer({ minimum: 0 });
+const none = Type.Object({}, closed);
+
+export const healthLevels = ["HEALTH_OK", "HEALTH_WARN", "HEALTH_ERR"] as const;
+export type HealthLevel = (typeof healthLevels)[number];
+const HealthLevelSchema = Type.Union(healthLevels.map((level) => Type.Literal(level)));
+
+/** One named check that is not fine. */
+export const HealthCheckSchema = Type.Object(
+  {
+    /** "OSD_DOWN" */
+    name: Type.String(),
+    severity: HealthLevelSchema,
+    /** "1 osds down" */
+    summary: Type.String(),
+    /** one line for each thing that it is about; at most 50 */
+    detail: Type.Array(Type.String()),
+  },
+  closed,
+);
+export type HealthCheck = Static<typeof HealthCheckSchema>;
+
+export const HealthSchema = Type.Object(
+  { status: HealthLevelSchema, checks: Type.Array(HealthCheckSchema) },
+  closed,
+);
+export type Health = Static<typeof HealthSchema>;
+
+export const StatusSchema = Type.Object(
+  {
+    clusterId: UuidSchema,
+    epoch: EpochSchema,
+    health: HealthSchema,
+    monitor: Type.Object({ uptimeMs: Type.Number(), sessions: CountSchema }, closed),
+    osds: Type.Object({ total: CountSchema, up: CountSchema, in: CountSchema }, closed),
+    pools: CountSchema,
+    pgs: Type.Object(
+      {
+        total: CountSchema,
+        /** "active+clean" -> how many */
+        byState: Type.Record(Type.String(), CountSchema),
+      },
+      closed,
+    ),
+    usage: Type.Object(
+      { usedBytes: ByteCountSchema, totalBytes: ByteCountSchema, objects: CountSchema },
+      closed,
+    ),
+    flags: Type.Array(Type.String()),
+  },
+  closed,
+);
+export type ClusterStatus = Static<typeof StatusSchema>;
+
+/** A row of `osd tree`, depth first; a bucket has a negative id. */
+export const OsdTreeNodeSchema = Type.Object(
+  {
+    id: Type.Integer(),
+    name: Type.String(),
+    /** "root", "rack", "host", "osd" */
+    type: Type.String(),
+    depth: CountSchema,
+    crushWeight: Type.Number(),
+    deviceClass: Type.Optional(Type.String()),
+    /** of OSDs only */
+    up: Type.Optional(Type.Boolean()),
+    in: Type.Optional(Type.Boolean()),
+    /** 0 to 1 */
+    reweight: Type.Optional(Type.Number()),
+  },
+  closed,
+);
+export type OsdTreeNode = Static<typeof OsdTreeNodeSchema>;
+
+export const OsdRowSchema = Type.Object(
+  {
+    id: OsdIdSchema,
+    uuid: UuidSchema,
+    up: Type.Boolean(),
+    in: Type.Boolean(),
+    weight: Type.Number(),
+    address: AddressSchema,
+    incarnation: IncarnationSchema,
+    host: NameSchema,
+    deviceClass: NameSchema,
+    sizeBytes: ByteCountSchema,
+    upFrom: EpochSchema,
+    upThru: EpochSchema,
+    downAt: EpochSchema,
+    /** from its last report; absent when there is none */
+    usedBytes: Type.Optional(ByteCountSchema),
+    rssBytes: Type.Optional(ByteCountSchema),
+    cpuSeconds: Type.Optional(Type.Number()),
+    reportAgeMs: Type.Optional(Type.Number()),
+    slowOps: Type.Optional(CountSchema),
+  },
+  closed,
+);
+export type OsdRow = Static<typeof OsdRowSchema>;
+
+/** A PG: where the map puts it, and what its primary reported of it. */
+export const PgRowSchema = Type.Object(
+  {
+    ...PgStatsSchema.properties,
+    /** the pool's name */
+    pool: NameSchema,
+    /** -1: none */
+    primary: Type.Integer(),
+    /** "unknown" until the primary has reported it with this acting set; "stale+...": no primary */
+    state: Type.String(),
+  },
+  closed,
+);
+export type PgRow = Static<typeof PgRowSchema>;
+
+const IdArgs = Type.Object({ id: OsdIdSchema }, closed);
+const MapEpochResult = Type.Object({ epoch: EpochSchema }, closed);
+
+/** Settings that `config set` knows. */
+export const settingNames = [
+  "log_level",
+  "mon.log_level",
+  "osd.log_level",
+  "client.log_level",
+  "mon.down_out_interval_ms",
+  "mon.nearfull_ratio",
+  "mon.full_ratio",
+  "crush.failure_domain",
+] as const;
+
+export const mapFlags = ["noout", "nodown", "noup", "noin", "pause"] as const;
+const FlagArgs = Type.Object(
+  { flag: Type.Union(mapFlags.map((flag) => Type.Literal(flag))) },
+  closed,
+);
+
+/** verb -> schemas. A command that changes the map is answered when the new epoch is durable. */
+export const commandSchemas = {
+  status: { args: none, result: StatusSchema },
+  health: { args: none, result: HealthSchema },
+  "osd tree": {
+    args: none,
+    result: Type.Object({ nodes: Type.Array(OsdTreeNodeSchema) }, closed),
+  },
+  "osd ls": { args: none, result: Type.Object({ osds: Type.Array(OsdRowSchema) }, closed) },
+  "osd out": { args: IdArgs, result: MapEpochResult },
+  "osd in": { args: IdArgs, result: MapEpochResult },
+  "osd down": { args: IdArgs, result: MapEpochResult },
+  "osd set": { args: FlagArgs, result: MapEpochResult },
+  "osd unset": { args: FlagArgs, result: MapEpochResult },
+  "pg ls": {
+    args: Type.Object(
+      { pool: Type.Optional(NameSchema), state: Type.Optional(Type.String()) },
+      closed,
+    ),
+    result: Type.Object({ pgs: Type.Array(PgRowSchema) }, closed),
+  },
+  "pool create": {
+    args: Type.Object(
+      {
+        name: Type.String(),
+        /** default: a power of two for about 100 PGs an OSD */
+        pgNum: Type.Optional(Type.Integer()),
+        /** default 3 */
+        size: Type.Optional(Type.Integer()),
+        /** default: size - floor(size / 2) */
+        minSize: Type.Optional(Type.Integer()),
+        /** id; default: the first rule of the CRUSH map */
+        crushRule: Type.Optional(Type.Integer()),
+        /** default "rbd" */
+        application: Type.Optional(Type.String()),
+      },
+      closed,
+    ),
+    result: Type.Object({ epoch: EpochSchema, pool: PoolSchema }, closed),
+  },
+  "pool ls": { args: none, result: Type.Object({ pools: Type.Array(PoolSchema) }, closed) },
+  "pool rm": { args: Type.Object({ name: Type.String() }, closed), result: MapEpochResult },
+  "config set": {
+    args: Type.Object({ name: Type.String(), value: Type.String() }, closed),
+    result: MapEpochResult,
+  },
+  "config ls": {
+    args: none,
+    result: Type.Object({ config: Type.Record(Type.String(), Type.String()) }, closed),
+  },
+  "map get": {
+    /** epoch absent: the newest */
+    args: Type.Object({ epoch: Type.Optional(EpochSchema) }, closed),
+    result: Type.Object({ map: OsdMapSchema }, closed),
+  },
+} as const satisfies Record<string, { args: TSchema; result: TSchema }>;
+
+export type Verb = keyof typeof commandSchemas;
+export type CommandArgs<V extends Verb> = Static<(typeof commandSchemas)[V]["args"]>;
+export type CommandResult<V extends Verb> = Static<(typeof commandSchemas)[V]["result"]>;

@@ -1,0 +1,102 @@
+// Which OSDs a PG is on: the up set from CRUSH and the OSDs' states, the acting set from pg_temp.
+// Pure; CRUSH itself comes in as a port (the native core). Terms as in Ceph's OSDMap.
+import { assert } from "../common/assert.js";
+import { type PgId, pgId } from "../common/units.js";
+import type { OsdMap, PoolInfo } from "./osd-map.js";
+
+/** CRUSH over all PGs of a pool. The native core implements it. */
+export interface CrushMapper {
+  /**
+   * @param compiledCrush the compiled CRUSH map
+   * @param weights per OSD id, 16.16 fixed point; 0: out
+   * @returns pgNum * size OSD ids, those of PG seed s at [s * size, (s + 1) * size); -1: none
+   */
+  mapPgs(
+    compiledCrush: Uint8Array,
+    ruleId: number,
+    poolId: number,
+    pgNum: number,
+    size: number,
+    weights: Uint32Array,
+  ): Int32Array;
+}
+
+/** Where a PG is. All sets have the primary first; an empty set means that no OSD serves it. */
+export interface PgPlacement {
+  pgid: PgId;
+  /** what CRUSH wants, without the OSDs that are down */
+  up: number[];
+  /** who serves it now: pg_temp if set, else the up set */
+  acting: number[];
+  /** first of the acting set; -1: none */
+  primary: number;
+}
+
+/** Weights for CRUSH: an OSD that is out or unknown weighs nothing; one that is down keeps its. */
+export function crushWeights(map: OsdMap): Uint32Array {
+  const weights = new Uint32Array(map.maxOsd);
+  for (const osd of map.osds) {
+    assert(osd.id < map.maxOsd, `osd.${osd.id} is below maxOsd ${map.maxOsd}`);
+    weights[osd.id] = osd.in ? osd.weight : 0;
+  }
+  return weights;
+}
+
+/** The ids of the OSDs that are up. */
+export function upOsds(map: OsdMap): ReadonlySet<number> {
+  return new Set(map.osds.filter((osd) => osd.up).map((osd) => osd.id));
+}
+
+/**
+ * The placements of all PGs of a pool, by seed.
+ * @param compiledCrush map.crush, compiled
+ */
+export function poolPlacements(
+  map: OsdMap,
+  pool: PoolInfo,
+  compiledCrush: Uint8Array,
+  crush: CrushMapper,
+): PgPlacement[] {
+  const raw = crush.mapPgs(
+    compiledCrush,
+    pool.crushRule,
+    pool.id,
+    pool.pgNum,
+    pool.size,
+    crushWeights(map),
+  );
+  assert(raw.length === pool.pgNum * pool.size, "CRUSH gave size OSDs for each PG");
+  const isUp = upOsds(map);
+  return Array.from({ length: pool.pgNum }, (_, seed) => {
+    const mapped = raw.subarray(seed * pool.size, (seed + 1) * pool.size);
+    return placementOf(pgId(pool.id, seed), Array.from(mapped), map, isUp);
+  });
+}
+
+/**
+ * The placement of one PG.
+ * @param raw what CRUSH gave, -1 where it found none
+ * @param isUp upOsds(map)
+ */
+export function placementOf(
+  pgid: PgId,
+  raw: readonly number[],
+  map: OsdMap,
+  isUp: ReadonlySet<number>,
+): PgPlacement {
+  // Replicated pools: positions mean nothing but "the first is the primary", so the rest moves up.
+  const up = raw.filter((osd) => isUp.has(osd));
+  const temporary = (map.pgTemp[pgid] ?? []).filter((osd) => isUp.has(osd));
+  const acting = temporary.length > 0 ? temporary : [...up];
+  return { pgid, up, acting, primary: acting[0] ?? -1 };
+}
+
+/** The placements of all PGs of all pools. */
+export function allPlacements(
+  map: OsdMap,
+  compiledCrush: Uint8Array,
+  crush: CrushMapper,
+): Map<PgId, PgPlacement> {
+  const all = map.pools.flatMap((pool) => poolPlacements(map, pool, compiledCrush, crush));
+  return new Map(all.map((placement) => [placement.pgid, placement]));
+}
