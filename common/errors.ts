@@ -88,7 +88,7 @@ export class StorageError extends Error {
 export interface ErrorBody {
   code: ErrorCode;
   message: string;
-  remedy?: string | undefined;
+  remedy?: string;
 }
 
 /** system errno (of node:fs, node:net) -> code; anything else is an io_error. */

@@ -20,51 +20,41 @@ function rootIds(map: CrushMap): number[] {
     .sort((a, b) => a - b);
 }
 
-/** Calls visit for each bucket below the roots once, children first, in crushtool's order. */
-function walkBottomUp(map: CrushMap, visit: (bucket: CrushBucket) => void): void {
-  const byId = new Map(map.buckets.map((bucket) => [bucket.id, bucket]));
-  const done = new Set<number>();
-  // Recursion is bounded by limits.depth: the map is validated.
-  const walk = (id: number): void => {
-    if (done.has(id)) return;
-    done.add(id);
+/** The buckets below a root and the root itself, each once, children before parents. */
+function bottomUp(byId: ReadonlyMap<number, CrushBucket>, rootId: number): CrushBucket[] {
+  const seen = new Set<number>();
+  const order: CrushBucket[] = [];
+  // The recursion is bounded by limits.depth: the map has been validated.
+  const visit = (id: number): void => {
+    if (seen.has(id)) return;
+    seen.add(id);
     const bucket = defined(byId.get(id), `bucket ${id}`);
-    for (const item of bucket.items) if (item.id < 0) walk(item.id);
-    visit(bucket);
+    for (const item of bucket.items) if (item.id < 0) visit(item.id);
+    order.push(bucket);
   };
-  for (const id of rootIds(map)) walk(id);
+  visit(rootId);
+  return order;
 }
 
 /**
- * The map with a shadow id for every bucket and class: those that are there stay, new ones get the
- * highest free id, class by class, children before parents, as crushtool assigns them.
+ * The map with a shadow id for every bucket and class. Ids that are there stay; new ones are the
+ * highest free ids, given root by root, class by class, children before parents, as crushtool does.
  */
 export function assignShadowIds(map: CrushMap): CrushMap {
-  const used = new Set<number>();
-  const shadowIds = new Map<number, Record<string, number>>();
-  for (const bucket of map.buckets) {
-    used.add(bucket.id);
-    for (const id of Object.values(bucket.shadowIds)) used.add(id);
-    shadowIds.set(bucket.id, { ...bucket.shadowIds });
-  }
+  const byId = new Map(map.buckets.map((bucket) => [bucket.id, bucket]));
+  const shadowIds = new Map(map.buckets.map((bucket) => [bucket.id, { ...bucket.shadowIds }]));
+  const used = new Set<number>(byId.keys());
+  for (const ids of shadowIds.values()) for (const id of Object.values(ids)) used.add(id);
   let free = -1;
-  // crushtool finishes one root, class by class, before it starts the next.
-  const order: CrushBucket[][] = [];
-  const byRoot = new Map<number, CrushBucket[]>();
-  for (const root of rootIds(map)) {
-    const below: CrushBucket[] = [];
-    byRoot.set(root, below);
-    order.push(below);
-  }
-  collectByRoot(map, byRoot);
-  for (const buckets of order) {
-    for (const name of map.classes) {
+  for (const rootId of rootIds(map)) {
+    const buckets = bottomUp(byId, rootId);
+    for (const deviceClass of map.classes) {
       for (const bucket of buckets) {
         const ids = defined(shadowIds.get(bucket.id), `bucket ${bucket.id}`);
-        if (Object.hasOwn(ids, name)) continue;
+        if (Object.hasOwn(ids, deviceClass)) continue;
         while (used.has(free)) free -= 1;
         used.add(free);
-        ids[name] = free;
+        ids[deviceClass] = free;
       }
     }
   }
@@ -75,4 +65,34 @@ export function assignShadowIds(map: CrushMap): CrushMap {
       shadowIds: defined(shadowIds.get(bucket.id), `bucket ${bucket.id}`),
     })),
   };
+}
+
+/** The shadow bucket's id for a class; undefined when the bucket has none. */
+export function shadowIdOf(bucket: CrushBucket, deviceClass: string): number | undefined {
+  return Object.hasOwn(bucket.shadowIds, deviceClass) ? bucket.shadowIds[deviceClass] : undefined;
+}
+
+/**
+ * The contents of all shadow trees of a map whose shadow ids are assigned: devices of the class with
+ * their weights, and shadows of child buckets (empty ones too) with the sum of what is in them.
+ */
+export function shadowBuckets(map: CrushMap): ShadowBucket[] {
+  const byId = new Map(map.buckets.map((bucket) => [bucket.id, bucket]));
+  const classOf = new Map(map.devices.map((device) => [device.id, device.deviceClass]));
+  const made = new Map<number, ShadowBucket>();
+  for (const rootId of rootIds(map)) {
+    for (const bucket of bottomUp(byId, rootId)) {
+      for (const [deviceClass, id] of Object.entries(bucket.shadowIds)) {
+        if (made.has(id)) continue;
+        const items = bucket.items.flatMap((item): CrushItem[] => {
+          if (item.id >= 0) return classOf.get(item.id) === deviceClass ? [{ ...item }] : [];
+          const childId = byId.get(item.id)?.shadowIds[deviceClass];
+          const child = childId === undefined ? undefined : made.get(childId);
+          return child === undefined ? [] : [{ id: child.id, weight: bucketWeight(child) }];
+        });
+        made.set(id, { id, typeId: bucket.typeId, items });
+      }
+    }
+  }
+  return [...made.values()];
 }

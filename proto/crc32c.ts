@@ -1,5 +1,5 @@
 // CRC-32C (Castagnoli, RFC 3720 appendix B.4) in plain TypeScript, slice-by-8: eight bytes a step
-// through eight tables. For hosts without the native core; daemons pass the native function instead.
+// through eight tables. For hosts without the native core; daemons pass the native one instead.
 
 /**
  * A CRC-32C function. The native core's and this module's are interchangeable.

@@ -135,12 +135,12 @@ export function checkHello(ours: Hello, theirs: Hello): StorageError | undefined
     return new StorageError("wrong_cluster", `the peer is of cluster ${its}, we are of ${own}`);
   }
   if (theirs.expected !== undefined && !matches(theirs.expected, ours.self)) {
-    const text = `the peer expected ${entityText(theirs.expected)}, this is ${entityText(ours.self)}`;
-    return new StorageError("wrong_daemon", text);
+    const [wanted, self] = [entityText(theirs.expected), entityText(ours.self)];
+    return new StorageError("wrong_daemon", `the peer expected ${wanted}, this is ${self}`);
   }
   if (ours.expected !== undefined && !matches(ours.expected, theirs.self)) {
-    const text = `the peer is ${entityText(theirs.self)}, expected ${entityText(ours.expected)}`;
-    return new StorageError("wrong_daemon", text);
+    const [peer, wanted] = [entityText(theirs.self), entityText(ours.expected)];
+    return new StorageError("wrong_daemon", `the peer is ${peer}, expected ${wanted}`);
   }
   return (
     checkFeatures(ours.requiredFeatures, theirs.supportedFeatures, "the peer") ??

@@ -12,8 +12,7 @@ namespace cairn {
 
 inline bool all_zero(ByteSpan bytes) {
   // ISA-L takes a mutable pointer but only reads; it returns 0 for zeros only.
-  return bytes.empty() ||
-         isal_zero_detect(const_cast<std::byte*>(bytes.data()), bytes.size()) == 0;
+  return bytes.empty() || isal_zero_detect(const_cast<std::byte*>(bytes.data()), bytes.size()) == 0;
 }
 
 struct ZeroRun {

@@ -1,9 +1,9 @@
 // BlockDevice: a disk as the front ends (virtio, NBD, bench, copy jobs) see it. Offsets and lengths
 // in bytes; any alignment is allowed, multiples of 4096 are fast. All methods and callbacks belong
 // to one executor. A device may call done before its method returns (NullDevice always does), so a
-// caller is ready for that. The buffer of a read may share its bytes with others: it is not written.
-// A completed write is durable: there is no volatile write cache. Implementations: Image (striped
-// over objects), NullDevice (zeros; measures a front end alone).
+// caller is ready for that. The buffer of a read may share its bytes with others: it is not
+// written. A completed write is durable: there is no volatile write cache. Implementations: Image
+// (striped over objects), NullDevice (zeros; measures a front end alone).
 #pragma once
 
 #include <cstdint>

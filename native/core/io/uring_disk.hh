@@ -7,6 +7,9 @@
 //   before that; its completion is then dropped and the descriptor is closed after the last one.
 // - A block past size_bytes() is never touched.
 //
+// A durable write is a write and then an fdatasync, shared with other durable writes and flushes of
+// the same turn of the loop (uring_disk.cc says why not RWF_DSYNC).
+//
 // The asynchronous half belongs to the reactor's thread; the blocking half may be called from any
 // thread. Does not: cache, merge or reorder requests, retry what the device refused.
 #pragma once
@@ -70,6 +73,11 @@ class UringDisk final : public Disk {
   explicit UringDisk(std::shared_ptr<State> state);
   static void submit(Request* request);
   static void complete(Request* request, int result);
+  static Status failure(const Request& request, int error_number);
+  static void join_sync(Request* request);
+  static void start_sync(std::shared_ptr<State> state,
+                         std::vector<std::unique_ptr<Request>> waiters);
+  static void finish(Request* request, Status status);
   bool refuse_outside(std::uint64_t offset, std::uint64_t length, DiskDone& done);
 
   std::shared_ptr<State> state_;

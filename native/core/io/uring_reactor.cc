@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -226,7 +227,9 @@ void UringReactor::arm_wake() {
 void UringReactor::start_on_this_thread() {
   if (!enabled_) {
     thread_ = std::this_thread::get_id();
-    const int result = io_uring_enable_rings(&ring_);
+    // io_uring_enable_rings() is declared by liburing 2.3 but missing from its shared library.
+    const long result =
+        ::syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
     CAIRN_ASSERT(result == 0);
     enabled_ = true;
     arm_wake();

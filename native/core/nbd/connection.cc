@@ -32,8 +32,8 @@ Connection::Connection(io::Reactor& reactor, image::BlockDevice& device, net::Ow
 }
 
 void Connection::start() {
-  negotiation_timer_ = reactor_.run_after(
-      limits_.negotiation_timeout_ns, [weak = weak_from_this()] {
+  negotiation_timer_ =
+      reactor_.run_after(limits_.negotiation_timeout_ns, [weak = weak_from_this()] {
         if (auto self = weak.lock(); self && self->state_ == State::negotiating)
           self->fail(LogLevel::warn, "the client did not finish its negotiation in time");
       });
@@ -55,9 +55,8 @@ void Connection::receive() {
   if (receiving_ || (state_ != State::negotiating && state_ != State::serving)) return;
   if (decoder_.waits_for_memory()) return;
   receiving_ = true;
-  const MutableByteSpan target = state_ == State::negotiating
-                                     ? MutableByteSpan(negotiation_bytes_)
-                                     : decoder_.next_target();
+  const MutableByteSpan target =
+      state_ == State::negotiating ? MutableByteSpan(negotiation_bytes_) : decoder_.next_target();
   CAIRN_ASSERT(!target.empty());
   reactor_.recv(socket_.get(), target,
                 [self = shared_from_this()](int result) { self->on_received(result); });
@@ -132,8 +131,7 @@ void Connection::execute(Request request) {
   const auto command = static_cast<Command>(header.command);
   if (command == Command::disconnect) return drain();
   in_flight_bytes_ += request_memory_bytes(header);
-  const WireError error =
-      check_request(header, negotiation_.info(), negotiation_.negotiated());
+  const WireError error = check_request(header, negotiation_.info(), negotiation_.negotiated());
   if (error != WireError::none)
     return answer_error(header, error, "the request does not fit the export");
   ++(command == Command::read    ? counters_.read_requests
@@ -165,8 +163,7 @@ void Connection::execute_read(const RequestHeader& request) {
                  CAIRN_ASSERT(data.size() == request.length_bytes);
                  self->counters_.read_bytes += data.size();
                  ReplyParts parts;
-                 append_read(parts, request,
-                             self->negotiation_.negotiated().structured_replies,
+                 append_read(parts, request, self->negotiation_.negotiated().structured_replies,
                              std::move(data));
                  self->enqueue(request, std::move(parts));
                });
@@ -183,22 +180,21 @@ void Connection::execute_write(const RequestHeader& request, Buffer payload) {
 }
 
 void Connection::execute_flush(const RequestHeader& request) {
-  device_.flush([self = shared_from_this(), request](Status status) {
-    self->answer(request, status);
-  });
+  device_.flush(
+      [self = shared_from_this(), request](Status status) { self->answer(request, status); });
 }
 
 void Connection::execute_block_status(const RequestHeader& request) {
   const std::uint64_t length = std::min<std::uint64_t>(request.length_bytes, kMaxStatusBytes);
-  device_.extents(request.offset, length,
-                  [self = shared_from_this(), request](Status status,
-                                                       std::vector<image::Extent> extents) {
-                    if (self->state_ == State::closed) return;
-                    if (!status) return self->answer(request, status);
-                    ReplyParts parts;
-                    append_block_status(parts, request, extents);
-                    self->enqueue(request, std::move(parts));
-                  });
+  device_.extents(
+      request.offset, length,
+      [self = shared_from_this(), request](Status status, std::vector<image::Extent> extents) {
+        if (self->state_ == State::closed) return;
+        if (!status) return self->answer(request, status);
+        ReplyParts parts;
+        append_block_status(parts, request, extents);
+        self->enqueue(request, std::move(parts));
+      });
 }
 
 // The rest of a TRIM or WRITE_ZEROES, from position on. FAST_ZERO is honoured by design: zeroing a
@@ -206,8 +202,7 @@ void Connection::execute_block_status(const RequestHeader& request) {
 void Connection::execute_range(const RequestHeader& request, std::uint64_t position) {
   const std::uint64_t end = request.offset + request.length_bytes;
   if (position == end) return answer(request, Status::ok());
-  const std::uint64_t step =
-      std::min(end - position, kRangeStepBytes - position % kRangeStepBytes);
+  const std::uint64_t step = std::min(end - position, kRangeStepBytes - position % kRangeStepBytes);
   auto done = [self = shared_from_this(), request, next = position + step](Status status) {
     if (self->state_ == State::closed) return;
     if (!status) return self->answer(request, status);
@@ -288,8 +283,7 @@ void Connection::on_sent(int result) {
 void Connection::drop_sent(std::size_t length) {
   while (!outgoing_.empty()) {
     const Outgoing& front = outgoing_.front();
-    const std::size_t rest =
-        front.part.head_length + front.part.payload.size() - sent_of_front_;
+    const std::size_t rest = front.part.head_length + front.part.payload.size() - sent_of_front_;
     if (length < rest) break;
     length -= rest;
     in_flight_bytes_ -= front.releases_bytes;

@@ -46,8 +46,8 @@ struct ConnectionLimits {
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   // device, counters and log must live until on_closed or abandon().
-  Connection(io::Reactor& reactor, image::BlockDevice& device, net::OwnedFd socket,
-             ExportInfo info, ConnectionLimits limits, Counters& counters, LogFunction& log,
+  Connection(io::Reactor& reactor, image::BlockDevice& device, net::OwnedFd socket, ExportInfo info,
+             ConnectionLimits limits, Counters& counters, LogFunction& log,
              UniqueFunction<void()> on_closed);
   // Greets the client. The connection keeps itself alive as long as something is pending.
   void start();

@@ -115,8 +115,7 @@ WireError check_request(const RequestHeader& request, const ExportInfo& info,
     return WireError::eoverflow;
   // The specification leaves an empty READ or BLOCK_STATUS undefined; the latter cannot be
   // answered, because its reply needs one descriptor with a length.
-  if (rule->command == Command::block_status && request.length_bytes == 0)
-    return WireError::einval;
+  if (rule->command == Command::block_status && request.length_bytes == 0) return WireError::einval;
   return WireError::none;
 }
 
@@ -194,7 +193,8 @@ void append_read(ReplyParts& parts, const RequestHeader& request, bool structure
     const std::uint64_t offset = request.offset + position;
     const ByteSpan rest = data.span().subspan(position);
     ZeroRun run{.length = rest.size(), .zero = false};
-    if (!one_chunk) run = next_zero_run(rest, offset % kHoleGranularityBytes, kHoleGranularityBytes);
+    if (!one_chunk)
+      run = next_zero_run(rest, offset % kHoleGranularityBytes, kHoleGranularityBytes);
     const bool done = run.length == rest.size();
     const std::size_t body = run.zero ? 12 : 8 + run.length;
     ReplyPart part =
@@ -232,7 +232,8 @@ void append_block_status(ReplyParts& parts, const RequestHeader& request,
     position = until;
   }
   CAIRN_ASSERT(!descriptors.empty());
-  if ((request.flags & kCommandReqOne) != 0) descriptors.resize(1);
+  if ((request.flags & kCommandReqOne) != 0)
+    descriptors.erase(descriptors.begin() + 1, descriptors.end());
   ReplyPart part =
       chunk(request, ReplyType::block_status, 4 + descriptors.size() * sizeof(Descriptor), true);
   put(part, kMetaContextId);

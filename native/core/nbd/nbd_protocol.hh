@@ -1,7 +1,7 @@
 // The NBD wire format: constants, the request header, and the encoders of everything that the
-// server sends after negotiation. Pure. Source: "The NBD protocol" (proto.md of the NetworkBlockDevice
-// project), fixed newstyle and structured replies; docs/protocol/nbd.md says which part we speak.
-// All numbers on the wire are big-endian.
+// server sends after negotiation. Pure. Source: "The NBD protocol" (proto.md of the
+// NetworkBlockDevice project), fixed newstyle and structured replies; docs/protocol/nbd.md says
+// which part we speak. All numbers on the wire are big-endian.
 #pragma once
 
 #include <array>

@@ -2,7 +2,8 @@
 // after the handshake: both sides sent a hello, of the same cluster and protocol version, and the
 // dialed side is who the dialer wanted. Frames of one connection arrive in order, each once, or the
 // connection closes; what was lost with it, the layer above sends again.
-// Implementations: TcpMessenger (reactor), SimMessenger (virtual time; seeded faults).
+// Implementations: TcpMessenger (reactor), SimMessenger (virtual time; seeded faults). The handler
+// is never called from inside a call to the messenger.
 #pragma once
 
 #include <array>
@@ -51,7 +52,8 @@ class MessengerHandler {
 
 struct MessengerCounters {
   std::uint64_t frames_sent = 0, frames_received = 0, bytes_sent = 0, bytes_received = 0;
-  std::uint64_t protocol_errors = 0, handshake_refusals = 0, connections = 0;
+  std::uint64_t protocol_errors = 0, handshake_refusals = 0;
+  std::uint64_t connections = 0;  // open or being opened, right now
 };
 
 class Messenger {
@@ -62,8 +64,9 @@ class Messenger {
   // Starts a connection; on_connected or on_closed follows (after at most 3 s).
   // expected: kind and id are checked against the hello; incarnation too unless 0.
   virtual ConnectionId connect(const Address& address, const Entity& expected) = 0;
-  // Queues a frame; frames of one wake-up leave in one system call. Ignored when the connection is
-  // closed (its on_closed has run or will run).
+  // Queues a frame; frames of one wake-up leave in one system call. Frames for a dialed connection
+  // wait until its handshake is over. Ignored when the connection is closed (its on_closed has run
+  // or will run).
   virtual void send(ConnectionId connection, Frame frame) = 0;
   // Bytes queued and not yet taken by the kernel: for back-pressure.
   virtual std::uint64_t queued_bytes(ConnectionId connection) const = 0;

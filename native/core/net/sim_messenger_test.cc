@@ -4,7 +4,7 @@
 
 #include <doctest/doctest.h>
 
-#include <functional>
+#include <algorithm>
 
 namespace cairn::net {
 
@@ -68,8 +68,9 @@ struct Process : MessengerHandler {
   }
   void on_frame(ConnectionId, Frame frame) override {
     numbers.push_back(load_le<std::uint64_t>(frame.meta.data()));
-    for (const std::byte byte : frame.data.span())
-      REQUIRE(byte == static_cast<std::byte>(numbers.back()));
+    REQUIRE(std::ranges::all_of(frame.data.span(), [&](std::byte byte) {
+      return byte == static_cast<std::byte>(numbers.back());
+    }));
     note("frame " + std::to_string(numbers.back()));
   }
   void on_closed(ConnectionId, const Status& reason) override {

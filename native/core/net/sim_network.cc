@@ -1,8 +1,6 @@
 // Streams, their segments and the faults of SimNetwork.
 #include "net/sim_network.hh"
 
-#include <algorithm>
-
 #include "base/assert.hh"
 
 namespace cairn::net {
@@ -62,7 +60,7 @@ void SimNetwork::thaw(const std::string& host) {
   for (auto& [id, stream] : streams_) {
     if (stream.peer_host != host) continue;
     for (Segment& segment : stream.incoming)
-      if (segment.due_ns == 0) schedule(id, segment);
+      if (segment.held) schedule(id, segment);
   }
   if (auto postponed = postponed_.extract(host); !postponed.empty())
     for (io::Task& task : postponed.mapped()) executor_.post(std::move(task));
@@ -88,11 +86,7 @@ void SimNetwork::break_stream(StreamId id, const std::string& reason) {
   stream.incoming.clear();
   stream.incoming_bytes = 0;
   ++counters_.resets;
-  push_segment(id, {.kind = SegmentKind::closed,
-                    .bytes = {},
-                    .reason = {ErrorCode::disconnected, reason},
-                    .due_ns = 0,
-                    .local = true});
+  push_segment(id, closed_segment(reason, true));
 }
 
 void SimNetwork::pump_all_of(const std::string& host) {
@@ -136,11 +130,7 @@ void SimNetwork::connect_arrives(StreamId dialer) {
   if (separated(host, to.host) || frozen_.contains(host)) return;  // the dialer's timer ends it
   const auto listener = listeners_.find(to);
   if (listener == listeners_.end()) {
-    push_segment(dialer, {.kind = SegmentKind::closed,
-                          .bytes = {},
-                          .reason = {ErrorCode::disconnected, "Connection refused"},
-                          .due_ns = 0,
-                          .local = false});
+    push_segment(dialer, closed_segment("Connection refused", false));
     return;
   }
   Stream stream;
@@ -148,12 +138,14 @@ void SimNetwork::connect_arrives(StreamId dialer) {
   stream.host = to.host;
   stream.peer_host = host;
   streams_.emplace(dialer ^ 1, std::move(stream));
-  push_segment(
-      dialer ^ 1,
-      {.kind = SegmentKind::accepted, .bytes = {}, .reason = {}, .due_ns = 0, .local = true});
-  push_segment(
-      dialer,
-      {.kind = SegmentKind::connected, .bytes = {}, .reason = {}, .due_ns = 0, .local = true});
+  Segment accepted;
+  accepted.kind = SegmentKind::accepted;
+  accepted.local = true;
+  push_segment(dialer ^ 1, std::move(accepted));
+  Segment connected;
+  connected.kind = SegmentKind::connected;
+  connected.local = true;
+  push_segment(dialer, std::move(connected));
 }
 
 void SimNetwork::write(StreamId from, std::vector<std::byte> bytes) {
@@ -170,11 +162,9 @@ void SimNetwork::write(StreamId from, std::vector<std::byte> bytes) {
     const std::uint64_t bit = random_below(bytes.size() * 8);
     bytes[bit / 8] ^= std::byte{1} << (bit % 8);
   }
-  push_segment(to, {.kind = SegmentKind::bytes,
-                    .bytes = std::move(bytes),
-                    .reason = {},
-                    .due_ns = 0,
-                    .local = false});
+  Segment segment;
+  segment.bytes = std::move(bytes);
+  push_segment(to, std::move(segment));
 }
 
 void SimNetwork::close(StreamId id, bool abrupt) {
@@ -187,11 +177,7 @@ void SimNetwork::close(StreamId id, bool abrupt) {
     std::erase_if(incoming, [](const Segment& s) { return s.kind == SegmentKind::bytes; });
     peer->second.incoming_bytes = 0;
   }
-  push_segment(id ^ 1, {.kind = SegmentKind::closed,
-                        .bytes = {},
-                        .reason = {ErrorCode::disconnected, "the peer closed the connection"},
-                        .due_ns = 0,
-                        .local = false});
+  push_segment(id ^ 1, closed_segment("the peer closed the connection", false));
 }
 
 std::uint64_t SimNetwork::undelivered_bytes(StreamId from) const {
@@ -216,25 +202,33 @@ void SimNetwork::post(const std::string& host, io::Task task) {
 
 // ---- segments
 
+SimNetwork::Segment SimNetwork::closed_segment(const std::string& reason, bool local) {
+  Segment segment;
+  segment.kind = SegmentKind::closed;
+  segment.reason = {ErrorCode::disconnected, reason};
+  segment.local = local;
+  return segment;
+}
+
 void SimNetwork::push_segment(StreamId to, Segment segment) {
   Stream& stream = streams_.at(to);
   stream.incoming_bytes += segment.bytes.size();
-  const bool held = !segment.local && frozen_.contains(stream.peer_host);
+  segment.held = !segment.local && frozen_.contains(stream.peer_host);
   stream.incoming.push_back(std::move(segment));
-  if (!held) schedule(to, stream.incoming.back());
+  if (!stream.incoming.back().held) schedule(to, stream.incoming.back());
 }
 
 void SimNetwork::schedule(StreamId to, Segment& segment) {
-  Stream& stream = streams_.at(to);
-  const std::uint64_t now = executor_.now_ns();
-  segment.due_ns = std::max(stream.last_due_ns, now + random_delay_ns());
-  stream.last_due_ns = segment.due_ns;
-  run_after(segment.due_ns - now, &SimNetwork::pump, to);
+  // A segment that is due before the one in front of it waits for that one's turn.
+  const std::uint64_t delay_ns = random_delay_ns();
+  segment.held = false;
+  segment.due_ns = executor_.now_ns() + delay_ns;
+  run_after(delay_ns, &SimNetwork::pump, to);
 }
 
 bool SimNetwork::may_deliver(const Stream& stream) {
   const Segment& segment = stream.incoming.front();
-  if (segment.due_ns == 0 || frozen_.contains(stream.host)) {
+  if (segment.held || frozen_.contains(stream.host)) {
     ++counters_.held_by_freeze;
     return false;
   }

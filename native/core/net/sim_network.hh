@@ -98,16 +98,16 @@ class SimNetwork {
   struct Segment {
     SegmentKind kind = SegmentKind::bytes;
     std::vector<std::byte> bytes;
-    Status reason;             // closed
-    std::uint64_t due_ns = 0;  // 0: held, the sender is frozen
-    bool local = false;        // made by the own kernel: no partition stops it
+    Status reason;       // closed
+    bool local = false;  // made by the own kernel: no partition stops it
+    bool held = false;   // until the sender is thawed
+    std::uint64_t due_ns = 0;
   };
   struct Stream {
     SimEndpoint* endpoint = nullptr;  // null: the answer to the dialer is on its way
     std::string host;
     std::string peer_host;
     std::deque<Segment> incoming;
-    std::uint64_t last_due_ns = 0;
     std::uint64_t incoming_bytes = 0;
   };
   using Way = std::pair<std::string, std::string>;  // from, to
@@ -119,6 +119,7 @@ class SimNetwork {
   void run_after(std::uint64_t delay_ns, void (SimNetwork::*step)(StreamId), StreamId id);
 
   void connect_arrives(StreamId dialer);
+  static Segment closed_segment(const std::string& reason, bool local);
   void push_segment(StreamId to, Segment segment);
   void schedule(StreamId to, Segment& segment);
   void pump(StreamId id);

@@ -304,11 +304,11 @@ TEST_CASE_FIXTURE(Fixture, "tcp: a messenger that goes away closes its connectio
   const auto [id, server_id] = connect();
   client->send(id, numbered(0, 8U << 20));
   server.reset();
+  server = std::make_unique<TcpMessenger>(*reactor, server_side, config(kServer));
+  REQUIRE(server->listen(address).is_ok());
   run_until([&, from = id] { return client_side.closed.contains(from); });
   CHECK(client_side.closed[id].code() == ErrorCode::disconnected);
   CHECK(server_side.closed.empty());
-  server = std::make_unique<TcpMessenger>(*reactor, server_side, config(kServer));
-  REQUIRE(server->listen(address).is_ok());
   server_side.accepted.clear();
   connect();
 }

@@ -65,7 +65,9 @@ void Objecter::submit(PoolId pool, std::string object, std::vector<net::Step> st
     });
     return;
   }
-  const std::uint32_t seed = crush::object_pg_seed(object, found->second.pg_num);
+  const std::uint32_t pg_num = found->second.pg_num;
+  const std::uint32_t seed = crush::stable_mod(crush::object_name_hash(as_bytes(object)), pg_num,
+                                               crush::stable_mod_mask(pg_num));
   const std::uint64_t sequence = next_sequence_++;
   Operation& operation = operations_[sequence];
   operation.request.id = RequestId{client_, sequence};

@@ -22,11 +22,6 @@ struct Pg::Running {
 
 namespace {
 
-bool is_guard(StepCode code) {
-  return code == StepCode::assert_exists || code == StepCode::assert_absent ||
-         code == StepCode::omap_compare;
-}
-
 const Step* write_step(const std::vector<Step>& steps) {
   const auto found = std::find_if(steps.begin(), steps.end(),
                                   [](const Step& s) { return s.code == StepCode::write; });

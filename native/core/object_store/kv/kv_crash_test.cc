@@ -64,11 +64,11 @@ void run_batches(KvStore& store, RecordingDisk& disk, std::uint64_t count,
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t number = history.first_number + history.started.size();
     const bool sync = below(random, 100) < sync_percent;
-    history.started.push_back(disk.operations().size());
+    history.started.push_back(disk.operation_count());
     const Status status =
         store.apply_now(Operations::random(history.seed, number, kKeys, kMaxValue).batch(), sync);
     REQUIRE_MESSAGE(status.is_ok(), status.to_string());
-    if (sync) history.promised.emplace_back(disk.operations().size(), number);
+    if (sync) history.promised.emplace_back(disk.operation_count(), number);
   }
 }
 
@@ -93,12 +93,16 @@ struct Recorded {
   RecordingDisk disk{Image(region_length())};
   QueueExecutor executor;
   History history;
-  Recorded(std::uint64_t seed, std::uint64_t batches, std::uint64_t sync_percent) {
+  Recorded(std::uint64_t seed, std::uint64_t batches, std::uint64_t sync_percent,
+           bool threaded = false) {
     Random random(seed);
     history.seed = seed;
-    auto store = KvStore::format(disk, 0, region_length(), executor, small_options());
+    Options options = small_options();
+    options.threaded = threaded;
+    options.post_back = [this](io::Task task) { executor.post(std::move(task)); };
+    auto store = KvStore::format(disk, 0, region_length(), executor, options);
     REQUIRE_MESSAGE(store.is_ok(), store.status().to_string());
-    history.promised.emplace_back(disk.operations().size(), 0);
+    history.promised.emplace_back(disk.operation_count(), 0);
     run_batches(**store, disk, batches, sync_percent, random, history);
     (*store).reset();
   }
@@ -106,11 +110,12 @@ struct Recorded {
 
 // Runs seeds x cuts crashes; half of them are followed by more batches and a second crash, which
 // often lies inside the recovery.
-void explore(std::uint64_t first_seed, int seeds, int cuts, std::uint64_t sync_percent) {
+void explore(std::uint64_t first_seed, int seeds, int cuts, std::uint64_t sync_percent,
+             bool threaded = false) {
   for (std::uint64_t seed = first_seed; seed < first_seed + static_cast<std::uint64_t>(seeds);
        ++seed) {
     CAPTURE(seed);
-    const Recorded recorded(seed, 400, sync_percent);
+    const Recorded recorded(seed, 400, sync_percent, threaded);
     const std::size_t formatted = recorded.history.promised.front().first;
     Random random(seed);
     for (int i = 0; i < cuts; ++i) {
@@ -186,6 +191,10 @@ TEST_CASE("kv crash: many syncs") { explore(100, 5, 60, 30); }
 
 TEST_CASE("kv crash: few syncs, so that memtables are switched with unsynced batches") {
   explore(200, 5, 60, 1);
+}
+
+TEST_CASE("kv crash: a log is synced while the memtable before it is being written by a thread") {
+  explore(500, 5, 60, 10, true);
 }
 
 TEST_CASE("kv crash: in format, nothing or an empty store is found") {

@@ -18,8 +18,9 @@
 // - threaded: a worker thread makes the LevelDB calls and a second one compacts; completions come
 //   back through Options::post_back. The disk's *_now methods are then called by two threads at
 //   the same time.
-// - stepped: everything, compaction too, runs on the caller's thread before the call returns, in
-//   an order that depends on nothing but the calls; completions are posted on the executor.
+// - stepped: everything, compaction too, runs before the call returns, on the caller's thread (or,
+//   where LevelDB waits for itself, in lock-step with a second one), in an order that depends on
+//   nothing but the calls; completions are posted on the executor.
 // All methods belong to the owner's thread. Completions run on the executor, never inside the
 // call. Destroying the store finishes what was asked for; completions not yet run never run.
 #pragma once
@@ -144,9 +145,10 @@ class KvStore {
   // The first limit pairs with begin <= key < end, in key order; an empty end means no end.
   // Fewer than limit pairs: there are no more. Errors: corrupt, io_error.
   virtual void scan(std::string begin, std::string end, std::size_t limit, ScanDone done) = 0;
-  // Applies the batch. sync: this and all earlier batches are durable when done says ok.
-  // Errors: no_space (nothing was applied), io_error, corrupt (the store takes no more batches
-  // until it is reopened; whether this one is in then is not known).
+  // Applies the batch. Near the end of the region it may first compact everything. sync: this and
+  // all earlier batches are durable when done says ok. Errors: no_space (nothing was applied),
+  // io_error, corrupt (the store takes no more batches until it is reopened; whether this one is in
+  // then is not known).
   virtual void apply(WriteBatch batch, bool sync, ApplyDone done) = 0;
 
   // The same, blocking, after everything called before. For opening a store, tests and tools.

@@ -115,6 +115,18 @@ TEST_CASE("kv: the stepped mode writes the same for the same calls") {
                   .is_ok());
       REQUIRE((*store)->get_now({"key" + std::to_string(number % 100)}).is_ok());
     }
+    // Filled and emptied again, so that everything is compacted because of the lack of room.
+    for (int number = 0; number < 8000; ++number) {
+      WriteBatch batch;
+      batch.put(key_of(number), std::string(500, 'x'));
+      if ((*store)->apply_now(std::move(batch), false)) continue;
+      for (int i = 0; i < number; ++i) {
+        WriteBatch deletion;
+        deletion.erase(key_of(i));
+        REQUIRE((*store)->apply_now(std::move(deletion), false).is_ok());
+      }
+    }
+    CHECK((*store)->stats().refused_full > 3);
     store->reset();
     return disk.operations();
   };

@@ -62,7 +62,12 @@ class RecordingDisk : public io::BlockingDisk {
     fail_first_ = attempts_ + first;
     fail_last_ = attempts_ + last;
   }
+  // Not while a threaded store works on the disk; operation_count() may be asked for then too.
   const std::vector<Operation>& operations() const { return operations_; }
+  std::size_t operation_count() {
+    const std::lock_guard lock(mutex_);
+    return operations_.size();
+  }
   const Image& image() const { return image_; }
 
   // What a power cut after the first cut operations may leave: all that was flushed, and of the

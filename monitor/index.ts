@@ -1,0 +1,2 @@
+// What other folders (cli) use of the monitor.
+export { addressFile, type MonitorHandle, mkfs, runMonitor, untilSignal } from "./main.js";

@@ -1,0 +1,47 @@
+// Table of the settings.
+import { describe, expect, it } from "vitest";
+import { testMap } from "../../proto/fixtures.js";
+import { failureDomainOf, logLevelFor, numberSetting, planConfigSet } from "./config-service.js";
+
+describe("config set", () => {
+  it.each([
+    ["log_level", "debug"],
+    ["osd.log_level", "trace"],
+    ["osd.12.log_level", "silent"],
+    ["client.vm_1.log_level", "warn"],
+    ["mon.down_out_interval_ms", "0"],
+    ["mon.nearfull_ratio", "0.8"],
+    ["crush.failure_domain", "osd"],
+    ["log_level", ""],
+  ])("takes %s = %j", (name, value) => {
+    expect(planConfigSet(name, value)).toEqual({ config: { [name]: value } });
+  });
+
+  it.each([
+    ["log_level", "loud", /one of trace/],
+    ["mds.log_level", "info", /no setting/],
+    ["mon.down_out_interval_ms", "-1", /milliseconds/],
+    ["mon.nearfull_ratio", "1.5", /from 0 to 1/],
+    ["crush.failure_domain", "planet", /one of osd, host/],
+    ["toString", "x", /no setting/],
+  ])("refuses %s = %j", (name, value, message) => {
+    expect(() => planConfigSet(name, value)).toThrow(message);
+  });
+
+  it("gives a daemon its most specific log level", () => {
+    const config = { log_level: "warn", "osd.log_level": "info", "osd.3.log_level": "debug" };
+    const map = testMap(0, { config });
+    expect(["osd.3", "osd.4", "client.a", "mon"].map((daemon) => logLevelFor(map, daemon))).toEqual([
+      "debug",
+      "info",
+      "warn",
+      "warn",
+    ]);
+    expect(logLevelFor(testMap(0), "osd.3")).toBeUndefined();
+  });
+
+  it("has defaults", () => {
+    expect(failureDomainOf({})).toBe("host");
+    expect(numberSetting(testMap(0), "mon.nearfull_ratio", 0.85)).toBe(0.85);
+  });
+});

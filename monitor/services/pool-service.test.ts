@@ -1,0 +1,66 @@
+// Table of the pool service: what is created, and what is refused and why.
+import { describe, expect, it } from "vitest";
+import { pgId } from "../../common/units.js";
+import { testMap, testPool } from "../../proto/fixtures.js";
+import { planPoolCreate, planPoolRemove } from "./pool-service.js";
+
+const rules = [{ id: 0, name: "replicated_rule" }];
+const map = testMap(3, { pools: [testPool(4, { name: "old" })], nextPoolId: 5 });
+
+describe("pool create", () => {
+  it("takes the defaults: 3 copies, 2 needed, about 100 PGs an OSD", () => {
+    const { pool, changes } = planPoolCreate(map, { name: "rbd" }, rules);
+    expect(pool).toEqual({
+      id: 5,
+      name: "rbd",
+      pgNum: 128,
+      size: 3,
+      minSize: 2,
+      crushRule: 0,
+      createdEpoch: map.epoch,
+      application: "rbd",
+    });
+    expect(changes).toEqual({ pools: [pool], nextPoolId: 6 });
+  });
+
+  it.each([
+    [1, 1],
+    [2, 1],
+    [3, 2],
+    [4, 2],
+    [5, 3],
+  ])("of size %i needs %i copies by default", (size, minSize) => {
+    expect(planPoolCreate(map, { name: "a", size, pgNum: 8 }, rules).pool.minSize).toBe(minSize);
+  });
+
+  it.each([
+    [{ name: "" }, "invalid_argument", /no pool name/],
+    [{ name: "a/b" }, "invalid_argument", /no pool name/],
+    [{ name: "old" }, "already_exists", /"old" already/],
+    [{ name: "a", pgNum: 12 }, "invalid_argument", /power of two/],
+    [{ name: "a", pgNum: 0 }, "invalid_argument", /power of two/],
+    [{ name: "a", pgNum: 131_072 }, "invalid_argument", /power of two from 1 to 65536/],
+    [{ name: "a", size: 0 }, "invalid_argument", /size is from 1 to 16/],
+    [{ name: "a", size: 17 }, "invalid_argument", /size is from 1 to 16/],
+    [{ name: "a", size: 2, minSize: 3 }, "invalid_argument", /min_size/],
+    [{ name: "a", minSize: 0 }, "invalid_argument", /min_size/],
+    [{ name: "a", crushRule: 7 }, "invalid_argument", /no rule 7/],
+    [{ name: "a", pgNum: 1024 }, "out_of_range", /3096 copies of PGs on 3 OSDs/],
+  ] as const)("refuses %j", (args, code, message) => {
+    expect(() => planPoolCreate(map, args, rules)).toThrow(
+      expect.objectContaining({ code, message: expect.stringMatching(message) }),
+    );
+  });
+});
+
+describe("pool rm", () => {
+  it("removes the pool and its acting-set overrides", () => {
+    const temps = { [pgId(4, 1)]: [0], [pgId(9, 1)]: [1] };
+    const changes = planPoolRemove(testMap(3, { pools: map.pools, pgTemp: temps }), "old");
+    expect(changes).toEqual({ removedPools: [4], pgTemp: { "4.1": [] } });
+  });
+
+  it("refuses a pool that is not there", () => {
+    expect(() => planPoolRemove(map, "new")).toThrow(/no pool "new"/);
+  });
+});

@@ -1,0 +1,327 @@
+// The one crossing between TypeScript and the native core. Everything that the addon offers, with
+// units; native/index.ts loads it. Payload bytes never pass here: only ids, ranges, small metadata.
+//
+// Numbers: u64 values that stay below 2^53 (log numbers, bytes, counts) are number; identities that
+// use all 64 bits (incarnation, client id) are bigint. Promises reject with NativeError.
+
+/** An Error whose `code` is an ErrorCode of common/errors.ts. */
+export interface NativeError extends Error {
+  code: string;
+}
+
+export interface NativeAddress {
+  host: string;
+  port: number;
+}
+
+/** Version of a PG log entry: [epoch, number]. */
+export type NativeVersion = [epoch: number, number: number];
+
+export interface NativeLogEntry {
+  epoch: number;
+  number: number;
+  object: string;
+  removes: boolean;
+  /** the entry as stored; handed back in activate() as it is */
+  bytes: Uint8Array;
+}
+
+export interface NativePgInfo {
+  lastUpdate: NativeVersion;
+  /** number of the newest entry that the log has forgotten */
+  logTail: number;
+  lastEpochStarted: number;
+  missingCount: number;
+}
+
+export type NativeRole = "stray" | "replica" | "primary";
+export type NativePhase = "peering" | "replica_active" | "active";
+
+export interface NativePgStatus extends NativePgInfo {
+  pool: number;
+  seed: number;
+  interval: number;
+  acting: number[];
+  role: NativeRole;
+  phase: NativePhase;
+  peerMissingCount: number;
+}
+
+export type OsdEvent =
+  | ({ type: "intervalStarted"; pool: number; seed: number; interval: number } & NativePgInfo)
+  | { type: "activated"; pool: number; seed: number; interval: number; error?: NativeError }
+  | {
+      type: "recoveryProgress";
+      pool: number;
+      seed: number;
+      interval: number;
+      missingCount: number;
+    }
+  | {
+      type: "recoveryFailed";
+      pool: number;
+      seed: number;
+      interval: number;
+      object: string;
+      error: NativeError;
+    }
+  | { type: "control"; fromOsd: number; fromIncarnation: bigint; body: Uint8Array }
+  | { type: "needMap"; epoch: number }
+  | { type: "peerFailed"; osd: number; incarnation: bigint; reason: string }
+  | { type: "storeFailed"; error: NativeError }
+  | { type: "log"; level: "info" | "warn" | "error"; text: string };
+
+/** Latencies: upper bucket edges and counts of non-empty buckets. */
+export interface NativeHistogram {
+  boundsNs: number[];
+  counts: number[];
+  count: number;
+  sumNs: number;
+  maxNs: number;
+}
+
+export interface NativeStats {
+  counters: Record<string, number>;
+  histograms: Record<string, NativeHistogram>;
+}
+
+export interface OsdStats extends NativeStats {
+  totalBytes: number;
+  usedBytes: number;
+  reservedBytes: number;
+  objects: number;
+  /** of the oldest client operation under way */
+  oldestOperationMs: number;
+  roundTripsNs: Array<[osd: number, ns: number]>;
+}
+
+export interface OsdOptions {
+  /** data file or block device */
+  path: string;
+  clusterId: Uint8Array;
+  osd: number;
+  incarnation: bigint;
+  onEvents: (events: OsdEvent[]) => void;
+}
+
+export interface FormatOptions {
+  path: string;
+  clusterId: Uint8Array;
+  osd: number;
+  storeId: Uint8Array;
+  /** for a file: its size (sparse); for a device: 0 */
+  sizeBytes: number;
+  walBytes: number;
+}
+
+export interface NativeActivation {
+  interval: number;
+  /** set when the local log does not reach the authoritative one: version before its first entry */
+  resetLogTo?: NativeVersion;
+  /** without resetLogTo: local entries with a larger number go */
+  rewindTo: number;
+  /** NativeLogEntry.bytes of the authoritative entries to append, in order */
+  entries: Uint8Array[];
+  missing: string[];
+  /** primary only */
+  peerMissing: Array<[osd: number, objects: string[]]>;
+  /** primary only: who can give what is missing here, best first */
+  sources: number[];
+}
+
+export declare class NativeOsd {
+  constructor(options: OsdOptions);
+  /** Opens the store (replays), loads the PGs. Errors: those of ObjectStore::open. */
+  open(): Promise<NativePgStatus[]>;
+  /** port 0: a free one. Returns the port. */
+  listen(address: NativeAddress): Promise<number>;
+  setMapEpoch(epoch: number): void;
+  setPeers(peers: Array<{ osd: number; address: NativeAddress; incarnation: bigint }>): void;
+  setFull(full: boolean): void;
+  loopTick(): void;
+  startInterval(
+    pool: number,
+    seed: number,
+    spec: { interval: number; acting: number[]; minSize: number; role: NativeRole },
+  ): void;
+  activate(pool: number, seed: number, activation: NativeActivation): void;
+  goActive(pool: number, seed: number, interval: number): void;
+  setRecovery(pool: number, seed: number, interval: number, maxInFlight: number): void;
+  removePg(pool: number, seed: number): void;
+  sendControl(osd: number, body: Uint8Array): void;
+  pgStatuses(): Promise<NativePgStatus[]>;
+  /** Entries with a number above `after`, oldest first. */
+  pgLog(pool: number, seed: number, after: number, limit: number): Promise<NativeLogEntry[]>;
+  pgMissing(pool: number, seed: number): Promise<string[]>;
+  /** Objects behind `after` in name order, with their versions. */
+  listObjects(
+    pool: number,
+    seed: number,
+    after: string | null,
+    limit: number,
+  ): Promise<Array<[name: string, version: NativeVersion]>>;
+  /** A digest over the object's block states, checksums and key-values: equal on equal copies. */
+  objectDigest(pool: number, seed: number, object: string): Promise<string>;
+  getMeta(key: string): Promise<string | null>;
+  setMeta(key: string, value: string): Promise<void>;
+  stats(): Promise<OsdStats>;
+  /** Checkpoints, closes the store and ends the thread. */
+  close(): Promise<void>;
+}
+
+export interface NativeMap {
+  epoch: number;
+  paused: boolean;
+  pools: Array<{ id: number; pgNum: number; size: number; acting: Int32Array }>;
+  osds: Array<{ osd: number; address: NativeAddress; incarnation: bigint }>;
+}
+
+export type NativeStepCode =
+  | "read"
+  | "touch"
+  | "remove"
+  | "stat"
+  | "assertExists"
+  | "assertAbsent"
+  | "omapGet"
+  | "omapList"
+  | "omapCompare"
+  | "omapSet"
+  | "omapRemove";
+
+export interface NativeStep {
+  code: NativeStepCode;
+  offset?: number;
+  length?: number;
+  key?: string;
+  /** bytes of an omap value */
+  value?: Uint8Array;
+}
+
+export interface NativeOpReply {
+  exists: boolean;
+  omap: Array<[key: string, value: Uint8Array]>;
+}
+
+export interface ImageLayout {
+  pool: number;
+  objectPrefix: string;
+  sizeBytes: number;
+  objectBytes: number;
+  readOnly: boolean;
+}
+
+/** A handle of a device inside one NativeClient. */
+export type DeviceHandle = number;
+
+export interface BenchOptions {
+  ioType: "read" | "write" | "rw";
+  ioBytes: number;
+  pattern: "rand" | "seq";
+  queueDepth: number;
+  durationMs: number;
+  seed: number;
+}
+
+export interface BenchResult {
+  operations: number;
+  bytes: number;
+  elapsedNs: number;
+  errors: number;
+  latency: NativeHistogram;
+  latencyNs: { mean: number; p50: number; p95: number; p99: number; p999: number; max: number };
+  /** operations finished in each 100 ms */
+  series: number[];
+  /** longest time in which no operation finished */
+  longestGapNs: number;
+}
+
+export interface CopyExtent {
+  source: number;
+  hostOffset: number;
+  guestOffset: number;
+  lengthBytes: number;
+  kind: "data" | "zero" | "zlib" | "zstd";
+  compressedBytes?: number;
+}
+
+export interface CopyProgress {
+  doneBytes: number;
+}
+
+export type ClientEvent =
+  | { type: "needMap"; epoch: number }
+  | { type: "log"; level: "info" | "warn" | "error"; text: string }
+  | { type: "export"; handle: number; state: "connected" | "disconnected" };
+
+export interface ClientOptions {
+  clusterId: Uint8Array;
+  clientId: bigint;
+  onEvents: (events: ClientEvent[]) => void;
+}
+
+export declare class NativeClient {
+  constructor(options: ClientOptions);
+  setMap(map: NativeMap): void;
+  /** One atomic operation on one object (metadata; payload does not go this way). */
+  operate(pool: number, object: string, steps: NativeStep[]): Promise<NativeOpReply>;
+  openImage(layout: ImageLayout): DeviceHandle;
+  openNull(sizeBytes: number): DeviceHandle;
+  setImageSize(device: DeviceHandle, sizeBytes: number): void;
+  closeDevice(device: DeviceHandle): void;
+  /** Discards [offset, offset + length): for shrinking and removing. */
+  discard(device: DeviceHandle, offset: number, lengthBytes: number): Promise<void>;
+  serveVhostUser(
+    device: DeviceHandle,
+    options: { socket: string; queues: number; serial: string },
+  ): Promise<number>;
+  serveNbd(
+    device: DeviceHandle,
+    options: { unix?: string; tcp?: NativeAddress; exportName: string },
+  ): Promise<number>;
+  stopExport(handle: number): Promise<void>;
+  bench(device: DeviceHandle, options: BenchOptions): Promise<BenchResult>;
+  /** Feeds extents with importExtents(); finish with importEnd(). */
+  importBegin(device: DeviceHandle, sourceFds: number[]): number;
+  importExtents(job: number, extents: CopyExtent[]): Promise<CopyProgress>;
+  importEnd(job: number): Promise<CopyProgress>;
+  /** Reads fd to its end (a pipe). */
+  importStream(device: DeviceHandle, fd: number, onProgress: (doneBytes: number) => void): Promise<CopyProgress>;
+  /** Writes the whole device to fd; sparse needs a regular file. */
+  exportTo(
+    device: DeviceHandle,
+    fd: number,
+    sparse: boolean,
+    onProgress: (doneBytes: number) => void,
+  ): Promise<CopyProgress>;
+  cancelJob(job: number): void;
+  stats(): Promise<NativeStats & { oldestOperationMs: number }>;
+  close(): Promise<void>;
+}
+
+export interface Native {
+  Osd: typeof NativeOsd;
+  Client: typeof NativeClient;
+  /** Writes a new store (blocking; `cairn osd mkfs` and `cairn up`). */
+  formatStore(options: FormatOptions): Promise<void>;
+  crc32c(bytes: Uint8Array, seed: number): number;
+  errorCodes(): Record<string, number>;
+  crushMapPgs(
+    compiled: Uint8Array,
+    ruleId: number,
+    poolId: number,
+    pgNum: number,
+    size: number,
+    weights: Uint32Array,
+  ): Int32Array;
+  crushTest(
+    compiled: Uint8Array,
+    ruleId: number,
+    numRep: number,
+    minX: number,
+    maxX: number,
+    weights: Uint32Array,
+  ): Int32Array;
+  /** Seed of the PG of an object. */
+  objectPgSeed(name: string, pgNum: number): number;
+}

@@ -1,0 +1,463 @@
+// NativeClient of binding.d.ts: a reactor thread with an objecter, devices, their exports, load
+// and copy jobs.
+#include <map>
+#include <utility>
+
+#include "client_state.hh"
+#include "convert.hh"
+#include "exports.hh"
+#include "image/bench_job.hh"
+#include "image/null_device.hh"
+
+namespace cairn::binding {
+
+namespace {
+
+net::StepCode step_code(const std::string& name) {
+  static const std::map<std::string, net::StepCode> kCodes = {
+      {"read", net::StepCode::read},
+      {"touch", net::StepCode::touch},
+      {"remove", net::StepCode::remove},
+      {"stat", net::StepCode::stat},
+      {"assertExists", net::StepCode::assert_exists},
+      {"assertAbsent", net::StepCode::assert_absent},
+      {"omapGet", net::StepCode::omap_get},
+      {"omapList", net::StepCode::omap_list},
+      {"omapCompare", net::StepCode::omap_compare},
+      {"omapSet", net::StepCode::omap_set},
+      {"omapRemove", net::StepCode::omap_remove}};
+  const auto found = kCodes.find(name);
+  CAIRN_ASSERT(found != kCodes.end());
+  return found->second;
+}
+
+std::vector<net::Step> get_steps(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<net::Step> steps;
+  for (std::uint32_t i = 0; i < array.Length(); ++i) {
+    const auto object = array.Get(i).As<Napi::Object>();
+    net::Step step;
+    step.code = step_code(get_text(object, "code"));
+    if (object.Has("offset")) step.offset = get_u64(object, "offset");
+    if (object.Has("length")) step.length = get_u64(object, "length");
+    if (object.Has("key")) step.key = get_text(object, "key");
+    if (object.Has("value")) step.value = std::string(as_text(get_bytes(object.Get("value"))));
+    steps.push_back(std::move(step));
+  }
+  return steps;
+}
+
+objecter::ClientMap get_map(const Napi::Object& object) {
+  objecter::ClientMap map;
+  map.epoch = static_cast<Epoch>(get_u64(object, "epoch"));
+  map.paused = get_flag(object, "paused");
+  const auto pools = object.Get("pools").As<Napi::Array>();
+  for (std::uint32_t i = 0; i < pools.Length(); ++i) {
+    const auto pool = pools.Get(i).As<Napi::Object>();
+    objecter::ClientMap::Pool& entry = map.pools[static_cast<PoolId>(get_u64(pool, "id"))];
+    entry.pg_num = static_cast<std::uint32_t>(get_u64(pool, "pgNum"));
+    entry.size = static_cast<std::uint32_t>(get_u64(pool, "size"));
+    const auto acting = pool.Get("acting").As<Napi::Int32Array>();
+    entry.acting.assign(acting.Data(), acting.Data() + acting.ElementLength());
+    CAIRN_ASSERT(entry.acting.size() == std::size_t{entry.pg_num} * entry.size);
+  }
+  const auto osds = object.Get("osds").As<Napi::Array>();
+  for (std::uint32_t i = 0; i < osds.Length(); ++i) {
+    const auto osd = osds.Get(i).As<Napi::Object>();
+    map.osds[static_cast<OsdId>(get_u64(osd, "osd"))] = {get_address(osd.Get("address")),
+                                                         get_bigint(osd, "incarnation")};
+  }
+  return map;
+}
+
+class Client : public Napi::ObjectWrap<Client> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(
+        env, "Client",
+        {InstanceMethod<&Client::set_map>("setMap"), InstanceMethod<&Client::operate>("operate"),
+         InstanceMethod<&Client::open_image>("openImage"),
+         InstanceMethod<&Client::open_null>("openNull"),
+         InstanceMethod<&Client::set_image_size>("setImageSize"),
+         InstanceMethod<&Client::close_device>("closeDevice"),
+         InstanceMethod<&Client::discard>("discard"),
+         InstanceMethod<&Client::serve_vhost_user>("serveVhostUser"),
+         InstanceMethod<&Client::serve_nbd>("serveNbd"),
+         InstanceMethod<&Client::stop_export>("stopExport"),
+         InstanceMethod<&Client::bench>("bench"),
+         InstanceMethod<&Client::import_begin>("importBegin"),
+         InstanceMethod<&Client::import_extents>("importExtents"),
+         InstanceMethod<&Client::import_end>("importEnd"),
+         InstanceMethod<&Client::import_stream>("importStream"),
+         InstanceMethod<&Client::export_to>("exportTo"),
+         InstanceMethod<&Client::cancel_job>("cancelJob"), InstanceMethod<&Client::stats>("stats"),
+         InstanceMethod<&Client::close>("close")});
+  }
+
+  explicit Client(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Client>(info) {
+    const auto options = info[0].As<Napi::Object>();
+    auto thread = CoreThread::start(info.Env(), "cairn-client");
+    if (!thread) {
+      const Napi::Value error = error_value(info.Env(), thread.status());
+      Napi::Error(info.Env(), error).ThrowAsJavaScriptException();
+      return;
+    }
+    thread_ = std::move(*thread);
+    callback_ = std::make_shared<Napi::FunctionReference>(
+        Napi::Persistent(options.Get("onEvents").As<Napi::Function>()));
+    const ClientId id = get_bigint(options, "clientId");
+    const net::ClusterId cluster = get_uuid(options, "clusterId");
+    ClientHooks hooks;
+    hooks.need_map = [this](Epoch epoch) {
+      emit("needMap", [epoch](Napi::Env, Napi::Object& event) { event.Set("epoch", epoch); });
+    };
+    hooks.log = [this](LogLevel level, std::string_view text) {
+      emit("log", [level, line = std::string(text)](Napi::Env, Napi::Object& event) {
+        event.Set("level", level_name(level));
+        event.Set("text", line);
+      });
+    };
+    thread_->post([this, id, cluster, hooks = std::move(hooks)]() mutable {
+      state_ = std::make_unique<ClientState>(thread_->reactor(), cluster, id, std::move(hooks));
+    });
+  }
+
+ private:
+  template <typename Fill>
+  void emit(const char* type, Fill fill) {
+    thread_->to_js([callback = callback_, type, fill = std::move(fill)](Napi::Env env) mutable {
+      Napi::Object event = Napi::Object::New(env);
+      event.Set("type", type);
+      fill(env, event);
+      Napi::Array batch = Napi::Array::New(env, 1);
+      batch.Set(0U, event);
+      callback->Call({batch});
+    });
+  }
+
+  template <typename Run>
+  void run(Run run_task) {
+    thread_->post([this, run_task = std::move(run_task)]() mutable {
+      if (state_ != nullptr) run_task(*state_);
+    });
+  }
+  template <typename Run>
+  Napi::Value ask(const Napi::CallbackInfo& info, Run run_task) {
+    const Promise promise(info.Env(), *thread_);
+    thread_->post([this, promise, run_task = std::move(run_task)]() mutable {
+      if (state_ == nullptr) return promise.reject(Status(ErrorCode::canceled, "closed"));
+      run_task(*state_, promise);
+    });
+    return promise.value();
+  }
+  // As ask(), for a task on an open device.
+  template <typename Run>
+  Napi::Value ask_device(const Napi::CallbackInfo& info, Run run_task) {
+    const auto handle = static_cast<std::uint32_t>(info[0].ToNumber().Uint32Value());
+    return ask(info, [handle, run_task = std::move(run_task)](ClientState& state,
+                                                              const Promise& promise) mutable {
+      image::BlockDevice* device = state.device(handle);
+      if (device == nullptr) {
+        return promise.reject(Status(ErrorCode::not_found, "the device is closed"));
+      }
+      run_task(state, *device, promise);
+    });
+  }
+  static void resolve_number(const Promise& promise, Result<std::uint32_t> number) {
+    if (!number) return promise.reject(number.status());
+    promise.resolve([number = *number](Napi::Env env) -> Napi::Value {
+      return Napi::Number::New(env, number);
+    });
+  }
+  static void resolve_progress(const Promise& promise, Result<std::uint64_t> done_bytes) {
+    if (!done_bytes) return promise.reject(done_bytes.status());
+    promise.resolve([bytes = *done_bytes](Napi::Env env) -> Napi::Value {
+      Napi::Object object = Napi::Object::New(env);
+      object.Set("doneBytes", static_cast<double>(bytes));
+      return object;
+    });
+  }
+  // A JavaScript progress callback as a function for the core's thread.
+  std::function<void(std::uint64_t)> progress_callback(const Napi::Value& value) {
+    auto callback =
+        std::make_shared<Napi::FunctionReference>(Napi::Persistent(value.As<Napi::Function>()));
+    return [this, callback = std::move(callback)](std::uint64_t done_bytes) {
+      thread_->to_js([callback, done_bytes](Napi::Env env) {
+        callback->Call({Napi::Number::New(env, static_cast<double>(done_bytes))});
+      });
+    };
+  }
+
+  void set_map(const Napi::CallbackInfo& info) {
+    run([map = get_map(info[0].As<Napi::Object>())](ClientState& state) mutable {
+      state.objecter().set_map(std::move(map));
+    });
+  }
+
+  Napi::Value operate(const Napi::CallbackInfo& info) {
+    return ask(info,
+               [pool = info[0].ToNumber().Uint32Value(), object = info[1].ToString().Utf8Value(),
+                steps = get_steps(info[2])](ClientState& state, const Promise& promise) mutable {
+                 state.objecter().submit(
+                     pool, std::move(object), std::move(steps), {},
+                     [promise](Status status, net::OpReply reply, Buffer) {
+                       if (!status) return promise.reject(status);
+                       promise.resolve([reply = std::move(reply)](Napi::Env env) -> Napi::Value {
+                         Napi::Object result = Napi::Object::New(env);
+                         Napi::Array omap = Napi::Array::New(env, reply.omap.size());
+                         for (std::uint32_t i = 0; i < reply.omap.size(); ++i) {
+                           Napi::Array pair = Napi::Array::New(env, 2);
+                           pair.Set(0U, reply.omap[i].first);
+                           pair.Set(1U, bytes_value(env, as_bytes(reply.omap[i].second)));
+                           omap.Set(i, pair);
+                         }
+                         result.Set("exists", reply.exists);
+                         result.Set("omap", omap);
+                         return result;
+                       });
+                     });
+               });
+  }
+
+  Napi::Value open_image(const Napi::CallbackInfo& info) {
+    const auto object = info[0].As<Napi::Object>();
+    image::ImageLayout layout;
+    layout.pool = static_cast<PoolId>(get_u64(object, "pool"));
+    layout.object_prefix = get_text(object, "objectPrefix");
+    layout.size_bytes = get_u64(object, "sizeBytes");
+    layout.object_bytes = get_u64(object, "objectBytes");
+    layout.read_only = get_flag(object, "readOnly");
+    const std::uint32_t handle = next_handle_++;
+    run([handle, layout](ClientState& state) { state.open_image(handle, layout); });
+    return Napi::Number::New(info.Env(), handle);
+  }
+  Napi::Value open_null(const Napi::CallbackInfo& info) {
+    const auto size = static_cast<std::uint64_t>(info[0].ToNumber().Int64Value());
+    const std::uint32_t handle = next_handle_++;
+    run([handle, size](ClientState& state) {
+      state.open_device(handle, std::make_unique<image::NullDevice>(size));
+    });
+    return Napi::Number::New(info.Env(), handle);
+  }
+  void set_image_size(const Napi::CallbackInfo& info) {
+    const auto size = static_cast<std::uint64_t>(info[1].ToNumber().Int64Value());
+    run([handle = info[0].ToNumber().Uint32Value(), size](ClientState& state) {
+      state.set_image_size(handle, size);
+    });
+  }
+  void close_device(const Napi::CallbackInfo& info) {
+    run([handle = info[0].ToNumber().Uint32Value()](ClientState& state) {
+      state.close_device(handle);
+    });
+  }
+
+  Napi::Value discard(const Napi::CallbackInfo& info) {
+    const auto offset = static_cast<std::uint64_t>(info[1].ToNumber().Int64Value());
+    const auto length = static_cast<std::uint64_t>(info[2].ToNumber().Int64Value());
+    return ask_device(
+        info, [offset, length](ClientState&, image::BlockDevice& device, const Promise& promise) {
+          device.discard(offset, length, [promise](Status status) { promise.settle(status); });
+        });
+  }
+
+  Napi::Value serve_vhost_user(const Napi::CallbackInfo& info) {
+    const auto options = info[1].As<Napi::Object>();
+    return ask_device(
+        info, [socket = get_text(options, "socket"),
+               queues = static_cast<std::uint16_t>(get_u64(options, "queues")),
+               serial = get_text(options, "serial")](ClientState& state, image::BlockDevice& device,
+                                                     const Promise& promise) {
+          resolve_number(promise, state.serve_vhost_user(device, socket, queues, serial));
+        });
+  }
+  Napi::Value serve_nbd(const Napi::CallbackInfo& info) {
+    const auto options = info[1].As<Napi::Object>();
+    const std::string name = get_text(options, "exportName");
+    const Napi::Value unix_path = options.Get("unix");
+    const std::string path = unix_path.IsString() ? unix_path.ToString().Utf8Value() : "";
+    net::Address address;
+    if (path.empty()) address = get_address(options.Get("tcp"));
+    return ask_device(info, [name, path, address](ClientState& state, image::BlockDevice& device,
+                                                  const Promise& promise) {
+      resolve_number(promise, state.serve_nbd(device, name, path, address));
+    });
+  }
+  Napi::Value stop_export(const Napi::CallbackInfo& info) {
+    return ask(info, [handle = info[0].ToNumber().Uint32Value()](ClientState& state,
+                                                                 const Promise& promise) {
+      state.stop_export(handle, [promise](Status status) { promise.settle(status); });
+    });
+  }
+
+  Napi::Value bench(const Napi::CallbackInfo& info) {
+    const auto options = info[1].As<Napi::Object>();
+    image::BenchSpec spec;
+    const std::string type = get_text(options, "ioType");
+    spec.type = type == "read"    ? image::BenchSpec::Type::read
+                : type == "write" ? image::BenchSpec::Type::write
+                                  : image::BenchSpec::Type::mixed;
+    spec.io_bytes = get_u64(options, "ioBytes");
+    spec.random_offsets = get_text(options, "pattern") == "rand";
+    spec.queue_depth = static_cast<std::uint32_t>(get_u64(options, "queueDepth"));
+    spec.duration_ns = get_u64(options, "durationMs") * 1'000'000;
+    spec.seed = get_u64(options, "seed");
+    return ask_device(info, [spec](ClientState& state, image::BlockDevice& device,
+                                   const Promise& promise) {
+      if (const Status allowed = image::BenchJob::check(device, spec); !allowed) {
+        return promise.reject(allowed);
+      }
+      image::BenchJob::start(state.reactor(), device, spec, [promise](image::BenchReport report) {
+        if (report.errors != 0) return promise.reject(report.first_error);
+        auto shared = std::make_shared<image::BenchReport>(std::move(report));
+        promise.resolve([shared](Napi::Env env) { return bench_value(env, *shared); });
+      });
+    });
+  }
+  static Napi::Value bench_value(Napi::Env env, const image::BenchReport& report) {
+    Napi::Object object = Napi::Object::New(env);
+    const auto number = [env](std::uint64_t value) {
+      return Napi::Number::New(env, static_cast<double>(value));
+    };
+    object.Set("operations", number(report.operations));
+    object.Set("bytes", number(report.bytes));
+    object.Set("elapsedNs", number(report.elapsed_ns));
+    object.Set("errors", number(report.errors));
+    object.Set("longestGapNs", number(report.longest_gap_ns));
+    object.Set("latency", histogram_value(env, report.latency_ns));
+    Napi::Object latency = Napi::Object::New(env);
+    const Histogram& histogram = report.latency_ns;
+    latency.Set("mean",
+                number(histogram.count() == 0 ? 0 : histogram.sum_ns() / histogram.count()));
+    latency.Set("p50", number(histogram.percentile_ns(0.5)));
+    latency.Set("p95", number(histogram.percentile_ns(0.95)));
+    latency.Set("p99", number(histogram.percentile_ns(0.99)));
+    latency.Set("p999", number(histogram.percentile_ns(0.999)));
+    latency.Set("max", number(histogram.max_ns()));
+    object.Set("latencyNs", latency);
+    Napi::Array series = Napi::Array::New(env, report.series.size());
+    for (std::uint32_t i = 0; i < report.series.size(); ++i)
+      series.Set(i, number(report.series[i]));
+    object.Set("series", series);
+    return object;
+  }
+
+  Napi::Value import_begin(const Napi::CallbackInfo& info) {
+    const auto array = info[1].As<Napi::Array>();
+    std::vector<int> fds;
+    for (std::uint32_t i = 0; i < array.Length(); ++i) {
+      fds.push_back(array.Get(i).ToNumber().Int32Value());
+    }
+    const std::uint32_t job = next_handle_++;
+    run([handle = info[0].ToNumber().Uint32Value(), job, fds](ClientState& state) {
+      state.import_begin(handle, job, fds);
+    });
+    return Napi::Number::New(info.Env(), job);
+  }
+  Napi::Value import_extents(const Napi::CallbackInfo& info) {
+    const auto array = info[1].As<Napi::Array>();
+    std::vector<CopyExtent> extents;
+    for (std::uint32_t i = 0; i < array.Length(); ++i) {
+      const auto object = array.Get(i).As<Napi::Object>();
+      CopyExtent extent;
+      extent.source = static_cast<std::uint32_t>(get_u64(object, "source"));
+      extent.host_offset = get_u64(object, "hostOffset");
+      extent.guest_offset = get_u64(object, "guestOffset");
+      extent.length_bytes = get_u64(object, "lengthBytes");
+      extent.kind = get_text(object, "kind");
+      if (object.Has("compressedBytes"))
+        extent.compressed_bytes = get_u64(object, "compressedBytes");
+      extents.push_back(std::move(extent));
+    }
+    return ask(info, [job = info[0].ToNumber().Uint32Value(), extents = std::move(extents)](
+                         ClientState& state, const Promise& promise) {
+      state.import_extents(job, extents, [promise](Result<std::uint64_t> done_bytes) {
+        resolve_progress(promise, std::move(done_bytes));
+      });
+    });
+  }
+  Napi::Value import_end(const Napi::CallbackInfo& info) {
+    return ask(
+        info, [job = info[0].ToNumber().Uint32Value()](ClientState& state, const Promise& promise) {
+          state.import_end(job, [promise](Result<std::uint64_t> done_bytes) {
+            resolve_progress(promise, std::move(done_bytes));
+          });
+        });
+  }
+  Napi::Value import_stream(const Napi::CallbackInfo& info) {
+    return ask_device(
+        info, [fd = info[1].ToNumber().Int32Value(), progress = progress_callback(info[2])](
+                  ClientState& state, image::BlockDevice& device, const Promise& promise) {
+          state.import_stream(device, fd, progress, [promise](Result<std::uint64_t> done_bytes) {
+            resolve_progress(promise, std::move(done_bytes));
+          });
+        });
+  }
+  Napi::Value export_to(const Napi::CallbackInfo& info) {
+    return ask_device(info,
+                      [fd = info[1].ToNumber().Int32Value(), sparse = info[2].ToBoolean().Value(),
+                       progress = progress_callback(info[3])](
+                          ClientState& state, image::BlockDevice& device, const Promise& promise) {
+                        state.export_to(device, fd, sparse, progress,
+                                        [promise](Result<std::uint64_t> done_bytes) {
+                                          resolve_progress(promise, std::move(done_bytes));
+                                        });
+                      });
+  }
+  void cancel_job(const Napi::CallbackInfo& info) {
+    run([job = info[0].ToNumber().Uint32Value()](ClientState& state) { state.cancel_job(job); });
+  }
+
+  Napi::Value stats(const Napi::CallbackInfo& info) {
+    return ask(info, [](ClientState& state, const Promise& promise) {
+      auto counters = std::make_shared<objecter::ObjecterCounters>(state.objecter().counters());
+      promise.resolve(
+          [counters, net = state.net_counters(),
+           oldest_ns = state.objecter().oldest_operation_ns()](Napi::Env env) -> Napi::Value {
+            Napi::Object values = Napi::Object::New(env);
+            const auto set = [&values](const char* name, std::uint64_t value) {
+              values.Set(name, static_cast<double>(value));
+            };
+            set("operations", counters->operations);
+            set("resends", counters->resends);
+            set("errors", counters->errors);
+            set("connectionLosses", counters->connection_losses);
+            set("inFlight", counters->in_flight);
+            set("netBytesSent", net.bytes_sent);
+            set("netBytesReceived", net.bytes_received);
+            set("netProtocolErrors", net.protocol_errors);
+            Napi::Object histograms = Napi::Object::New(env);
+            histograms.Set("operation", histogram_value(env, counters->latency_ns));
+            Napi::Object object = Napi::Object::New(env);
+            object.Set("counters", values);
+            object.Set("histograms", histograms);
+            object.Set("oldestOperationMs", static_cast<double>(oldest_ns) / 1e6);
+            return object;
+          });
+    });
+  }
+
+  Napi::Value close(const Napi::CallbackInfo& info) {
+    const Promise promise(info.Env(), *thread_);
+    Ref();
+    thread_->post([this, promise] {
+      state_.reset();
+      promise.resolve_undefined();
+      thread_->to_js([this](Napi::Env) {
+        thread_->stop_and_join();
+        Unref();
+      });
+    });
+    return promise.value();
+  }
+
+  std::unique_ptr<CoreThread> thread_;
+  std::shared_ptr<Napi::FunctionReference> callback_;
+  std::unique_ptr<ClientState> state_;  // on the core's thread
+  std::uint32_t next_handle_ = 1;
+};
+
+}  // namespace
+
+Napi::Function define_client(Napi::Env env) { return Client::define(env); }
+
+}  // namespace cairn::binding

@@ -1,0 +1,77 @@
+// ClientState: what a NativeClient owns on its reactor thread: the objecter with its messenger,
+// open devices, exports and copy jobs. Its handles are numbers that TypeScript holds.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.hh"
+#include "image/image.hh"
+#include "io/reactor.hh"
+#include "net/tcp_messenger.hh"
+#include "objecter/objecter.hh"
+
+namespace cairn::binding {
+
+struct ClientHooks {
+  std::function<void(Epoch)> need_map;
+  std::function<void(LogLevel, std::string_view)> log;
+};
+
+struct CopyExtent {
+  std::uint32_t source = 0;
+  std::uint64_t host_offset = 0;
+  std::uint64_t guest_offset = 0;
+  std::uint64_t length_bytes = 0;
+  std::string kind;  // "data" | "zero" | "zlib" | "zstd"
+  std::uint64_t compressed_bytes = 0;
+};
+using BytesDone = std::function<void(Result<std::uint64_t>)>;
+
+class ClientState {
+ public:
+  ClientState(io::Reactor& reactor, const net::ClusterId& cluster, ClientId id, ClientHooks hooks);
+  ~ClientState();
+
+  io::Reactor& reactor() { return reactor_; }
+  objecter::Objecter& objecter() { return *objecter_; }
+  net::MessengerCounters net_counters() const { return messenger_->counters(); }
+
+  void open_image(std::uint32_t handle, const image::ImageLayout& layout);
+  void open_device(std::uint32_t handle, std::unique_ptr<image::BlockDevice> device);
+  image::BlockDevice* device(std::uint32_t handle);
+  void set_image_size(std::uint32_t handle, std::uint64_t size_bytes);
+  void close_device(std::uint32_t handle);
+
+  Result<std::uint32_t> serve_vhost_user(image::BlockDevice& device, const std::string& socket,
+                                         std::uint16_t queues, const std::string& serial);
+  Result<std::uint32_t> serve_nbd(image::BlockDevice& device, const std::string& export_name,
+                                  const std::string& unix_path, const net::Address& tcp);
+  void stop_export(std::uint32_t handle, UniqueFunction<void(Status)> done);
+
+  void import_begin(std::uint32_t device_handle, std::uint32_t job, const std::vector<int>& fds);
+  void import_extents(std::uint32_t job, const std::vector<CopyExtent>& extents, BytesDone done);
+  void import_end(std::uint32_t job, BytesDone done);
+  void import_stream(image::BlockDevice& device, int fd,
+                     std::function<void(std::uint64_t)> progress, BytesDone done);
+  void export_to(image::BlockDevice& device, int fd, bool sparse,
+                 std::function<void(std::uint64_t)> progress, BytesDone done);
+  void cancel_job(std::uint32_t job);
+
+ private:
+  struct Export;
+  struct Job;
+  io::Reactor& reactor_;
+  ClientHooks hooks_;
+  std::unique_ptr<objecter::Objecter> objecter_;
+  std::unique_ptr<net::TcpMessenger> messenger_;
+  std::map<std::uint32_t, std::unique_ptr<image::BlockDevice>> devices_;
+  std::map<std::uint32_t, std::unique_ptr<Export>> exports_;
+  std::map<std::uint32_t, std::unique_ptr<Job>> jobs_;
+  std::uint32_t next_export_ = 1;
+};
+
+}  // namespace cairn::binding

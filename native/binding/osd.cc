@@ -1,0 +1,484 @@
+// NativeOsd of binding.d.ts: a reactor thread with a store, a messenger and an OsdCore.
+#include <cstdio>
+#include <utility>
+
+#include "base/crc32c.hh"
+#include "convert.hh"
+#include "exports.hh"
+#include "io/uring_disk.hh"
+#include "net/tcp_messenger.hh"
+#include "object_store/object_store.hh"
+#include "pg/osd_core.hh"
+
+namespace cairn::binding {
+
+namespace {
+
+// Events of the core as closures for JavaScript, gathered into one array per wake-up.
+class EventSink : public pg::OsdEvents {
+ public:
+  EventSink(CoreThread& thread, std::shared_ptr<Napi::FunctionReference> callback)
+      : thread_(thread), callback_(std::move(callback)) {}
+
+  // fill: sets the fields of the event.
+  template <typename Fill>
+  void emit(const char* type, Fill fill) {
+    thread_.to_js([callback = callback_, type, fill = std::move(fill)](Napi::Env env) mutable {
+      Napi::Object event = Napi::Object::New(env);
+      event.Set("type", type);
+      fill(env, event);
+      Napi::Array batch = Napi::Array::New(env, 1);
+      batch.Set(0U, event);
+      callback->Call({batch});
+    });
+  }
+  void log(const char* level, const std::string& text) {
+    emit("log", [level, text](Napi::Env, Napi::Object& event) {
+      event.Set("level", level);
+      event.Set("text", text);
+    });
+  }
+
+  void on_interval_started(PgId pg, Epoch interval, const pg::PgInfo& info) override {
+    emit("intervalStarted", [pg, interval, info](Napi::Env, Napi::Object& event) {
+      set_pg(event, pg, interval);
+      set_pg_info(event, info);
+    });
+  }
+  void on_activated(PgId pg, Epoch interval, const Status& status) override {
+    emit("activated", [pg, interval, status](Napi::Env env, Napi::Object& event) {
+      set_pg(event, pg, interval);
+      if (!status) event.Set("error", error_value(env, status));
+    });
+  }
+  void on_recovery_progress(PgId pg, Epoch interval, std::uint64_t missing) override {
+    emit("recoveryProgress", [pg, interval, missing](Napi::Env, Napi::Object& event) {
+      set_pg(event, pg, interval);
+      event.Set("missingCount", static_cast<double>(missing));
+    });
+  }
+  void on_recovery_failed(PgId pg, Epoch interval, const std::string& object,
+                          const Status& status) override {
+    emit("recoveryFailed", [pg, interval, object, status](Napi::Env env, Napi::Object& event) {
+      set_pg(event, pg, interval);
+      event.Set("object", object);
+      event.Set("error", error_value(env, status));
+    });
+  }
+  void on_control(const net::Entity& from, ByteSpan body) override {
+    emit("control", [from, bytes = std::vector<std::byte>(body.begin(), body.end())](
+                        Napi::Env env, Napi::Object& event) {
+      event.Set("fromOsd", static_cast<double>(from.id));
+      event.Set("fromIncarnation", Napi::BigInt::New(env, from.incarnation));
+      event.Set("body", bytes_value(env, bytes));
+    });
+  }
+  void on_need_map(Epoch epoch) override {
+    emit("needMap", [epoch](Napi::Env, Napi::Object& event) { event.Set("epoch", epoch); });
+  }
+  void on_peer_failed(OsdId osd, std::uint64_t incarnation, const std::string& reason) override {
+    emit("peerFailed", [osd, incarnation, reason](Napi::Env env, Napi::Object& event) {
+      event.Set("osd", osd);
+      event.Set("incarnation", Napi::BigInt::New(env, incarnation));
+      event.Set("reason", reason);
+    });
+  }
+  void on_store_failed(const Status& status) override {
+    emit("storeFailed", [status](Napi::Env env, Napi::Object& event) {
+      event.Set("error", error_value(env, status));
+    });
+  }
+
+ private:
+  CoreThread& thread_;
+  std::shared_ptr<Napi::FunctionReference> callback_;
+};
+
+// What lives on the reactor thread.
+struct OsdState {
+  std::unique_ptr<io::UringDisk> disk;
+  std::unique_ptr<object_store::ObjectStore> store;
+  std::unique_ptr<pg::OsdCore> core;
+  std::unique_ptr<net::TcpMessenger> messenger;
+};
+
+std::string digest_text(const object_store::ObjectInfo& info) {
+  Writer writer;
+  writer.put(static_cast<std::uint8_t>(info.exists ? 1 : 0));
+  for (const object_store::BlockInfo& block : info.blocks) {
+    writer.put(static_cast<std::uint8_t>(block.state));
+    writer.put(block.crc);
+    writer.put(block.version.epoch);
+    writer.put(block.version.number);
+  }
+  for (const auto& [key, value] : info.omap) {
+    writer.text16(key);
+    writer.blob32(as_bytes(value));
+  }
+  char text[32];
+  std::snprintf(text, sizeof text, "%zu-%08x", info.blocks.size(), crc32c(writer.span()));
+  return text;
+}
+
+class Osd : public Napi::ObjectWrap<Osd> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Osd",
+                       {InstanceMethod<&Osd::open>("open"),
+                        InstanceMethod<&Osd::listen>("listen"),
+                        InstanceMethod<&Osd::set_map_epoch>("setMapEpoch"),
+                        InstanceMethod<&Osd::set_peers>("setPeers"),
+                        InstanceMethod<&Osd::set_full>("setFull"),
+                        InstanceMethod<&Osd::loop_tick>("loopTick"),
+                        InstanceMethod<&Osd::start_interval>("startInterval"),
+                        InstanceMethod<&Osd::activate>("activate"),
+                        InstanceMethod<&Osd::go_active>("goActive"),
+                        InstanceMethod<&Osd::set_recovery>("setRecovery"),
+                        InstanceMethod<&Osd::remove_pg>("removePg"),
+                        InstanceMethod<&Osd::send_control>("sendControl"),
+                        InstanceMethod<&Osd::pg_statuses>("pgStatuses"),
+                        InstanceMethod<&Osd::pg_log>("pgLog"),
+                        InstanceMethod<&Osd::pg_missing>("pgMissing"),
+                        InstanceMethod<&Osd::list_objects>("listObjects"),
+                        InstanceMethod<&Osd::object_digest>("objectDigest"),
+                        InstanceMethod<&Osd::get_meta>("getMeta"),
+                        InstanceMethod<&Osd::set_meta>("setMeta"),
+                        InstanceMethod<&Osd::stats>("stats"),
+                        InstanceMethod<&Osd::close>("close")});
+  }
+
+  explicit Osd(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Osd>(info) {
+    const auto options = info[0].As<Napi::Object>();
+    path_ = get_text(options, "path");
+    cluster_ = get_uuid(options, "clusterId");
+    osd_ = static_cast<OsdId>(get_u64(options, "osd"));
+    incarnation_ = get_bigint(options, "incarnation");
+    auto thread = CoreThread::start(info.Env(), "cairn-osd");
+    if (!thread) {
+      const Napi::Value error = error_value(info.Env(), thread.status());
+      Napi::Error(info.Env(), error).ThrowAsJavaScriptException();
+      return;
+    }
+    thread_ = std::move(*thread);
+    auto callback = std::make_shared<Napi::FunctionReference>(
+        Napi::Persistent(options.Get("onEvents").As<Napi::Function>()));
+    events_ = std::make_unique<EventSink>(*thread_, std::move(callback));
+  }
+
+ private:
+  // Runs a task on the core's thread, if the core is open.
+  template <typename Run>
+  void run(Run run_task) {
+    thread_->post([this, run_task = std::move(run_task)]() mutable {
+      if (state_.core != nullptr) run_task(*state_.core);
+    });
+  }
+  // As run(), for a call with an answer: rejects when the core is not open.
+  template <typename Run>
+  Napi::Value ask(const Napi::CallbackInfo& info, Run run_task) {
+    const Promise promise(info.Env(), *thread_);
+    thread_->post([this, promise, run_task = std::move(run_task)]() mutable {
+      if (state_.core == nullptr) {
+        return promise.reject(Status(ErrorCode::not_active, "the OSD is not open"));
+      }
+      run_task(*state_.core, promise);
+    });
+    return promise.value();
+  }
+
+  Status open_now() {
+    auto disk = io::UringDisk::open(thread_->reactor(), path_, {});
+    if (!disk) return disk.status();
+    state_.disk = std::move(*disk);
+    object_store::Options options;
+    options.post_back = [this](io::Task task) { thread_->post(std::move(task)); };
+    options.log = [this](const char* level, const std::string& text) { events_->log(level, text); };
+    const object_store::Identity expected{cluster_, osd_, {}};
+    auto store = object_store::ObjectStore::open(thread_->reactor(), *state_.disk, expected,
+                                                 std::move(options));
+    if (!store) return store.status();
+    state_.store = std::move(*store);
+    auto core = std::make_unique<pg::OsdCore>(thread_->reactor(), *state_.store, *events_, osd_);
+    CAIRN_RETURN_IF_ERROR(core->load());
+    net::TcpConfig config;
+    config.cluster = cluster_;
+    config.self = {net::EntityKind::osd, static_cast<std::uint64_t>(osd_), incarnation_};
+    config.log = [this](LogLevel level, std::string_view text) {
+      events_->log(level_name(level), std::string(text));
+    };
+    state_.messenger =
+        std::make_unique<net::TcpMessenger>(thread_->reactor(), *core, std::move(config));
+    core->attach(*state_.messenger);
+    state_.core = std::move(core);
+    return Status::ok();
+  }
+
+  Napi::Value open(const Napi::CallbackInfo& info) {
+    const Promise promise(info.Env(), *thread_);
+    thread_->post([this, promise] {
+      const Status status = open_now();
+      if (!status) return promise.reject(status);
+      answer_statuses(*state_.core, promise);
+    });
+    return promise.value();
+  }
+
+  static void answer_statuses(const pg::OsdCore& core, const Promise& promise) {
+    promise.resolve([statuses = core.pg_statuses()](Napi::Env env) -> Napi::Value {
+      Napi::Array array = Napi::Array::New(env, statuses.size());
+      for (std::uint32_t i = 0; i < statuses.size(); ++i) {
+        array.Set(i, pg_status_value(env, statuses[i]));
+      }
+      return array;
+    });
+  }
+
+  Napi::Value listen(const Napi::CallbackInfo& info) {
+    return ask(info, [this, address = get_address(info[0])](pg::OsdCore&, const Promise& promise) {
+      auto port = state_.messenger->listen(address);
+      if (!port) return promise.reject(port.status());
+      promise.resolve(
+          [port = *port](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, port); });
+    });
+  }
+
+  void set_map_epoch(const Napi::CallbackInfo& info) {
+    run([epoch = info[0].ToNumber().Uint32Value()](pg::OsdCore& core) {
+      core.set_map_epoch(epoch);
+    });
+  }
+  void set_peers(const Napi::CallbackInfo& info) {
+    const auto array = info[0].As<Napi::Array>();
+    std::vector<pg::Peer> peers;
+    for (std::uint32_t i = 0; i < array.Length(); ++i) {
+      const auto peer = array.Get(i).As<Napi::Object>();
+      peers.push_back({static_cast<OsdId>(get_u64(peer, "osd")), get_address(peer.Get("address")),
+                       get_bigint(peer, "incarnation")});
+    }
+    run([peers = std::move(peers)](pg::OsdCore& core) { core.set_peers(peers); });
+  }
+  void set_full(const Napi::CallbackInfo& info) {
+    run([full = info[0].ToBoolean().Value()](pg::OsdCore& core) { core.set_full(full); });
+  }
+  void loop_tick(const Napi::CallbackInfo&) {
+    run([](pg::OsdCore& core) { core.loop_tick(); });
+  }
+  void start_interval(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), spec = get_interval(info[2].As<Napi::Object>())](pg::OsdCore& core) {
+      core.start_interval(pg, spec);
+    });
+  }
+  void activate(const Napi::CallbackInfo& info) {
+    auto activation = get_activation(info[2].As<Napi::Object>());
+    if (!activation) {
+      const Napi::Value error = error_value(info.Env(), activation.status());
+      return Napi::Error(info.Env(), error).ThrowAsJavaScriptException();
+    }
+    run([pg = get_pg(info), activation = std::move(*activation)](pg::OsdCore& core) mutable {
+      core.activate(pg, std::move(activation));
+    });
+  }
+  void go_active(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value()](pg::OsdCore& core) {
+      core.go_active(pg, interval);
+    });
+  }
+  void set_recovery(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value(),
+         limit = info[3].ToNumber().Uint32Value()](pg::OsdCore& core) {
+      core.set_recovery(pg, interval, limit);
+    });
+  }
+  void remove_pg(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info)](pg::OsdCore& core) { core.remove_pg(pg); });
+  }
+  void send_control(const Napi::CallbackInfo& info) {
+    run([osd = info[0].ToNumber().Int32Value(), body = get_bytes(info[1])](pg::OsdCore& core) {
+      core.send_control(osd, body);
+    });
+  }
+
+  Napi::Value pg_statuses(const Napi::CallbackInfo& info) {
+    return ask(info, [](pg::OsdCore& core, const Promise& p) { answer_statuses(core, p); });
+  }
+  Napi::Value pg_log(const Napi::CallbackInfo& info) {
+    const auto after = static_cast<std::uint64_t>(info[2].ToNumber().Int64Value());
+    const auto limit = info[3].ToNumber().Uint32Value();
+    return ask(info, [pg = get_pg(info), after, limit](pg::OsdCore& core, const Promise& promise) {
+      const pg::Pg* found = core.find_pg(pg);
+      std::vector<net::LogEntry> entries;
+      if (found != nullptr) entries = found->log().entries_after(after, limit);
+      promise.resolve([entries = std::move(entries)](Napi::Env env) -> Napi::Value {
+        Napi::Array array = Napi::Array::New(env, entries.size());
+        for (std::uint32_t i = 0; i < entries.size(); ++i) {
+          array.Set(i, log_entry_value(env, entries[i]));
+        }
+        return array;
+      });
+    });
+  }
+  Napi::Value pg_missing(const Napi::CallbackInfo& info) {
+    return ask(info, [pg = get_pg(info)](pg::OsdCore& core, const Promise& promise) {
+      const pg::Pg* found = core.find_pg(pg);
+      std::vector<std::string> names;
+      if (found != nullptr) names = found->missing();
+      promise.resolve([names = std::move(names)](Napi::Env env) -> Napi::Value {
+        Napi::Array array = Napi::Array::New(env, names.size());
+        for (std::uint32_t i = 0; i < names.size(); ++i) array.Set(i, names[i]);
+        return array;
+      });
+    });
+  }
+  Napi::Value list_objects(const Napi::CallbackInfo& info) {
+    const PgId pg = get_pg(info);
+    std::optional<ObjectId> after;
+    if (info[2].IsString()) after = ObjectId{pg.pool, info[2].ToString().Utf8Value(), kHead};
+    const auto limit = info[3].ToNumber().Uint32Value();
+    return ask(info, [this, pg, after, limit](pg::OsdCore&, const Promise& promise) {
+      state_.store->list(
+          pg, after, limit,
+          [promise](Status status, std::vector<std::pair<ObjectId, Version>> objects) {
+            if (!status) return promise.reject(status);
+            promise.resolve([objects = std::move(objects)](Napi::Env env) -> Napi::Value {
+              Napi::Array array = Napi::Array::New(env, objects.size());
+              for (std::uint32_t i = 0; i < objects.size(); ++i) {
+                Napi::Array pair = Napi::Array::New(env, 2);
+                pair.Set(0U, objects[i].first.name);
+                pair.Set(1U, version_value(env, objects[i].second));
+                array.Set(i, pair);
+              }
+              return array;
+            });
+          });
+    });
+  }
+  Napi::Value object_digest(const Napi::CallbackInfo& info) {
+    const PgId pg = get_pg(info);
+    const ObjectId object{pg.pool, info[2].ToString().Utf8Value(), kHead};
+    return ask(info, [this, pg, object](pg::OsdCore&, const Promise& promise) {
+      state_.store->info(pg, object, [promise](Status status, object_store::ObjectInfo found) {
+        if (!status) return promise.reject(status);
+        promise.resolve([text = digest_text(found)](Napi::Env env) -> Napi::Value {
+          return Napi::String::New(env, text);
+        });
+      });
+    });
+  }
+
+  Napi::Value get_meta(const Napi::CallbackInfo& info) {
+    return ask(
+        info, [this, key = info[0].ToString().Utf8Value()](pg::OsdCore&, const Promise& promise) {
+          promise.resolve([value = state_.store->store_meta(key)](Napi::Env env) -> Napi::Value {
+            if (!value) return env.Null();
+            return Napi::String::New(env, *value);
+          });
+        });
+  }
+  Napi::Value set_meta(const Napi::CallbackInfo& info) {
+    return ask(info,
+               [this, key = info[0].ToString().Utf8Value(), value = info[1].ToString().Utf8Value()](
+                   pg::OsdCore&, const Promise& promise) {
+                 object_store::Transaction transaction;
+                 transaction.store_meta_set(key, value);
+                 state_.store->submit(std::move(transaction),
+                                      [promise](Status status) { promise.settle(status); });
+               });
+  }
+
+  Napi::Value stats(const Napi::CallbackInfo& info) {
+    return ask(info, [this](pg::OsdCore& core, const Promise& promise) {
+      promise.resolve([pgs = std::make_shared<pg::PgCounters>(core.counters()),
+                       store = std::make_shared<object_store::Counters>(state_.store->counters()),
+                       usage = state_.store->usage(), net = state_.messenger->counters(),
+                       oldest_ns = core.oldest_operation_ns(),
+                       round_trips = core.round_trips()](Napi::Env env) -> Napi::Value {
+        Napi::Object counters = Napi::Object::New(env);
+        const auto set = [&counters](const char* name, std::uint64_t value) {
+          counters.Set(name, static_cast<double>(value));
+        };
+        set("reads", pgs->reads);
+        set("writes", pgs->writes);
+        set("readBytes", pgs->read_bytes);
+        set("writeBytes", pgs->write_bytes);
+        set("duplicates", pgs->duplicates);
+        set("refusedStale", pgs->refused_stale);
+        set("recoveredObjects", pgs->recovered_objects);
+        set("recoveredBytes", pgs->recovered_bytes);
+        set("storeTransactions", store->transactions);
+        set("storeWalGroups", store->wal_groups);
+        set("storeWalBytes", store->wal_bytes);
+        set("storeFlushes", store->flushes);
+        set("storeCheckpoints", store->checkpoints);
+        set("storeDataReadBytes", store->data_read_bytes);
+        set("storeDataWrittenBytes", store->data_written_bytes);
+        set("storeChecksumErrors", store->checksum_errors);
+        set("netFramesSent", net.frames_sent);
+        set("netFramesReceived", net.frames_received);
+        set("netBytesSent", net.bytes_sent);
+        set("netBytesReceived", net.bytes_received);
+        set("netProtocolErrors", net.protocol_errors);
+        set("netHandshakeRefusals", net.handshake_refusals);
+        Napi::Object histograms = Napi::Object::New(env);
+        histograms.Set("write", histogram_value(env, pgs->write_ns));
+        histograms.Set("read", histogram_value(env, pgs->read_ns));
+        histograms.Set("storeCommit", histogram_value(env, store->commit_ns));
+        histograms.Set("storeRead", histogram_value(env, store->read_ns));
+        Napi::Array trips = Napi::Array::New(env, round_trips.size());
+        for (std::uint32_t i = 0; i < round_trips.size(); ++i) {
+          Napi::Array pair = Napi::Array::New(env, 2);
+          pair.Set(0U, Napi::Number::New(env, round_trips[i].first));
+          pair.Set(1U, Napi::Number::New(env, static_cast<double>(round_trips[i].second)));
+          trips.Set(i, pair);
+        }
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("counters", counters);
+        object.Set("histograms", histograms);
+        object.Set("totalBytes", static_cast<double>(usage.total_bytes));
+        object.Set("usedBytes", static_cast<double>(usage.used_bytes));
+        object.Set("reservedBytes", static_cast<double>(usage.reserved_bytes));
+        object.Set("objects", static_cast<double>(usage.objects));
+        object.Set("oldestOperationMs", static_cast<double>(oldest_ns) / 1e6);
+        object.Set("roundTripsNs", trips);
+        return object;
+      });
+    });
+  }
+
+  Napi::Value close(const Napi::CallbackInfo& info) {
+    const Promise promise(info.Env(), *thread_);
+    Ref();
+    thread_->post([this, promise] {
+      state_.messenger.reset();
+      if (state_.store == nullptr) return closed(promise, Status::ok());
+      state_.store->close([this, promise](Status status) {
+        // Not inside the store's own callback.
+        thread_->post([this, promise, status] { closed(promise, status); });
+      });
+    });
+    return promise.value();
+  }
+  void closed(const Promise& promise, const Status& status) {
+    state_.core.reset();
+    state_.store.reset();
+    state_.disk.reset();
+    promise.settle(status);
+    thread_->to_js([this](Napi::Env) {
+      thread_->stop_and_join();
+      Unref();
+    });
+  }
+
+  std::string path_;
+  net::ClusterId cluster_{};
+  OsdId osd_ = kNoOsd;
+  std::uint64_t incarnation_ = 0;
+  std::unique_ptr<CoreThread> thread_;
+  std::unique_ptr<EventSink> events_;
+  OsdState state_;
+};
+
+}  // namespace
+
+Napi::Function define_osd(Napi::Env env) { return Osd::define(env); }
+
+}  // namespace cairn::binding

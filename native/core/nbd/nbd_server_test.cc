@@ -1,0 +1,459 @@
+// The server over real sockets, with a client that writes its bytes by hand.
+#include "nbd/nbd_server.hh"
+
+#include <doctest/doctest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <string>
+#include <thread>
+
+#include "../../test/memory_device.hh"
+
+namespace cairn::nbd {
+
+namespace {
+
+constexpr std::uint64_t kDiskBytes = 256 << 20;
+
+// A blocking client on a Unix socket.
+class Client {
+ public:
+  explicit Client(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    REQUIRE(::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    const timeval timeout{.tv_sec = 10, .tv_usec = 0};
+    ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+  }
+  ~Client() { leave(); }
+  void leave() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+  template <typename... T>
+  void send(T... numbers) {
+    std::vector<std::byte> bytes;
+    (
+        [&] {
+          std::byte encoded[sizeof numbers];
+          store_be(encoded, numbers);
+          bytes.insert(bytes.end(), encoded, encoded + sizeof numbers);
+        }(),
+        ...);
+    send_bytes(bytes);
+  }
+  void send_bytes(ByteSpan bytes) {
+    REQUIRE(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
+            static_cast<ssize_t>(bytes.size()));
+  }
+  // Fewer bytes when the server closed.
+  std::vector<std::byte> receive(std::size_t length) {
+    std::vector<std::byte> bytes(length);
+    std::size_t filled = 0;
+    while (filled < length) {
+      const ssize_t got = ::recv(fd_, bytes.data() + filled, length - filled, 0);
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) break;
+      filled += static_cast<std::size_t>(got);
+    }
+    bytes.resize(filled);
+    return bytes;
+  }
+  template <typename T>
+  T number() {
+    const auto bytes = receive(sizeof(T));
+    REQUIRE(bytes.size() == sizeof(T));
+    return load_be<T>(bytes.data());
+  }
+  bool closed() { return receive(1).empty(); }
+  int fd() const { return fd_; }
+
+  void option(Option type, std::string_view data = {}) {
+    send(kOptionMagic, static_cast<std::uint32_t>(type), static_cast<std::uint32_t>(data.size()));
+    send_bytes(as_bytes(data));
+  }
+  OptionReply answer() {
+    REQUIRE(number<std::uint64_t>() == kOptionReplyMagic);
+    static_cast<void>(number<std::uint32_t>());
+    const auto type = static_cast<OptionReply>(number<std::uint32_t>());
+    static_cast<void>(receive(number<std::uint32_t>()));
+    return type;
+  }
+  // Goes to the transmission phase.
+  void start(bool structured) {
+    REQUIRE(receive(18).size() == 18);
+    send(std::uint32_t{3});
+    if (structured) {
+      option(Option::structured_reply);
+      REQUIRE(answer() == OptionReply::ack);
+      const std::string query(
+          "\0\0\0\0\0\0\0\1\0\0\0\xf"
+          "base:allocation",
+          27);
+      option(Option::set_meta_context, query);
+      REQUIRE(answer() == OptionReply::meta_context);
+      REQUIRE(answer() == OptionReply::ack);
+    }
+    option(Option::export_name);
+    REQUIRE(receive(10).size() == 10);
+  }
+  void request(Command command, std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0,
+               std::uint64_t cookie = 1) {
+    send(kRequestMagic, flags, static_cast<std::uint16_t>(command), cookie, offset, length);
+  }
+  WireError simple_reply(std::uint64_t cookie = 1) {
+    REQUIRE(number<std::uint32_t>() == kSimpleReplyMagic);
+    const auto error = static_cast<WireError>(number<std::uint32_t>());
+    REQUIRE(number<std::uint64_t>() == cookie);
+    return error;
+  }
+  struct Chunk {
+    std::uint16_t flags;
+    ReplyType type;
+    std::vector<std::byte> body;
+  };
+  Chunk chunk() {
+    REQUIRE(number<std::uint32_t>() == kStructuredReplyMagic);
+    Chunk result;
+    result.flags = number<std::uint16_t>();
+    result.type = static_cast<ReplyType>(number<std::uint16_t>());
+    static_cast<void>(number<std::uint64_t>());
+    result.body = receive(number<std::uint32_t>());
+    return result;
+  }
+
+ private:
+  int fd_;
+};
+
+// A server on a reactor of its own thread. The device belongs to that thread: run() enters it.
+class Fixture {
+ public:
+  explicit Fixture(bool read_only = false) {
+    char pattern[] = "/tmp/cairn-nbd-XXXXXX";
+    folder_ = ::mkdtemp(pattern);
+    reactor_ = std::move(*io::Reactor::create());
+    device_ = std::make_unique<test::MemoryDevice>(*reactor_, kDiskBytes, read_only);
+    ServerOptions options;
+    options.unix_path = path();
+    options.export_name = "disk";
+    options.max_connections = 4;
+    options.limits.negotiation_timeout_ns = 300'000'000;
+    auto server = NbdServer::listen(*reactor_, *device_, options,
+                                    [this](LogLevel, std::string_view) { ++log_lines; });
+    REQUIRE(server.is_ok());
+    server_ = std::move(*server);
+    thread_ = std::thread([this] { reactor_->run(); });
+  }
+  ~Fixture() {
+    reactor_->stop();
+    thread_.join();
+    server_.reset();
+    CHECK(::access(path().c_str(), F_OK) != 0);
+    ::rmdir(folder_.c_str());
+  }
+  std::string path() const { return folder_ + "/nbd.sock"; }
+  // Runs the task on the reactor's thread and waits for it.
+  template <typename F>
+  void run(F task) {
+    std::atomic<bool> ran{false};
+    reactor_->post_from_any_thread([&] {
+      task();
+      ran.store(true);
+      ran.notify_one();
+    });
+    ran.wait(false);
+  }
+  io::Reactor& reactor() { return *reactor_; }
+  test::MemoryDevice& device() { return *device_; }
+  NbdServer& server() { return *server_; }
+  std::atomic<int> log_lines{0};
+
+ private:
+  std::string folder_;
+  std::unique_ptr<io::Reactor> reactor_;
+  std::unique_ptr<test::MemoryDevice> device_;
+  std::unique_ptr<NbdServer> server_;
+  std::thread thread_;
+};
+
+std::vector<std::byte> pattern(std::size_t length) {
+  std::vector<std::byte> bytes(length);
+  for (std::size_t i = 0; i < length; ++i) bytes[i] = static_cast<std::byte>(i * 13 + 1);
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("nbd server: writes and reads at any alignment, simple replies") {
+  Fixture fixture;
+  Client client(fixture.path());
+  client.start(false);
+  for (const std::uint32_t length : {1U, 511U, 4096U, 100'000U, 4U << 20}) {
+    const auto bytes = pattern(length);
+    client.request(Command::write, 12345, length, kCommandFua);
+    client.send_bytes(bytes);
+    CHECK(client.simple_reply() == WireError::none);
+    client.request(Command::read, 12345, length);
+    CHECK(client.simple_reply() == WireError::none);
+    CHECK(client.receive(length) == bytes);
+  }
+  client.request(Command::write_zeroes, 12345, 5000, kCommandNoHole);
+  CHECK(client.simple_reply() == WireError::none);
+  client.request(Command::read, 12345, 5000);
+  CHECK(client.simple_reply() == WireError::none);
+  CHECK(client.receive(5000) == std::vector<std::byte>(5000));
+  client.request(Command::flush, 0, 0);
+  CHECK(client.simple_reply() == WireError::none);
+  CHECK(fixture.device().flushes == 1);
+}
+
+TEST_CASE("nbd server: a structured read sends zeros as holes, and one chunk with DF") {
+  Fixture fixture;
+  Client client(fixture.path());
+  client.start(true);
+  const auto bytes = pattern(8192);
+  client.request(Command::write, 65536, 8192);
+  client.send_bytes(bytes);
+  CHECK(client.chunk().type == ReplyType::none);
+  client.request(Command::read, 65536 - 1000, 10000);
+  Client::Chunk chunk = client.chunk();
+  CHECK(chunk.type == ReplyType::offset_hole);
+  CHECK(load_be<std::uint64_t>(chunk.body.data()) == 65536 - 1000);
+  CHECK(load_be<std::uint32_t>(chunk.body.data() + 8) == 1000);
+  CHECK(chunk.flags == 0);
+  chunk = client.chunk();
+  CHECK(chunk.type == ReplyType::offset_data);
+  CHECK(std::equal(bytes.begin(), bytes.end(), chunk.body.begin() + 8, chunk.body.end()));
+  chunk = client.chunk();
+  CHECK(chunk.type == ReplyType::offset_hole);
+  CHECK(chunk.flags == kReplyFlagDone);
+  client.request(Command::read, 65536 - 1000, 10000, kCommandDf);
+  chunk = client.chunk();
+  CHECK(chunk.type == ReplyType::offset_data);
+  CHECK(chunk.body.size() == 10008);
+  CHECK(chunk.flags == kReplyFlagDone);
+}
+
+TEST_CASE("nbd server: block status") {
+  Fixture fixture;
+  fixture.run([&] { fixture.device().set_state(4096, 8192, image::ExtentState::data); });
+  Client client(fixture.path());
+  client.start(true);
+  client.request(Command::block_status, 0, 1 << 20);
+  Client::Chunk chunk = client.chunk();
+  REQUIRE(chunk.type == ReplyType::block_status);
+  REQUIRE(chunk.body.size() == 4 + 3 * 8);
+  CHECK(load_be<std::uint32_t>(chunk.body.data() + 8) == (kStateHole | kStateZero));
+  CHECK(load_be<std::uint32_t>(chunk.body.data() + 12) == 8192);
+  CHECK(load_be<std::uint32_t>(chunk.body.data() + 16) == 0);
+  client.request(Command::block_status, 0, 0);
+  CHECK(client.chunk().type == ReplyType::error);
+}
+
+TEST_CASE("nbd server: TRIM and WRITE_ZEROES of ranges longer than a step") {
+  Fixture fixture;
+  Client client(fixture.path());
+  client.start(false);
+  fixture.run([&] {
+    std::memset(fixture.device().bytes().data(), 1, kDiskBytes);
+    fixture.device().set_state(0, kDiskBytes, image::ExtentState::data);
+  });
+  client.request(Command::trim, 1, (200 << 20) - 1);
+  CHECK(client.simple_reply() == WireError::none);
+  client.request(Command::write_zeroes, 200 << 20, 56 << 20);
+  CHECK(client.simple_reply() == WireError::none);
+  fixture.run([&] {
+    const ByteSpan bytes = fixture.device().bytes();
+    CHECK(bytes[4095] == std::byte{1});
+    std::size_t ones = 0;
+    for (std::size_t i = 4096; i < kDiskBytes; i += 512) ones += bytes[i] != std::byte{0};
+    CHECK(ones == 0);
+  });
+}
+
+TEST_CASE("nbd server: errors are answered and the connection goes on") {
+  Fixture fixture;
+  Client client(fixture.path());
+  client.start(false);
+  client.request(Command::write, kDiskBytes - 1, 2);
+  client.send_bytes(pattern(2));
+  CHECK(client.simple_reply() == WireError::enospc);
+  client.request(static_cast<Command>(99), 0, 0);
+  CHECK(client.simple_reply() == WireError::einval);
+  fixture.run([&] { fixture.device().fail_with({ErrorCode::io_error, "broken"}); });
+  client.request(Command::read, 0, 512);
+  CHECK(client.simple_reply() == WireError::eio);
+  fixture.run([&] { fixture.device().fail_with({ErrorCode::no_space, "full"}); });
+  client.request(Command::write, 0, 512);
+  client.send_bytes(pattern(512));
+  CHECK(client.simple_reply() == WireError::enospc);
+  fixture.run([&] { fixture.device().fail_with(Status::ok()); });
+  client.request(Command::read, 0, 512);
+  CHECK(client.simple_reply() == WireError::none);
+  CHECK(client.receive(512) == std::vector<std::byte>(512));
+  CHECK(fixture.log_lines == 0);
+  client.request(Command::disconnect, 0, 0);
+  CHECK(client.closed());
+}
+
+TEST_CASE("nbd server: a read-only device") {
+  Fixture fixture(true);
+  Client client(fixture.path());
+  client.start(false);
+  client.request(Command::write, 0, 512);
+  client.send_bytes(pattern(512));
+  CHECK(client.simple_reply() == WireError::eperm);
+  client.request(Command::trim, 0, 512);
+  CHECK(client.simple_reply() == WireError::eperm);
+  CHECK(fixture.device().writes == 0);
+}
+
+TEST_CASE("nbd server: a protocol error ends one connection, with one line") {
+  Fixture fixture;
+  Client good(fixture.path());
+  good.start(false);
+  Client bad(fixture.path());
+  bad.start(false);
+  bad.send(std::uint32_t{0x12345678}, std::uint64_t{0}, std::uint64_t{0}, std::uint64_t{0});
+  CHECK(bad.closed());
+  CHECK(fixture.log_lines == 1);
+  Client garbage(fixture.path());
+  garbage.send_bytes(as_bytes("GET / HTTP/1.1\r\n\r\n"));
+  CHECK(garbage.receive(100).size() == 18);
+  CHECK(fixture.log_lines == 2);
+  Client silent(fixture.path());
+  CHECK(silent.receive(100).size() == 18);  // until the negotiation's time limit
+  CHECK(fixture.log_lines == 3);
+  good.request(Command::flush, 0, 0);
+  CHECK(good.simple_reply() == WireError::none);
+}
+
+TEST_CASE("nbd server: a client that leaves inside a payload writes nothing") {
+  Fixture fixture;
+  Client client(fixture.path());
+  client.start(false);
+  client.request(Command::write, 0, 100'000);
+  client.send_bytes(pattern(50'000));
+  client.leave();
+  for (int i = 0; i < 1000 && fixture.log_lines == 0; ++i) ::usleep(1000);
+  CHECK(fixture.log_lines == 1);
+  CHECK(fixture.device().writes == 0);
+}
+
+TEST_CASE("nbd server: requests in flight are bounded in bytes") {
+  Fixture fixture;
+  fixture.run([&] { fixture.device().hold(true); });
+  Client client(fixture.path());
+  client.start(false);
+  constexpr int kReads = 40;  // of 4 MiB: 160 MiB where 64 are allowed
+  for (int i = 0; i < kReads; ++i) client.request(Command::read, 0, 4 << 20);
+  ::usleep(50'000);
+  fixture.run([&] {
+    CHECK(fixture.device().in_flight_bytes == 60 << 20);
+    fixture.device().hold(false);
+  });
+  for (int i = 0; i < kReads; ++i) {
+    CHECK(client.simple_reply() == WireError::none);
+    CHECK(client.receive(4 << 20).size() == 4 << 20);
+  }
+  CHECK(fixture.device().most_in_flight_bytes <= 64 << 20);
+}
+
+TEST_CASE("nbd server: replies that nobody reads count as in flight") {
+  Fixture fixture;
+  Client client(fixture.path());
+  client.start(false);
+  for (int i = 0; i < 100; ++i) client.request(Command::read, 0, 4 << 20);
+  ::usleep(100'000);
+  std::uint64_t reads = 0;
+  fixture.run([&] { reads = fixture.server().counters().read_requests; });
+  CHECK(reads < 20);
+}
+
+TEST_CASE("nbd server: at most max_connections") {
+  Fixture fixture;
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.push_back(std::make_unique<Client>(fixture.path()));
+    clients.back()->start(false);
+  }
+  Client refused(fixture.path());
+  CHECK(refused.closed());
+  clients.pop_back();
+  ::usleep(20'000);
+  Client next(fixture.path());
+  next.start(false);
+}
+
+TEST_CASE("nbd server: close answers what runs, then ends") {
+  Fixture fixture;
+  fixture.run([&] { fixture.device().hold(true); });
+  Client client(fixture.path());
+  client.start(false);
+  Client idle(fixture.path());
+  idle.start(false);
+  client.request(Command::read, 0, 512);
+  ::usleep(20'000);
+  std::atomic<bool> done{false};
+  fixture.run([&] { fixture.server().close([&] { done = true; }); });
+  CHECK(idle.closed());
+  CHECK(!done);
+  fixture.run([&] { fixture.device().hold(false); });
+  CHECK(client.simple_reply() == WireError::none);
+  CHECK(client.receive(512).size() == 512);
+  CHECK(client.closed());
+  for (int i = 0; i < 1000 && !done; ++i) ::usleep(1000);
+  CHECK(done);
+}
+
+TEST_CASE("nbd server: the socket's path") {
+  Fixture fixture;
+  struct stat status {};
+  REQUIRE(::stat(fixture.path().c_str(), &status) == 0);
+  CHECK((status.st_mode & 0777) == 0600);
+  const auto listen = [&](std::string path) {
+    ServerOptions options;
+    options.unix_path = std::move(path);
+    Status result;
+    fixture.run([&] {
+      result = NbdServer::listen(fixture.reactor(), fixture.device(), options, {}).status();
+    });
+    return result.code();
+  };
+  CHECK(listen(fixture.path()) == ErrorCode::address_in_use);
+  CHECK(listen("/etc/passwd") == ErrorCode::already_exists);
+  CHECK(listen(std::string(200, 'x')) == ErrorCode::invalid_argument);
+  CHECK(listen("/nonexistent/nbd.sock") == ErrorCode::not_found);
+  const std::string stale = fixture.path() + ".stale";
+  {
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, stale.data(), stale.size());
+    REQUIRE(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    ::close(fd);
+  }
+  CHECK(listen(stale) == ErrorCode::ok);
+}
+
+TEST_CASE("nbd server: TCP on a free port") {
+  auto reactor = std::move(*io::Reactor::create());
+  test::MemoryDevice device(*reactor, 1 << 20);
+  ServerOptions options;
+  options.tcp = {.host = "127.0.0.1", .port = 0};
+  auto server = NbdServer::listen(*reactor, device, options, {});
+  REQUIRE(server.is_ok());
+  CHECK((*server)->port() != 0);
+  options.tcp.port = (*server)->port();
+  CHECK(NbdServer::listen(*reactor, device, options, {}).status().code() ==
+        ErrorCode::address_in_use);
+}
+
+}  // namespace cairn::nbd

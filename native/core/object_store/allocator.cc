@@ -1,0 +1,166 @@
+// Bitmaps of the data area.
+#include "object_store/allocator.hh"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/assert.hh"
+#include "object_store/keys.hh"
+
+namespace cairn::object_store {
+
+namespace {
+
+// 4096 blocks, 16 MiB of data: a value of 512 bytes.
+constexpr std::uint32_t kChunkWords = 64;
+constexpr std::uint32_t kChunkBlocks = kChunkWords * 64;
+// A short run is taken when no better one is among so many runs.
+constexpr int kRunsLookedAt = 64;
+
+std::uint64_t bit(std::uint32_t block) { return std::uint64_t{1} << (block % 64); }
+
+}  // namespace
+
+Allocator::Allocator(std::uint32_t block_count, CheckpointSet& checkpoint_set)
+    : block_count_(block_count), checkpoint_set_(checkpoint_set) {
+  const std::uint32_t chunks = (block_count + kChunkBlocks - 1) / kChunkBlocks;
+  referenced_.resize(std::size_t{chunks} * kChunkWords);
+  busy_.resize(referenced_.size());
+  for (std::uint32_t i = 0; i < chunks; ++i) chunks_.push_back(std::make_unique<Chunk>(*this, i));
+  // What lies behind the end is never available.
+  for (std::uint64_t i = block_count; i < busy_.size() * 64; ++i)
+    busy_[i / 64] |= bit(static_cast<std::uint32_t>(i));
+}
+
+void Allocator::Chunk::encode(kv::WriteBatch& batch) {
+  const std::uint64_t* words = &owner_.referenced_[std::size_t{index_} * kChunkWords];
+  if (std::all_of(words, words + kChunkWords, [](std::uint64_t word) { return word == 0; }))
+    batch.erase(keys::bitmap_chunk(index_));
+  else
+    batch.put(keys::bitmap_chunk(index_),
+              {reinterpret_cast<const char*>(words), kChunkWords * sizeof *words});
+}
+
+bool Allocator::load_chunk(std::uint32_t chunk, std::string_view value) {
+  if (chunk >= chunks_.size() || value.size() != kChunkWords * sizeof(std::uint64_t)) return false;
+  for (std::uint32_t i = 0; i < kChunkWords; ++i) {
+    const std::size_t at = std::size_t{chunk} * kChunkWords + i;
+    std::uint64_t word;
+    std::memcpy(&word, value.data() + i * sizeof word, sizeof word);
+    if ((word & busy_[at]) != 0) return false;  // behind the end, or loaded twice
+    referenced_[at] = word;
+    busy_[at] |= word;
+    referenced_count_ += static_cast<std::uint32_t>(std::popcount(word));
+    busy_count_ += static_cast<std::uint32_t>(std::popcount(word));
+  }
+  return true;
+}
+
+std::uint32_t Allocator::find_available(std::uint32_t from, std::uint32_t end) const {
+  while (from < end) {
+    const std::uint64_t available = ~busy_[from / 64] >> (from % 64);
+    if (available != 0) return from + static_cast<std::uint32_t>(std::countr_zero(available));
+    from = (from / 64 + 1) * 64;
+  }
+  return end;
+}
+
+std::uint32_t Allocator::run_length(std::uint32_t from, std::uint32_t limit) const {
+  std::uint32_t length = 0;
+  while (length < limit && from + length < block_count_) {
+    const std::uint32_t at = from + length;
+    const std::uint64_t taken = busy_[at / 64] >> (at % 64);
+    const auto zeros = static_cast<std::uint32_t>(std::countr_zero(taken));
+    const std::uint32_t in_word = 64 - at % 64;
+    length += std::min(zeros, in_word);
+    if (zeros < in_word) break;
+  }
+  return std::min({length, limit, block_count_ - from});
+}
+
+BlockRun Allocator::allocate(std::uint32_t want, std::optional<std::uint32_t> hint) {
+  CAIRN_ASSERT(want > 0 && available() > 0);
+  if (hint && *hint < block_count_ && (busy_[*hint / 64] & bit(*hint)) == 0) {
+    const BlockRun run{*hint, run_length(*hint, want)};
+    if (run.count == want) {
+      set_taken(run);
+      return run;
+    }
+  }
+  BlockRun best;
+  std::uint32_t at = next_ < block_count_ ? next_ : 0;
+  bool wrapped = false;
+  for (int looked = 0; looked < kRunsLookedAt || best.count == 0;) {
+    const std::uint32_t end = wrapped ? next_ : block_count_;
+    at = find_available(at, end);
+    if (at >= end) {
+      if (wrapped) break;
+      wrapped = true;
+      at = 0;
+      continue;
+    }
+    const std::uint32_t length = run_length(at, want);
+    if (length > best.count) best = {at, length};
+    if (best.count == want) break;
+    at += length;
+    ++looked;
+  }
+  CAIRN_ASSERT(best.count > 0);
+  set_taken(best);
+  next_ = best.first + best.count;
+  return best;
+}
+
+void Allocator::set_taken(const BlockRun& run) {
+  for (std::uint32_t block = run.first; block < run.first + run.count; ++block) {
+    checkpoint_set_.touch(*chunks_[block / kChunkBlocks]);
+    referenced_[block / 64] |= bit(block);
+    busy_[block / 64] |= bit(block);
+  }
+  referenced_count_ += run.count;
+  busy_count_ += run.count;
+}
+
+bool Allocator::take(std::uint32_t block) {
+  if (block >= block_count_ || (busy_[block / 64] & bit(block)) != 0) return false;
+  set_taken({block, 1});
+  return true;
+}
+
+void Allocator::release(std::uint32_t block) {
+  CAIRN_ASSERT(block < block_count_ && (referenced_[block / 64] & bit(block)) != 0);
+  checkpoint_set_.touch(*chunks_[block / kChunkBlocks]);
+  referenced_[block / 64] &= ~bit(block);
+  --referenced_count_;
+  released_.push_back(block);
+}
+
+void Allocator::freeze() {
+  CAIRN_ASSERT(frozen_released_.empty());
+  frozen_released_.swap(released_);
+}
+
+std::vector<BlockRun> Allocator::take_released() {
+  std::sort(frozen_released_.begin(), frozen_released_.end());
+  std::vector<BlockRun> runs;
+  for (const std::uint32_t block : frozen_released_) {
+    if (!runs.empty() && runs.back().first + runs.back().count == block)
+      ++runs.back().count;
+    else
+      runs.push_back({block, 1});
+  }
+  frozen_released_.clear();
+  return runs;
+}
+
+void Allocator::make_available(const BlockRun& run) {
+  for (std::uint32_t block = run.first; block < run.first + run.count; ++block) {
+    CAIRN_ASSERT((busy_[block / 64] & bit(block)) != 0 &&
+                 (referenced_[block / 64] & bit(block)) == 0);
+    busy_[block / 64] &= ~bit(block);
+  }
+  busy_count_ -= run.count;
+}
+
+}  // namespace cairn::object_store

@@ -1,0 +1,82 @@
+// Allocator: which 4 KiB blocks of the data area are taken.
+//
+// Two bits a block: "referenced" is the logical state, what a checkpoint writes; "busy" is
+// referenced or not yet to be used again. A block that is released stays busy until the checkpoint
+// that holds the release is durable, because until then a crash can bring its old owner back, and
+// because its old image may still be on the way to the disk.
+// Memory: 64 MiB for each TiB of data area. Next fit: allocation goes on behind the last one, in
+// runs that are as long as they are asked for where the space allows.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "object_store/checkpoint_set.hh"
+
+namespace cairn::object_store {
+
+struct BlockRun {
+  std::uint32_t first = 0;
+  std::uint32_t count = 0;
+  bool operator==(const BlockRun&) const = default;
+};
+
+class Allocator {
+ public:
+  Allocator(std::uint32_t block_count, CheckpointSet& checkpoint_set);
+
+  // At open: the value of a bitmap chunk. False when it is not one of this data area.
+  bool load_chunk(std::uint32_t chunk, std::string_view value);
+
+  // The longest run of at most want blocks that is found soon, best behind hint. Never fails while
+  // available() > 0.
+  BlockRun allocate(std::uint32_t want, std::optional<std::uint32_t> hint);
+  // Replay: takes just this block. False when it is taken already or outside.
+  bool take(std::uint32_t block);
+  // The block has no owner any more.
+  void release(std::uint32_t block);
+
+  // The moment of a checkpoint: what has been released so far goes free with it.
+  void freeze();
+  // The checkpoint is durable: hands out what it releases, as sorted runs, still busy.
+  std::vector<BlockRun> take_released();
+  // May be allocated again.
+  void make_available(const BlockRun& run);
+
+  std::uint32_t block_count() const { return block_count_; }
+  std::uint32_t referenced() const { return referenced_count_; }
+  // Blocks that allocate() can give now.
+  std::uint32_t available() const { return block_count_ - busy_count_; }
+  // Blocks that become available by checkpoints.
+  std::uint32_t waiting() const { return busy_count_ - referenced_count_; }
+
+ private:
+  class Chunk final : public CheckpointEntry {
+   public:
+    Chunk(Allocator& owner, std::uint32_t index) : owner_(owner), index_(index) {}
+    void encode(kv::WriteBatch& batch) override;
+
+   private:
+    Allocator& owner_;
+    std::uint32_t index_;
+  };
+  std::uint32_t find_available(std::uint32_t from, std::uint32_t end) const;
+  std::uint32_t run_length(std::uint32_t from, std::uint32_t limit) const;
+  void set_taken(const BlockRun& run);
+
+  const std::uint32_t block_count_;
+  CheckpointSet& checkpoint_set_;
+  std::vector<std::uint64_t> referenced_;
+  std::vector<std::uint64_t> busy_;
+  std::vector<std::unique_ptr<Chunk>> chunks_;
+  std::uint32_t referenced_count_ = 0;
+  std::uint32_t busy_count_ = 0;
+  std::uint32_t next_ = 0;
+  std::vector<std::uint32_t> released_;
+  std::vector<std::uint32_t> frozen_released_;
+};
+
+}  // namespace cairn::object_store

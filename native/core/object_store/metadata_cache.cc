@@ -1,0 +1,102 @@
+// The cache's list and its accounts.
+#include "object_store/metadata_cache.hh"
+
+namespace cairn::object_store {
+
+namespace {
+
+// A chunk, its table entry and the allocator's own bytes.
+constexpr std::uint64_t kReferenceChunkCharge = sizeof(ReferenceChunk) + 64;
+
+}  // namespace
+
+void MetadataCache::unlink(Onode& onode) {
+  onode.newer->older = onode.older;
+  onode.older->newer = onode.newer;
+}
+
+void MetadataCache::link_newest(Onode& onode) {
+  onode.newer = &list_;
+  onode.older = list_.older;
+  list_.older->newer = &onode;
+  list_.older = &onode;
+}
+
+Onode* MetadataCache::find(const ObjectKey& key) {
+  const auto found = onodes_.find(key);
+  if (found == onodes_.end()) return nullptr;
+  Onode& onode = *found->second;
+  if (list_.older != &onode) {
+    unlink(onode);
+    link_newest(onode);
+  }
+  return &onode;
+}
+
+Onode& MetadataCache::insert(const ObjectKey& key) {
+  auto onode = std::make_unique<Onode>(key.collection, std::string(key.name), key.snap);
+  Onode& result = *onode;
+  const bool is_new =
+      onodes_.emplace(ObjectKey{key.collection, result.name(), key.snap}, std::move(onode)).second;
+  CAIRN_ASSERT(is_new);
+  link_newest(result);
+  recharge(result);
+  return result;
+}
+
+Shard& MetadataCache::make_shard(Onode& onode, std::uint32_t index) {
+  CAIRN_ASSERT(onode.exists && index < kMaxObjectBlocks / kShardBlocks);
+  if (Shard* shard = onode.shard(index); shard != nullptr) return *shard;
+  if (onode.shards.size() <= index) onode.shards.resize(index + 1);
+  onode.shards[index] = std::make_unique<Shard>(onode.header.id, index, &onode.dirty_parts);
+  recharge(onode);
+  return *onode.shards[index];
+}
+
+void MetadataCache::recharge(Onode& onode) {
+  used_bytes_ -= onode.charged_bytes;
+  onode.charged_bytes = onode.memory_bytes();
+  used_bytes_ += onode.charged_bytes;
+}
+
+ReferenceChunk* MetadataCache::find_references(std::uint32_t physical) const {
+  const auto found = references_.find(physical / kReferenceChunkBlocks);
+  return found == references_.end() ? nullptr : found->second.get();
+}
+
+ReferenceChunk& MetadataCache::make_references(std::uint32_t physical) {
+  const std::uint32_t index = physical / kReferenceChunkBlocks;
+  std::unique_ptr<ReferenceChunk>& chunk = references_[index];
+  if (!chunk) {
+    chunk = std::make_unique<ReferenceChunk>(index);
+    used_bytes_ += kReferenceChunkCharge;
+  }
+  return *chunk;
+}
+
+void MetadataCache::evict() {
+  // Entries that must stay are looked at once and go to the newest end, so that the cost of an
+  // eviction stays constant when many are dirty.
+  std::size_t left = onodes_.size();
+  while (used_bytes_ > limit_bytes_ && left > 0) {
+    Onode& oldest = *list_.newer;
+    --left;
+    unlink(oldest);
+    if (oldest.dirty_parts > 0 || oldest.is_dirty() || oldest.pins > 0) {
+      link_newest(oldest);
+      continue;
+    }
+    used_bytes_ -= oldest.charged_bytes;
+    onodes_.erase(ObjectKey{oldest.collection(), oldest.name(), oldest.snap()});
+  }
+  for (auto at = references_.begin(); used_bytes_ > limit_bytes_ && at != references_.end();) {
+    if (at->second->is_dirty()) {
+      ++at;
+      continue;
+    }
+    used_bytes_ -= kReferenceChunkCharge;
+    at = references_.erase(at);
+  }
+}
+
+}  // namespace cairn::object_store

@@ -1,0 +1,72 @@
+// MetadataCache: headers, block maps and reference counts in memory, bounded by bytes.
+//
+// Invariants
+// - An object is in the cache whole (header) or not at all; its shards come and go with it, each
+//   one loaded when it is first needed. "No such object" is cached too.
+// - A dirty or pinned entry stays. Dirty entries are bounded by what one WAL can hold, so the cache
+//   is bounded by its limit plus about 450 bytes for each shard changed since the last checkpoint.
+// - Values that come late from the region never replace an entry that is there.
+// Knows no disk: the Loader fills it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "object_store/metadata.hh"
+
+namespace cairn::object_store {
+
+struct ObjectKey {
+  keys::Collection collection = 0;
+  std::string_view name;
+  std::uint64_t snap = kHead;
+  bool operator==(const ObjectKey&) const = default;
+};
+
+class MetadataCache {
+ public:
+  explicit MetadataCache(std::uint64_t limit_bytes) : limit_bytes_(limit_bytes) {
+    list_.newer = &list_;
+    list_.older = &list_;
+  }
+  MetadataCache(const MetadataCache&) = delete;
+  MetadataCache& operator=(const MetadataCache&) = delete;
+
+  // The object, null when it is not in memory. Counts as a use.
+  Onode* find(const ObjectKey& key);
+  // A new entry for an object that is not in memory; it does not exist yet.
+  Onode& insert(const ObjectKey& key);
+  // The shard, made with absent blocks when it is not in memory.
+  Shard& make_shard(Onode& onode, std::uint32_t index);
+  // The object has other shards than before.
+  void recharge(Onode& onode);
+
+  ReferenceChunk* find_references(std::uint32_t physical) const;
+  ReferenceChunk& make_references(std::uint32_t physical);
+
+  // Lets the longest unused entries go until the limit holds.
+  void evict();
+  std::uint64_t used_bytes() const { return used_bytes_; }
+
+ private:
+  struct KeyHash {
+    std::size_t operator()(const ObjectKey& key) const {
+      return std::hash<std::string_view>{}(key.name) ^ (key.snap * 0x9e3779b97f4a7c15ULL) ^
+             (key.collection * 0xff51afd7ed558ccdULL);
+    }
+  };
+  void unlink(Onode& onode);
+  void link_newest(Onode& onode);
+
+  const std::uint64_t limit_bytes_;
+  std::uint64_t used_bytes_ = 0;
+  // The key's name is the entry's own.
+  std::unordered_map<ObjectKey, std::unique_ptr<Onode>, KeyHash> onodes_;
+  Onode list_{0, {}, 0};  // newer: the longest unused; older: the newest
+  std::unordered_map<std::uint32_t, std::unique_ptr<ReferenceChunk>> references_;
+};
+
+}  // namespace cairn::object_store

@@ -1,0 +1,56 @@
+// Overlay: the block images that are not yet in their place in the data area. Reads look here
+// first.
+//
+// Three kinds: active (in the WAL, for the next checkpoint), frozen (being written in place by the
+// running one) and direct (on their way to a fresh block beside the WAL, here until their WAL
+// record is durable). A block has at most one image of each kind; active is the newest. A block
+// with a direct image has neither of the others before it, because a block is not allocated again
+// before its old images are gone (allocator.hh).
+// Memory: the images of one checkpoint period, bounded by Options::pending_data_bytes and by the
+// WAL's length; the Buffers are shared with the submitter, nothing is copied.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/buffer.hh"
+
+namespace cairn::object_store {
+
+class Overlay {
+ public:
+  void put(std::uint32_t physical, Buffer image) {
+    active_.insert_or_assign(physical, std::move(image));
+  }
+  void put_direct(std::uint32_t physical, Buffer image) {
+    direct_.insert_or_assign(physical, std::move(image));
+  }
+  void drop_direct(std::uint32_t physical) { direct_.erase(physical); }
+  // The block has no owner any more: its image need not reach the disk.
+  void forget(std::uint32_t physical) { active_.erase(physical); }
+
+  // The newest image of the block, null when it is in its place.
+  const Buffer* find(std::uint32_t physical) const {
+    for (const Images* images : {&active_, &frozen_, &direct_}) {
+      if (images->empty()) continue;
+      if (const auto found = images->find(physical); found != images->end()) return &found->second;
+    }
+    return nullptr;
+  }
+  // Images that the next checkpoint has to write.
+  std::size_t active_count() const { return active_.size(); }
+
+  // The moment of a checkpoint: its images, sorted by block. They stay visible until thaw().
+  std::vector<std::pair<std::uint32_t, Buffer>> freeze();
+  void thaw() { Images().swap(frozen_); }
+
+ private:
+  using Images = std::unordered_map<std::uint32_t, Buffer>;
+  Images active_;
+  Images frozen_;
+  Images direct_;
+};
+
+}  // namespace cairn::object_store

@@ -1,0 +1,23 @@
+// Loads the native addon (build/native/cairn.node) and types it. The only importer of the addon.
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { StorageError } from "../common/errors.js";
+import type { Native } from "./binding.js";
+
+export type * from "./binding.js";
+
+/** Searches build/native upwards from this file: it runs from the sources and from dist/. */
+function addonPath(): string {
+  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
+    const candidate = join(folder, "build", "native", "cairn.node");
+    if (existsSync(candidate)) return candidate;
+    if (dirname(folder) === folder) break;
+  }
+  throw new StorageError("not_found", "the native addon is not built", {
+    remedy: "run `npm run build` in Cairn's folder",
+  });
+}
+
+export const native: Native = createRequire(import.meta.url)(addonPath()) as Native;
