@@ -61,7 +61,7 @@ export type MonitorConfig = Static<typeof MonitorConfigSchema>;
 
 export const OsdConfigSchema = Type.Object(
   {
-    id: Type.Integer({ minimum: 0, maximum: 32767 }),
+    id: Type.Integer({ minimum: 0, maximum: 9999 }),
     /** holds the store file unless `store` names a device; mode 0700 */
     dataDir: Type.String({ minLength: 1 }),
     /** block device or file of the object store; default: dataDir/store */

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import type { CommandArgs, CommandResult, Verb } from "../proto/commands.js";
 import { applyIncremental, type OsdMap } from "../proto/osd-map.js";
-import { callCommand, type CommandContext, runCommand } from "./commands.js";
+import { type CommandContext, callCommand, runCommand } from "./commands.js";
 import { newestOf } from "./store/map-store.js";
 import { bootOf, TestCluster } from "./testing/test-cluster.js";
 
@@ -187,7 +187,10 @@ describe("commands", () => {
   it("drop the reports of an OSD that is down", async () => {
     const test = await TestCluster.make(3);
     test.reportClean();
-    expect((await call(test, "osd ls", {})).osds[2]).toMatchObject({ usedBytes: 0, reportAgeMs: 0 });
+    expect((await call(test, "osd ls", {})).osds[2]).toMatchObject({
+      usedBytes: 0,
+      reportAgeMs: 0,
+    });
     test.report(0, 2, "connection_refused");
     await test.settle();
     const { osds } = await call(test, "osd ls", {});

@@ -18,12 +18,16 @@ import { RecentMaps } from "./map-history.js";
 import { PlacementCache } from "./placements.js";
 import { numberSetting } from "./services/config-service.js";
 import type { Effect, MonitorEvent, StepContext } from "./services/events.js";
-import { failureDeadlineMs, initialFailureState, stepFailure } from "./services/failure-detector.js";
+import {
+  failureDeadlineMs,
+  initialFailureState,
+  stepFailure,
+} from "./services/failure-detector.js";
 import {
   initialOsdState,
+  type OsdServiceOptions,
   observeDown,
   osdDeadlineMs,
-  type OsdServiceOptions,
   stepOsd,
 } from "./services/osd-service.js";
 import { initialStatsState, observeUp } from "./services/pg-stats.js";

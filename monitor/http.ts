@@ -1,12 +1,12 @@
 // HTTP of the monitor: /api/v1 as JSON (read-only, schema-checked both ways) and /metrics for
 // Prometheus. Errors are {"error": {code, message, remedy}} with a fitting status.
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
-import { fastify, type FastifyInstance } from "fastify";
+import { type FastifyInstance, fastify } from "fastify";
 import type { Address } from "../common/config.js";
 import { type ErrorCode, StorageError, toStorageError } from "../common/errors.js";
 import { commandSchemas } from "../proto/commands.js";
 import type { Cluster } from "./cluster.js";
-import { callCommand, type CommandContext } from "./commands.js";
+import { type CommandContext, callCommand } from "./commands.js";
 import { Metrics } from "./metrics.js";
 import { listenError } from "./server.js";
 

@@ -9,8 +9,8 @@ import type { Entity } from "../proto/handshake.js";
 import type { Refused } from "../proto/messages.js";
 import { addressFile, type MonitorHandle, mkfs, runMonitor } from "./main.js";
 import { fakeCrush } from "./testing/fake-crush.js";
-import { bootOf, statsOf } from "./testing/test-cluster.js";
 import { TestClient } from "./testing/test-client.js";
+import { bootOf, statsOf } from "./testing/test-cluster.js";
 
 let root = "";
 let config: MonitorConfig;
@@ -206,10 +206,12 @@ describe("the control server", () => {
     slow.socket.pause();
     slow.send({ kind: "subscribe", fromEpoch: 0 as never });
     const client = await dial();
-    const big = "x".repeat(1000);
-    for (let round = 0; round < 30; round += 1) {
+    const big = "x".repeat(500_000);
+    for (let round = 0; round < 20; round += 1) {
       await monitor?.cluster.change({ crush: JSON.stringify({ osds: [], big, round }) });
     }
+    const queued = monitor?.cluster.mapsSince(2);
+    expect(queued?.incrementals).toHaveLength(8);
     slow.socket.resume();
     const last = monitor?.cluster.map().epoch;
     await slow.maps(({ full, incrementals }) => (incrementals.at(-1) ?? full)?.epoch === last);

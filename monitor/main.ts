@@ -9,7 +9,7 @@ import { type Clock, type Random, systemClock, systemRandom } from "../common/po
 import { Cluster } from "./cluster.js";
 import type { CrushPort } from "./crush-port.js";
 import { type HttpServer, type ListImages, startHttp } from "./http.js";
-import { makeCluster, type MkfsOptions } from "./mkfs.js";
+import { type MkfsOptions, makeCluster } from "./mkfs.js";
 import { ControlServer } from "./server.js";
 import { logLevelFor } from "./services/config-service.js";
 import { LevelMapStore } from "./store/level-map-store.js";

@@ -1,27 +1,36 @@
-// The recent epochs in memory: what subscribers that are behind get. Bounded: older epochs are
-// folded into the base map.
+// The recent epochs in memory: what subscribers that are behind get. Bounded in number and bytes:
+// older epochs are folded into the base map.
 import { defined } from "../common/assert.js";
 import { StorageError } from "../common/errors.js";
 import type { Epoch } from "../common/units.js";
+import { encodeValue } from "../proto/encoding.js";
 import type { Maps } from "../proto/messages.js";
 import { applyIncremental, type Incremental, type OsdMap } from "../proto/osd-map.js";
-import { mapAt, type MapHistory, newestOf } from "./store/map-store.js";
+import { type MapHistory, mapAt, newestOf } from "./store/map-store.js";
 
-/** Epochs in memory. */
+/** Epochs in memory, and how many bytes they may have in a message. */
 const keptEpochs = 500;
+const keptBytes = 64 << 20;
+/** Incrementals of one message; one that is larger goes alone. Below a frame's maxMetaBytes. */
+const messageBytes = 4 << 20;
 /** A subscriber that is further behind gets the newest map in full: that is shorter. */
 const maxIncrementals = 100;
 
+interface Step {
+  incremental: Incremental;
+  bytes: number;
+}
+
 export class RecentMaps {
   private base: OsdMap;
-  private readonly incrementals: Incremental[];
+  private readonly steps: Step[] = [];
+  private stepBytes = 0;
   private last: OsdMap;
 
   constructor(history: MapHistory) {
     this.base = history.base;
-    this.incrementals = [...history.incrementals];
     this.last = newestOf(history);
-    this.fold();
+    for (const incremental of history.incrementals) this.push(incremental);
   }
 
   newest(): OsdMap {
@@ -30,19 +39,20 @@ export class RecentMaps {
 
   /** Adds the next epoch. */
   add(incremental: Incremental, map: OsdMap): void {
-    this.incrementals.push(incremental);
     this.last = map;
-    this.fold();
+    this.push(incremental);
   }
 
   /** @throws not_found when that epoch is not in memory any more, or not made yet */
   at(epoch: Epoch): OsdMap {
     if (epoch === this.last.epoch) return this.last;
-    return mapAt({ base: this.base, incrementals: this.incrementals }, epoch);
+    const incrementals = this.steps.map(({ incremental }) => incremental);
+    return mapAt({ base: this.base, incrementals }, epoch);
   }
 
   /**
-   * What a subscriber that has all epochs below `fromEpoch` needs; undefined: nothing.
+   * What a subscriber that has all epochs below `fromEpoch` needs next; undefined: nothing. There
+   * may be more after it.
    * @param haveHash the hash of its newest map, if it has one
    * @throws corrupt when its history is not ours: it is ahead, or forked
    */
@@ -61,21 +71,36 @@ export class RecentMaps {
     if (first < 0 || missing > maxIncrementals) {
       return { kind: "maps", full: this.last, incrementals: [] };
     }
-    return { kind: "maps", incrementals: this.incrementals.slice(first) };
+    return { kind: "maps", incrementals: messageful(this.steps.slice(first)) };
   }
 
   /** The hash of epoch base.epoch + steps. */
   private hashAt(steps: number): string {
     if (steps === 0) return this.base.hash;
-    return defined(this.incrementals[steps - 1], "an incremental of the history").hash;
+    return defined(this.steps[steps - 1], "a step of the history").incremental.hash;
   }
 
-  private fold(): void {
-    while (this.incrementals.length > keptEpochs) {
-      const oldest = defined(this.incrementals.shift(), "the oldest incremental");
-      this.base = applyIncremental(this.base, oldest);
+  private push(incremental: Incremental): void {
+    const bytes = encodeValue(incremental).length;
+    this.steps.push({ incremental, bytes });
+    this.stepBytes += bytes;
+    while (this.steps.length > keptEpochs || this.stepBytes > keptBytes) {
+      const oldest = defined(this.steps.shift(), "the oldest step");
+      this.stepBytes -= oldest.bytes;
+      this.base = applyIncremental(this.base, oldest.incremental);
     }
   }
+}
+
+/** The first incrementals, as many as go into one message; at least one. */
+function messageful(steps: readonly Step[]): Incremental[] {
+  let bytes = 0;
+  const fits = (step: Step, index: number) => {
+    bytes += step.bytes;
+    return index === 0 || bytes <= messageBytes;
+  };
+  const end = steps.findIndex((step, index) => !fits(step, index));
+  return steps.slice(0, end === -1 ? steps.length : end).map(({ incremental }) => incremental);
 }
 
 function historyError(why: string): StorageError {

@@ -23,9 +23,9 @@ interface Sample {
 type SampleType = "gauge" | "counter" | "histogram";
 
 /** Bounds of the exported histograms, in seconds: 1-2-5 steps from 10 us to 10 s. */
-export const latencyBoundsS: readonly number[] = [-5, -4, -3, -2, -1, 0].flatMap((power) =>
-  [1, 2, 5].map((step) => Number(`${step}e${power}`)),
-).concat(10);
+export const latencyBoundsS: readonly number[] = [-5, -4, -3, -2, -1, 0]
+  .flatMap((power) => [1, 2, 5].map((step) => Number(`${step}e${power}`)))
+  .concat(10);
 
 /** A metric whose samples come from elsewhere. prom-client asks no more of a metric than this. */
 class ReportedMetric {

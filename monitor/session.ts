@@ -5,11 +5,12 @@
 // rest is sent when its socket has drained; a peer that lets more than maxQueuedBytes pile up is
 // disconnected. Any violation of the protocol ends the connection with one log line.
 import type { Socket } from "node:net";
-import { defined } from "../common/assert.js";
+import { AssertionError, defined } from "../common/assert.js";
 import type { LogLevel } from "../common/config.js";
 import { StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import { ControlChannel } from "../proto/control-channel.js";
+import { maxMetaBytes } from "../proto/frame.js";
 import { entityText, type Hello } from "../proto/handshake.js";
 import {
   type Command,
@@ -52,7 +53,11 @@ export class Session {
     private readonly socket: Socket,
     private readonly host: SessionHost,
   ) {
-    this.channel = new ControlChannel({ ours: host.ours, role: "acceptor", acceptAnyCluster: true });
+    this.channel = new ControlChannel({
+      ours: host.ours,
+      role: "acceptor",
+      acceptAnyCluster: true,
+    });
     this.handshakeTimer = setTimeout(() => {
       this.end("no handshake in time");
     }, host.handshakeTimeoutMs);
@@ -82,8 +87,23 @@ export class Session {
 
   send(message: MessageFromMonitor): void {
     if (this.closed) return;
-    this.socket.write(this.channel.encode(encodeMessage(message)));
+    const meta = encodeMessage(message);
+    if (meta.length > maxMetaBytes) {
+      this.sendTooLarge(message, meta.length);
+      return;
+    }
+    this.socket.write(this.channel.encode(meta));
     if (this.socket.writableLength > maxQueuedBytes) this.end("it does not read");
+  }
+
+  private sendTooLarge(message: MessageFromMonitor, length: number): void {
+    const what = `${message.kind} of ${length} bytes is more than a frame takes (${maxMetaBytes})`;
+    if (message.kind !== "commandReply") {
+      this.end(what);
+      return;
+    }
+    const error = new StorageError("too_large", what, { remedy: "Ask for less, as for one pool." });
+    this.send({ kind: "commandReply", id: message.id, error: error.toJSON() });
   }
 
   setLogLevel(level: LogLevel): void {
@@ -136,6 +156,7 @@ export class Session {
         else this.take(decodeMessageToMonitor(event.meta));
       }
     } catch (thrown) {
+      if (thrown instanceof AssertionError) throw thrown;
       const error = toStorageError(thrown);
       this.end(`${error.code}: ${error.message}`);
     }
@@ -179,6 +200,7 @@ export class Session {
       const result = await this.host.runCommand(verb, args);
       this.send({ kind: "commandReply", id, result });
     } catch (thrown) {
+      if (thrown instanceof AssertionError) throw thrown;
       const error = toStorageError(thrown, verb);
       this.send({ kind: "commandReply", id, error: error.toJSON() });
     } finally {

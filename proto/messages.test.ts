@@ -104,7 +104,9 @@ const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
 
 describe("golden bytes", () => {
   const made = {
-    ...Object.fromEntries(Object.entries(samples).map(([name, m]) => [name, hex(encodeMessage(m))])),
+    ...Object.fromEntries(
+      Object.entries(samples).map(([name, m]) => [name, hex(encodeMessage(m))]),
+    ),
     canonicalMap: hex(encodeCanonical(map)),
     mapHash: map.hash,
   };
@@ -221,7 +223,9 @@ describe("control channel", () => {
   });
 
   it("refuses a foreign cluster and an unexpected daemon, at both ends", () => {
-    const foreign = connect(hello({ cluster: clusterBytes("ffffffff-0000-4000-8000-000000000001") }));
+    const foreign = connect(
+      hello({ cluster: clusterBytes("ffffffff-0000-4000-8000-000000000001") }),
+    );
     const wrong = connect(hello({ expected: { kind: "osd", id: 1n, incarnation: 0n } }));
     for (const [ends, code] of [
       [foreign, "wrong_cluster"],

@@ -13,7 +13,8 @@ import { encodeCanonical } from "./encoding.js";
 
 const closed = { additionalProperties: false } as const;
 
-export const maxOsds = 32768;
+/** OSD ids are below this: a full map then fits a frame (about 0.6 KiB for each OSD). */
+export const maxOsds = 10_000;
 /** Copies of a PG: more are refused everywhere. */
 export const maxPoolSize = 16;
 /** PGs of a pool. */

@@ -31,12 +31,9 @@ describe("config set", () => {
   it("gives a daemon its most specific log level", () => {
     const config = { log_level: "warn", "osd.log_level": "info", "osd.3.log_level": "debug" };
     const map = testMap(0, { config });
-    expect(["osd.3", "osd.4", "client.a", "mon"].map((daemon) => logLevelFor(map, daemon))).toEqual([
-      "debug",
-      "info",
-      "warn",
-      "warn",
-    ]);
+    expect(["osd.3", "osd.4", "client.a", "mon"].map((daemon) => logLevelFor(map, daemon))).toEqual(
+      ["debug", "info", "warn", "warn"],
+    );
     expect(logLevelFor(testMap(0), "osd.3")).toBeUndefined();
   });
 

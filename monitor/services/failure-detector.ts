@@ -222,13 +222,11 @@ const rules: readonly Rule[] = [
   },
   {
     because: "an OSD that reaches all others reports it",
-    holds: (evidence) =>
-      evidence.targetsOfReporter === 1 && standsMs(evidence) >= manyWitnessesMs,
+    holds: (evidence) => evidence.targetsOfReporter === 1 && standsMs(evidence) >= manyWitnessesMs,
   },
   {
     because: "it is gone from the monitor, and nobody could report it",
-    holds: ({ possibleReporters, goneForMs }) =>
-      possibleReporters === 0 && goneForMs >= loneGoneMs,
+    holds: ({ possibleReporters, goneForMs }) => possibleReporters === 0 && goneForMs >= loneGoneMs,
   },
   { because: "it is long gone from the monitor", holds: ({ goneForMs }) => goneForMs >= goneMs },
 ];

@@ -149,7 +149,9 @@ describe("PG states", () => {
   });
 
   it("is stale when no OSD serves the PG", () => {
-    const empty = new Map([...placements].map(([id, at]) => [id, { ...at, acting: [], primary: -1 }]));
+    const empty = new Map(
+      [...placements].map(([id, at]) => [id, { ...at, acting: [], primary: -1 }]),
+    );
     const stats = statsWith([0, { pgs: [report({})] }]);
     expect(pgRows(stats, map, empty)[0]?.state).toBe("stale+active+clean");
   });

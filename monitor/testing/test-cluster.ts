@@ -1,9 +1,10 @@
 // A Cluster in virtual time over a store in memory, with OSDs that boot on call.
+
+import { defined } from "../../common/assert.js";
 import { silentLog } from "../../common/log.js";
 import { emptyMap } from "../../proto/fixtures.js";
 import type { FailureReason, OsdBoot, OsdStats, PgStats } from "../../proto/messages.js";
 import { findOsd, type OsdInfo, type OsdMap } from "../../proto/osd-map.js";
-import { defined } from "../../common/assert.js";
 import { Cluster, type ClusterOptions } from "../cluster.js";
 import { fakeCrush } from "./fake-crush.js";
 import { MemoryMapStore } from "./memory-map-store.js";

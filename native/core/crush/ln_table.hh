@@ -21,10 +21,10 @@ extern const LnTables kLnTables;
 
 // About 2^44 log2(u + 1). u: 0 to 65535, the low half of a hash. Result: 0 to just under 2^48.
 inline std::uint64_t crush_ln(std::uint32_t u) {
-  // Scale u + 1 to m in [2^15, 2^16]; the shift counts in the exponent.
+  // Scale u + 1 to m in [2^15, 2^16]; the shift counts in the exponent. u + 1 = 2^16 stays as it
+  // is: it counts as 2^16 - 1 here, because a branch on random bits would cost more.
   std::uint32_t mantissa = u + 1;
-  const std::uint32_t shift =
-      mantissa < 0x8000 ? static_cast<std::uint32_t>(std::countl_zero(mantissa)) - 16 : 0;
+  const auto shift = static_cast<std::uint32_t>(std::countl_zero(mantissa - (mantissa >> 16))) - 16;
   mantissa <<= shift;
   const std::uint64_t exponent = 15 - shift;
   // The top 8 bits choose the coarse step k; the reciprocal divides them away and leaves

@@ -2,6 +2,7 @@
 #include "io/uring_reactor.hh"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -25,6 +26,8 @@ constexpr unsigned kCompletionEntries = 4096;
 // tasks that post each other cannot keep completions and timers waiting.
 constexpr std::size_t kTasksPerTurn = 256;
 constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
+// A spinning reactor keeps its processor for this long, then offers it to others at every turn.
+constexpr std::uint64_t kPauseNs = 1'000;
 // leave_kernel() repeats its cancellation this often, for an operation that was just between two
 // states when the last one looked.
 constexpr std::uint64_t kCancelRepeatNs = 10'000'000;
@@ -278,7 +281,12 @@ UringReactor::Wait UringReactor::choose_wait() {
     }
     for (const auto& poller : pollers_) {
       if (now - poller_found_ns_ >= poller->spin_ns) continue;
-      __builtin_ia32_pause();
+      // What it waits for may need this very processor: a peer that runs answers within the first
+      // moment, one that does not has to be let run.
+      if (now - poller_found_ns_ < kPauseNs)
+        __builtin_ia32_pause();
+      else
+        ::sched_yield();
       return {};
     }
   }

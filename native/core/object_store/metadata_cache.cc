@@ -1,12 +1,15 @@
 // The cache's list and its accounts.
 #include "object_store/metadata_cache.hh"
 
+#include <algorithm>
+
 namespace cairn::object_store {
 
 namespace {
 
 // A chunk, its table entry and the allocator's own bytes.
 constexpr std::uint64_t kReferenceChunkCharge = sizeof(ReferenceChunk) + 64;
+constexpr std::size_t kLookedAt = 64;
 
 }  // namespace
 
@@ -75,9 +78,9 @@ ReferenceChunk& MetadataCache::make_references(std::uint32_t physical) {
 }
 
 void MetadataCache::evict() {
-  // Entries that must stay are looked at once and go to the newest end, so that the cost of an
-  // eviction stays constant when many are dirty.
-  std::size_t left = onodes_.size();
+  // Entries that must stay go to the newest end; only so many are looked at in one call, so that its
+  // cost stays constant when most are dirty.
+  std::size_t left = std::min(onodes_.size(), kLookedAt);
   while (used_bytes_ > limit_bytes_ && left > 0) {
     Onode& oldest = *list_.newer;
     --left;
@@ -89,7 +92,9 @@ void MetadataCache::evict() {
     used_bytes_ -= oldest.charged_bytes;
     onodes_.erase(ObjectKey{oldest.collection(), oldest.name(), oldest.snap()});
   }
-  for (auto at = references_.begin(); used_bytes_ > limit_bytes_ && at != references_.end();) {
+  left = kLookedAt;
+  for (auto at = references_.begin();
+       used_bytes_ > limit_bytes_ && at != references_.end() && left > 0; --left) {
     if (at->second->is_dirty()) {
       ++at;
       continue;

@@ -139,6 +139,12 @@ void PgEntry::reset(std::uint64_t first_number) {
   log_next = first_number;
 }
 
+void PgEntry::forget() {
+  exists = false;
+  segments.clear();
+  erased_.clear();
+}
+
 PgEntry* PgTable::find(const PgId& id) {
   const auto found = entries_.find(id);
   return found != entries_.end() && found->second->exists ? found->second.get() : nullptr;

@@ -48,6 +48,8 @@ class PgEntry final : public CheckpointEntry {
   void trim(std::uint64_t up_to_number);
   void rewind(std::uint64_t to_number);
   void reset(std::uint64_t first_number);
+  // The PG is removed; what its collection has in the region is reclaimed by collection.
+  void forget();
   // The segment that rewind(to_number) cuts, when it is not in memory.
   std::optional<std::uint64_t> segment_to_rewind(std::uint64_t to_number) const;
 

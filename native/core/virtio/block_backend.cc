@@ -60,9 +60,9 @@ class BlockBackend::Runner {
     if (!std::exchange(quiet_, true)) quiet_since_ns_ = reactor_.now_ns() - window_.ns();
     // Paused by back-pressure, a completion goes on; broken, nothing does.
     if (!queue_.can_pop()) return false;
-    if (armed_ && !queue_.has_work()) return false;
-    armed_ = true;
-    if (!queue_.enable_notifications()) return false;
+    // Every time anew: what was asked for before may have been at an index that is behind by now.
+    armed_ = !queue_.enable_notifications();
+    if (armed_) return false;
     queue_.process();
     return true;
   }

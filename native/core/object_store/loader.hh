@@ -1,0 +1,65 @@
+// Loader: finds out which metadata an operation needs that is not in memory, and gets it from the
+// key-value region. Loading goes in rounds (the header, then the shards that it points to, then the
+// reference counts of the shared blocks in them): ask again until nothing is missing.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/unique_function.hh"
+#include "object_store/store_state.hh"
+#include "object_store/transaction.hh"
+
+namespace cairn::object_store {
+
+// What one round has to load.
+struct Missing {
+  enum class Kind : std::uint8_t { header, shard, references, segment };
+  struct Item {
+    Kind kind = Kind::header;
+    keys::Collection collection = 0;  // header
+    std::string name;
+    std::uint64_t snap = 0;
+    Onode* onode = nullptr;   // shard; pinned while it is loaded
+    PgEntry* pg = nullptr;    // segment
+    std::uint64_t index = 0;  // of the shard, chunk or segment
+  };
+  std::vector<Item> items;
+  std::vector<std::string> item_keys;  // one per item
+  std::vector<std::uint64_t> omap_ids;
+  bool empty() const { return items.empty() && omap_ids.empty(); }
+};
+
+// Whose reference counts are needed.
+enum class References : std::uint8_t { none, of_shared_blocks, of_all_blocks };
+
+class Loader {
+ public:
+  explicit Loader(StoreState& state) : state_(state) {}
+
+  // Adds what applying the op needs.
+  void need(const Transaction::Op& op, Missing& missing);
+  // Adds what is not known of the blocks [first, end) of the object. Returns the object when its
+  // header is in memory, null when it is not or when there is no such PG.
+  Onode* need_blocks(const ObjectKey& key, std::uint32_t first, std::uint32_t end,
+                     References references, Missing& missing);
+
+  // Errors: corrupt, io_error.
+  void load(Missing missing, UniqueFunction<void(Status)> done);
+  Status load_now(Missing missing);
+
+ private:
+  void need_references(const Onode& onode, std::uint32_t first, std::uint32_t end,
+                       References references, Missing& missing);
+  Status fill(Missing& missing, const kv::Values& values);
+  Status fill(Missing::Item& item, const std::optional<std::string>& value);
+  void load_omaps(std::vector<std::uint64_t> omap_ids, UniqueFunction<void(Status)> done);
+  void keep_omap(std::uint64_t omap_id, std::vector<kv::KeyValue> values);
+  static void pin(Missing& missing);
+  static void unpin(Missing& missing);
+
+  StoreState& state_;
+};
+
+}  // namespace cairn::object_store

@@ -1,0 +1,55 @@
+// Mutator: what each op of a transaction does to the metadata in memory. The live path and replay
+// both run it, on the same state and in the same order, so both come to the same result:
+//   live:   check() the transaction; then for each op place(), apply()
+//   replay: for each op adopt() the places of the record, apply()
+// All metadata that the op needs has been loaded (loader.hh).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "object_store/store_state.hh"
+#include "object_store/transaction.hh"
+
+namespace cairn::object_store {
+
+class Mutator {
+ public:
+  explicit Mutator(StoreState& state) : state_(state) {}
+
+  // ok, or invalid_argument: a log entry whose number does not follow.
+  Status check(const Transaction& transaction);
+  // Data blocks that the transaction may have to allocate, at most.
+  std::uint32_t blocks_needed(const Transaction& transaction);
+
+  // Fixes where the data of the op goes and makes its checksums.
+  void place(Transaction::Op& op);
+  // Takes the blocks that the op of a record names. False: one of them is not free.
+  bool adopt(const Transaction::Op& op);
+  void apply(const Transaction::Op& op);
+
+ private:
+  PgEntry& make_pg(const PgId& id);
+  Onode* find(const Transaction::Op& op);
+  Onode& find_or_create(const Transaction::Op& op);
+  Onode& lookup(const PgEntry& pg, std::string_view name, std::uint64_t snap);
+  void create(PgEntry& pg, Onode& onode);
+  void remove(PgEntry* pg, Onode& onode);
+  void discard_omap(Onode& onode);
+
+  const BlockEntry* known_block(const Onode* onode, std::uint32_t block) const;
+  bool stays_in_place(const BlockEntry* old) const;
+  void set_block(Onode& onode, std::uint32_t block, const BlockEntry& entry);
+  void drop(const BlockEntry& entry);
+
+  void apply_data(const Transaction::Op& op);
+  void apply_range(const Transaction::Op& op);
+  void apply_clone(const Transaction::Op& op);
+  void apply_omap(const Transaction::Op& op);
+  void apply_log(const Transaction::Op& op);
+  void apply_remove_pg(const Transaction::Op& op);
+
+  StoreState& state_;
+};
+
+}  // namespace cairn::object_store

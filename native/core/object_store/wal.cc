@@ -1,0 +1,196 @@
+// Group commit over the ring.
+#include "object_store/wal.hh"
+
+#include <algorithm>
+
+#include "base/crc32c.hh"
+
+namespace cairn::object_store {
+
+namespace {
+
+// Long enough that the cost of a write is spread, short enough that its latency stays small; the
+// images of one group and its front fit in one vectored write of 1024 buffers.
+constexpr std::uint64_t kGroupBytes = std::uint64_t{1} << 20;
+
+std::uint64_t padded(std::uint64_t metadata_bytes) {
+  return (kRecordHeaderBytes + metadata_bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+}
+
+}  // namespace
+
+std::uint64_t Wal::Group::front_bytes() const { return padded(metadata.size()); }
+
+Wal::Wal(StoreState& state, WalPosition next, std::uint64_t tail, GroupDone on_group)
+    : state_(state),
+      ring_bytes_(state.superblock.layout.wal_bytes),
+      group_bytes_(std::min(kGroupBytes, ring_bytes_ / 4)),
+      next_sequence_(next.sequence),
+      head_(next.position),
+      tail_(tail),
+      durable_sequence_(next.sequence - 1),
+      on_group_(std::move(on_group)) {}
+
+std::uint64_t Wal::used_bytes() const {
+  return head_ - tail_ + (collects() ? groups_.back().group.record_bytes() : 0);
+}
+
+bool Wal::has_room(std::size_t metadata_bytes, std::uint32_t images) const {
+  // As if it had to begin a group of its own: at most 4 KiB more than it will take.
+  return used_bytes() + padded(metadata_bytes) + images * kBlockBytes <= max_record_bytes();
+}
+
+void Wal::add(const Transaction& transaction, Completion completion) {
+  if (!collects()) {
+    groups_.emplace_back();
+    groups_.back().group.sequence = next_sequence_++;
+  }
+  Group& group = groups_.back().group;
+  encode_transaction(transaction, group.metadata);
+  ++group.transaction_count;
+  for (const Transaction::Op& op : transaction.ops()) {
+    if (!op.writes_data() || op.block_count == 0) continue;
+    if (!op.direct) {
+      group.data.push_back(op.data);
+      group.data_blocks += op.block_count;
+      continue;
+    }
+    for (std::uint32_t i = 0; i < op.block_count;) {
+      std::uint32_t length = 1;
+      while (i + length < op.block_count && op.block_state(i + length) == BlockState::data &&
+             op.placed[i + length].physical == op.placed[i].physical + length)
+        ++length;
+      if (op.block_state(i) == BlockState::data)
+        group.direct.push_back({op.placed[i].physical,
+                                op.data.slice(i * kBlockBytes, length * kBlockBytes)});
+      i += op.block_state(i) == BlockState::data ? length : 1;
+    }
+  }
+  group.completions.push_back(std::move(completion));
+  if (group.record_bytes() >= group_bytes_) seal();
+  schedule();
+}
+
+bool Wal::add_refusal(Completion& completion) {
+  if (!groups_.empty())
+    groups_.back().group.completions.push_back(std::move(completion));
+  else if (is_writing_)
+    writing_.completions.push_back(std::move(completion));
+  else
+    return false;
+  return true;
+}
+
+WalPosition Wal::seal() {
+  if (collects()) {
+    Waiting& last = groups_.back();
+    last.is_sealed = true;
+    last.group.position = head_;
+    head_ += last.group.record_bytes();
+  }
+  return {next_sequence_, head_};
+}
+
+void Wal::schedule() {
+  if (is_writing_ || is_scheduled_ || groups_.empty()) return;
+  // After the current batch of events, so that all its transactions share the record.
+  is_scheduled_ = true;
+  state_.executor.post([this, alive = std::weak_ptr(state_.lifetime)] {
+    if (alive.expired()) return;
+    is_scheduled_ = false;
+    if (!is_writing_ && !groups_.empty() && state_.failure) start();
+  });
+}
+
+void Wal::start() {
+  seal();
+  writing_ = std::move(groups_.front().group);
+  groups_.pop_front();
+  is_writing_ = true;
+  needs_flush_ = !writing_.direct.empty();
+  // One part held back until all have been started.
+  parts_left_ = 1;
+  for (const DirectWrite& direct : writing_.direct) {
+    ++parts_left_;
+    state_.counters.data_written_bytes += direct.data.size();
+    state_.disk.write(state_.disk_offset(direct.physical), {direct.data}, false,
+                      [this, alive = std::weak_ptr(state_.lifetime)](Status status) {
+                        if (!alive.expired()) part_done(std::move(status));
+                      });
+  }
+  write_record(writing_, !needs_flush_);
+  part_done(Status::ok());
+}
+
+std::vector<Buffer> Wal::record_buffers(const Group& group) const {
+  RecordHeader header;
+  std::memcpy(&header.store_tag, state_.superblock.identity.store.data(), sizeof header.store_tag);
+  header.sequence = group.sequence;
+  header.generation = state_.superblock.generation;
+  header.flushed_sequence = durable_sequence_;
+  header.metadata_bytes = static_cast<std::uint32_t>(group.metadata.size());
+  header.metadata_crc = crc32c(group.metadata);
+  header.data_blocks = group.data_blocks;
+  header.transaction_count = group.transaction_count;
+  Buffer front = Buffer::allocate(group.front_bytes());
+  const std::size_t used = kRecordHeaderBytes + group.metadata.size();
+  encode_record_header(header, front.data());
+  std::memcpy(front.data() + kRecordHeaderBytes, group.metadata.data(), group.metadata.size());
+  std::memset(front.data() + used, 0, front.size() - used);
+  std::vector<Buffer> buffers;
+  buffers.reserve(group.data.size() + 2);
+  buffers.push_back(std::move(front));
+  buffers.insert(buffers.end(), group.data.begin(), group.data.end());
+  return buffers;
+}
+
+void Wal::write_record(Group& group, bool durable) {
+  std::vector<Buffer> buffers = record_buffers(group);
+  const std::uint64_t ring_offset = state_.superblock.layout.wal_offset;
+  const std::uint64_t offset = group.position % ring_bytes_;
+  std::uint64_t until_end = ring_bytes_ - offset;
+  std::vector<Buffer> wrapped;
+  if (group.record_bytes() > until_end) {
+    std::vector<Buffer> first;
+    for (Buffer& buffer : buffers) {
+      const std::uint64_t length = std::min<std::uint64_t>(buffer.size(), until_end);
+      if (length > 0) first.push_back(buffer.slice(0, length));
+      if (length < buffer.size()) wrapped.push_back(buffer.slice(length, buffer.size() - length));
+      until_end -= length;
+    }
+    buffers = std::move(first);
+  }
+  const auto part = [this, alive = std::weak_ptr(state_.lifetime)](Status status) {
+    if (!alive.expired()) part_done(std::move(status));
+  };
+  parts_left_ += wrapped.empty() ? 1 : 2;
+  state_.disk.write(ring_offset + offset, std::move(buffers), durable, part);
+  if (!wrapped.empty()) state_.disk.write(ring_offset, std::move(wrapped), durable, part);
+  state_.counters.wal_bytes += group.record_bytes();
+  ++state_.counters.wal_groups;
+}
+
+void Wal::part_done(Status status) {
+  if (!status && state_.failure) state_.failure = std::move(status);
+  if (--parts_left_ > 0) return;
+  if (!needs_flush_ || !state_.failure) return finish();
+  needs_flush_ = false;
+  parts_left_ = 1;
+  ++state_.counters.flushes;
+  state_.disk.flush([this, alive = std::weak_ptr(state_.lifetime)](Status flushed) {
+    if (!alive.expired()) part_done(std::move(flushed));
+  });
+}
+
+void Wal::finish() {
+  is_writing_ = false;
+  Group group = std::move(writing_);
+  writing_ = {};
+  if (state_.failure) durable_sequence_ = group.sequence;
+  // The next one is on its way before the callbacks run.
+  if (state_.failure && !groups_.empty()) start();
+  Status outcome = state_.failure;
+  on_group_(std::move(outcome), std::move(group));
+}
+
+}  // namespace cairn::object_store

@@ -1,0 +1,43 @@
+// Builds the native addon and the TypeScript: `npm run build`. Imports node:* only.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import {
+  checkNode,
+  ensureNpm,
+  ensurePackages,
+  nodeIncludeFolder,
+  rootFolder,
+  run,
+  runMain,
+  step,
+} from "./environment.mjs";
+
+/** Configures a build folder of native/ once; options: extra -D arguments. */
+export async function configureNative(folder, options = []) {
+  if (existsSync(join(rootFolder, folder, "build.ninja"))) return;
+  await run("cmake", ["-S", "native", "-B", folder, "-G", "Ninja", ...options], { quiet: true });
+}
+
+/** Builds the addon; with `tests` the C++ test programs and benchmarks too. */
+export async function buildNative({ tests = false } = {}) {
+  await configureNative("build/native", [
+    `-DCAIRN_NODE_INCLUDE=${nodeIncludeFolder()}`,
+    `-DCAIRN_NODE_ADDON_API=${join(rootFolder, "node_modules/node-addon-api")}`,
+  ]);
+  await run("ninja", ["-C", "build/native", ...(tests ? ["all"] : ["cairn_addon"])]);
+}
+
+export async function buildTypeScript() {
+  await run(process.execPath, ["node_modules/typescript/bin/tsc", "-b"]);
+}
+
+export async function buildAll({ packageGroups = ["build"], tests = false } = {}) {
+  checkNode();
+  await ensurePackages(packageGroups);
+  await ensureNpm();
+  await step("building the native core", () => buildNative({ tests }));
+  await step("building the TypeScript", () => buildTypeScript());
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) runMain(() => buildAll());
