@@ -242,10 +242,14 @@ export interface CopyExtent {
   guestOffset: number;
   lengthBytes: number;
   kind: "data" | "zero" | "zlib" | "zstd";
+  /** of compressed kinds: bytes in the file, size of the cluster, where in it the extent starts */
   compressedBytes?: number;
+  clusterBytes?: number;
+  clusterOffset?: number;
 }
 
 export interface CopyProgress {
+  /** of the guest disk, zeros and skipped ranges included */
   doneBytes: number;
 }
 
@@ -281,12 +285,24 @@ export declare class NativeClient {
   ): Promise<number>;
   stopExport(handle: number): Promise<void>;
   bench(device: DeviceHandle, options: BenchOptions): Promise<BenchResult>;
-  /** Feeds extents with importExtents(); finish with importEnd(). */
+  /** Into a new (blank) device. Feed extents with importExtents(); finish with importEnd(). */
   importBegin(device: DeviceHandle, sourceFds: number[]): number;
+  /** Extents in guest order; resolves when the job wants more, rejects when it has failed. */
   importExtents(job: number, extents: CopyExtent[]): Promise<CopyProgress>;
   importEnd(job: number): Promise<CopyProgress>;
+  /** A raw image in a regular file or block device; its holes are not read. */
+  importRaw(
+    device: DeviceHandle,
+    fd: number,
+    sizeBytes: number,
+    onProgress: (doneBytes: number) => void,
+  ): Promise<CopyProgress>;
   /** Reads fd to its end (a pipe). */
-  importStream(device: DeviceHandle, fd: number, onProgress: (doneBytes: number) => void): Promise<CopyProgress>;
+  importStream(
+    device: DeviceHandle,
+    fd: number,
+    onProgress: (doneBytes: number) => void,
+  ): Promise<CopyProgress>;
   /** Writes the whole device to fd; sparse needs a regular file. */
   exportTo(
     device: DeviceHandle,

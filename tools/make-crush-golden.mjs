@@ -5,7 +5,8 @@
 //
 // For each case of cases.txt: runs crushtool, writes the first mapping lines to CASE.lines (a
 // thousand of a million, else a hundred) and the digests of all lines back into cases.txt. For each map: writes the compiled
-// form to MAP.cmap (by crush/compiled.ts; crushtool has no part in it). Format: the README there.
+// form to MAP.cmap (by crush/compiled.ts; crushtool has no part in it). With osdmaptool it writes
+// the placement of a pool's PGs to pgs.rows. Format: the README there.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -24,12 +25,38 @@ const folder = join(import.meta.dirname, "../test/golden/crush");
 const newline = 10;
 const scratch = mkdtempSync(join(tmpdir(), "crush-golden-"));
 
+function run(program, args) {
+  const result = spawnSync(program, args, { encoding: "utf8" });
+  if (result.status !== 0) throw new Error(`${program} ${args.join(" ")}: ${result.stderr}`);
+  return result.stdout;
+}
+
 function compileMap(name) {
   const textPath = join(folder, `${name}.txt`);
-  const result = spawnSync("crushtool", ["-c", textPath, "-o", join(scratch, `${name}.bin`)]);
-  if (result.status !== 0) throw new Error(`crushtool -c ${name}.txt: ${result.stderr}`);
+  run("crushtool", ["-c", textPath, "-o", join(scratch, `${name}.bin`)]);
   const compiled = compileCrushMap(parseCrushMap(readFileSync(textPath, "utf8")));
   writeFileSync(join(folder, `${name}.cmap`), compiled);
+}
+
+/** The PGs of a replicated pool on the map "racks", as osdmaptool places them with all OSDs in. */
+function writePgRows() {
+  const osdMap = join(scratch, "osdmap");
+  const sizes = ["--createsimple", "56", "--pg-bits", "3", "--pgp-bits", "3"];
+  run("osdmaptool", [osdMap, ...sizes, "--with-default-pool", "--clobber"]);
+  run("osdmaptool", [osdMap, "--import-crush", join(scratch, "racks.bin")]);
+  const dump = run("osdmaptool", [
+    osdMap,
+    "--mark-up-in",
+    "--test-map-pgs-dump-all",
+    "--pool",
+    "1",
+  ]);
+  const rows = [...dump.matchAll(/^1\.([0-9a-f]+) raw \(\[([0-9,]+)\]/gm)].map((match, seed) => {
+    if (Number.parseInt(match[1], 16) !== seed) throw new Error(`PG ${seed} is missing`);
+    return match[2].replaceAll(",", " ");
+  });
+  const head = `${rows.length} 1 3 0 racks`;
+  writeFileSync(join(folder, "pgs.rows"), `${[head, ...rows].join("\n")}\n`);
 }
 
 /** Runs one case; returns it with the digests of crushtool's mapping lines. */
@@ -63,6 +90,7 @@ try {
   const casesPath = join(folder, "cases.txt");
   const cases = parseCases(readFileSync(casesPath, "utf8"));
   for (const map of new Set(cases.map((golden) => golden.map))) compileMap(map);
+  writePgRows();
   const done = [];
   for (const golden of cases) done.push(await runCase(golden));
   writeFileSync(casesPath, formatCases(done));

@@ -47,6 +47,26 @@ std::vector<net::Step> get_steps(const Napi::Value& value) {
   return steps;
 }
 
+qcow2::SourceExtent get_extent(const Napi::Object& object) {
+  const auto small = [&object](const char* key) {
+    return object.Has(key) ? static_cast<std::uint32_t>(get_u64(object, key)) : 0;
+  };
+  qcow2::SourceExtent extent;
+  const std::string kind = get_text(object, "kind");
+  extent.kind = kind == "data"   ? qcow2::SourceKind::data
+                : kind == "zero" ? qcow2::SourceKind::zero
+                : kind == "zlib" ? qcow2::SourceKind::zlib
+                                 : qcow2::SourceKind::zstd;
+  extent.source = small("source");
+  extent.guest_offset = get_u64(object, "guestOffset");
+  extent.length_bytes = get_u64(object, "lengthBytes");
+  extent.host_offset = get_u64(object, "hostOffset");
+  extent.compressed_bytes = small("compressedBytes");
+  extent.cluster_bytes = small("clusterBytes");
+  extent.cluster_offset = small("clusterOffset");
+  return extent;
+}
+
 objecter::ClientMap get_map(const Napi::Object& object) {
   objecter::ClientMap map;
   map.epoch = static_cast<Epoch>(get_u64(object, "epoch"));
@@ -179,8 +199,7 @@ class Client : public Napi::ObjectWrap<Client> {
   }
   // A JavaScript progress callback as a function for the core's thread.
   std::function<void(std::uint64_t)> progress_callback(const Napi::Value& value) {
-    auto callback =
-        std::make_shared<Napi::FunctionReference>(Napi::Persistent(value.As<Napi::Function>()));
+    std::shared_ptr<Napi::FunctionReference> callback = thread_->hold(value);
     return [this, callback = std::move(callback)](std::uint64_t done_bytes) {
       thread_->to_js([callback, done_bytes](Napi::Env env) {
         callback->Call({Napi::Number::New(env, static_cast<double>(done_bytes))});
@@ -355,18 +374,9 @@ class Client : public Napi::ObjectWrap<Client> {
   }
   Napi::Value import_extents(const Napi::CallbackInfo& info) {
     const auto array = info[1].As<Napi::Array>();
-    std::vector<CopyExtent> extents;
+    std::vector<qcow2::SourceExtent> extents;
     for (std::uint32_t i = 0; i < array.Length(); ++i) {
-      const auto object = array.Get(i).As<Napi::Object>();
-      CopyExtent extent;
-      extent.source = static_cast<std::uint32_t>(get_u64(object, "source"));
-      extent.host_offset = get_u64(object, "hostOffset");
-      extent.guest_offset = get_u64(object, "guestOffset");
-      extent.length_bytes = get_u64(object, "lengthBytes");
-      extent.kind = get_text(object, "kind");
-      if (object.Has("compressedBytes"))
-        extent.compressed_bytes = get_u64(object, "compressedBytes");
-      extents.push_back(std::move(extent));
+      extents.push_back(get_extent(array.Get(i).As<Napi::Object>()));
     }
     return ask(info, [job = info[0].ToNumber().Uint32Value(), extents = std::move(extents)](
                          ClientState& state, const Promise& promise) {
@@ -379,6 +389,16 @@ class Client : public Napi::ObjectWrap<Client> {
     return ask(
         info, [job = info[0].ToNumber().Uint32Value()](ClientState& state, const Promise& promise) {
           state.import_end(job, [promise](Result<std::uint64_t> done_bytes) {
+            resolve_progress(promise, std::move(done_bytes));
+          });
+        });
+  }
+  Napi::Value import_raw(const Napi::CallbackInfo& info) {
+    const auto size = static_cast<std::uint64_t>(info[2].ToNumber().Int64Value());
+    return ask_device(
+        info, [fd = info[1].ToNumber().Int32Value(), size, progress = progress_callback(info[3])](
+                  ClientState& state, image::BlockDevice& device, const Promise& promise) {
+          state.import_raw(device, fd, size, progress, [promise](Result<std::uint64_t> done_bytes) {
             resolve_progress(promise, std::move(done_bytes));
           });
         });

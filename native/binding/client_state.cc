@@ -5,16 +5,32 @@
 
 #include "image/gather.hh"
 #include "nbd/nbd_server.hh"
+#include "qcow2/export_job.hh"
+#include "qcow2/raw_extents.hh"
 #include "vhost_user/server.hh"
 #include "virtio/block_backend.hh"
 
 namespace cairn::binding {
+
+namespace {
+constexpr std::uint64_t kProgressNs = 200'000'000;
+constexpr std::size_t kExtentsPerBatch = 1024;
+}  // namespace
 
 // One of the two servers, with what it needs.
 struct ClientState::Export {
   std::unique_ptr<virtio::BlockBackend> backend;
   std::unique_ptr<vhost_user::Server> vhost_user;
   std::unique_ptr<nbd::NbdServer> nbd;
+};
+
+// An import that TypeScript feeds.
+struct ClientState::Job {
+  std::shared_ptr<qcow2::ImportJob> import;
+  BytesDone wants_more;  // answers the last importExtents()
+  BytesDone ended;       // answers importEnd()
+  bool finished = false;
+  Status result;
 };
 
 ClientState::ClientState(io::Reactor& reactor, const net::ClusterId& cluster, ClientId id,
@@ -30,6 +46,7 @@ ClientState::ClientState(io::Reactor& reactor, const net::ClusterId& cluster, Cl
 }
 
 ClientState::~ClientState() {
+  *alive_ = false;
   // Jobs and exports call devices, devices the objecter, the objecter the messenger.
   objecter_->cancel_all(Status(ErrorCode::canceled, "the client is closing"));
   jobs_.clear();
@@ -103,6 +120,139 @@ void ClientState::stop_export(std::uint32_t handle, UniqueFunction<void(Status)>
   };
   if (found->second->nbd != nullptr) return found->second->nbd->close(std::move(closed));
   found->second->vhost_user->close(std::move(closed));
+}
+
+void ClientState::import_begin(std::uint32_t device_handle, std::uint32_t id,
+                               const std::vector<int>& fds) {
+  auto job = std::make_shared<Job>();
+  jobs_[id] = job;
+  image::BlockDevice* target = device(device_handle);
+  if (target == nullptr) {
+    return import_ended(id, Status(ErrorCode::not_found, "the device is closed"));
+  }
+  job->import = qcow2::ImportJob::create(
+      reactor_, *target, fds, {},
+      [job = std::weak_ptr<Job>(job)] {
+        const auto held = job.lock();
+        if (held == nullptr || !held->wants_more) return;
+        std::exchange(held->wants_more, nullptr)(held->import->progress().handled_bytes);
+      },
+      [this, id, alive = alive_](Status status) {
+        if (*alive) import_ended(id, status);
+      });
+}
+
+void ClientState::import_ended(std::uint32_t id, const Status& status) {
+  const auto found = jobs_.find(id);
+  if (found == jobs_.end()) return;
+  const std::shared_ptr<Job> job = found->second;
+  job->finished = true;
+  job->result = status;
+  const auto answer = [&job](BytesDone& done) {
+    if (!done) return;
+    const BytesDone call = std::exchange(done, nullptr);
+    if (!job->result) return call(job->result);
+    call(job->import->progress().handled_bytes);
+  };
+  answer(job->wants_more);
+  answer(job->ended);
+}
+
+void ClientState::import_extents(std::uint32_t id, const std::vector<qcow2::SourceExtent>& extents,
+                                 BytesDone done) {
+  const auto found = jobs_.find(id);
+  if (found == jobs_.end()) return done(Status(ErrorCode::not_found, "no such job"));
+  const std::shared_ptr<Job> job = found->second;
+  if (job->finished && !job->result) return done(job->result);
+  job->wants_more = std::move(done);
+  Status taken = job->import->add(extents);
+  if (!taken && job->wants_more) std::exchange(job->wants_more, nullptr)(std::move(taken));
+}
+
+void ClientState::import_end(std::uint32_t id, BytesDone done) {
+  const auto found = jobs_.find(id);
+  if (found == jobs_.end()) return done(Status(ErrorCode::not_found, "no such job"));
+  const std::shared_ptr<Job> job = found->second;
+  job->ended = [this, id, done = std::move(done)](Result<std::uint64_t> result) {
+    done(std::move(result));
+    jobs_.erase(id);
+  };
+  if (job->finished) return import_ended(id, job->result);
+  job->import->end();
+}
+
+void ClientState::cancel_job(std::uint32_t id) {
+  const auto found = jobs_.find(id);
+  if (found != jobs_.end() && found->second->import != nullptr) found->second->import->cancel();
+}
+
+void ClientState::watch_progress(std::shared_ptr<qcow2::CopyJob> job, std::shared_ptr<bool> running,
+                                 std::function<void(std::uint64_t)> progress) {
+  reactor_.run_after(kProgressNs, [this, job, running, progress, alive = alive_] {
+    if (!*alive || !*running) return;
+    progress(job->progress().handled_bytes);
+    watch_progress(job, running, progress);
+  });
+}
+
+namespace {
+
+// A job with its progress timer; the job is let go when it has ended.
+struct JobEnd {
+  std::shared_ptr<qcow2::CopyJob> job;
+  std::shared_ptr<bool> running = std::make_shared<bool>(true);
+};
+
+qcow2::CopyDone end_of(const std::shared_ptr<JobEnd>& end, BytesDone done) {
+  return [end, done = std::move(done)](Status status) {
+    *end->running = false;
+    const std::shared_ptr<qcow2::CopyJob> job = std::exchange(end->job, nullptr);
+    if (!status) return done(std::move(status));
+    done(job->progress().handled_bytes);
+  };
+}
+
+}  // namespace
+
+void ClientState::import_raw(image::BlockDevice& device, int fd, std::uint64_t size_bytes,
+                             std::function<void(std::uint64_t)> progress, BytesDone done) {
+  // The job asks for extents by calling feed, which the job itself keeps alive.
+  struct Feed {
+    qcow2::RawExtents extents;
+    std::weak_ptr<qcow2::ImportJob> job;
+    void next() {
+      const auto held = job.lock();
+      if (held == nullptr) return;
+      auto batch = extents.next(kExtentsPerBatch);
+      if (!batch) return held->cancel();
+      if (batch->empty()) return held->end();
+      if (const Status taken = held->add(*batch); !taken) held->cancel();
+    }
+  };
+  auto feed = std::make_shared<Feed>(Feed{qcow2::RawExtents(fd, 0, size_bytes), {}});
+  auto end = std::make_shared<JobEnd>();
+  auto job = qcow2::ImportJob::create(
+      reactor_, device, {fd}, {}, [feed] { feed->next(); }, end_of(end, std::move(done)));
+  feed->job = job;
+  end->job = job;
+  feed->next();
+  watch_progress(job, end->running, std::move(progress));
+}
+
+void ClientState::import_stream(image::BlockDevice& device, int fd,
+                                std::function<void(std::uint64_t)> progress, BytesDone done) {
+  auto end = std::make_shared<JobEnd>();
+  end->job = qcow2::StreamImportJob::create(reactor_, device, fd, {}, end_of(end, std::move(done)));
+  watch_progress(end->job, end->running, std::move(progress));
+}
+
+void ClientState::export_to(image::BlockDevice& device, int fd, bool sparse,
+                            std::function<void(std::uint64_t)> progress, BytesDone done) {
+  qcow2::ExportOptions options;
+  options.target = sparse ? qcow2::ExportTarget::sparse_file : qcow2::ExportTarget::stream;
+  auto end = std::make_shared<JobEnd>();
+  end->job = qcow2::ExportJob::create(reactor_, device, fd, options, end_of(end, std::move(done)));
+  watch_progress(end->job, end->running, std::move(progress));
 }
 
 }  // namespace cairn::binding

@@ -13,6 +13,8 @@
 #include "io/reactor.hh"
 #include "net/tcp_messenger.hh"
 #include "objecter/objecter.hh"
+#include "qcow2/copy_job.hh"
+#include "qcow2/import_job.hh"
 
 namespace cairn::binding {
 
@@ -21,14 +23,6 @@ struct ClientHooks {
   std::function<void(LogLevel, std::string_view)> log;
 };
 
-struct CopyExtent {
-  std::uint32_t source = 0;
-  std::uint64_t host_offset = 0;
-  std::uint64_t guest_offset = 0;
-  std::uint64_t length_bytes = 0;
-  std::string kind;  // "data" | "zero" | "zlib" | "zstd"
-  std::uint64_t compressed_bytes = 0;
-};
 using BytesDone = std::function<void(Result<std::uint64_t>)>;
 
 class ClientState {
@@ -53,8 +47,11 @@ class ClientState {
   void stop_export(std::uint32_t handle, UniqueFunction<void(Status)> done);
 
   void import_begin(std::uint32_t device_handle, std::uint32_t job, const std::vector<int>& fds);
-  void import_extents(std::uint32_t job, const std::vector<CopyExtent>& extents, BytesDone done);
+  void import_extents(std::uint32_t job, const std::vector<qcow2::SourceExtent>& extents,
+                      BytesDone done);
   void import_end(std::uint32_t job, BytesDone done);
+  void import_raw(image::BlockDevice& device, int fd, std::uint64_t size_bytes,
+                  std::function<void(std::uint64_t)> progress, BytesDone done);
   void import_stream(image::BlockDevice& device, int fd,
                      std::function<void(std::uint64_t)> progress, BytesDone done);
   void export_to(image::BlockDevice& device, int fd, bool sparse,
@@ -64,14 +61,19 @@ class ClientState {
  private:
   struct Export;
   struct Job;
+  void watch_progress(std::shared_ptr<qcow2::CopyJob> job, std::shared_ptr<bool> running,
+                      std::function<void(std::uint64_t)> progress);
+  void import_ended(std::uint32_t job, const Status& status);
   io::Reactor& reactor_;
   ClientHooks hooks_;
   std::unique_ptr<objecter::Objecter> objecter_;
   std::unique_ptr<net::TcpMessenger> messenger_;
   std::map<std::uint32_t, std::unique_ptr<image::BlockDevice>> devices_;
   std::map<std::uint32_t, std::unique_ptr<Export>> exports_;
-  std::map<std::uint32_t, std::unique_ptr<Job>> jobs_;
+  std::map<std::uint32_t, std::shared_ptr<Job>> jobs_;
   std::uint32_t next_export_ = 1;
+  // Progress timers of stream and export jobs see by it that the client is gone.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace cairn::binding

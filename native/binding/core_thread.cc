@@ -21,19 +21,31 @@ CoreThread::~CoreThread() { stop_and_join(); }
 
 void CoreThread::to_js(JsTask task) {
   {
-    const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(task));
-    if (std::exchange(scheduled_, true)) return;
+    const std::lock_guard lock(queue_->mutex);
+    queue_->tasks.push_back(std::move(task));
+    if (std::exchange(queue_->scheduled, true)) return;
   }
-  wake_js_.NonBlockingCall([this](Napi::Env env, const Napi::Function&) { drain(env); });
+  wake_js_.NonBlockingCall(
+      [queue = queue_](Napi::Env env, const Napi::Function&) { drain(*queue, env); });
 }
 
-void CoreThread::drain(Napi::Env env) {
+std::shared_ptr<Napi::FunctionReference> CoreThread::hold(const Napi::Value& function) {
+  auto* reference = new Napi::FunctionReference(Napi::Persistent(function.As<Napi::Function>()));
+  return {reference, [this](Napi::FunctionReference* held) {
+            if (joined_) {
+              delete held;
+            } else {
+              to_js([held](Napi::Env) { delete held; });
+            }
+          }};
+}
+
+void CoreThread::drain(Queue& queue, Napi::Env env) {
   std::vector<JsTask> batch;
   {
-    const std::lock_guard lock(mutex_);
-    batch.swap(queue_);
-    scheduled_ = false;
+    const std::lock_guard lock(queue.mutex);
+    batch.swap(queue.tasks);
+    queue.scheduled = false;
   }
   for (JsTask& task : batch) {
     const Napi::HandleScope scope(env);

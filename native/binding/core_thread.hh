@@ -27,19 +27,25 @@ class CoreThread {
   io::Reactor& reactor() { return *reactor_; }
   void post(io::Task task) { reactor_->post_from_any_thread(std::move(task)); }
   void to_js(JsTask task);
+  // A JavaScript function that the core's thread may hold: it is let go on the JavaScript thread.
+  std::shared_ptr<Napi::FunctionReference> hold(const Napi::Value& function);
   // On the JavaScript thread: ends the reactor, waits for the thread, lets Node exit.
   void stop_and_join();
 
  private:
   CoreThread() = default;
-  void drain(Napi::Env env);
+  // Closures on their way; shared with wake-ups that are still queued in Node when this is gone.
+  struct Queue {
+    std::mutex mutex;
+    std::vector<JsTask> tasks;
+    bool scheduled = false;
+  };
+  static void drain(Queue& queue, Napi::Env env);
 
   std::unique_ptr<io::Reactor> reactor_;
   std::thread thread_;
   Napi::ThreadSafeFunction wake_js_;
-  std::mutex mutex_;
-  std::vector<JsTask> queue_;
-  bool scheduled_ = false;
+  std::shared_ptr<Queue> queue_ = std::make_shared<Queue>();
   bool joined_ = false;
 };
 

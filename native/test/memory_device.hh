@@ -103,6 +103,7 @@ class MemoryDevice final : public image::BlockDevice {
   void set_state(std::uint64_t offset, std::uint64_t length, image::ExtentState state) {
     mark(offset, length, state);
   }
+  image::ExtentState state(std::uint64_t offset) const { return states_[offset / kBlockBytes]; }
   // The next operations with a range fail with it, until it is ok again.
   void fail_with(Status status) { failure_ = std::move(status); }
   // While held, completions wait.

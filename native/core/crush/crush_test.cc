@@ -202,9 +202,18 @@ TEST_CASE("a bucket of zero weights gives its first item") {
 }
 
 TEST_CASE("object name hashes as Ceph's ceph_str_hash_rjenkins") {
-  // osdmaptool --test-map-object with pg_bits 20 and more gave these (README of the golden files).
   CHECK(name_hash("") == 0xbd49d10d);
   CHECK(name_hash("foo") == 0x7fc1f406);
+  // The low 21 bits as osdmaptool prints them: README of test/golden/crush. The lengths cover a
+  // partial block, a whole one, one byte more, and two blocks with a rest.
+  const auto low_bits = [](std::string_view name) { return name_hash(name) & 0x1fffff; };
+  CHECK(low_bits("a") == 0x0ec818);
+  CHECK(low_bits("ab") == 0x19ac41);
+  CHECK(low_bits("foo") == 0x01f406);
+  CHECK(low_bits("abcdefghijkl") == 0x1b3ea5);
+  CHECK(low_bits("abcdefghijklm") == 0x02b031);
+  CHECK(low_bits("abcdefghijklmnopqrstuvwxyz") == 0x0fcee8);
+  CHECK(low_bits("rbd_data.1234.0000000000000001") == 0x104153);
 }
 
 TEST_CASE("stable_mod splits one group at a time") {
@@ -232,6 +241,22 @@ TEST_CASE("map_pgs gives rows of the CRUSH input of each PG") {
   CHECK(map_pgs(map, 99, 3, 12, 3, weights).status().code() == ErrorCode::not_found);
   CHECK(map_pgs(map, 0, 3, 0, 3, weights).status().code() == ErrorCode::out_of_range);
   CHECK(map_pgs(map, 0, 3, 12, 65, weights).status().code() == ErrorCode::out_of_range);
+}
+
+TEST_CASE("map_pgs agrees with osdmaptool") {
+  // pgs.rows: "pg_num pool size rule map", then one row of device ids per PG.
+  std::istringstream lines(read_text(kGolden + "pgs.rows"));
+  std::uint32_t pg_num = 0, pool_id = 0, size = 0, rule_id = 0;
+  std::string map_name;
+  lines >> pg_num >> pool_id >> size >> rule_id >> map_name;
+  const Map map = load_map(map_name);
+  const std::vector<std::uint32_t> weights(map.max_devices, kWeightOne);
+  const Result<std::vector<ItemId>> rows = map_pgs(map, rule_id, pool_id, pg_num, size, weights);
+  REQUIRE(rows.is_ok());
+  std::vector<ItemId> expected;
+  for (ItemId item = 0; lines >> item;) expected.push_back(item);
+  REQUIRE(pg_num == 448);  // not a power of two
+  CHECK(rows.value() == expected);
 }
 
 TEST_CASE("crush_test tells a short row from a hole") {

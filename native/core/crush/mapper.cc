@@ -351,7 +351,7 @@ int do_rule(const Map& map, const Rule& rule, std::uint32_t x,
         break;
       case StepOp::emit: {
         const std::size_t count = std::min(working.size, result.size() - result_count);
-        std::copy_n(working.items.begin(), count, result.begin() + result_count);
+        std::copy_n(working.items.begin(), count, result.subspan(result_count).begin());
         result_count += count;
         working.size = 0;
         break;

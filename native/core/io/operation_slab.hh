@@ -59,7 +59,7 @@ class OperationSlab {
   }
 
  private:
-  static constexpr std::size_t kChunkRecords = 64;  // about 14 KiB
+  static constexpr std::size_t kChunkRecords = 64;  // 12 KiB
 
   void grow() {
     auto chunk = std::make_unique<Operation[]>(kChunkRecords);

@@ -1,6 +1,7 @@
 // PageMap: the contents of a simulated disk, as 4 KiB pages that copies share. Copying costs one
 // reference per 64 pages; the first write after a copy duplicates 64 page handles, never the
-// bytes. A page that was never written reads as zeros and takes no memory.
+// bytes. A page that was never written reads as zeros and takes no memory. Maps that share pages
+// must not be used by two threads at the same time.
 #pragma once
 
 #include <array>

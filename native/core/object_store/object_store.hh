@@ -57,6 +57,9 @@ struct Geometry {
 struct Options {
   // Writes of at least this many bytes go to fresh blocks first, smaller ones through the WAL.
   std::uint64_t large_write_bytes = std::uint64_t{64} << 10;
+  // A checkpoint starts when so many bytes of data wait in memory for their place on the disk (or
+  // when half of the WAL is used, or after two seconds without a write).
+  std::uint64_t pending_data_bytes = std::uint64_t{48} << 20;
   std::uint64_t metadata_cache_bytes = std::uint64_t{16} << 20;
   std::uint64_t kv_write_buffer_bytes = std::uint64_t{8} << 20;
   std::uint64_t kv_block_cache_bytes = std::uint64_t{8} << 20;

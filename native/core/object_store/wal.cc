@@ -98,7 +98,11 @@ void Wal::schedule() {
   state_.executor.post([this, alive = std::weak_ptr(state_.lifetime)] {
     if (alive.expired()) return;
     is_scheduled_ = false;
-    if (!is_writing_ && !groups_.empty() && state_.failure) start();
+    if (is_writing_ || groups_.empty()) return;
+    if (state_.failure)
+      start();
+    else
+      fail_waiting();
   });
 }
 
@@ -191,6 +195,15 @@ void Wal::finish() {
   if (state_.failure && !groups_.empty()) start();
   Status outcome = state_.failure;
   on_group_(std::move(outcome), std::move(group));
+}
+
+void Wal::fail_waiting() {
+  CAIRN_ASSERT(!state_.failure);
+  while (!is_writing_ && !groups_.empty()) {
+    Group group = std::move(groups_.front().group);
+    groups_.pop_front();
+    on_group_(state_.failure, std::move(group));
+  }
 }
 
 }  // namespace cairn::object_store

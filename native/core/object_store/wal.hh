@@ -80,6 +80,8 @@ class Wal {
   // the position behind it.
   WalPosition seal();
   std::uint64_t durable_sequence() const { return durable_sequence_; }
+  // After a failure: tells everybody who waits. Nothing is written any more.
+  void fail_waiting();
   bool is_idle() const { return !is_writing_ && groups_.empty(); }
   std::uint64_t used_bytes() const;
   std::uint64_t ring_bytes() const { return ring_bytes_; }

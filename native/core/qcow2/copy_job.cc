@@ -42,16 +42,16 @@ void CopyJob::end_piece(std::uint64_t bytes) {
   CAIRN_ASSERT(pieces_in_flight_ > 0 && in_flight_bytes_ >= bytes);
   in_flight_bytes_ -= bytes;
   --pieces_in_flight_;
-  if (failure_) return resume();
-  if (pieces_in_flight_ == 0) finish(failure_);
+  if (outcome_.is_ok()) return resume();
+  if (idle()) finish(outcome_);
 }
 
 void CopyJob::fail(Status status) {
   CAIRN_ASSERT(!status.is_ok());
   if (stopped()) return;
-  failure_ = std::move(status);
+  outcome_ = std::move(status);
   on_failure();
-  if (pieces_in_flight_ == 0) finish(failure_);
+  if (idle()) finish(outcome_);
 }
 
 // From a task of its own, so that the owner may drop the job in done.
@@ -69,8 +69,7 @@ void CopyJob::write_to_device(image::BlockDevice& device, std::uint64_t offset, 
   writes->done = std::move(done);
   for (std::size_t position = 0; position < data.size();) {
     const std::uint64_t at = offset + position;
-    const ZeroRun run =
-        next_zero_run(data.span().subspan(position), at % kBlockBytes, kBlockBytes);
+    const ZeroRun run = next_zero_run(data.span().subspan(position), at % kBlockBytes, kBlockBytes);
     auto ended = [writes](Status status) { Writes::ended(writes, status); };
     if (!run.zero) {
       ++writes->pending;

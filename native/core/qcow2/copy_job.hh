@@ -48,7 +48,7 @@ class CopyJob : public std::enable_shared_from_this<CopyJob> {
 
   // Calls start_pieces() from a task of its own.
   void resume();
-  bool stopped() const { return !failure_.is_ok() || finished_; }
+  bool stopped() const { return !outcome_.is_ok() || finished_; }
   // Whether a piece of that size may start. A single piece may always.
   bool has_room(std::uint64_t bytes) const {
     return in_flight_bytes_ == 0 || in_flight_bytes_ + bytes <= max_in_flight_bytes_;
@@ -77,7 +77,7 @@ class CopyJob : public std::enable_shared_from_this<CopyJob> {
   std::size_t pieces_in_flight_ = 0;
   bool resuming_ = false;  // a task that will call start_pieces() is posted
   bool finished_ = false;
-  Status failure_;
+  Status outcome_;  // ok, or the first error
 };
 
 }  // namespace cairn::qcow2

@@ -56,9 +56,9 @@ Status Decompressor::inflate(ByteSpan from, MutableByteSpan into) {
   // A stream that could go on is no error: decompression stops when the cluster is full.
   const bool stopped_well = result == Z_STREAM_END || result == Z_BUF_ERROR || result == Z_OK;
   if (stopped_well && stream.avail_out == 0) return Status::ok();
-  return {ErrorCode::corrupt, std::string("damaged zlib data: ") +
-                                  (stream.msg != nullptr && !stopped_well ? stream.msg
-                                                                          : "it ends too early")};
+  return {ErrorCode::corrupt,
+          std::string("damaged zlib data: ") +
+              (stream.msg != nullptr && !stopped_well ? stream.msg : "it ends too early")};
 }
 
 Status Decompressor::unzstd(ByteSpan from, MutableByteSpan into) {

@@ -59,8 +59,8 @@ void write_on(std::unique_ptr<WriteOperation> operation) {
                       WriteOperation& write = *operation;
                       if (result == -EINTR) return write_on(std::move(operation));
                       if (result <= 0)
-                        return write.done(
-                            Status::from_errno(result == 0 ? EIO : -result, "write the image file"));
+                        return write.done(Status::from_errno(result == 0 ? EIO : -result,
+                                                             "write the image file"));
                       write.written += static_cast<std::size_t>(result);
                       if (write.written == write.from.size()) return write.done(Status::ok());
                       write_on(std::move(operation));

@@ -95,25 +95,24 @@ void ImportJob::read_segment(const std::shared_ptr<PieceCopy>& copy, const Segme
   Buffer compressed = plain ? Buffer() : Buffer::allocate(segment.compressed_bytes);
   const MutableByteSpan target = plain ? into : compressed.span();
   // The span outlives the move: it points to the buffer's memory, which the callback owns.
-  read_fully(reactor_, sources_[segment.source], target, segment.host_offset,
-             [job = self(), copy, &segment, into, compressed = std::move(compressed)](
-                 Status status, std::size_t length) {
-               job->progress_.read_bytes += length;
-               const bool plain_data = segment.kind == SourceKind::data;
-               const std::size_t wanted =
-                   plain_data ? segment.length_bytes : segment.compressed_bytes;
-               if (status && length < wanted)
-                 status = Status(ErrorCode::corrupt, "the file ends before host offset " +
-                                                         std::to_string(segment.host_offset + wanted));
-               if (status && !plain_data && !job->stopped())
-                 status = job->unpack(segment, compressed.span(), into);
-               job->segment_ended(copy, status);
-             });
+  read_fully(
+      reactor_, sources_[segment.source], target, segment.host_offset,
+      [job = self(), copy, &segment, into, compressed = std::move(compressed)](Status status,
+                                                                               std::size_t length) {
+        job->progress_.read_bytes += length;
+        const bool plain_data = segment.kind == SourceKind::data;
+        const std::size_t wanted = plain_data ? segment.length_bytes : segment.compressed_bytes;
+        if (status && length < wanted)
+          status = Status(ErrorCode::corrupt, "the file ends before host offset " +
+                                                  std::to_string(segment.host_offset + wanted));
+        if (status && !plain_data && !job->stopped())
+          status = job->unpack(segment, compressed.span(), into);
+        job->segment_ended(copy, status);
+      });
 }
 
 Status ImportJob::unpack(const Segment& segment, ByteSpan compressed, MutableByteSpan into) {
-  const auto compression =
-      segment.kind == SourceKind::zlib ? Compression::zlib : Compression::zstd;
+  const auto compression = segment.kind == SourceKind::zlib ? Compression::zlib : Compression::zstd;
   Status status;
   if (segment.length_bytes == segment.cluster_bytes) {
     status = decompressor_.decompress(compression, compressed, into);
@@ -135,9 +134,9 @@ void ImportJob::segment_ended(const std::shared_ptr<PieceCopy>& copy, const Stat
 }
 
 void ImportJob::write_piece(const std::shared_ptr<PieceCopy>& copy) {
-  write_to_device(
-      target_, copy->piece.guest_offset, std::exchange(copy->data, {}), options_.target_is_blank,
-      [job = self(), copy](Status status) { job->piece_ended(copy->piece, status); });
+  write_to_device(target_, copy->piece.guest_offset, std::exchange(copy->data, {}),
+                  options_.target_is_blank,
+                  [job = self(), copy](Status status) { job->piece_ended(copy->piece, status); });
 }
 
 void ImportJob::piece_ended(const Piece& piece, const Status& status) {

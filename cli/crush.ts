@@ -1,0 +1,237 @@
+// `cairn crush ...`: commands on CRUSH maps in files. `test` prints what crushtool --test
+// --show-mappings prints, so that the two can be compared with cmp.
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import type { Writable } from "node:stream";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { StorageError, toStorageError } from "../common/errors.js";
+import {
+  type CrushMap,
+  type CrushPort,
+  checkTestOptions,
+  compileCrushMap,
+  formatMappings,
+  mappingsOf,
+  osdWeights,
+  parseCrushMap,
+  runTest,
+  SummaryCounter,
+  type TestOptions,
+  type TestSummary,
+} from "../crush/index.js";
+
+/** What the commands need from outside. */
+export interface CrushContext {
+  native: CrushPort;
+  stdout: Writable;
+  stderr: Writable;
+}
+
+type OutputFormat = "text" | "json";
+
+interface TestFlags {
+  rule: number;
+  numRep: number;
+  minX: number;
+  maxX: number;
+  weight: string[];
+  summary?: boolean;
+  format: OutputFormat;
+}
+
+function integer(text: string): number {
+  if (!/^[0-9]+$/.test(text)) throw new InvalidArgumentError("It should be a whole number.");
+  return Number(text);
+}
+
+function usageError(message: string): StorageError {
+  return new StorageError("invalid_argument", message);
+}
+
+/**
+ * Sorts out the words behind --weight: pairs of OSD and weight. The parser gives --weight all words
+ * up to the next option, so MAPFILE can be among them: it stands where an OSD number should.
+ */
+function splitWeightWords(
+  words: readonly string[],
+  mapPath: string | undefined,
+): { mapPath: string; weights: [osdId: number, weight: number][] } {
+  const weights: [number, number][] = [];
+  let path = mapPath;
+  for (let index = 0; index < words.length; ) {
+    const osd = words[index] ?? "";
+    const weight = words[index + 1];
+    if (!/^[0-9]+$/.test(osd) && path === undefined) {
+      path = osd;
+      index += 1;
+      continue;
+    }
+    if (!/^[0-9]+$/.test(osd)) throw usageError(`--weight: "${osd}" isn't an OSD number`);
+    if (weight === undefined || !/^([0-9]+\.?[0-9]*|\.[0-9]+)$/.test(weight))
+      throw usageError(`--weight ${osd}: a weight from 0 to 1 should follow`);
+    weights.push([Number(osd), Number(weight)]);
+    index += 2;
+  }
+  if (path === undefined) throw usageError("MAPFILE is missing");
+  return { mapPath: path, weights };
+}
+
+function readMap(path: string): CrushMap {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw toStorageError(error, `read ${path}`);
+  }
+  try {
+    return parseCrushMap(text);
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error;
+    throw new StorageError(error.code, `${path}: ${error.message}`, { remedy: error.remedy });
+  }
+}
+
+/**
+ * Writes the pieces in order, waiting whenever the stream is full; ends early and quietly when the
+ * reader has gone (EPIPE), as `cairn crush test ... | head` does.
+ */
+async function writeAll(stream: Writable, pieces: Iterable<string>): Promise<void> {
+  let failure: NodeJS.ErrnoException | undefined;
+  const onError = (error: NodeJS.ErrnoException): void => {
+    failure ??= error;
+  };
+  stream.on("error", onError);
+  try {
+    for (const piece of pieces) {
+      if (failure !== undefined || stream.destroyed) break;
+      if (!stream.write(piece)) await Promise.race([once(stream, "drain"), once(stream, "close")]);
+    }
+    // The last write's error has to arrive while there is a listener.
+    if (failure === undefined && !stream.destroyed)
+      await new Promise<void>((resolve) => stream.write("", () => resolve()));
+  } catch (error) {
+    // once() rejects with the stream's error, which onError has seen too.
+    if (failure === undefined) throw error;
+  } finally {
+    stream.off("error", onError);
+  }
+  if (failure === undefined || failure.code === "EPIPE") return;
+  throw toStorageError(failure, "write the output");
+}
+
+function* mappingPieces(
+  batches: ReturnType<typeof runTest>,
+  options: TestOptions,
+  format: OutputFormat,
+): Generator<string> {
+  if (format === "text") {
+    for (const batch of batches) yield formatMappings(batch, options);
+    return;
+  }
+  yield `{"rule":${options.ruleId},"numRep":${options.numRep},"mappings":[`;
+  let separator = "\n";
+  for (const batch of batches) {
+    let piece = "";
+    for (const mapping of mappingsOf(batch, options)) {
+      piece += separator + JSON.stringify(mapping);
+      separator = ",\n";
+    }
+    yield piece;
+  }
+  yield "\n]}\n";
+}
+
+interface TimedSummary extends TestSummary {
+  /** Of the native mapper and the counting. */
+  mappingsPerSecond: number;
+}
+
+function summarize(
+  batches: ReturnType<typeof runTest>,
+  options: TestOptions,
+  weights: Uint32Array,
+): TimedSummary {
+  const counter = new SummaryCounter(options.numRep, weights);
+  const startMs = performance.now();
+  for (const batch of batches) counter.add(batch);
+  const seconds = (performance.now() - startMs) / 1000;
+  const summary = counter.result();
+  return { ...summary, mappingsPerSecond: Math.round(summary.mappingCount / seconds) };
+}
+
+function* summaryPieces(
+  map: CrushMap,
+  summary: TimedSummary,
+  options: TestOptions,
+  format: OutputFormat,
+): Generator<string> {
+  const osds = map.devices.map((device) => ({
+    id: device.id,
+    name: device.name,
+    count: summary.countByOsd[device.id] ?? 0,
+  }));
+  if (format === "json") {
+    const { countByOsd: _, ...figures } = summary;
+    const { ruleId: rule, numRep } = options;
+    yield `${JSON.stringify({ rule, numRep, ...figures, osds })}\n`;
+    return;
+  }
+  for (const osd of osds) yield `${osd.name}\t${osd.count}\n`;
+  yield `mean ${summary.meanCount.toFixed(1)}, `;
+  yield `standard deviation ${summary.standardDeviation.toFixed(1)}\n`;
+  yield `${summary.mappingCount} mappings, ${summary.badMappingCount} bad, `;
+  yield `${summary.mappingsPerSecond} mappings/s\n`;
+}
+
+async function runTestCommand(
+  context: CrushContext,
+  mapArgument: string | undefined,
+  flags: TestFlags,
+): Promise<void> {
+  const { mapPath, weights: given } = splitWeightWords(flags.weight, mapArgument);
+  const { rule: ruleId, numRep, minX, maxX } = flags;
+  const options: TestOptions = { ruleId, numRep, minX, maxX };
+  checkTestOptions(options);
+  const map = readMap(mapPath);
+  if (!map.rules.some((rule) => rule.id === ruleId)) {
+    const known = map.rules.map((rule) => rule.id).join(", ");
+    throw new StorageError("not_found", `${mapPath}: no rule ${ruleId}; it has: ${known}`);
+  }
+  const weights = osdWeights(map, given);
+  const batches = runTest(context.native, compileCrushMap(map), options, weights);
+  const pieces =
+    flags.summary === true
+      ? summaryPieces(map, summarize(batches, options, weights), options, flags.format)
+      : mappingPieces(batches, options, flags.format);
+  await writeAll(context.stdout, pieces);
+}
+
+/**
+ * Adds `crush` and its subcommands. Errors reject the command's promise as a StorageError; exit
+ * codes are those of exitCodeOf: 2 for wrong arguments, 1 for a failure.
+ */
+export function registerCrush(program: Command, context: CrushContext): void {
+  const crush = program.command("crush").description("work with CRUSH maps");
+  crush
+    .command("test")
+    .description("map inputs through a text map and print the lines that crushtool --test prints")
+    .usage("MAPFILE --rule N --num-rep N --min-x N --max-x N [--weight OSD W]... [options]")
+    .argument("[MAPFILE]", "the map in crushtool's text form")
+    .requiredOption("--rule <N>", "the rule's id", integer)
+    .requiredOption("--num-rep <N>", "devices wanted for each input, 1 to 64", integer)
+    .requiredOption("--min-x <N>", "the first input", integer)
+    .requiredOption("--max-x <N>", "the last input", integer)
+    .addOption(
+      new Option(
+        "--weight <OSD W...>",
+        "an OSD's weight, from 0 (out) to 1 (in); may repeat",
+      ).default([], "all 1"),
+    )
+    .option("--summary", "counts for each OSD, their deviation and the speed, instead of mappings")
+    .addOption(
+      new Option("--format <format>", "output format").choices(["text", "json"]).default("text"),
+    )
+    .action((mapArgument: string | undefined, flags: TestFlags) =>
+      runTestCommand(context, mapArgument, flags),
+    );
+}

@@ -1,0 +1,169 @@
+// Import: fills a new image from files or a pipe. The native core reads and writes the bytes; here
+// are the extents' order, progress, and that nothing half-made stays.
+//
+// Invariant: the image has no name until all its data is durable; whatever fails before that, also
+// a cancel, takes away what was written.
+import { StorageError, toStorageError } from "../../common/errors.js";
+import type { CopyExtent, NativeClient } from "../../native/binding.js";
+import type { PendingEntry } from "./directory.js";
+import { sectorBytes } from "./header.js";
+import { type ImageInfo, type Images, pendingRenewMs } from "./images.js";
+
+export type ImportIo = Pick<
+  NativeClient,
+  "importBegin" | "importExtents" | "importEnd" | "importStream" | "cancelJob"
+>;
+
+/** What comes in. */
+export type ImportSource =
+  | {
+      kind: "extents";
+      /** of the image */
+      sizeBytes: number;
+      /** open files; CopyExtent.source is an index into this */
+      fileDescriptors: number[];
+      /** batches in guest order; what no extent covers stays absent */
+      extents: AsyncIterable<CopyExtent[]> | Iterable<CopyExtent[]>;
+      /** bytes that the extents cover, for the progress */
+      extentBytes: number;
+    }
+  /** a raw image from a pipe, of unknown size */
+  | { kind: "stream"; fileDescriptor: number };
+
+export interface ImportOptions {
+  /** totalBytes undefined: not known */
+  progress?: (doneBytes: number, totalBytes: number | undefined) => void;
+  overcommit?: boolean;
+  signal?: AbortSignal;
+  /** starts a periodic task; returns its end */
+  every?: (periodMs: number, task: () => void) => () => void;
+}
+
+/** Extents of one crossing are at most this many: a batch costs the event loop under a millisecond. */
+export const extentsPerBatch = 256;
+
+/**
+ * @throws invalid_argument, out_of_range, already_exists; canceled by the signal; the errors of the
+ *   source (corrupt, io_error) and of the cluster
+ */
+export async function importImage(
+  images: Images,
+  io: ImportIo,
+  name: string,
+  source: ImportSource,
+  options: ImportOptions = {},
+): Promise<ImageInfo> {
+  const { overcommit = false, every = everyByTimer } = options;
+  const capacityBytes = images.capacityBytes();
+  // A stream's size shows at its end: until then the image is as large as its pool allows.
+  const reservedBytes =
+    source.kind === "extents"
+      ? Math.ceil(source.sizeBytes / sectorBytes) * sectorBytes
+      : capacityBytes - (capacityBytes % sectorBytes);
+  images.checkNew(name, reservedBytes, overcommit);
+  await images.clearStale(["creating", "importing", "removing"]);
+  let entry = await images.begin("importing", name, reservedBytes);
+  const lost = new AbortController();
+  const stopRenewing = every(pendingRenewMs, () => {
+    images.renew(entry).then(
+      (renewed) => {
+        entry = renewed;
+      },
+      (thrown: unknown) => lost.abort(thrown),
+    );
+  });
+  const signals = options.signal === undefined ? [lost.signal] : [lost.signal, options.signal];
+  const signal = AbortSignal.any(signals);
+  try {
+    const sizeBytes = await copy(images, io, entry, source, { ...options, signal });
+    // No renewal may run beside the publication, which compares the entry's bytes.
+    stopRenewing();
+    entry = await images.renew(entry);
+    return await images.publish(entry, source.kind === "stream" ? sizeBytes : undefined);
+  } catch (thrown) {
+    stopRenewing();
+    await clearAway(images, entry, thrown);
+    throw toStorageError(thrown, `import ${name}`);
+  }
+}
+
+/** @returns the size of the image, in bytes */
+async function copy(
+  images: Images,
+  io: ImportIo,
+  entry: PendingEntry,
+  source: ImportSource,
+  options: ImportOptions & { signal: AbortSignal },
+): Promise<number> {
+  const device = await images.openPending(entry);
+  try {
+    if (source.kind === "extents") {
+      await copyExtents(io, device, source, options);
+      return source.sizeBytes;
+    }
+    const { progress = () => undefined, signal } = options;
+    const { doneBytes } = await io.importStream(device, source.fileDescriptor, (done) => {
+      progress(done, undefined);
+    });
+    throwIfAborted(signal);
+    if (doneBytes === 0) {
+      throw new StorageError("invalid_argument", "the input is empty: a size of 0 cannot be");
+    }
+    return Math.ceil(doneBytes / sectorBytes) * sectorBytes;
+  } finally {
+    images.close(device);
+  }
+}
+
+async function copyExtents(
+  io: ImportIo,
+  device: number,
+  source: Extract<ImportSource, { kind: "extents" }>,
+  { progress = () => undefined, signal }: ImportOptions & { signal: AbortSignal },
+): Promise<void> {
+  throwIfAborted(signal);
+  const job = io.importBegin(device, source.fileDescriptors);
+  const cancel = () => io.cancelJob(job);
+  signal.addEventListener("abort", cancel, { once: true });
+  let fed = 0;
+  try {
+    for await (const batch of source.extents) {
+      throwIfAborted(signal);
+      await io.importExtents(job, batch);
+      fed += batch.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+      progress(fed, source.extentBytes);
+    }
+    await io.importEnd(job);
+    throwIfAborted(signal);
+  } catch (thrown) {
+    cancel();
+    throwIfAborted(signal);
+    throw thrown;
+  } finally {
+    signal.removeEventListener("abort", cancel);
+  }
+}
+
+function throwIfAborted(signal: AbortSignal): void {
+  if (!signal.aborted) return;
+  const reason: unknown = signal.reason;
+  if (reason instanceof StorageError) throw reason;
+  throw new StorageError("canceled", "stopped before it was done; nothing of it is left");
+}
+
+async function clearAway(images: Images, entry: PendingEntry, thrown: unknown): Promise<void> {
+  try {
+    await images.clear(entry);
+  } catch (second) {
+    const [why, first] = [toStorageError(second).message, toStorageError(thrown)];
+    throw new StorageError(first.code, `${first.message}; what was written stays for now: ${why}`, {
+      remedy: "The next `cairn rm` or `cairn import` in this pool clears it away.",
+      cause: thrown,
+    });
+  }
+}
+
+function everyByTimer(periodMs: number, task: () => void): () => void {
+  const timer = setInterval(task, periodMs);
+  return () => clearInterval(timer);
+}

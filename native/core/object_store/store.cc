@@ -1,0 +1,379 @@
+// The order of transactions, reads and checkpoints.
+#include "object_store/store.hh"
+
+#include <algorithm>
+
+#include "object_store/wal_record.hh"
+
+namespace cairn::object_store {
+
+namespace {
+
+constexpr std::uint64_t kIdleNs = 2'000'000'000;
+// The region's free space is asked for once in so many transactions.
+constexpr std::uint32_t kKvFreeMaxAge = 256;
+// Upper estimate of what changes beside the encoded transaction: header, shard, counters.
+constexpr std::uint64_t kMetadataBytesPerOp = 256;
+constexpr std::size_t kLoadAhead = 32;
+constexpr std::uint64_t kReserveBytes = std::uint64_t{16} << 20;
+
+// Whether the transaction only frees or notes things, and may use the reserves.
+bool may_use_reserve(const Transaction& transaction) {
+  return std::none_of(transaction.ops().begin(), transaction.ops().end(), [](const auto& op) {
+    return op.writes_data() || op.type == OpType::omap_set || op.type == OpType::clone ||
+           op.type == OpType::write_zeroes || op.type == OpType::touch;
+  });
+}
+
+}  // namespace
+
+Store::Store(std::unique_ptr<StoreState> state, WalPosition next, std::uint64_t tail)
+    : state_(std::move(state)),
+      loader_(*state_),
+      mutator_(*state_),
+      reader_(*state_, loader_),
+      wal_(*state_, next, tail,
+           [this](Status status, Wal::Group group) { group_done(status, group); }),
+      checkpointer_(*state_, wal_, [this] { progress(); }),
+      reclaimer_(*state_, [this](Transaction transaction, Done done) {
+        submit(std::move(transaction), std::move(done));
+      }) {
+  if (checkpointer_.is_needed()) arm_idle_timer();
+  state_->executor.post([this, alive = std::weak_ptr(state_->lifetime)] {
+    if (!alive.expired()) reclaimer_.run();
+  });
+}
+
+Store::~Store() { state_->lifetime.reset(); }
+
+void Store::submit(Transaction transaction, Done on_durable) {
+  Pending& pending = queue_.emplace_back();
+  pending.completion.done = std::move(on_durable);
+  pending.completion.submitted_ns = state_->executor.now_ns();
+  pending.completion.status =
+      is_closing_ ? Status(ErrorCode::canceled, "the object store is being closed")
+                  : validate(transaction);
+  pending.transaction = std::move(transaction);
+  ++submitted_;
+  ++state_->counters.pending_transactions;
+  pump();
+}
+
+void Store::pump() {
+  // A completion that submits while the pump runs finds its transaction taken by this loop.
+  if (is_pumping_) return;
+  is_pumping_ = true;
+  while (!queue_.empty() && !is_loading_ && advance(queue_.front())) {
+    queue_.pop_front();
+    ++settled_;
+    while (!waiting_reads_.empty() && waiting_reads_.front().ticket <= settled_) {
+      io::Task start = std::move(waiting_reads_.front().start);
+      waiting_reads_.pop_front();
+      start();
+    }
+  }
+  if (!is_loading_) state_->cache.evict();
+  is_pumping_ = false;
+  checkpoint_if_due();
+}
+
+// True: the transaction is in the WAL's hands, or refused.
+bool Store::advance(Pending& pending) {
+  if (!state_->failure) {
+    refuse(pending, state_->failure);
+    return true;
+  }
+  if (!pending.is_started) {
+    if (!pending.completion.status) {
+      refuse(pending, pending.completion.status);
+      return true;
+    }
+    if (!start_transaction(pending)) return !pending.completion.done;
+  }
+  if (!apply_ops(pending)) return false;
+  active_metadata_bytes_ += encoded_bound(pending.transaction) +
+                            kMetadataBytesPerOp * pending.transaction.ops().size();
+  wal_.add(pending.transaction, std::move(pending.completion));
+  return true;
+}
+
+// All that can stand against the transaction, before its first op. False: wait, or refused.
+bool Store::start_transaction(Pending& pending) {
+  Missing missing;
+  for (const Transaction::Op& op : pending.transaction.ops()) {
+    loader_.need(op, missing);
+    pending.has_clone = pending.has_clone || op.type == OpType::clone;
+  }
+  if (!missing.empty()) {
+    load_ahead(missing);
+    load(std::move(missing));
+    return false;
+  }
+  if (Status status = mutator_.check(pending.transaction); !status) {
+    refuse(pending, std::move(status));
+    return false;
+  }
+  choose_places(pending.transaction);
+  std::uint32_t images = 0;
+  for (const Transaction::Op& op : pending.transaction.ops()) images += record_images(op);
+  const std::size_t metadata_bytes = encoded_bound(pending.transaction);
+  if (kRecordHeaderBytes + metadata_bytes + (images + 1) * kBlockBytes > wal_.max_record_bytes()) {
+    refuse(pending, {ErrorCode::too_large, "a transaction is larger than the WAL"});
+    return false;
+  }
+  const Room room = data_room(pending.transaction);
+  if (room == Room::none || !has_metadata_room(pending.transaction)) {
+    refuse(pending, {ErrorCode::no_space, room == Room::none
+                                              ? "the data area has no free block"
+                                              : "the key-value region is full"});
+    return false;
+  }
+  if (room == Room::wait || !wal_.has_room(metadata_bytes, images)) {
+    // What was loaded for it can be out of date by then.
+    state_->loaded_omaps.clear();
+    start_checkpoint();
+    return false;
+  }
+  pending.is_started = true;
+  return true;
+}
+
+bool Store::apply_ops(Pending& pending) {
+  auto& ops = pending.transaction.ops();
+  for (; pending.next_op < ops.size(); ++pending.next_op) {
+    Transaction::Op& op = ops[pending.next_op];
+    if (pending.has_clone) {
+      // What an earlier op has made may need reference counts that nobody knew of at the start.
+      Missing missing;
+      loader_.need(op, missing);
+      if (!missing.empty()) {
+        load(std::move(missing));
+        return false;
+      }
+    }
+    mutator_.place(op);
+    mutator_.apply(op);
+  }
+  return true;
+}
+
+// Those behind the first one in the queue probably need something too: one round for all.
+void Store::load_ahead(Missing& missing) {
+  const std::size_t count = std::min(queue_.size(), kLoadAhead);
+  for (std::size_t i = 1; i < count; ++i)
+    for (const Transaction::Op& op : queue_[i].transaction.ops()) {
+      if (!queue_[i].completion.status) break;
+      loader_.need(op, missing);
+    }
+}
+
+void Store::load(Missing missing) {
+  is_loading_ = true;
+  loader_.load(std::move(missing), [this, alive = std::weak_ptr(state_->lifetime)](Status status) {
+    if (alive.expired()) return;
+    is_loading_ = false;
+    if (!status && state_->failure) {
+      state_->failure = std::move(status);
+      return progress();
+    }
+    pump();
+  });
+}
+
+void Store::choose_places(Transaction& transaction) const {
+  std::uint64_t bytes = 0;
+  for (const Transaction::Op& op : transaction.ops()) bytes += op.data.size();
+  const bool all_direct = bytes > wal_.ring_bytes() / 4;
+  for (Transaction::Op& op : transaction.ops())
+    if (op.writes_data())
+      op.direct = all_direct || op.data.size() >= state_->options.large_write_bytes;
+}
+
+std::uint32_t Store::reserved_blocks() const {
+  const std::uint64_t blocks = state_->allocator.block_count();
+  const std::uint64_t wanted = std::max(blocks / 100, kReserveBytes / kBlockBytes);
+  return static_cast<std::uint32_t>(std::min(wanted, blocks / 16));
+}
+
+Store::Room Store::data_room(const Transaction& transaction) {
+  const std::uint64_t most = transaction.data_bytes() / kBlockBytes;
+  const std::uint64_t reserve = reserved_blocks();
+  const Allocator& allocator = state_->allocator;
+  if (most == 0 || most + reserve <= allocator.available()) return Room::enough;
+  const std::uint64_t needed = mutator_.blocks_needed(transaction);
+  if (needed == 0 || needed + reserve <= allocator.available()) return Room::enough;
+  const bool will_do = needed + reserve <= allocator.available() + allocator.waiting();
+  return will_do ? Room::wait : Room::none;
+}
+
+bool Store::has_metadata_room(const Transaction& transaction) {
+  if (++kv_free_age_ >= kKvFreeMaxAge || kv_free_bytes_ == 0) {
+    kv_free_bytes_ = state_->kv->free_bytes();
+    kv_free_age_ = 0;
+  }
+  if (may_use_reserve(transaction)) return true;
+  const std::uint64_t reserve = state_->superblock.layout.kv_bytes / 32;
+  // Twice, because the values are in the region's log and in a table for a while.
+  return kv_free_bytes_ >
+         reserve + 2 * (active_metadata_bytes_ + frozen_metadata_bytes_ + encoded_bound(transaction));
+}
+
+void Store::refuse(Pending& pending, Status status) {
+  pending.completion.status = std::move(status);
+  if (wal_.add_refusal(pending.completion)) return;
+  state_->executor.post([this, completion = std::move(pending.completion),
+                         alive = std::weak_ptr(state_->lifetime)]() mutable {
+    if (!alive.expired()) complete(completion, Status::ok());
+  });
+}
+
+void Store::complete(Wal::Completion& completion, const Status& outcome) {
+  --state_->counters.pending_transactions;
+  completion.done(completion.status ? outcome : completion.status);
+}
+
+void Store::group_done(const Status& status, Wal::Group& group) {
+  for (const DirectWrite& direct : group.direct)
+    for (std::uint32_t i = 0; i < direct.data.size() / kBlockBytes; ++i)
+      state_->overlay.drop_direct(direct.physical + i);
+  if (status) {
+    state_->counters.transactions += group.transaction_count;
+    const std::uint64_t now_ns = state_->executor.now_ns();
+    for (const Wal::Completion& completion : group.completions)
+      state_->counters.commit_ns.record(now_ns - completion.submitted_ns);
+    arm_idle_timer();
+  }
+  for (Wal::Completion& completion : group.completions) complete(completion, status);
+  checkpointer_.wal_advanced();
+  progress();
+}
+
+void Store::progress() {
+  if (!state_->failure) fail_everything();
+  if (checkpoints_seen_ != state_->counters.checkpoints) {
+    checkpoints_seen_ = state_->counters.checkpoints;
+    frozen_metadata_bytes_ = 0;
+    kv_free_age_ = kKvFreeMaxAge;
+    reclaimer_.run();
+  }
+  pump();
+  close_if_settled();
+}
+
+void Store::fail_everything() {
+  if (!reported_failure_) {
+    reported_failure_ = true;
+    state_->log("error", "the object store has failed and acknowledges nothing more: " +
+                             state_->failure.to_string());
+  }
+  wal_.fail_waiting();
+}
+
+void Store::start_checkpoint() {
+  if (checkpointer_.is_running() || !state_->failure) return;
+  if (!queue_.empty() && queue_.front().is_started) return;
+  frozen_metadata_bytes_ = std::exchange(active_metadata_bytes_, 0);
+  checkpointer_.start();
+}
+
+void Store::checkpoint_if_due() {
+  const bool is_due = wal_.used_bytes() > wal_.ring_bytes() / 2 ||
+                      state_->overlay.active_count() * kBlockBytes >
+                          state_->options.pending_data_bytes;
+  if (is_due) start_checkpoint();
+}
+
+void Store::arm_idle_timer() {
+  if (has_idle_timer_) return;
+  has_idle_timer_ = true;
+  state_->executor.run_after(kIdleNs, [this, then = submitted_,
+                                       alive = std::weak_ptr(state_->lifetime)] {
+    if (!alive.expired()) idle_timer_fired(then);
+  });
+}
+
+void Store::idle_timer_fired(std::uint64_t submitted_then) {
+  has_idle_timer_ = false;
+  if (!state_->failure || !checkpointer_.is_needed()) return;
+  if (submitted_then == submitted_)
+    start_checkpoint();
+  else
+    arm_idle_timer();
+}
+
+void Store::when_applied(io::Task start) {
+  if (queue_.empty()) return start();
+  waiting_reads_.push_back({submitted_, std::move(start)});
+}
+
+void Store::read(PgId pg, const ObjectId& object, std::uint64_t offset, std::uint64_t length,
+                 bool with_blocks, ReadDone done) {
+  if (queue_.empty()) return reader_.read(pg, object, offset, length, with_blocks, std::move(done));
+  when_applied([=, this, done = std::move(done)]() mutable {
+    reader_.read(pg, object, offset, length, with_blocks, std::move(done));
+  });
+}
+
+void Store::info(PgId pg, const ObjectId& object, InfoDone done) {
+  when_applied(
+      [=, this, done = std::move(done)]() mutable { reader_.info(pg, object, std::move(done)); });
+}
+
+void Store::list(PgId pg, std::optional<ObjectId> after, std::size_t limit, ListDone done) {
+  when_applied([=, this, done = std::move(done)]() mutable {
+    reader_.list(pg, after, limit, std::move(done));
+  });
+}
+
+void Store::omap_get(PgId pg, const ObjectId& object, std::vector<std::string> keys,
+                     std::string prefix, std::string after_key, std::size_t limit, OmapDone done) {
+  when_applied([=, this, done = std::move(done)]() mutable {
+    reader_.omap_get(pg, object, std::move(keys), std::move(prefix), std::move(after_key), limit,
+                     std::move(done));
+  });
+}
+
+void Store::checkpoint(Done done) {
+  if (checkpointer_.is_running() && state_->failure) {
+    // The running one may have begun before the newest transactions.
+    checkpointer_.when_done([this, done = std::move(done)](Status) mutable {
+      checkpoint(std::move(done));
+    });
+    return;
+  }
+  if (checkpointer_.is_needed()) start_checkpoint();
+  checkpointer_.when_done(std::move(done));
+}
+
+void Store::close(Done done) {
+  CAIRN_ASSERT(!is_closing_);
+  is_closing_ = true;
+  reclaimer_.stop();
+  close_done_ = std::move(done);
+  state_->executor.post([this, alive = std::weak_ptr(state_->lifetime)] {
+    if (!alive.expired()) close_if_settled();
+  });
+}
+
+void Store::close_if_settled() {
+  if (!close_done_) return;
+  if (state_->failure) {
+    if (!queue_.empty() || !wal_.is_idle() || checkpointer_.is_running()) return;
+    if (checkpointer_.is_needed()) return start_checkpoint();
+  }
+  state_->executor.post([done = std::move(close_done_), status = state_->failure]() mutable {
+    done(std::move(status));
+  });
+  close_done_ = {};
+}
+
+Usage Store::usage() const {
+  Usage usage;
+  usage.total_bytes = std::uint64_t{state_->allocator.block_count()} * kBlockBytes;
+  usage.used_bytes = std::uint64_t{state_->allocator.referenced()} * kBlockBytes;
+  usage.reserved_bytes = std::uint64_t{reserved_blocks()} * kBlockBytes;
+  state_->pgs.for_each([&](PgEntry& pg) { usage.objects += pg.object_count; });
+  return usage;
+}
+
+}  // namespace cairn::object_store

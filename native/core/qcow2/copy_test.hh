@@ -1,0 +1,63 @@
+// What the tests of the copy jobs share: running one job on a reactor, and files in memory.
+#pragma once
+
+#include <doctest/doctest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <memory>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "../../test/memory_device.hh"
+#include "io/reactor.hh"
+#include "net/socket.hh"
+
+namespace cairn::qcow2 {
+
+inline std::unique_ptr<io::Reactor> make_reactor() {
+  auto reactor = io::Reactor::create();
+  REQUIRE(reactor.is_ok());
+  return std::move(*reactor);
+}
+
+// Runs the reactor until the job that start(done) begins has called done.
+template <typename Start>
+Status run_job(io::Reactor& reactor, Start start) {
+  std::optional<Status> outcome;
+  const auto job = start([&](Status status) {
+    CHECK(!outcome.has_value());
+    outcome = std::move(status);
+    reactor.stop();
+  });
+  reactor.run();
+  REQUIRE(outcome.has_value());
+  return *outcome;
+}
+
+inline net::OwnedFd memory_file(ByteSpan content = {}) {
+  net::OwnedFd fd(::memfd_create("cairn-test", MFD_CLOEXEC));
+  REQUIRE(fd.get() >= 0);
+  REQUIRE(::pwrite(fd.get(), content.data(), content.size(), 0) ==
+          static_cast<ssize_t>(content.size()));
+  return fd;
+}
+
+inline std::vector<std::byte> random_bytes(std::mt19937_64& random, std::size_t length) {
+  std::vector<std::byte> bytes(length);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+  return bytes;
+}
+
+inline std::vector<std::byte> content_of(const net::OwnedFd& fd) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(::lseek(fd.get(), 0, SEEK_END)));
+  REQUIRE(::pread(fd.get(), bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
+  return bytes;
+}
+
+inline bool same_bytes(ByteSpan left, ByteSpan right) {
+  return left.size() == right.size() && std::memcmp(left.data(), right.data(), left.size()) == 0;
+}
+
+}  // namespace cairn::qcow2
