@@ -1,6 +1,5 @@
 // `cairn crush ...`: commands on CRUSH maps in files. `test` prints what crushtool --test
 // --show-mappings prints, so that the two can be compared with cmp.
-import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import type { Writable } from "node:stream";
 import { type Command, InvalidArgumentError, Option } from "commander";
@@ -92,31 +91,25 @@ function readMap(path: string): CrushMap {
 }
 
 /**
- * Writes the pieces in order, waiting whenever the stream is full; ends early and quietly when the
- * reader has gone (EPIPE), as `cairn crush test ... | head` does.
+ * Writes the pieces in order, each when the one before has left the process, so that at most one is
+ * held in memory. Ends early and quietly when the reader has gone (EPIPE), as with `| head`.
  */
 async function writeAll(stream: Writable, pieces: Iterable<string>): Promise<void> {
-  let failure: NodeJS.ErrnoException | undefined;
-  const onError = (error: NodeJS.ErrnoException): void => {
-    failure ??= error;
-  };
+  // The failure arrives through the callback too; without a listener it would end the process.
+  const onError = (): void => undefined;
   stream.on("error", onError);
   try {
     for (const piece of pieces) {
-      if (failure !== undefined || stream.destroyed) break;
-      if (!stream.write(piece)) await Promise.race([once(stream, "drain"), once(stream, "close")]);
+      const failure = await new Promise<NodeJS.ErrnoException | null | undefined>((resolve) =>
+        stream.write(piece, resolve),
+      );
+      if (failure?.code === "EPIPE") return;
+      if (failure) throw toStorageError(failure, "write the output");
     }
-    // The last write's error has to arrive while there is a listener.
-    if (failure === undefined && !stream.destroyed)
-      await new Promise<void>((resolve) => stream.write("", () => resolve()));
-  } catch (error) {
-    // once() rejects with the stream's error, which onError has seen too.
-    if (failure === undefined) throw error;
   } finally {
-    stream.off("error", onError);
+    // The error event comes on the tick after the callback.
+    setImmediate(() => stream.off("error", onError));
   }
-  if (failure === undefined || failure.code === "EPIPE") return;
-  throw toStorageError(failure, "write the output");
 }
 
 function* mappingPieces(

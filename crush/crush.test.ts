@@ -144,8 +144,10 @@ describe("text maps", () => {
 
   it("refuses buckets nested deeper than 16", () => {
     let text = "";
-    for (let level = 1; level <= 17; level += 1)
-      text += `host deep${level} {\n alg straw2\n item ${level === 1 ? "host0" : `deep${level - 1}`}\n}\n`;
+    for (let level = 1; level <= 20_000; level += 1) {
+      const below = level === 1 ? "host0" : `deep${level - 1}`;
+      text += `host deep${level} {\n alg straw2\n item ${below}\n}\n`;
+    }
     expect(errorOf(base.replace("root default", `${text}root default`)).code).toBe("too_large");
   });
 });

@@ -39,6 +39,15 @@ export class Words {
     }
   }
 
+  /** The bucket ids that the text gives anywhere, in `id -N` and `id -N class C` lines. */
+  bucketIds(): Set<number> {
+    const ids = this.words.flatMap((word, index) => {
+      const before = this.words[index - 1]?.text;
+      return before === "id" && /^-[0-9]+$/.test(word.text) ? [Number(word.text)] : [];
+    });
+    return new Set(ids);
+  }
+
   /** The next word, which stays; undefined at the end. */
   peek(): Word | undefined {
     return this.words[this.position];

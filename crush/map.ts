@@ -8,7 +8,9 @@
 /** Limits, the same as in native/core/crush/map.hh. */
 export const limits = {
   deviceCount: 2 ** 20,
+  /** Shadow buckets included. */
   bucketCount: 2 ** 20,
+  classCount: 64,
   itemsInBucket: 2 ** 16,
   typeId: 0xffff,
   ruleCount: 256,

@@ -61,12 +61,18 @@ class Draft {
   readonly classes: string[] = [];
   readonly itemIds = new Map<string, number>();
   readonly typeIds = new Map<string, number>();
-  /** Bucket and shadow ids that the text gives anywhere: not free for buckets without an id. */
-  readonly usedIds = new Set<number>();
+  readonly deviceIds = new Set<number>();
+  readonly typeNumbers = new Set<number>();
   readonly weights = new Map<number, number>();
 
-  addClass(name: string): void {
-    if (!this.classes.includes(name)) this.classes.push(name);
+  /** @param usedIds bucket ids that aren't free for a bucket without an id */
+  constructor(readonly usedIds: Set<number>) {}
+
+  addClass(name: Word): void {
+    if (this.classes.includes(name.text)) return;
+    if (this.classes.length === limits.classCount)
+      failAt(name.line, `more than ${limits.classCount} device classes`, "too_large");
+    this.classes.push(name.text);
   }
 
   addItem(name: Word, id: number): void {
@@ -140,23 +146,24 @@ function finishTunables(draft: Draft): CrushTunables {
 function parseDevice(words: Words, draft: Draft): void {
   const id = words.integer("a device's id", 0, limits.deviceCount - 1);
   const name = words.name("a device's name");
-  if (draft.devices.some((device) => device.id === id))
-    failAt(name.line, `device ${id} is defined twice`);
+  if (draft.deviceIds.has(id)) failAt(name.line, `device ${id} is defined twice`);
+  draft.deviceIds.add(id);
   draft.addItem(name, id);
   if (!words.accept("class")) {
     draft.devices.push({ id, name: name.text });
     return;
   }
-  const deviceClass = words.name("a device class").text;
+  const deviceClass = words.name("a device class");
   draft.addClass(deviceClass);
-  draft.devices.push({ id, name: name.text, deviceClass });
+  draft.devices.push({ id, name: name.text, deviceClass: deviceClass.text });
 }
 
 function parseType(words: Words, draft: Draft): void {
   const id = words.integer("a type's id", 0, limits.typeId);
   const name = words.name("a type's name");
   if (draft.typeIds.has(name.text)) failAt(name.line, `type ${name.text} is defined twice`);
-  if (draft.types.some((type) => type.id === id)) failAt(name.line, `type ${id} is defined twice`);
+  if (draft.typeNumbers.has(id)) failAt(name.line, `type ${id} is defined twice`);
+  draft.typeNumbers.add(id);
   draft.typeIds.set(name.text, id);
   draft.types.push({ id, name: name.text });
 }
@@ -192,11 +199,11 @@ function parseBucketLine(words: Words, draft: Draft, name: string, bucket: Bucke
     case "id": {
       const id = words.integer("a bucket's id", -limits.bucketCount, -1);
       if (words.accept("class")) {
-        const deviceClass = words.name("a device class").text;
-        if (Object.hasOwn(bucket.shadowIds, deviceClass))
-          failAt(key.line, `bucket ${name} has two ids for class ${deviceClass}`);
+        const deviceClass = words.name("a device class");
+        if (Object.hasOwn(bucket.shadowIds, deviceClass.text))
+          failAt(key.line, `bucket ${name} has two ids for class ${deviceClass.text}`);
         draft.addClass(deviceClass);
-        bucket.shadowIds[deviceClass] = id;
+        bucket.shadowIds[deviceClass.text] = id;
       } else {
         if (bucket.id !== undefined) failAt(key.line, `bucket ${name} has two ids`);
         bucket.id = id;
@@ -265,8 +272,7 @@ function parseTake(words: Words, draft: Draft, rule: string): RuleStep {
   if (itemId === undefined) failAt(name.line, `item ${name.text} in rule ${rule} isn't defined`);
   if (!words.accept("class")) return { op: "take", itemId };
   const deviceClass = words.name("a device class");
-  if (itemId >= 0)
-    failAt(name.line, `rule ${rule} takes a class of ${name.text}, which is a device`);
+  if (itemId >= 0) failAt(name.line, `rule ${rule} takes a class of ${name.text}, a device`);
   if (!draft.classes.includes(deviceClass.text))
     failAt(deviceClass.line, `no device has class ${deviceClass.text}`);
   return { op: "take", itemId, deviceClass: deviceClass.text };
@@ -333,12 +339,6 @@ function parseRule(words: Words, draft: Draft): void {
   draft.rules.push({ id, name: name?.text, kind, minSize, maxSize, steps });
 }
 
-/** The ids in `id -N` lines of all buckets, before any bucket without an id gets one. */
-function collectUsedIds(text: string, draft: Draft): void {
-  for (const match of text.matchAll(/^[^#\n]*?\bid\s+(-[0-9]+)/gm))
-    draft.usedIds.add(Number(match[1]));
-}
-
 /**
  * Parses a text map; shadow ids that the text doesn't give are assigned as crushtool does.
  * @param text what `crushtool --decompile` prints or a person wrote
@@ -347,8 +347,7 @@ function collectUsedIds(text: string, draft: Draft): void {
  */
 export function parseCrushMap(text: string): CrushMap {
   const words = new Words(text);
-  const draft = new Draft();
-  collectUsedIds(text, draft);
+  const draft = new Draft(words.bucketIds());
   for (let word = words.peek(); word !== undefined; word = words.peek()) {
     words.next("a statement");
     switch (word.text) {

@@ -3,6 +3,7 @@
 // of the draw above it, so the ids must be those that crushtool hands out.
 import { defined } from "../common/assert.js";
 import { bucketWeight, type CrushBucket, type CrushItem, type CrushMap } from "./map.js";
+import { validateTree } from "./validate.js";
 
 /** A shadow bucket as the mapper sees it. */
 export interface ShadowBucket {
@@ -20,11 +21,13 @@ function rootIds(map: CrushMap): number[] {
     .sort((a, b) => a - b);
 }
 
-/** The buckets below a root and the root itself, each once, children before parents. */
+/**
+ * The buckets below a root and the root itself, each once, children before parents. The map has been
+ * validated, so the recursion is at most limits.depth deep.
+ */
 function bottomUp(byId: ReadonlyMap<number, CrushBucket>, rootId: number): CrushBucket[] {
   const seen = new Set<number>();
   const order: CrushBucket[] = [];
-  // The recursion is bounded by limits.depth: the map has been validated.
   const visit = (id: number): void => {
     if (seen.has(id)) return;
     seen.add(id);
@@ -39,8 +42,10 @@ function bottomUp(byId: ReadonlyMap<number, CrushBucket>, rootId: number): Crush
 /**
  * The map with a shadow id for every bucket and class. Ids that are there stay; new ones are the
  * highest free ids, given root by root, class by class, children before parents, as crushtool does.
+ * @throws StorageError corrupt or too_large when the map isn't valid
  */
 export function assignShadowIds(map: CrushMap): CrushMap {
+  validateTree(map); // bounds the recursion below
   const byId = new Map(map.buckets.map((bucket) => [bucket.id, bucket]));
   const shadowIds = new Map(map.buckets.map((bucket) => [bucket.id, { ...bucket.shadowIds }]));
   const used = new Set<number>(byId.keys());
@@ -73,8 +78,8 @@ export function shadowIdOf(bucket: CrushBucket, deviceClass: string): number | u
 }
 
 /**
- * The contents of all shadow trees of a map whose shadow ids are assigned: devices of the class with
- * their weights, and shadows of child buckets (empty ones too) with the sum of what is in them.
+ * The contents of all shadow trees of a map whose shadow ids are assigned: devices of the class
+ * with their weights, and shadows of child buckets (empty ones too) with the sum of what is in them.
  */
 export function shadowBuckets(map: CrushMap): ShadowBucket[] {
   const byId = new Map(map.buckets.map((bucket) => [bucket.id, bucket]));

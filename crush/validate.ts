@@ -1,5 +1,5 @@
-// The checks behind every CrushMap: what they let through, the native decoder accepts and the mapper
-// walks in bounded time.
+// The checks behind every CrushMap: what they let through, the native decoder accepts and the
+// mapper walks in bounded time.
 import { StorageError } from "../common/errors.js";
 import { bucketWeight, type CrushBucket, type CrushMap, limits, type RuleStep } from "./map.js";
 
@@ -39,7 +39,11 @@ export function checkTotalWeight(bucket: Pick<CrushBucket, "name" | "items">): v
     tooLarge(`the weights in bucket ${bucket.name} add up to 65536 or more`);
 }
 
-function checkBucket(bucket: CrushBucket, knows: (id: number) => boolean): void {
+function knownItems(map: CrushMap): Set<number> {
+  return new Set([...map.devices, ...map.buckets].map((item) => item.id));
+}
+
+function checkBucket(bucket: CrushBucket, known: ReadonlySet<number>): void {
   checkRange(`the type of bucket ${bucket.name}`, bucket.typeId, 1, limits.typeId);
   if (bucket.items.length > limits.itemsInBucket)
     tooLarge(`bucket ${bucket.name} holds more than ${limits.itemsInBucket} items`);
@@ -48,7 +52,7 @@ function checkBucket(bucket: CrushBucket, knows: (id: number) => boolean): void 
     bucket.items.map((item) => item.id),
   );
   for (const item of bucket.items) {
-    if (!knows(item.id)) fail(`item ${item.id} in bucket ${bucket.name} isn't defined`);
+    if (!known.has(item.id)) fail(`item ${item.id} in bucket ${bucket.name} isn't defined`);
     checkWeight(`item ${item.id} in bucket ${bucket.name}`, item.id, item.weight);
   }
   checkTotalWeight(bucket);
@@ -93,7 +97,7 @@ export function checkStep(step: RuleStep): void {
   }
 }
 
-function checkRules(map: CrushMap, knows: (id: number) => boolean): void {
+function checkRules(map: CrushMap, known: ReadonlySet<number>): void {
   checkUnique(
     "rule",
     map.rules.map((rule) => rule.id),
@@ -109,7 +113,7 @@ function checkRules(map: CrushMap, knows: (id: number) => boolean): void {
     for (const step of rule.steps) {
       checkStep(step);
       if (step.op !== "take") continue;
-      if (!knows(step.itemId))
+      if (!known.has(step.itemId))
         fail(`rule ${rule.id} takes item ${step.itemId}, which isn't defined`);
       if (step.deviceClass === undefined) continue;
       const shadows = byId.get(step.itemId)?.shadowIds;
@@ -120,12 +124,15 @@ function checkRules(map: CrushMap, knows: (id: number) => boolean): void {
 }
 
 /**
- * Checks a whole map.
- * @throws StorageError corrupt: a double or missing definition, a cycle; too_large: beyond a limit
+ * Checks all but the rules, which can name shadow trees that aren't assigned yet.
+ * @throws StorageError as validateMap
  */
-export function validateMap(map: CrushMap): void {
+export function validateTree(map: CrushMap): void {
   for (const device of map.devices)
     checkRange("a device's id", device.id, 0, limits.deviceCount - 1);
+  checkRange("the number of device classes", map.classes.length, 0, limits.classCount);
+  if (map.buckets.length * (map.classes.length + 1) > limits.bucketCount)
+    tooLarge(`more than ${limits.bucketCount} buckets and shadow buckets`);
   const shadowIds = map.buckets.flatMap((bucket) => Object.values(bucket.shadowIds));
   const bucketIds = [...map.buckets.map((bucket) => bucket.id), ...shadowIds];
   for (const id of bucketIds) checkRange("a bucket's id", id, -limits.bucketCount, -1);
@@ -145,9 +152,16 @@ export function validateMap(map: CrushMap): void {
   );
   checkRange("choose_total_tries", map.tunables.chooseTotalTries, 0, limits.tries - 1);
   checkRange("chooseleaf_vary_r", map.tunables.chooseleafVaryR, 0, limits.varyR);
-  const known = new Set([...map.devices, ...map.buckets].map((item) => item.id));
-  const knows = (id: number): boolean => known.has(id);
-  for (const bucket of map.buckets) checkBucket(bucket, knows);
+  const known = knownItems(map);
+  for (const bucket of map.buckets) checkBucket(bucket, known);
   checkOrder(map);
-  checkRules(map, knows);
+}
+
+/**
+ * Checks a whole map whose shadow ids are assigned.
+ * @throws StorageError corrupt: a double or missing definition, a cycle; too_large: beyond a limit
+ */
+export function validateMap(map: CrushMap): void {
+  validateTree(map);
+  checkRules(map, knownItems(map));
 }

@@ -9,7 +9,8 @@ export interface CrushMapper {
   /**
    * @param compiledCrush the compiled CRUSH map
    * @param weights per OSD id, 16.16 fixed point; 0: out
-   * @returns pgNum * size OSD ids, those of PG seed s at [s * size, (s + 1) * size); -1: none
+   * @returns pgNum * size OSD ids, those of PG seed s at [s * size, (s + 1) * size); a
+   *   number that is no OSD's id: none
    */
   mapPgs(
     compiledCrush: Uint8Array,
@@ -75,7 +76,7 @@ export function poolPlacements(
 
 /**
  * The placement of one PG.
- * @param raw what CRUSH gave, -1 where it found none
+ * @param raw what CRUSH gave, some number that is no OSD's id where it found none
  * @param isUp upOsds(map)
  */
 export function placementOf(

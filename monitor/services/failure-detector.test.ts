@@ -218,6 +218,16 @@ describe("failure detector, other sizes", () => {
     expect(test.up()).toEqual([0, 1, 2, 3, 4]);
   });
 
+  it("does not count a report that was not repeated for 30 s", async () => {
+    const test = await TestCluster.make(6);
+    test.report(0, 4);
+    test.report(0, 5);
+    await test.clock.advance(30_100);
+    test.report(1, 5);
+    await test.settle();
+    expect(test.up()).toHaveLength(6);
+  });
+
   it("sleeps when all is well", async () => {
     const test = await TestCluster.make(6);
     expect(test.clock.armed()).toBe(0);

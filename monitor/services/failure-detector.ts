@@ -13,8 +13,6 @@ import { type Effect, logEffect, type MonitorEvent, type StepContext } from "./e
 import { changesUp, downRecord, hasFlag } from "./osd-record.js";
 
 interface Report {
-  /** of the target */
-  incarnation: string;
   reason: FailureReason;
   firstMs: number;
   lastMs: number;
@@ -23,7 +21,10 @@ interface Report {
 export interface FailureState {
   /** when this monitor started: it knows no connection from before */
   readonly startedMs: number;
-  /** target -> reporter -> report */
+  /**
+   * target -> reporter -> report, about the target's present incarnation: only such reports are
+   * taken, and all are dropped in the epoch that shows the target down, which every restart has
+   */
   readonly reports: Map<number, Map<number, Report>>;
   /** OSDs that are connected, by incarnation */
   readonly connected: Map<number, string>;
@@ -116,15 +117,8 @@ function acceptReport(state: FailureState, event: OsdFailure, context: StepConte
     target?.up && target.incarnation === event.targetIncarnation && target.id !== event.reporter;
   if (!current || !reporter?.up) return false;
   const byReporter = state.reports.get(event.target) ?? new Map<number, Report>();
-  const before = byReporter.get(event.reporter);
-  const same = before?.incarnation === event.targetIncarnation;
-  const firstMs = same ? before.firstMs : context.nowMs;
-  byReporter.set(event.reporter, {
-    incarnation: event.targetIncarnation,
-    reason: event.reason,
-    firstMs,
-    lastMs: context.nowMs,
-  });
+  const firstMs = byReporter.get(event.reporter)?.firstMs ?? context.nowMs;
+  byReporter.set(event.reporter, { reason: event.reason, firstMs, lastMs: context.nowMs });
   state.reports.set(event.target, byReporter);
   return true;
 }
@@ -271,7 +265,6 @@ function decideOne(state: FailureState, context: StepContext): Effect[] {
 function evidenceOf(state: FailureState, osd: OsdInfo, { map, nowMs }: StepContext): Evidence {
   const byReporter = state.reports.get(osd.id) ?? new Map<number, Report>();
   const reports = [...byReporter]
-    .filter(([, { incarnation }]) => incarnation === osd.incarnation)
     .filter(([reporter]) => findOsd(map, reporter)?.up)
     .map(([reporter, report]) => ({ reporter, ...report }))
     .sort((a, b) => a.firstMs - b.firstMs);

@@ -43,6 +43,7 @@ describe("boot", () => {
   it.each([
     ["another store under the id", { uuid: "00000000-0000-4000-8000-0000000000ff" }, 1],
     ["the store of another id", { uuid: bootOf(0).uuid }, 5],
+    ["a host that CRUSH cannot take", { host: "default" }, 5],
     ["no port", { address: { host: "127.0.0.1", port: 0 } }, 5],
   ])("refuses %s", async (_, overrides, id) => {
     const test = await TestCluster.make(2);
@@ -133,6 +134,19 @@ describe("up_thru, clean stop, commands", () => {
   });
 });
 
+describe("down and up in one moment", () => {
+  it.each(["1001", "77"])("takes two epochs, incarnation %s", async (incarnation) => {
+    const test = await TestCluster.make(2);
+    const before = test.map().epoch;
+    test.cluster.handle({ kind: "osdDown", osd: 1 });
+    test.connectAndBoot(1, { incarnation });
+    await test.settle();
+    const seen = { up: true, incarnation, downAt: before + 1, upFrom: before + 2 };
+    expect(test.osd(1)).toMatchObject(seen);
+    expect(test.cluster.mapAt((before + 1) as Epoch).osds[1]?.up).toBe(false);
+  });
+});
+
 describe("down for long", () => {
   const make = () => TestCluster.make(4, { downOutIntervalMs: 60_000 });
 
@@ -215,6 +229,13 @@ describe("pg_temp", () => {
     const { epoch } = test.map();
     await ask(acting, id);
     expect(test.map().epoch).toBe(epoch);
+  });
+
+  it("goes when its PG does", async () => {
+    const { test, ask } = await withPool();
+    await ask([2, 0]);
+    await test.cluster.change({ removedPools: [1] });
+    expect(test.map().pgTemp).toEqual({});
   });
 
   it("goes when all its OSDs are down", async () => {

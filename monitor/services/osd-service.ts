@@ -147,7 +147,13 @@ function boot(
   }
   if (before?.incarnation === event.incarnation) countReturn(state, event.osd, context.nowMs);
   state.heldBoots.delete(event.osd);
-  return comeUp(event, before, context, options);
+  try {
+    return comeUp(event, before, context, options);
+  } catch (thrown) {
+    // No CRUSH map can be built with it: a host named like another bucket, too many items.
+    if (!(thrown instanceof StorageError)) throw thrown;
+    return [{ kind: "refuse", osd: event.osd, error: thrown }];
+  }
 }
 
 function refusalOf(event: OsdBoot, map: OsdMap): StorageError | undefined {

@@ -1,6 +1,7 @@
 // A CRUSH for tests of the monitor, without the native core: a text of its own, and highest random
 // weight hashing over the OSDs that weigh something.
 import { createHash } from "node:crypto";
+import { StorageError } from "../../common/errors.js";
 import type { OsdInfo } from "../../proto/osd-map.js";
 import type { CrushPort } from "../crush-port.js";
 
@@ -17,6 +18,9 @@ function score(pool: number, seed: number, osd: number): string {
 
 export const fakeCrush: CrushPort = {
   build(osds: readonly OsdInfo[], failureDomain) {
+    if (osds.some(({ host }) => host === "default")) {
+      throw new StorageError("invalid_argument", "a host cannot be named default");
+    }
     return JSON.stringify({ failureDomain, osds: osds.map(({ id, host }) => ({ id, host })) });
   },
   rules: () => [{ id: 0, name: "replicated_rule" }],

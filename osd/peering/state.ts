@@ -122,6 +122,8 @@ export interface PgState {
   /** objects that are missing anywhere in the acting set, as the native core counts them */
   readonly missingCount: number;
   readonly unfound: ReadonlySet<string>;
+  /** Recovering: when it last got on */
+  readonly progressMs: number;
   /** stray: when it last told the primary about itself */
   readonly notifiedMs: number;
   /** Down: the OSDs that it waits for */
@@ -140,7 +142,7 @@ export type PgEvent =
   /** a map that goes on with the interval */
   | { kind: "mapChanged"; map: MapView }
   /** a stray copy learns its interval's first epoch from the primary */
-  | { kind: "intervalTold"; first: number }
+  | { kind: "intervalTold"; first: number; history: PgHistory }
   /** the native gate refuses older intervals from now on, and our copy does not change */
   | { kind: "intervalStarted"; info: PgInfo }
   /** our own activation is durable */
@@ -182,6 +184,7 @@ export type PgEffect =
   | { kind: "removePg" }
   | { kind: "log"; level: LogLevel; text: string; fields: Record<string, unknown> };
 
+/** What an event leads to. */
 export interface Step {
   state: PgState;
   effects: PgEffect[];
@@ -215,7 +218,28 @@ export function initialPgState(pgid: PgId, self: number): PgState {
     strays: new Set(),
     missingCount: 0,
     unfound: new Set(),
+    progressMs: 0,
     notifiedMs: Number.NEGATIVE_INFINITY,
     blockedBy: [],
   };
+}
+
+/** What a state does with an event of a kind. */
+export type Handler<Kind extends PgEventKind> = (
+  state: PgState,
+  event: PgEventOf<Kind>,
+  now: number,
+) => Step;
+
+/** Nothing happens but, maybe, the change of state. */
+export function quiet(state: PgState): Step {
+  return { state, effects: [] };
+}
+
+/** What is done when a state is entered from another one. */
+export type Entry = (state: PgState, now: number) => Step;
+
+/** The change to another state; the machine runs what is done on entering it. */
+export function enter(state: PgState, name: PgStateName, effects: PgEffect[] = []): Step {
+  return { state: { ...state, name }, effects };
 }

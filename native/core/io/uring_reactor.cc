@@ -1,27 +1,22 @@
 // The loop and the operations of UringReactor; see the header for its invariants.
 #include "io/uring_reactor.hh"
 
-#include <poll.h>
 #include <sched.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <ctime>
 #include <limits>
-#include <string>
 #include <utility>
+
+#include "io/uring_setup.hh"
 
 namespace cairn::io {
 
 namespace {
 
-constexpr unsigned kSubmissionEntries = 256;
-// More completions than this at once are kept by the kernel (IORING_FEAT_NODROP): slower, not lost.
-constexpr unsigned kCompletionEntries = 4096;
 // Tasks per turn of the loop: long enough to batch what they submit, short enough that a chain of
 // tasks that post each other cannot keep completions and timers waiting.
 constexpr std::size_t kTasksPerTurn = 256;
@@ -32,63 +27,6 @@ constexpr std::uint64_t kPauseNs = 1'000;
 // states when the last one looked.
 constexpr std::uint64_t kCancelRepeatNs = 10'000'000;
 
-Status refused(int error_number) {
-  std::string why = "io_uring is not usable: ";
-  why += std::strerror(error_number);
-  switch (error_number) {
-    case EPERM:
-    case EACCES:
-      why +=
-          "; allow it: 'sysctl kernel.io_uring_disabled=0', and in a container a seccomp profile "
-          "that permits io_uring_setup, io_uring_enter and io_uring_register";
-      break;
-    case ENOSYS:
-      why += "; it needs Linux 6.0 or newer, or a seccomp profile that permits io_uring_setup";
-      break;
-    case ENOMEM:
-      why += "; raise the limit of locked memory ('ulimit -l', LimitMEMLOCK=) or free memory";
-      break;
-    case EMFILE:
-    case ENFILE:
-      why += "; raise the limit of open files ('ulimit -n', LimitNOFILE=)";
-      break;
-    default:
-      why += "; it needs Linux 6.0 or newer";
-  }
-  return {ErrorCode::unsupported_feature, std::move(why)};
-}
-
-// The best flags first. DEFER_TASKRUN (Linux 6.1) runs completions only when we enter the kernel to
-// collect them, so they come in batches and interrupt nothing; it requires SINGLE_ISSUER (6.0).
-// R_DISABLED lets the thread of run() become the issuer.
-constexpr unsigned kFlagChoices[] = {
-    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
-    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
-    0,
-};
-
-int set_up_ring(io_uring* ring) {
-  int result = -EINVAL;
-  for (const unsigned flags : kFlagChoices) {
-    io_uring_params parameters{};
-    parameters.flags = flags | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
-    parameters.cq_entries = kCompletionEntries;
-    result = io_uring_queue_init_params(kSubmissionEntries, ring, &parameters);
-    if (result != -EINVAL) break;
-  }
-  return result;
-}
-
-// Linux 6.0, told by its IORING_OP_SEND_ZC: everything used here (cancel by descriptor, wait with a
-// time-out, completions that are never dropped) is older.
-bool kernel_is_new_enough(io_uring* ring) {
-  io_uring_probe* probe = io_uring_get_probe_ring(ring);
-  if (probe == nullptr) return false;
-  const bool ok = io_uring_opcode_supported(probe, IORING_OP_SEND_ZC) != 0;
-  io_uring_free_probe(probe);
-  return ok;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Reactor>> Reactor::create() {
@@ -98,20 +36,16 @@ Result<std::unique_ptr<Reactor>> Reactor::create() {
 }
 
 Result<std::unique_ptr<UringReactor>> UringReactor::make() {
-  io_uring ring;
-  if (const int result = set_up_ring(&ring); result < 0) return refused(-result);
-  if (!kernel_is_new_enough(&ring)) {
-    io_uring_queue_exit(&ring);
-    return refused(ENOSYS);
-  }
+  Result<io_uring> ring = make_disabled_ring();
+  if (!ring) return ring.status();
   // Blocking on purpose: the ring waits for it by itself; a non-blocking one would answer EAGAIN.
   const int wake_fd = ::eventfd(0, EFD_CLOEXEC);
   if (wake_fd < 0) {
     const int error_number = errno;
-    io_uring_queue_exit(&ring);
-    return refused(error_number);
+    io_uring_queue_exit(&*ring);
+    return Status::from_errno(error_number, "make an eventfd");
   }
-  return std::unique_ptr<UringReactor>(new UringReactor(ring, wake_fd));
+  return std::unique_ptr<UringReactor>(new UringReactor(*ring, wake_fd));
 }
 
 UringReactor::UringReactor(const io_uring& ring, int wake_fd) : ring_(ring), wake_fd_(wake_fd) {}
@@ -230,10 +164,7 @@ void UringReactor::arm_wake() {
 void UringReactor::start_on_this_thread() {
   if (!enabled_) {
     thread_ = std::this_thread::get_id();
-    // io_uring_enable_rings() is declared by liburing 2.3 but missing from its shared library.
-    const long result =
-        ::syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
-    CAIRN_ASSERT(result == 0);
+    enable_ring(ring_);
     enabled_ = true;
     arm_wake();
   }
@@ -259,16 +190,6 @@ void UringReactor::run() {
   io_uring_unregister_ring_fd(&ring_);
   stop_requested_.store(false, std::memory_order_release);
   running_ = false;
-}
-
-bool UringReactor::ask_pollers(UniqueFunction<bool()> Poller::*question) {
-  bool found = false;
-  for (std::size_t i = 0; i < pollers_.size(); ++i) {  // a callback may add some
-    Poller& poller = *pollers_[i];
-    if (!poller.removed && poller.*question && (poller.*question)()) found = true;
-  }
-  std::erase_if(pollers_, [](const auto& poller) { return poller->removed; });
-  return found;
 }
 
 UringReactor::Wait UringReactor::choose_wait() {
@@ -527,69 +448,6 @@ void UringReactor::fallocate(int fd, int mode, std::uint64_t offset, std::uint64
   io_uring_prep_rw(IORING_OP_FALLOCATE, &sqe, fd, nullptr, static_cast<unsigned>(mode), offset);
   sqe.addr = length;
   start(sqe, std::move(done));
-}
-
-// --- Watches and pollers
-
-WatchId UringReactor::watch_readable(int fd, UniqueFunction<void()> ready) {
-  const WatchId id = next_watch_id_++;
-  Watch& watch = watches_.emplace(id, Watch{fd, std::move(ready), nullptr}).first->second;
-  arm_watch(id, watch);
-  return id;
-}
-
-// One poll per event, armed again after the callback: arming looks at the descriptor, so that the
-// watch is level-triggered (a multishot poll reports edges only). It costs one submission entry,
-// but no system call of its own.
-void UringReactor::arm_watch(WatchId id, Watch& watch) {
-  io_uring_sqe sqe;
-  io_uring_prep_poll_add(&sqe, watch.fd, POLLIN | POLLRDHUP);
-  watch.poll = start(sqe, [this, id](int result) { on_poll(id, result); });
-}
-
-void UringReactor::on_poll(WatchId id, int result) {
-  auto found = watches_.find(id);
-  if (found == watches_.end()) return;  // unwatched meanwhile
-  found->second.poll = nullptr;
-  if (result == -EBADF) {  // closed without cancel_fd: polling again would spin
-    watches_.erase(found);
-    return;
-  }
-  // The callback runs from here and not from the map: it may unwatch itself.
-  UniqueFunction<void()> ready = std::move(found->second.ready);
-  ready();
-  found = watches_.find(id);
-  if (found == watches_.end()) return;
-  found->second.ready = std::move(ready);
-  arm_watch(id, found->second);
-}
-
-void UringReactor::unwatch(WatchId id) {
-  const auto found = watches_.find(id);
-  if (found == watches_.end()) return;
-  Operation* poll = found->second.poll;
-  const auto watch = watches_.extract(found);  // destroyed last: its callback may own anything
-  if (poll == nullptr) return;
-  if (poll->state == OperationState::waiting && std::erase(backlog_, poll) != 0)
-    finish(poll, -ECANCELED);
-  if (poll->state != OperationState::in_kernel) return;  // its completion will find no watch
-  poll->cancel_requested = true;
-  io_uring_sqe* sqe = sqe_now();
-  io_uring_prep_cancel(sqe, poll, 0);
-  sqe->user_data = 0;
-}
-
-WatchId UringReactor::add_poller(std::uint64_t spin_ns, UniqueFunction<bool()> poll,
-                                 UniqueFunction<bool()> before_sleep) {
-  const WatchId id = next_watch_id_++;
-  pollers_.push_back(std::make_unique<Poller>(
-      Poller{id, spin_ns, std::move(poll), std::move(before_sleep), false}));
-  return id;
-}
-
-void UringReactor::remove_poller(WatchId id) {
-  for (const auto& poller : pollers_)
-    if (poller->id == id) poller->removed = true;
 }
 
 }  // namespace cairn::io

@@ -47,9 +47,9 @@ void Checkpointer::start() {
 
 void Checkpointer::wal_advanced() {
   if (!is_running_ || !is_waiting_for_wal_) return;
-  if (!state_.failure) {
+  if (!state_.health) {
     is_waiting_for_wal_ = false;
-    return end(state_.failure);
+    return end(state_.health);
   }
   if (wal_.durable_sequence() < sequence_) return;
   is_waiting_for_wal_ = false;
@@ -58,7 +58,7 @@ void Checkpointer::wal_advanced() {
 }
 
 void Checkpointer::write_images() {
-  while (next_image_ < images_.size() && writes_under_way_ < kWritesUnderWay && state_.failure) {
+  while (next_image_ < images_.size() && writes_under_way_ < kWritesUnderWay && state_.health) {
     const std::uint32_t first = images_[next_image_].first;
     std::vector<Buffer> run;
     while (next_image_ < images_.size() && run.size() < kBlocksPerWrite &&
@@ -75,7 +75,7 @@ void Checkpointer::write_images() {
 
 void Checkpointer::image_written(Status status) {
   --writes_under_way_;
-  if (!status && state_.failure) state_.failure = std::move(status);
+  if (!status && state_.health) state_.health = std::move(status);
   write_images();
   flush_if_ready();
 }
@@ -90,15 +90,15 @@ void Checkpointer::encode_slice() {
 
 void Checkpointer::flush_if_ready() {
   if (!is_encoded_ || writes_under_way_ > 0) return;
-  if (!state_.failure) return end(state_.failure);
+  if (!state_.health) return end(state_.health);
   if (next_image_ < images_.size()) return;
   if (images_.empty()) return apply();
   images_.clear();
   ++state_.counters.flushes;
   state_.disk.flush([this, alive = std::weak_ptr(state_.lifetime)](Status status) {
     if (alive.expired()) return;
-    if (!status && state_.failure) state_.failure = std::move(status);
-    if (!state_.failure) return end(state_.failure);
+    if (!status && state_.health) state_.health = std::move(status);
+    if (!state_.health) return end(state_.health);
     apply();
   });
 }
@@ -106,9 +106,9 @@ void Checkpointer::flush_if_ready() {
 void Checkpointer::apply() {
   kv::WriteBatch batch;
   batch.append(state_.checkpoint_set.batch());
-  batch.put(keys::system_state(), encode_system_state({.applied_sequence = sequence_,
-                                                       .wal_position = position_,
-                                                       .next_id = next_id_}));
+  batch.put(keys::system_state(),
+            encode_system_state(
+                {.applied_sequence = sequence_, .wal_position = position_, .next_id = next_id_}));
   state_.kv->apply(std::move(batch), true,
                    [this, alive = std::weak_ptr(state_.lifetime)](Status status) {
                      if (!alive.expired()) applied(std::move(status));
@@ -118,15 +118,15 @@ void Checkpointer::apply() {
 void Checkpointer::applied(Status status) {
   if (status.code() == ErrorCode::no_space) {
     // Refused before anything was written: compaction may make room. The WAL keeps everything.
-    state_.log("warn", "the key-value region is full; the checkpoint is tried again: " +
-                           status.message());
+    state_.log("warn",
+               "the key-value region is full; the checkpoint is tried again: " + status.message());
     state_.executor.run_after(kRetryAfterNs, [this, alive = std::weak_ptr(state_.lifetime)] {
       if (!alive.expired()) apply();
     });
     return;
   }
-  if (!status && state_.failure) state_.failure = std::move(status);
-  if (!state_.failure) return end(state_.failure);
+  if (!status && state_.health) state_.health = std::move(status);
+  if (!state_.health) return end(state_.health);
   state_.applied_sequence = sequence_;
   wal_.trim(position_);
   state_.overlay.thaw();
@@ -169,9 +169,8 @@ void Checkpointer::discard_next() {
 
 void Checkpointer::when_done(Done done) {
   if (is_running_) return waiting_.push_back(std::move(done));
-  state_.executor.post([done = std::move(done), status = state_.failure]() mutable {
-    done(std::move(status));
-  });
+  state_.executor.post(
+      [done = std::move(done), status = state_.health]() mutable { done(std::move(status)); });
 }
 
 void Checkpointer::end(Status status) {

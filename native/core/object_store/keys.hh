@@ -15,18 +15,18 @@ namespace cairn::object_store::keys {
 // Collection: the number of one life of a PG; a PG that is removed and made again gets a new one.
 using Collection = std::uint64_t;
 
-std::string system_state();                                      // 'a'
-std::string bitmap_chunk(std::uint32_t chunk);                   // 'b'
-std::string pg(const PgId& pg);                                  // 'c'
-std::string omap_garbage(std::uint64_t omap_id);                 // 'g'
-std::string log_segment(Collection collection, std::uint64_t segment);       // 'l'
-std::string omap(std::uint64_t omap_id, std::string_view user_key);          // 'm'
+std::string system_state();                                                            // 'a'
+std::string bitmap_chunk(std::uint32_t chunk);                                         // 'b'
+std::string pg(const PgId& pg);                                                        // 'c'
+std::string omap_garbage(std::uint64_t omap_id);                                       // 'g'
+std::string log_segment(Collection collection, std::uint64_t segment);                 // 'l'
+std::string omap(std::uint64_t omap_id, std::string_view user_key);                    // 'm'
 std::string header(Collection collection, std::string_view name, std::uint64_t snap);  // 'o'
-std::string pg_meta(Collection collection, std::string_view user_key);       // 'p'
-std::string reference_chunk(std::uint32_t chunk);                // 'r'
-std::string shard(std::uint64_t object_id, std::uint32_t index); // 's'
-std::string store_meta(std::string_view user_key);               // 't'
-std::string removed_pg(Collection collection);                   // 'x'
+std::string pg_meta(Collection collection, std::string_view user_key);                 // 'p'
+std::string reference_chunk(std::uint32_t chunk);                                      // 'r'
+std::string shard(std::uint64_t object_id, std::uint32_t index);                       // 's'
+std::string store_meta(std::string_view user_key);                                     // 't'
+std::string removed_pg(Collection collection);                                         // 'x'
 
 // Half-open key ranges.
 using Range = std::pair<std::string, std::string>;

@@ -48,7 +48,8 @@ Onode* Loader::need_blocks(const ObjectKey& key, std::uint32_t first, std::uint3
   }
   if (!onode->exists) return onode;
   end = std::min(end, onode->header.block_limit);
-  for (std::uint32_t block = first; block < end; block = (block / kShardBlocks + 1) * kShardBlocks) {
+  for (std::uint32_t block = first; block < end;
+       block = (block / kShardBlocks + 1) * kShardBlocks) {
     const std::uint32_t index = block / kShardBlocks;
     if (onode->shard(index) != nullptr) continue;
     missing.items.push_back(

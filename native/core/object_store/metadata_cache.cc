@@ -78,8 +78,8 @@ ReferenceChunk& MetadataCache::make_references(std::uint32_t physical) {
 }
 
 void MetadataCache::evict() {
-  // Entries that must stay go to the newest end; only so many are looked at in one call, so that its
-  // cost stays constant when most are dirty.
+  // Entries that must stay go to the newest end; only so many are looked at in one call, so that
+  // its cost stays constant when most are dirty.
   std::size_t left = std::min(onodes_.size(), kLookedAt);
   while (used_bytes_ > limit_bytes_ && left > 0) {
     Onode& oldest = *list_.newer;

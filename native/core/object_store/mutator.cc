@@ -7,9 +7,7 @@ namespace cairn::object_store {
 
 namespace {
 
-bool changes_data(OpType type) {
-  return type == OpType::write || type == OpType::write_checked;
-}
+bool changes_data(OpType type) { return type == OpType::write || type == OpType::write_checked; }
 
 }  // namespace
 
@@ -46,8 +44,8 @@ Status Mutator::check(const Transaction& transaction) {
 std::uint32_t Mutator::blocks_needed(const Transaction& transaction) {
   // A clone makes blocks shared that the same transaction may write: count all of them then.
   const auto& ops = transaction.ops();
-  const bool clones = std::any_of(ops.begin(), ops.end(),
-                                  [](const auto& op) { return op.type == OpType::clone; });
+  const bool clones =
+      std::any_of(ops.begin(), ops.end(), [](const auto& op) { return op.type == OpType::clone; });
   std::uint32_t needed = 0;
   for (const Transaction::Op& op : ops) {
     if (!changes_data(op.type)) continue;
@@ -85,11 +83,11 @@ void Mutator::place(Transaction::Op& op) {
     const bool in_place = !op.direct && stays_in_place(old);
     op.placed[i].physical = in_place ? old->physical : ~std::uint32_t{0};
     if (!in_place) ++fresh;
-    op.placed[i].crc = op.type == OpType::write_checked
-                           ? op.blocks[i].crc
-                           : block_checksum(op.object.pool, op.object.name, op.first_block + i,
-                                            op.version,
-                                            op.data.span().subspan(i * kBlockBytes, kBlockBytes));
+    op.placed[i].crc =
+        op.type == OpType::write_checked
+            ? op.blocks[i].crc
+            : block_checksum(op.object.pool, op.object.name, op.first_block + i, op.version,
+                             op.data.span().subspan(i * kBlockBytes, kBlockBytes));
   }
   if (fresh == 0) return;
   // Behind the block before, so that an object written in order lies in order.

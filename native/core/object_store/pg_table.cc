@@ -65,8 +65,7 @@ void LogSegment::list(std::uint64_t from, std::uint64_t to,
 
 // varint collection, object count, log_first, log_next - log_first; then what changed of the log.
 void PgEntry::encode(kv::WriteBatch& batch) {
-  for (const std::uint64_t segment : erased_)
-    batch.erase(keys::log_segment(collection, segment));
+  for (const std::uint64_t segment : erased_) batch.erase(keys::log_segment(collection, segment));
   erased_.clear();
   if (!exists) return batch.erase(keys::pg(id_));
   std::string value;

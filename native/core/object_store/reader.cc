@@ -33,14 +33,13 @@ void Reader::find(PgId pg, const ObjectId& object, std::uint32_t first, std::uin
   Onode* onode = loader_.need_blocks(key, first, end, References::none, missing);
   if (missing.empty()) return then(Status::ok(), onode);
   if (onode != nullptr) ++onode->pins;
-  loader_.load(std::move(missing),
-               [this, pg, object, first, end, onode, then = std::move(then),
-                alive = std::weak_ptr(state_.lifetime)](Status status) mutable {
-                 if (alive.expired()) return;
-                 if (onode != nullptr) --onode->pins;
-                 if (!status) return then(std::move(status), nullptr);
-                 find(pg, object, first, end, std::move(then));
-               });
+  loader_.load(std::move(missing), [this, pg, object, first, end, onode, then = std::move(then),
+                                    alive = std::weak_ptr(state_.lifetime)](Status status) mutable {
+    if (alive.expired()) return;
+    if (onode != nullptr) --onode->pins;
+    if (!status) return then(std::move(status), nullptr);
+    find(pg, object, first, end, std::move(then));
+  });
 }
 
 void Reader::read(PgId pg, const ObjectId& object, std::uint64_t offset, std::uint64_t length,
@@ -102,8 +101,7 @@ void Reader::resolved(const ReadPointer& read, Onode* onode) {
       continue;
     }
     std::uint32_t count = 1;
-    while (i + count < read->entries.size() &&
-           read->entries[i + count].state == BlockState::data &&
+    while (i + count < read->entries.size() && read->entries[i + count].state == BlockState::data &&
            read->entries[i + count].physical == entry.physical + count &&
            state_.overlay.find(entry.physical + count) == nullptr)
       ++count;
@@ -135,8 +133,8 @@ void Reader::verify(const ReadPointer& read) {
     const BlockEntry& entry = read->entries[i];
     if (entry.state != BlockState::data) continue;
     const ByteSpan bytes = read->blocks.span().subspan(i * kBlockBytes, kBlockBytes);
-    if (block_checksum(read->object.pool, read->object.name, read->first_block + i,
-                       entry.version(), bytes) != entry.crc)
+    if (block_checksum(read->object.pool, read->object.name, read->first_block + i, entry.version(),
+                       bytes) != entry.crc)
       return mismatch(read, i);
   }
   if (read->with_blocks)

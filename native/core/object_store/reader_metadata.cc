@@ -114,20 +114,18 @@ void Reader::get_omap(std::uint64_t omap_id, std::vector<std::string> keys, Page
   std::sort(keys.begin(), keys.end());
   for (std::string& key : keys) key = keys::omap(omap_id, key);
   std::vector<std::string> asked = keys;
-  state_.kv->get(std::move(asked),
-                 [this, keys = std::move(keys), done = std::move(done),
-                  alive = std::weak_ptr(state_.lifetime)](Status status, kv::Values found) mutable {
-                   if (alive.expired()) return;
-                   std::vector<kv::KeyValue> pairs;
-                   for (std::size_t i = 0; status && i < keys.size(); ++i) {
-                     const std::optional<std::string>* pending =
-                         state_.checkpoint_set.find(keys[i]);
-                     const std::optional<std::string>& value =
-                         pending == nullptr ? found[i] : *pending;
-                     if (value) pairs.emplace_back(std::move(keys[i]), *value);
-                   }
-                   done(std::move(status), std::move(pairs));
-                 });
+  state_.kv->get(std::move(asked), [this, keys = std::move(keys), done = std::move(done),
+                                    alive = std::weak_ptr(state_.lifetime)](
+                                       Status status, kv::Values found) mutable {
+    if (alive.expired()) return;
+    std::vector<kv::KeyValue> pairs;
+    for (std::size_t i = 0; status && i < keys.size(); ++i) {
+      const std::optional<std::string>* pending = state_.checkpoint_set.find(keys[i]);
+      const std::optional<std::string>& value = pending == nullptr ? found[i] : *pending;
+      if (value) pairs.emplace_back(std::move(keys[i]), *value);
+    }
+    done(std::move(status), std::move(pairs));
+  });
 }
 
 CheckpointSet::PendingValues Reader::pending_headers(const std::string& begin,

@@ -29,48 +29,46 @@ bool Reclaimer::goes_on(const Status& status) {
 void Reclaimer::reclaim_omap() {
   auto [begin, end] = keys::all_of('g');
   state_.kv->scan(std::move(begin), std::move(end), 1,
-                  [this, alive = std::weak_ptr(state_.lifetime)](
-                      Status status, std::vector<kv::KeyValue> notes) {
+                  [this, alive = std::weak_ptr(state_.lifetime)](Status status,
+                                                                 std::vector<kv::KeyValue> notes) {
                     if (alive.expired() || !goes_on(status)) return;
                     if (notes.empty()) return reclaim_pg();
                     const std::uint64_t omap_id = keys::number64(notes.front().first);
-                    erase_range(keys::all_of('m', omap_id), notes.front().first,
-                                [this, omap_id] {
-                                  state_.garbage_omaps.erase(omap_id);
-                                  reclaim_omap();
-                                });
+                    erase_range(keys::all_of('m', omap_id), notes.front().first, [this, omap_id] {
+                      state_.garbage_omaps.erase(omap_id);
+                      reclaim_omap();
+                    });
                   });
 }
 
 void Reclaimer::erase_range(keys::Range range, std::string note, UniqueFunction<void()> then) {
   std::string begin = range.first;
   std::string end = range.second;
-  state_.kv->scan(
-      std::move(begin), std::move(end), kKeysPerBatch,
-      [this, range = std::move(range), note = std::move(note), then = std::move(then),
-       alive = std::weak_ptr(state_.lifetime)](Status status,
-                                               std::vector<kv::KeyValue> pairs) mutable {
-        if (alive.expired() || !goes_on(status)) return;
-        kv::WriteBatch batch;
-        for (const auto& [key, value] : pairs) batch.erase(key);
-        const bool is_last = pairs.size() < kKeysPerBatch;
-        if (is_last && !note.empty()) batch.erase(note);
-        state_.kv->apply(std::move(batch), false,
-                         [this, is_last, range = std::move(range), note = std::move(note),
-                          then = std::move(then),
-                          alive = std::move(alive)](Status applied) mutable {
-                           if (alive.expired() || !goes_on(applied)) return;
-                           if (is_last) return then();
-                           erase_range(std::move(range), std::move(note), std::move(then));
-                         });
-      });
+  state_.kv->scan(std::move(begin), std::move(end), kKeysPerBatch,
+                  [this, range = std::move(range), note = std::move(note), then = std::move(then),
+                   alive = std::weak_ptr(state_.lifetime)](
+                      Status status, std::vector<kv::KeyValue> pairs) mutable {
+                    if (alive.expired() || !goes_on(status)) return;
+                    kv::WriteBatch batch;
+                    for (const auto& [key, value] : pairs) batch.erase(key);
+                    const bool is_last = pairs.size() < kKeysPerBatch;
+                    if (is_last && !note.empty()) batch.erase(note);
+                    state_.kv->apply(
+                        std::move(batch), false,
+                        [this, is_last, range = std::move(range), note = std::move(note),
+                         then = std::move(then), alive = std::move(alive)](Status applied) mutable {
+                          if (alive.expired() || !goes_on(applied)) return;
+                          if (is_last) return then();
+                          erase_range(std::move(range), std::move(note), std::move(then));
+                        });
+                  });
 }
 
 void Reclaimer::reclaim_pg() {
   auto [begin, end] = keys::all_of('x');
   state_.kv->scan(std::move(begin), std::move(end), 1,
-                  [this, alive = std::weak_ptr(state_.lifetime)](
-                      Status status, std::vector<kv::KeyValue> notes) {
+                  [this, alive = std::weak_ptr(state_.lifetime)](Status status,
+                                                                 std::vector<kv::KeyValue> notes) {
                     if (alive.expired() || !goes_on(status)) return;
                     if (notes.empty()) {
                       is_busy_ = false;

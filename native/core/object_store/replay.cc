@@ -14,8 +14,8 @@ namespace {
 constexpr std::size_t kPageEntries = 4096;
 
 Status damaged_region(const std::string& what) {
-  return {ErrorCode::corrupt, "the key-value region has a bad " + what +
-                                  "; rebuild this OSD: its peers have the data"};
+  return {ErrorCode::corrupt,
+          "the key-value region has a bad " + what + "; rebuild this OSD: its peers have the data"};
 }
 
 // Calls visit(key, value) -> Status for every pair of the kind.
@@ -41,8 +41,7 @@ Status load_pgs(StoreState& state) {
         PgEntry& pg = state.pgs.entry(*id);
         if (pg.log_next % kSegmentEntries == 0) return {};
         open_segments.push_back(&pg);
-        segment_keys.push_back(
-            keys::log_segment(pg.collection, pg.log_next / kSegmentEntries));
+        segment_keys.push_back(keys::log_segment(pg.collection, pg.log_next / kSegmentEntries));
         return {};
       }));
   Result<kv::Values> segments = state.kv->get_now(segment_keys);
@@ -116,8 +115,7 @@ bool Replayer::is_expected(const RecordHeader& header) const {
   std::uint64_t tag;
   std::memcpy(&tag, state_.superblock.identity.store.data(), sizeof tag);
   return header.store_tag == tag && header.sequence == next_.sequence &&
-         header.generation >= generation_ &&
-         header.generation <= state_.superblock.generation &&
+         header.generation >= generation_ && header.generation <= state_.superblock.generation &&
          header.record_bytes() < ring_bytes_;
 }
 
@@ -161,22 +159,21 @@ Result<bool> Replayer::direct_data_is_good(const std::vector<Transaction>& trans
 }
 
 Result<std::optional<Replayer::Record>> Replayer::read_record() {
-  const std::optional<Record> none;
   Result<std::optional<RecordHeader>> header = read_header(next_.position);
   if (!header) return header.status();
-  if (!*header || !is_expected(**header)) return none;
+  if (!*header || !is_expected(**header)) return std::optional<Record>();
   Record record;
   record.header = **header;
   Buffer bytes = Buffer::allocate(record.header.record_bytes());
   CAIRN_RETURN_IF_ERROR(read_ring(next_.position, bytes.span()));
   const ByteSpan metadata =
       ByteSpan(bytes.span()).subspan(kRecordHeaderBytes, record.header.metadata_bytes);
-  if (crc32c(metadata) != record.header.metadata_crc) return none;
+  if (crc32c(metadata) != record.header.metadata_crc) return std::optional<Record>();
   const std::uint64_t front = record.header.front_bytes();
   Result<std::vector<Transaction>> transactions = decode_transactions(
       metadata, record.header.transaction_count, bytes.slice(front, bytes.size() - front));
   if (!transactions) return transactions.status();
-  if (!images_are_good(*transactions)) return none;
+  if (!images_are_good(*transactions)) return std::optional<Record>();
   const bool has_direct =
       std::any_of(transactions->begin(), transactions->end(), [](const Transaction& transaction) {
         return std::any_of(transaction.ops().begin(), transaction.ops().end(),
@@ -194,7 +191,7 @@ Result<std::optional<Replayer::Record>> Replayer::read_record() {
     if (!is_proven) {
       Result<bool> is_good = direct_data_is_good(*transactions);
       if (!is_good) return is_good.status();
-      if (!*is_good) return none;
+      if (!*is_good) return std::optional<Record>();
     }
   }
   record.transactions = std::move(*transactions);
@@ -236,13 +233,13 @@ Status Replayer::look_for_witness() {
       std::uint64_t tag;
       std::memcpy(&tag, state_.superblock.identity.store.data(), sizeof tag);
       if (header->store_tag != tag) continue;
-      return {ErrorCode::corrupt,
-              "WAL record " + std::to_string(next_.sequence) + " at disk offset " +
-                  std::to_string(state_.superblock.layout.wal_offset +
-                                 next_.position % ring_bytes_) +
-                  " is damaged, but record " + std::to_string(header->sequence) +
-                  " proves that it was durable: acknowledged writes are missing; rebuild this "
-                  "OSD from its peers"};
+      return {
+          ErrorCode::corrupt,
+          "WAL record " + std::to_string(next_.sequence) + " at disk offset " +
+              std::to_string(state_.superblock.layout.wal_offset + next_.position % ring_bytes_) +
+              " is damaged, but record " + std::to_string(header->sequence) +
+              " proves that it was durable: acknowledged writes are missing; rebuild this "
+              "OSD from its peers"};
     }
   }
   return {};
@@ -275,8 +272,8 @@ Status load_tables(StoreState& state, SystemState& system) {
   state.next_id = system.next_id;
   state.applied_sequence = system.applied_sequence;
   CAIRN_RETURN_IF_ERROR(load_pgs(state));
-  CAIRN_RETURN_IF_ERROR(for_each_pair(
-      *state.kv, 'b', [&](const std::string& key, const std::string& bits) -> Status {
+  CAIRN_RETURN_IF_ERROR(
+      for_each_pair(*state.kv, 'b', [&](const std::string& key, const std::string& bits) -> Status {
         if (key.size() == 5 && state.allocator.load_chunk(keys::number32(key), bits)) return {};
         return damaged_region("allocation bitmap");
       }));
@@ -285,11 +282,10 @@ Status load_tables(StoreState& state, SystemState& system) {
         state.removed_collections.insert(keys::number64(key));
         return {};
       }));
-  return for_each_pair(*state.kv, 'g',
-                       [&](const std::string& key, const std::string&) -> Status {
-                         state.garbage_omaps.insert(keys::number64(key));
-                         return {};
-                       });
+  return for_each_pair(*state.kv, 'g', [&](const std::string& key, const std::string&) -> Status {
+    state.garbage_omaps.insert(keys::number64(key));
+    return {};
+  });
 }
 
 Result<ReplayResult> replay(StoreState& state, const SystemState& system) {

@@ -27,7 +27,7 @@
 namespace cairn::object_store {
 
 struct ReplayResult {
-  WalPosition next;               // behind the last good record
+  WalPosition next;                // behind the last good record
   std::uint64_t record_count = 0;  // replayed
 };
 

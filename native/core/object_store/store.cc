@@ -50,9 +50,9 @@ void Store::submit(Transaction transaction, Done on_durable) {
   Pending& pending = queue_.emplace_back();
   pending.completion.done = std::move(on_durable);
   pending.completion.submitted_ns = state_->executor.now_ns();
-  pending.completion.status =
-      is_closing_ ? Status(ErrorCode::canceled, "the object store is being closed")
-                  : validate(transaction);
+  pending.completion.status = is_closing_
+                                  ? Status(ErrorCode::canceled, "the object store is being closed")
+                                  : validate(transaction);
   pending.transaction = std::move(transaction);
   ++submitted_;
   ++state_->counters.pending_transactions;
@@ -79,8 +79,8 @@ void Store::pump() {
 
 // True: the transaction is in the WAL's hands, or refused.
 bool Store::advance(Pending& pending) {
-  if (!state_->failure) {
-    refuse(pending, state_->failure);
+  if (!state_->health) {
+    refuse(pending, state_->health);
     return true;
   }
   if (!pending.is_started) {
@@ -88,17 +88,18 @@ bool Store::advance(Pending& pending) {
       refuse(pending, pending.completion.status);
       return true;
     }
-    if (!start_transaction(pending)) return !pending.completion.done;
+    if (const Start start = start_transaction(pending); start != Start::started)
+      return start == Start::refused;
   }
   if (!apply_ops(pending)) return false;
-  active_metadata_bytes_ += encoded_bound(pending.transaction) +
-                            kMetadataBytesPerOp * pending.transaction.ops().size();
+  active_metadata_bytes_ +=
+      encoded_bound(pending.transaction) + kMetadataBytesPerOp * pending.transaction.ops().size();
   wal_.add(pending.transaction, std::move(pending.completion));
   return true;
 }
 
-// All that can stand against the transaction, before its first op. False: wait, or refused.
-bool Store::start_transaction(Pending& pending) {
+// All that can stand against the transaction, before its first op.
+Store::Start Store::start_transaction(Pending& pending) {
   Missing missing;
   for (const Transaction::Op& op : pending.transaction.ops()) {
     loader_.need(op, missing);
@@ -107,11 +108,11 @@ bool Store::start_transaction(Pending& pending) {
   if (!missing.empty()) {
     load_ahead(missing);
     load(std::move(missing));
-    return false;
+    return Start::waiting;
   }
   if (Status status = mutator_.check(pending.transaction); !status) {
     refuse(pending, std::move(status));
-    return false;
+    return Start::refused;
   }
   choose_places(pending.transaction);
   std::uint32_t images = 0;
@@ -119,23 +120,22 @@ bool Store::start_transaction(Pending& pending) {
   const std::size_t metadata_bytes = encoded_bound(pending.transaction);
   if (kRecordHeaderBytes + metadata_bytes + (images + 1) * kBlockBytes > wal_.max_record_bytes()) {
     refuse(pending, {ErrorCode::too_large, "a transaction is larger than the WAL"});
-    return false;
+    return Start::refused;
   }
   const Room room = data_room(pending.transaction);
   if (room == Room::none || !has_metadata_room(pending.transaction)) {
-    refuse(pending, {ErrorCode::no_space, room == Room::none
-                                              ? "the data area has no free block"
-                                              : "the key-value region is full"});
-    return false;
+    refuse(pending, {ErrorCode::no_space, room == Room::none ? "the data area has no free block"
+                                                             : "the key-value region is full"});
+    return Start::refused;
   }
   if (room == Room::wait || !wal_.has_room(metadata_bytes, images)) {
     // What was loaded for it can be out of date by then.
     state_->loaded_omaps.clear();
     start_checkpoint();
-    return false;
+    return Start::waiting;
   }
   pending.is_started = true;
-  return true;
+  return Start::started;
 }
 
 bool Store::apply_ops(Pending& pending) {
@@ -172,8 +172,8 @@ void Store::load(Missing missing) {
   loader_.load(std::move(missing), [this, alive = std::weak_ptr(state_->lifetime)](Status status) {
     if (alive.expired()) return;
     is_loading_ = false;
-    if (!status && state_->failure) {
-      state_->failure = std::move(status);
+    if (!status && state_->health) {
+      state_->health = std::move(status);
       return progress();
     }
     pump();
@@ -214,8 +214,8 @@ bool Store::has_metadata_room(const Transaction& transaction) {
   if (may_use_reserve(transaction)) return true;
   const std::uint64_t reserve = state_->superblock.layout.kv_bytes / 32;
   // Twice, because the values are in the region's log and in a table for a while.
-  return kv_free_bytes_ >
-         reserve + 2 * (active_metadata_bytes_ + frozen_metadata_bytes_ + encoded_bound(transaction));
+  return kv_free_bytes_ > reserve + 2 * (active_metadata_bytes_ + frozen_metadata_bytes_ +
+                                         encoded_bound(transaction));
 }
 
 void Store::refuse(Pending& pending, Status status) {
@@ -229,7 +229,7 @@ void Store::refuse(Pending& pending, Status status) {
 
 void Store::complete(Wal::Completion& completion, const Status& outcome) {
   --state_->counters.pending_transactions;
-  completion.done(completion.status ? outcome : completion.status);
+  if (completion.done) completion.done(completion.status ? outcome : completion.status);
 }
 
 void Store::group_done(const Status& status, Wal::Group& group) {
@@ -249,7 +249,7 @@ void Store::group_done(const Status& status, Wal::Group& group) {
 }
 
 void Store::progress() {
-  if (!state_->failure) fail_everything();
+  if (!state_->health) fail_everything();
   if (checkpoints_seen_ != state_->counters.checkpoints) {
     checkpoints_seen_ = state_->counters.checkpoints;
     frozen_metadata_bytes_ = 0;
@@ -264,37 +264,37 @@ void Store::fail_everything() {
   if (!reported_failure_) {
     reported_failure_ = true;
     state_->log("error", "the object store has failed and acknowledges nothing more: " +
-                             state_->failure.to_string());
+                             state_->health.to_string());
   }
   wal_.fail_waiting();
 }
 
 void Store::start_checkpoint() {
-  if (checkpointer_.is_running() || !state_->failure) return;
+  if (checkpointer_.is_running() || !state_->health) return;
   if (!queue_.empty() && queue_.front().is_started) return;
   frozen_metadata_bytes_ = std::exchange(active_metadata_bytes_, 0);
   checkpointer_.start();
 }
 
 void Store::checkpoint_if_due() {
-  const bool is_due = wal_.used_bytes() > wal_.ring_bytes() / 2 ||
-                      state_->overlay.active_count() * kBlockBytes >
-                          state_->options.pending_data_bytes;
+  const bool is_due =
+      wal_.used_bytes() > wal_.ring_bytes() / 2 ||
+      state_->overlay.active_count() * kBlockBytes > state_->options.pending_data_bytes;
   if (is_due) start_checkpoint();
 }
 
 void Store::arm_idle_timer() {
   if (has_idle_timer_) return;
   has_idle_timer_ = true;
-  state_->executor.run_after(kIdleNs, [this, then = submitted_,
-                                       alive = std::weak_ptr(state_->lifetime)] {
-    if (!alive.expired()) idle_timer_fired(then);
-  });
+  state_->executor.run_after(kIdleNs,
+                             [this, then = submitted_, alive = std::weak_ptr(state_->lifetime)] {
+                               if (!alive.expired()) idle_timer_fired(then);
+                             });
 }
 
 void Store::idle_timer_fired(std::uint64_t submitted_then) {
   has_idle_timer_ = false;
-  if (!state_->failure || !checkpointer_.is_needed()) return;
+  if (!state_->health || !checkpointer_.is_needed()) return;
   if (submitted_then == submitted_)
     start_checkpoint();
   else
@@ -334,11 +334,10 @@ void Store::omap_get(PgId pg, const ObjectId& object, std::vector<std::string> k
 }
 
 void Store::checkpoint(Done done) {
-  if (checkpointer_.is_running() && state_->failure) {
+  if (checkpointer_.is_running() && state_->health) {
     // The running one may have begun before the newest transactions.
-    checkpointer_.when_done([this, done = std::move(done)](Status) mutable {
-      checkpoint(std::move(done));
-    });
+    checkpointer_.when_done(
+        [this, done = std::move(done)](Status) mutable { checkpoint(std::move(done)); });
     return;
   }
   if (checkpointer_.is_needed()) start_checkpoint();
@@ -357,11 +356,11 @@ void Store::close(Done done) {
 
 void Store::close_if_settled() {
   if (!close_done_) return;
-  if (state_->failure) {
+  if (state_->health) {
     if (!queue_.empty() || !wal_.is_idle() || checkpointer_.is_running()) return;
     if (checkpointer_.is_needed()) return start_checkpoint();
   }
-  state_->executor.post([done = std::move(close_done_), status = state_->failure]() mutable {
+  state_->executor.post([done = std::move(close_done_), status = state_->health]() mutable {
     done(std::move(status));
   });
   close_done_ = {};

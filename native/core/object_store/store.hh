@@ -48,7 +48,7 @@ class Store final : public ObjectStore {
   void close(Done done) override;
   Usage usage() const override;
   const Counters& counters() const override { return state_->counters; }
-  bool failed() const override { return !state_->failure; }
+  bool failed() const override { return !state_->health; }
 
  private:
   struct Pending {
@@ -63,10 +63,11 @@ class Store final : public ObjectStore {
     io::Task start;
   };
   enum class Room : std::uint8_t { enough, wait, none };
+  enum class Start : std::uint8_t { started, waiting, refused };
 
   void pump();
   bool advance(Pending& pending);
-  bool start_transaction(Pending& pending);
+  Start start_transaction(Pending& pending);
   bool apply_ops(Pending& pending);
   void load(Missing missing);
   void load_ahead(Missing& missing);

@@ -70,9 +70,8 @@ Status ObjectStore::format(io::BlockingDisk& disk, const Identity& identity,
   NoExecutor executor;
   Options options;
   options.threaded_kv = false;
-  Result<std::unique_ptr<kv::KvStore>> kv =
-      kv::KvStore::format(disk, layout->kv_offset, layout->kv_bytes, executor,
-                          kv_options(superblock, options));
+  Result<std::unique_ptr<kv::KvStore>> kv = kv::KvStore::format(
+      disk, layout->kv_offset, layout->kv_bytes, executor, kv_options(superblock, options));
   if (!kv) return kv.status();
   kv::WriteBatch batch;
   batch.put(keys::system_state(), encode_system_state({}));
@@ -92,8 +91,8 @@ Result<std::unique_ptr<ObjectStore>> ObjectStore::open(io::Executor& executor, i
   const Layout& layout = superblock->layout;
   kv::Options of_kv = kv_options(*superblock, options);
   auto state = std::make_unique<StoreState>(executor, disk, *superblock, std::move(options));
-  Result<std::unique_ptr<kv::KvStore>> kv = kv::KvStore::open(
-      disk, layout.kv_offset, layout.kv_bytes, executor, std::move(of_kv));
+  Result<std::unique_ptr<kv::KvStore>> kv =
+      kv::KvStore::open(disk, layout.kv_offset, layout.kv_bytes, executor, std::move(of_kv));
   if (!kv) return kv.status();
   state->kv = std::move(*kv);
   SystemState system;

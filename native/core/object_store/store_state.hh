@@ -59,8 +59,9 @@ struct StoreState {
   std::set<keys::Collection> removed_collections;
   std::set<std::uint64_t> garbage_omaps;
   Counters counters;
-  // The first error of the disk or of the key-value region; after it nothing is acknowledged.
-  Status failure;
+  // ok until the first error of the disk or of the key-value region, which then stays here; after
+  // it nothing is acknowledged.
+  Status health;
   Lifetime lifetime = std::make_shared<char>();
 };
 

@@ -15,7 +15,8 @@ inline void put_varint(std::string& to, std::uint64_t value) {
   to += static_cast<char>(value);
 }
 inline void put_signed_varint(std::string& to, std::int64_t value) {
-  put_varint(to, (static_cast<std::uint64_t>(value) << 1) ^ static_cast<std::uint64_t>(value >> 63));
+  put_varint(to,
+             (static_cast<std::uint64_t>(value) << 1) ^ static_cast<std::uint64_t>(value >> 63));
 }
 template <typename T>
 void put_fixed(std::string& to, T value) {

@@ -61,8 +61,8 @@ void Wal::add(const Transaction& transaction, Completion completion) {
              op.placed[i + length].physical == op.placed[i].physical + length)
         ++length;
       if (op.block_state(i) == BlockState::data)
-        group.direct.push_back({op.placed[i].physical,
-                                op.data.slice(i * kBlockBytes, length * kBlockBytes)});
+        group.direct.push_back(
+            {op.placed[i].physical, op.data.slice(i * kBlockBytes, length * kBlockBytes)});
       i += op.block_state(i) == BlockState::data ? length : 1;
     }
   }
@@ -99,7 +99,7 @@ void Wal::schedule() {
     if (alive.expired()) return;
     is_scheduled_ = false;
     if (is_writing_ || groups_.empty()) return;
-    if (state_.failure)
+    if (state_.health)
       start();
     else
       fail_waiting();
@@ -175,9 +175,9 @@ void Wal::write_record(Group& group, bool durable) {
 }
 
 void Wal::part_done(Status status) {
-  if (!status && state_.failure) state_.failure = std::move(status);
+  if (!status && state_.health) state_.health = std::move(status);
   if (--parts_left_ > 0) return;
-  if (!needs_flush_ || !state_.failure) return finish();
+  if (!needs_flush_ || !state_.health) return finish();
   needs_flush_ = false;
   parts_left_ = 1;
   ++state_.counters.flushes;
@@ -190,19 +190,19 @@ void Wal::finish() {
   is_writing_ = false;
   Group group = std::move(writing_);
   writing_ = {};
-  if (state_.failure) durable_sequence_ = group.sequence;
+  if (state_.health) durable_sequence_ = group.sequence;
   // The next one is on its way before the callbacks run.
-  if (state_.failure && !groups_.empty()) start();
-  Status outcome = state_.failure;
+  if (state_.health && !groups_.empty()) start();
+  Status outcome = state_.health;
   on_group_(std::move(outcome), std::move(group));
 }
 
 void Wal::fail_waiting() {
-  CAIRN_ASSERT(!state_.failure);
+  CAIRN_ASSERT(!state_.health);
   while (!is_writing_ && !groups_.empty()) {
     Group group = std::move(groups_.front().group);
     groups_.pop_front();
-    on_group_(state_.failure, std::move(group));
+    on_group_(state_.health, std::move(group));
   }
 }
 

@@ -28,26 +28,41 @@ enum Field : std::uint32_t {
 
 constexpr std::uint32_t fields_of(OpType type) {
   switch (type) {
-    case OpType::write: return kPg | kObject | kVersion | kRange | kPlaces;
-    case OpType::write_checked: return kPg | kObject | kRange | kPlaces | kInfos;
+    case OpType::write:
+      return kPg | kObject | kVersion | kRange | kPlaces;
+    case OpType::write_checked:
+      return kPg | kObject | kRange | kPlaces | kInfos;
     case OpType::write_zeroes:
-    case OpType::punch: return kPg | kObject | kVersion | kRange;
+    case OpType::punch:
+      return kPg | kObject | kVersion | kRange;
     case OpType::touch:
     case OpType::omap_clear:
-    case OpType::set_object_version: return kPg | kObject | kVersion;
-    case OpType::remove: return kPg | kObject;
-    case OpType::clone: return kPg | kObject | kVersion | kNumber;
-    case OpType::omap_set: return kPg | kObject | kVersion | kKey | kValue;
-    case OpType::omap_remove: return kPg | kObject | kVersion | kKey;
-    case OpType::log_append: return kPg | kNumber | kEntry;
+    case OpType::set_object_version:
+      return kPg | kObject | kVersion;
+    case OpType::remove:
+      return kPg | kObject;
+    case OpType::clone:
+      return kPg | kObject | kVersion | kNumber;
+    case OpType::omap_set:
+      return kPg | kObject | kVersion | kKey | kValue;
+    case OpType::omap_remove:
+      return kPg | kObject | kVersion | kKey;
+    case OpType::log_append:
+      return kPg | kNumber | kEntry;
     case OpType::log_trim:
     case OpType::log_rewind:
-    case OpType::log_reset: return kPg | kNumber;
-    case OpType::pg_meta_set: return kPg | kKey | kValue;
-    case OpType::pg_meta_remove: return kPg | kKey;
-    case OpType::remove_pg: return kPg;
-    case OpType::store_meta_set: return kKey | kValue;
-    case OpType::reap_object: return kPg | kObject | kNumber;
+    case OpType::log_reset:
+      return kPg | kNumber;
+    case OpType::pg_meta_set:
+      return kPg | kKey | kValue;
+    case OpType::pg_meta_remove:
+      return kPg | kKey;
+    case OpType::remove_pg:
+      return kPg;
+    case OpType::store_meta_set:
+      return kKey | kValue;
+    case OpType::reap_object:
+      return kPg | kObject | kNumber;
   }
   return 0;
 }
@@ -58,8 +73,8 @@ constexpr std::size_t kInfoBytes = 13;
 constexpr std::size_t kFixedBytes = 1 + 8 + 2 + 8 + 12 + 8 + 1 + 8 + 2 + 4 + 4;
 
 std::size_t encoded_bound(const Transaction::Op& op) {
-  std::size_t bytes = kFixedBytes + op.object.name.size() + op.key.size() + op.value.size() +
-                      op.entry.size();
+  std::size_t bytes =
+      kFixedBytes + op.object.name.size() + op.key.size() + op.value.size() + op.entry.size();
   if (op.writes_data()) bytes += op.block_count * (kPlaceBytes + kInfoBytes);
   return bytes;
 }

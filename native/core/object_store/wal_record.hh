@@ -19,9 +19,9 @@ namespace cairn::object_store {
 constexpr std::size_t kRecordHeaderBytes = 64;
 
 struct RecordHeader {
-  std::uint64_t store_tag = 0;   // first 8 bytes of the store's uuid
-  std::uint64_t sequence = 0;    // grows by one for each record
-  std::uint64_t generation = 0;  // of the superblock when the record was written
+  std::uint64_t store_tag = 0;         // first 8 bytes of the store's uuid
+  std::uint64_t sequence = 0;          // grows by one for each record
+  std::uint64_t generation = 0;        // of the superblock when the record was written
   std::uint64_t flushed_sequence = 0;  // all records up to here were durable before this one
   std::uint32_t metadata_bytes = 0;
   std::uint32_t metadata_crc = 0;

@@ -1,0 +1,112 @@
+// Starts and stops the daemons of a local cluster as detached processes of this same program.
+import { spawn } from "node:child_process";
+import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { StorageError } from "../../common/errors.js";
+import type { ClusterPaths, DaemonName } from "./cluster-dir.js";
+import { isAlive, type ProcessId, readPidFile } from "./processes.js";
+
+const program = fileURLToPath(new URL("../../../bin/cairn", import.meta.url));
+const pollMs = 25;
+
+/** A daemon that this call has started. */
+export interface StartedDaemon {
+  name: DaemonName;
+  pid: number;
+  /** set when it has ended */
+  exit(): string | undefined;
+}
+
+function argumentsOf(name: DaemonName, dir: string): string[] {
+  if (name === "mon") return ["monitor", "--dir", dir];
+  return ["osd", "--id", name.slice("osd.".length), "--dir", dir];
+}
+
+/** The living process of a daemon, by its pid file. */
+export function runningDaemon(paths: ClusterPaths, name: DaemonName): ProcessId | undefined {
+  return readPidFile(paths.pidFile(name));
+}
+
+/** Starts a daemon; it outlives this process. */
+export function startDaemon(paths: ClusterPaths, name: DaemonName): StartedDaemon {
+  const output = openSync(paths.outputFile(name), "w", 0o600);
+  try {
+    const child = spawn(process.execPath, [program, ...argumentsOf(name, paths.dir)], {
+      detached: true,
+      stdio: ["ignore", output, output],
+      cwd: "/",
+    });
+    let exit: string | undefined;
+    child.on("exit", (code, signal) => {
+      exit = signal === null ? `exit code ${code}` : `signal ${signal}`;
+    });
+    child.on("error", (error) => {
+      exit = error.message;
+    });
+    child.unref();
+    return { name, pid: child.pid ?? 0, exit: () => exit };
+  } finally {
+    closeSync(output);
+  }
+}
+
+/** What a daemon that ended has said, and where its log is. */
+export function daemonFailure(paths: ClusterPaths, { name, exit }: StartedDaemon): StorageError {
+  let said = "";
+  try {
+    said = readFileSync(paths.outputFile(name), "utf8").trim().replace(/^cairn: /, "");
+  } catch {
+    // The folder may be gone; then there is nothing to tell.
+  }
+  const [first, ...rest] = said.split("\n").slice(-12);
+  const because = first === undefined || first === "" ? (exit() ?? "it is gone") : first;
+  const remedy = [...rest.map((line) => line.trim()), `Its log: ${paths.logFile(name)}`];
+  return new StorageError("io_error", `${name} does not start: ${because}`, {
+    remedy: remedy.join("\n"),
+  });
+}
+
+export interface StopReport {
+  stopped: DaemonName[];
+  /** did not stop when asked to */
+  killed: DaemonName[];
+}
+
+/**
+ * Stops daemons: SIGTERM, and SIGKILL to those that still run after graceMs.
+ * Only processes that their pid files name exactly are signalled.
+ */
+export async function stopDaemons(
+  paths: ClusterPaths,
+  names: readonly DaemonName[],
+  graceMs: number,
+): Promise<StopReport> {
+  const running = names.flatMap((name) => {
+    const process = runningDaemon(paths, name);
+    return process === undefined ? [] : [{ name, process }];
+  });
+  for (const { process } of running) signal(process, "SIGTERM");
+  await untilGone(running, graceMs);
+  const killed = running.filter(({ process }) => isAlive(process));
+  for (const { process } of killed) signal(process, "SIGKILL");
+  await untilGone(killed, 5000);
+  for (const { name } of running) rmSync(paths.pidFile(name), { force: true });
+  return { stopped: running.map(({ name }) => name), killed: killed.map(({ name }) => name) };
+}
+
+function signal(target: ProcessId, name: "SIGTERM" | "SIGKILL"): void {
+  if (!isAlive(target)) return;
+  try {
+    process.kill(target.pid, name);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== "ESRCH") throw thrown;
+  }
+}
+
+async function untilGone(list: readonly { process: ProcessId }[], limitMs: number): Promise<void> {
+  const deadline = performance.now() + limitMs;
+  while (list.some(({ process }) => isAlive(process)) && performance.now() < deadline) {
+    await sleep(pollMs);
+  }
+}

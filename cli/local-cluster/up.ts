@@ -1,0 +1,304 @@
+// `cairn up`: makes a cluster in a folder when there is none, starts what of it is not running, and
+// waits until it is healthy.
+//
+// Invariants: one `up` or `down` of a folder at a time; a call that fails stops the daemons that it
+// has started, and takes away a cluster that it was the first to make. A folder whose first start
+// was cut off (state "creating") is cleared and made anew.
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { MonitorSession } from "../../client/cluster/monitor-session.js";
+import type { Address } from "../../common/config.js";
+import { StorageError, toStorageError } from "../../common/errors.js";
+import type { ClusterStatus } from "../../proto/commands.js";
+import {
+  type ClusterFile,
+  ClusterPaths,
+  type DaemonName,
+  prepareFolder,
+  readClusterFile,
+  writeClusterFile,
+} from "./cluster-dir.js";
+import {
+  daemonFailure,
+  runningDaemon,
+  type StartedDaemon,
+  startDaemon,
+  stopDaemons,
+} from "./daemons.js";
+import { lockFolder } from "./dir-lock.js";
+
+export interface UpOptions {
+  dir: string;
+  /** of a new cluster */
+  osdCount: number;
+  /** of each OSD's store, a sparse file, in bytes */
+  osdBytes: number;
+  /** of all waiting */
+  timeoutMs: number;
+  say(text: string): void;
+}
+
+export interface UpReport {
+  dir: string;
+  created: boolean;
+  started: DaemonName[];
+  file: ClusterFile;
+  status: ClusterStatus;
+}
+
+/** Connects a session; a port for the tests. */
+export type Connect = (monitor: Address, clusterId: string) => Promise<MonitorSession>;
+
+const pollMs = 50;
+const loopback: Address = { host: "127.0.0.1", port: 0 };
+const poolName = "rbd";
+const poolPgs = 32;
+
+/** @throws busy, already_exists, timed_out, and what a daemon says when it does not start */
+export async function up(options: UpOptions, connect: Connect): Promise<UpReport> {
+  const paths = new ClusterPaths(options.dir);
+  const madeFolder = prepareFolder(options.dir);
+  const unlock = lockFolder(paths);
+  const run = new Run(paths, options, connect);
+  try {
+    return await run.run();
+  } catch (thrown) {
+    await run.undo();
+    throw toStorageError(thrown);
+  } finally {
+    unlock();
+    if (madeFolder !== undefined && readClusterFile(options.dir) === undefined) {
+      rmSync(madeFolder, { recursive: true, force: true });
+    }
+  }
+}
+
+class Run {
+  private readonly started: StartedDaemon[] = [];
+  private created = false;
+  private readonly deadlineMs: number;
+
+  constructor(
+    private readonly paths: ClusterPaths,
+    private readonly options: UpOptions,
+    private readonly connect: Connect,
+  ) {
+    this.deadlineMs = performance.now() + options.timeoutMs;
+  }
+
+  async run(): Promise<UpReport> {
+    const { dir, say } = this.options;
+    let file = readClusterFile(dir);
+    if (file?.state !== "ready") {
+      this.created = true;
+      await this.clearUnfinished(file);
+      file = await this.create();
+    }
+    for (const folder of [this.paths.logDir, this.paths.runDir]) {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+    }
+    file = await this.startMonitor(file);
+    const session = await this.connect(file.monitor, file.clusterId);
+    try {
+      for (const { id } of file.osds) this.startIfDown(`osd.${id}`);
+      if (this.started.length > 0) say(`started ${this.started.map(({ name }) => name).join(", ")}`);
+      const osdCount = file.osds.length;
+      await this.waitFor(session, "OSDs to come up", ({ osds }) => osds.up >= osdCount);
+      if (this.created) await this.createPool(session, osdCount);
+      const status = await this.waitFor(session, "a healthy cluster", isHealthy);
+      if (this.created) writeClusterFile(dir, { ...file, state: "ready" });
+      return {
+        dir,
+        created: this.created,
+        started: this.started.map(({ name }) => name),
+        file,
+        status,
+      };
+    } finally {
+      session.close();
+    }
+  }
+
+  /** After a failure: what this call has started stops, what it has made goes. */
+  async undo(): Promise<void> {
+    for (const { name } of this.started) {
+      // A daemon writes its pid file itself; one that has just been started may not have it yet.
+      await this.untilPidFile(name);
+    }
+    await stopDaemons(
+      this.paths,
+      this.started.map(({ name }) => name),
+      5000,
+    );
+    if (this.created) this.removeContent();
+  }
+
+  private async untilPidFile(name: DaemonName): Promise<void> {
+    const daemon = this.started.find((started) => started.name === name);
+    const deadline = performance.now() + 2000;
+    while (performance.now() < deadline && daemon?.exit() === undefined) {
+      if (runningDaemon(this.paths, name) !== undefined) return;
+      await sleep(pollMs);
+    }
+  }
+
+  private removeContent(): void {
+    for (const name of readdirSync(this.paths.dir)) {
+      if (/^lock/.test(name)) continue;
+      rmSync(path.join(this.paths.dir, name), { recursive: true, force: true });
+    }
+  }
+
+  private async clearUnfinished(file: ClusterFile | undefined): Promise<void> {
+    if (file === undefined) return;
+    this.options.say("an earlier start was cut off: beginning anew");
+    await stopDaemons(this.paths, daemonNames(file), 5000);
+    this.removeContent();
+  }
+
+  private async create(): Promise<ClusterFile> {
+    const { dir, osdCount, osdBytes, say } = this.options;
+    const [{ mkfs }, { mkfsOsd }, { systemRandom }] = await Promise.all([
+      import("../../monitor/index.js"),
+      import("../../osd/index.js"),
+      import("../../common/ports.js"),
+    ]);
+    const clusterId = systemRandom.uuid();
+    const osds = Array.from({ length: osdCount }, (_, id) => ({ id, sizeBytes: osdBytes }));
+    const file: ClusterFile = {
+      kind: "cairn-cluster",
+      version: 1,
+      state: "creating",
+      clusterId,
+      monitor: loopback,
+      http: loopback,
+      osds,
+    };
+    writeClusterFile(dir, file);
+    say(`making a cluster with ${osdCount} OSDs in ${dir}`);
+    await mkfs({ dataDir: this.paths.dataDir("mon"), clusterId, failureDomain: "osd" });
+    for (const { id, sizeBytes } of osds) {
+      await mkfsOsd({ id, dataDir: this.paths.dataDir(`osd.${id}`), clusterId, sizeBytes });
+    }
+    return file;
+  }
+
+  private startIfDown(name: DaemonName): boolean {
+    if (runningDaemon(this.paths, name) !== undefined) return false;
+    this.started.push(startDaemon(this.paths, name));
+    return true;
+  }
+
+  /** @returns the file with the addresses at which the monitor is reached */
+  private async startMonitor(file: ClusterFile): Promise<ClusterFile> {
+    const ours = runningDaemon(this.paths, "mon");
+    if (ours !== undefined) return file;
+    // A port that another program has taken since: OSDs that run know the monitor by it alone.
+    const osdsRun = file.osds.some(({ id }) => runningDaemon(this.paths, `osd.${id}`));
+    if (!osdsRun && file.monitor.port !== 0 && !(await allFree([file.monitor, file.http]))) {
+      this.options.say("the monitor's ports are taken by another program: choosing others");
+      writeClusterFile(this.options.dir, { ...file, monitor: loopback, http: loopback });
+    }
+    this.startIfDown("mon");
+    const addresses = await this.monitorAddresses();
+    const placed = { ...file, ...addresses };
+    writeClusterFile(this.options.dir, placed);
+    return placed;
+  }
+
+  /** Waits until the monitor that was started has said where it listens. */
+  private async monitorAddresses(): Promise<Pick<ClusterFile, "monitor" | "http">> {
+    const { addressFile } = await import("../../monitor/index.js");
+    const file = addressFile(this.paths.dataDir("mon"));
+    for (;;) {
+      this.checkStarted();
+      const announced = readAnnounced(file);
+      const pid = runningDaemon(this.paths, "mon")?.pid;
+      if (announced !== undefined && announced.pid === pid) {
+        return { monitor: announced.control, http: announced.http };
+      }
+      this.checkTime("the monitor to listen", "");
+      await sleep(pollMs);
+    }
+  }
+
+  private async createPool(session: MonitorSession, osdCount: number): Promise<void> {
+    const size = Math.min(3, osdCount);
+    const minSize = Math.max(1, size - 1);
+    await session.command("pool create", { name: poolName, pgNum: poolPgs, size, minSize });
+  }
+
+  private async waitFor(
+    session: MonitorSession,
+    what: string,
+    holds: (status: ClusterStatus) => boolean,
+  ): Promise<ClusterStatus> {
+    let said = "";
+    for (;;) {
+      this.checkStarted();
+      const status = await session.command("status", {});
+      if (holds(status)) return status;
+      const summary = summaryOf(status);
+      if (summary !== said) this.options.say(`waiting for ${what}: ${summary}`);
+      said = summary;
+      this.checkTime(what, summary);
+      await sleep(pollMs);
+    }
+  }
+
+  private checkStarted(): void {
+    const ended = this.started.find((daemon) => daemon.exit() !== undefined);
+    if (ended !== undefined) throw daemonFailure(this.paths, ended);
+  }
+
+  private checkTime(what: string, summary: string): void {
+    if (performance.now() < this.deadlineMs) return;
+    const detail = summary === "" ? "" : ` (${summary})`;
+    throw new StorageError("timed_out", `waited too long for ${what}${detail}`, {
+      remedy: `Look into ${this.paths.logDir}, or allow more time with --timeout.`,
+    });
+  }
+}
+
+export function daemonNames(file: ClusterFile): DaemonName[] {
+  return [...file.osds.map(({ id }): DaemonName => `osd.${id}`), "mon"];
+}
+
+function isHealthy({ health, pgs }: ClusterStatus): boolean {
+  return health.status === "HEALTH_OK" && (pgs.byState["active+clean"] ?? 0) === pgs.total;
+}
+
+/** "2 of 3 OSDs up, 20 of 32 PGs active+clean" */
+function summaryOf({ osds, pgs, health }: ClusterStatus): string {
+  const parts = [`${osds.up} of ${osds.total} OSDs up`];
+  if (pgs.total > 0) {
+    parts.push(`${pgs.byState["active+clean"] ?? 0} of ${pgs.total} PGs active+clean`);
+  }
+  if (osds.up === osds.total) parts.push(...health.checks.map(({ summary }) => summary));
+  return parts.join(", ");
+}
+
+function readAnnounced(
+  file: string,
+): { pid: number; control: Address; http: Address } | undefined {
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch {
+    // Not written yet, or just being written.
+    return undefined;
+  }
+}
+
+async function allFree(addresses: readonly Address[]): Promise<boolean> {
+  for (const { host, port } of addresses) {
+    const free = await new Promise<boolean>((resolve) => {
+      const probe = createServer();
+      probe.once("error", () => resolve(false));
+      probe.listen(port, host, () => probe.close(() => resolve(true)));
+    });
+    if (!free) return false;
+  }
+  return true;
+}

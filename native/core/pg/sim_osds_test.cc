@@ -1,0 +1,212 @@
+// The test harness of sim_osds.hh.
+#include "pg/sim_osds.hh"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/crc32c.hh"
+
+namespace cairn::pg {
+
+namespace {
+constexpr std::uint64_t kDiskBytes = std::uint64_t{96} << 20;
+constexpr std::uint64_t kLimitNs = 60'000'000'000;
+
+std::string host_of(OsdId osd) { return "osd" + std::to_string(osd); }
+}  // namespace
+
+SimOsds::SimOsds(std::uint64_t seed, net::SimNetworkConfig config)
+    : executor(io::SimExecutor::Options{seed, true, 1'000'000'000}) {
+  network = std::make_unique<net::SimNetwork>(executor, seed, config);
+  for (OsdId id = 0; id < 3; ++id) {
+    auto osd = std::make_unique<SimOsd>();
+    osd->id = id;
+    osd->disk = std::make_unique<io::SimDisk>(executor, io::SimDiskImage(kDiskBytes));
+    object_store::Geometry geometry;
+    geometry.wal_bytes = std::uint64_t{4} << 20;
+    geometry.kv_bytes = std::uint64_t{16} << 20;
+    object_store::Identity identity{cluster_, id, {static_cast<std::uint8_t>(id + 1)}};
+    REQUIRE(object_store::ObjectStore::format(*osd->disk, identity, geometry).to_string() == "ok");
+    start(*osd);
+    osds[id] = std::move(osd);
+  }
+  client = std::make_unique<objecter::Objecter>(executor, 77, [](Epoch) {});
+  net::SimMessengerConfig client_config;
+  client_config.host = "client";
+  client_config.cluster = cluster_;
+  client_config.self = {net::EntityKind::client, 77, 77};
+  client_messenger_ = std::make_unique<net::SimMessenger>(*network, *client, client_config);
+  client->attach(*client_messenger_);
+}
+
+SimOsds::~SimOsds() {
+  client_messenger_.reset();
+  for (auto& [id, osd] : osds) osd->messenger.reset();
+}
+
+void SimOsds::start(SimOsd& osd) {
+  object_store::Options options;
+  options.threaded_kv = false;
+  object_store::Identity expected{cluster_, osd.id, {}};
+  auto store = object_store::ObjectStore::open(executor, *osd.disk, expected, std::move(options));
+  REQUIRE(store.is_ok());
+  osd.store = std::move(*store);
+  osd.incarnation = next_incarnation_++;
+  osd.core = std::make_unique<OsdCore>(executor, *osd.store, osd, osd.id);
+  REQUIRE(osd.core->load().is_ok());
+  net::SimMessengerConfig config;
+  config.host = host_of(osd.id);
+  config.cluster = cluster_;
+  config.self = {net::EntityKind::osd, static_cast<std::uint64_t>(osd.id), osd.incarnation};
+  osd.messenger = std::make_unique<net::SimMessenger>(*network, *osd.core, config);
+  osd.core->attach(*osd.messenger);
+  REQUIRE(osd.messenger->listen({host_of(osd.id), 6800}).is_ok());
+}
+
+void SimOsds::kill(OsdId id) {
+  SimOsd& osd = *osds[id];
+  osd.messenger.reset();
+  bool closed = false;
+  osd.store->close([&closed](Status) { closed = true; });
+  run_until([&closed] { return closed; });
+  osd.core.reset();
+  osd.store.reset();
+}
+
+void SimOsds::restart(OsdId id) { start(*osds[id]); }
+
+void SimOsds::push_maps(const std::vector<OsdId>& acting) {
+  std::vector<Peer> peers;
+  objecter::ClientMap map;
+  map.epoch = epoch;
+  objecter::ClientMap::Pool& pool = map.pools[kTestPg.pool];
+  pool.pg_num = 1;
+  pool.size = 3;
+  pool.acting = acting;
+  pool.acting.resize(3, kNoOsd);
+  for (const auto& [id, osd] : osds) {
+    if (osd->core == nullptr) continue;
+    peers.push_back({id, {host_of(id), 6800}, osd->incarnation});
+    map.osds[id] = {{host_of(id), 6800}, osd->incarnation};
+  }
+  for (const auto& [id, osd] : osds) {
+    if (osd->core == nullptr) continue;
+    std::vector<Peer> others = peers;
+    std::erase_if(others, [id = id](const Peer& peer) { return peer.osd == id; });
+    osd->core->set_peers(others);
+    osd->core->set_map_epoch(epoch);
+  }
+  client->set_map(std::move(map));
+}
+
+Activation SimOsds::catch_up(SimOsd& authority, SimOsd& member) {
+  const PgLog& good = authority.core->find_pg(kTestPg)->log();
+  const PgLog& own = member.core->find_pg(kTestPg)->log();
+  Activation activation;
+  activation.interval = epoch;
+  std::uint64_t common = std::min(good.head_number(), own.head_number());
+  REQUIRE(common >= good.tail_number());
+  while (common > std::max(good.tail_number(), own.tail_number()) &&
+         good.at(common).version != own.at(common).version) {
+    --common;
+  }
+  activation.rewind_to = common;
+  activation.entries = good.entries_after(common, 100000);
+  std::set<std::string> missing;
+  for (const net::LogEntry& entry : activation.entries) missing.insert(entry.object);
+  for (const net::LogEntry& entry : own.entries_after(common, 100000)) missing.insert(entry.object);
+  for (const std::string& name : member.core->find_pg(kTestPg)->missing()) missing.insert(name);
+  activation.missing.assign(missing.begin(), missing.end());
+  return activation;
+}
+
+void SimOsds::new_interval(const std::vector<OsdId>& acting) {
+  ++epoch;
+  for (const OsdId id : acting) {
+    const Role role = id == acting.front() ? Role::primary : Role::replica;
+    osds[id]->core->start_interval(kTestPg, IntervalSpec{epoch, acting, 1, role});
+  }
+  push_maps(acting);
+  run_until([this, &acting] {
+    return std::all_of(acting.begin(), acting.end(),
+                       [this](OsdId id) { return osds[id]->started_interval == epoch; });
+  });
+  SimOsd& primary = *osds[acting.front()];
+  Activation own;
+  own.interval = epoch;
+  own.rewind_to = primary.core->find_pg(kTestPg)->log().head_number();
+  for (const OsdId id : acting) {
+    if (id == primary.id) continue;
+    Activation activation = catch_up(primary, *osds[id]);
+    own.peer_missing.emplace_back(id, activation.missing);
+    own.sources.push_back(id);
+    osds[id]->core->activate(kTestPg, std::move(activation));
+  }
+  primary.core->activate(kTestPg, std::move(own));
+  run_until([this, &acting] {
+    return std::all_of(acting.begin(), acting.end(),
+                       [this](OsdId id) { return osds[id]->activated_interval == epoch; });
+  });
+  primary.core->go_active(kTestPg, epoch);
+  primary.core->set_recovery(kTestPg, epoch, 4);
+}
+
+void SimOsds::run_until(UniqueFunction<bool()> condition) {
+  REQUIRE(executor.run_until(std::move(condition), kLimitNs));
+}
+
+void SimOsds::submit(const std::string& object, std::vector<net::Step> steps, Buffer data,
+                     objecter::OpDone done) {
+  client->submit(kTestPg.pool, object, std::move(steps), std::move(data), std::move(done));
+}
+
+net::OpReply SimOsds::operate(const std::string& object, std::vector<net::Step> steps, Buffer data,
+                              Status* status, Buffer* read) {
+  bool answered = false;
+  net::OpReply answer;
+  submit(object, std::move(steps), std::move(data),
+         [&](Status outcome, net::OpReply reply, Buffer bytes) {
+           answered = true;
+           answer = std::move(reply);
+           if (read != nullptr) *read = std::move(bytes);
+           if (status != nullptr) {
+             *status = std::move(outcome);
+           } else {
+             CHECK(outcome.to_string() == "ok");
+           }
+         });
+  run_until([&answered] { return answered; });
+  return answer;
+}
+
+bool SimOsds::clean() const {
+  return std::any_of(osds.begin(), osds.end(), [this](const auto& entry) {
+    const SimOsd& osd = *entry.second;
+    if (osd.core == nullptr) return false;
+    const Pg* pg = osd.core->find_pg(kTestPg);
+    return pg != nullptr && pg->phase() == Phase::active && pg->spec().interval == epoch &&
+           pg->missing().empty() && pg->peer_missing_count() == 0;
+  });
+}
+
+std::string SimOsds::digest(OsdId id, const std::string& object) {
+  std::string text;
+  bool answered = false;
+  osds[id]->store->info(kTestPg, ObjectId{kTestPg.pool, object, kHead},
+                        [&](Status status, object_store::ObjectInfo info) {
+                          answered = true;
+                          CHECK(status.to_string() == "ok");
+                          text = info.exists ? "exists " : "absent ";
+                          for (const object_store::BlockInfo& block : info.blocks) {
+                            text += std::to_string(static_cast<int>(block.state)) + ":" +
+                                    std::to_string(block.crc) + ":" +
+                                    std::to_string(block.version.number) + " ";
+                          }
+                          for (const auto& [key, value] : info.omap)
+                            text += key + "=" + value + " ";
+                        });
+  run_until([&answered] { return answered; });
+  return text;
+}
+
+}  // namespace cairn::pg

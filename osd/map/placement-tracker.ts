@@ -1,0 +1,159 @@
+// Follows the maps for the PGs of one OSD: which it is a member of or holds a copy of, and when
+// their intervals change. Pools whose inputs did not change cost nothing.
+//
+// Invariant: records has every PG with this OSD in its up or acting set, and every PG of which it
+// holds data; a record is replaced, never changed in place.
+import type { PgId } from "../../common/units.js";
+import { parsePgId, pgId } from "../../common/units.js";
+import { findPool, type OsdMap, type PoolInfo } from "../../proto/osd-map.js";
+import { type CrushMapper, type PgPlacement, poolPlacements } from "../../proto/placement.js";
+import type { OsdViews } from "../peering/past-intervals.js";
+import {
+  newRecord,
+  nextRecord,
+  type PgRecord,
+  type Placed,
+  recordAfterGap,
+  toldRecord,
+} from "./pg-record.js";
+
+/** What it needs of CRUSH. */
+export interface CrushPort {
+  /** @throws corrupt, invalid_argument */
+  compile(text: string): Uint8Array;
+  mapper: CrushMapper;
+}
+
+/** What a map changed for the PGs here. */
+export interface Advance {
+  /** PGs with a new record */
+  changed: Set<PgId>;
+  /** PGs whose pool is gone */
+  removed: Set<PgId>;
+}
+
+interface PlacedPool {
+  inputs: string;
+  pool: PoolInfo;
+  placements: readonly PgPlacement[];
+}
+
+export class PlacementTracker {
+  readonly records = new Map<PgId, PgRecord>();
+  private readonly pools = new Map<number, PlacedPool>();
+  private compiled: { text: string; bytes: Uint8Array } | undefined;
+  private newestEpoch = 0;
+
+  /** @param self this OSD's id */
+  constructor(
+    private readonly self: number,
+    private readonly crush: CrushPort,
+  ) {}
+
+  /** Takes up from a stored map: no PG changes by this, PGs with data have their stored records. */
+  restore(map: OsdMap, records: ReadonlyMap<PgId, PgRecord>): void {
+    for (const [pgid, record] of records) this.records.set(pgid, record);
+    this.newestEpoch = map.epoch;
+    this.placePools(map);
+  }
+
+  /** Names a PG of which the store has data, but no record: its past is not known. */
+  adopt(pgid: PgId, createdEpoch: number): void {
+    this.records.set(pgid, {
+      history: { since: createdEpoch, intervals: [] },
+      interval: { first: 0, up: [], acting: [], size: 0, minSize: 1 },
+      key: "",
+      unknownFrom: createdEpoch,
+    });
+  }
+
+  /**
+   * Goes on to a map.
+   * @param contiguous it follows the one before directly; else everything between is unknown
+   */
+  advance(map: OsdMap, contiguous: boolean): Advance {
+    const previousEpoch = this.newestEpoch;
+    const result: Advance = { changed: new Set(), removed: this.dropRemoved(map) };
+    const moved = this.placePools(map);
+    const osds = osdViews(map);
+    for (const placed of this.pools.values()) {
+      if (contiguous && !moved.has(placed.pool.id)) continue;
+      for (const placement of placed.placements) {
+        const at = { placement, pool: placed.pool, map, osds };
+        this.follow(at, contiguous, previousEpoch, result.changed);
+      }
+    }
+    this.newestEpoch = map.epoch;
+    return result;
+  }
+
+  /** The present interval of a PG began with epoch `first`, says its primary. */
+  tell(pgid: PgId, first: number): PgRecord | undefined {
+    const record = this.records.get(pgid);
+    if (record === undefined || record.interval.first !== 0) return record;
+    const told = toldRecord(record, first);
+    this.records.set(pgid, told);
+    return told;
+  }
+
+  private follow(at: Placed, contiguous: boolean, previousEpoch: number, changed: Set<PgId>): void {
+    const { placement } = at;
+    const before = this.records.get(placement.pgid);
+    if (before === undefined) {
+      const member = placement.up.includes(this.self) || placement.acting.includes(this.self);
+      if (!member) return;
+      this.records.set(placement.pgid, newRecord(at, contiguous));
+    } else {
+      const after = contiguous
+        ? nextRecord(before, at)
+        : recordAfterGap(before, previousEpoch, at);
+      if (after === before) return;
+      this.records.set(placement.pgid, after);
+    }
+    changed.add(placement.pgid);
+  }
+
+  private dropRemoved(map: OsdMap): Set<PgId> {
+    const removed = new Set<PgId>();
+    for (const pgid of this.records.keys()) {
+      if (findPool(map, parsePgId(pgid).pool) !== undefined) continue;
+      removed.add(pgid);
+      this.records.delete(pgid);
+    }
+    for (const id of this.pools.keys()) if (findPool(map, id) === undefined) this.pools.delete(id);
+    return removed;
+  }
+
+  /** Places the pools whose inputs changed. @returns their ids */
+  private placePools(map: OsdMap): Set<number> {
+    const moved = new Set<number>();
+    if (map.crush !== this.compiled?.text) {
+      this.compiled = { text: map.crush, bytes: this.crush.compile(map.crush) };
+      this.pools.clear();
+    }
+    const lives = map.osds.map(
+      ({ id, up, in: isIn, weight, upFrom, incarnation }) =>
+        `${id}:${up}:${isIn}:${weight}:${upFrom}:${incarnation}`,
+    );
+    const shared = `${map.maxOsd}|${lives}|${JSON.stringify(map.pgTemp)}`;
+    for (const pool of map.pools) {
+      const { pgNum, size, minSize, crushRule } = pool;
+      const inputs = `${pgNum}|${size}|${minSize}|${crushRule}|${shared}`;
+      if (this.pools.get(pool.id)?.inputs === inputs) continue;
+      const placements = poolPlacements(map, pool, this.compiled.bytes, this.crush.mapper);
+      this.pools.set(pool.id, { inputs, pool, placements });
+      moved.add(pool.id);
+    }
+    return moved;
+  }
+}
+
+/** What peering looks at in a map. */
+export function osdViews(map: OsdMap): OsdViews {
+  return new Map(map.osds.map(({ id, up, upThru }) => [id, { up, upThru }]));
+}
+
+/** The record names of the store. */
+export function recordKey(pool: number, seed: number): string {
+  return `pg/${pgId(pool, seed)}`;
+}
