@@ -8,8 +8,9 @@ import { plainError } from "./error-report.js";
 import { readClusterFile } from "./local-cluster/cluster-dir.js";
 import type { ClusterOptions } from "./options.js";
 
-interface Target {
+export interface Target {
   monitor: Address;
+  /** undefined: whichever cluster the monitor is of */
   clusterId?: string;
 }
 
@@ -22,19 +23,23 @@ function targetOf(options: ClusterOptions): Target {
   });
 }
 
-/** Runs a verb that needs the monitor only; the native core is not loaded. */
-export async function withMonitor<T>(
-  options: ClusterOptions,
-  run: (monitor: MonitorSession) => Promise<T>,
-): Promise<T> {
-  const target = targetOf(options);
+/** @throws the errors of MonitorSession.connect */
+export async function connectSession(target: Target): Promise<MonitorSession> {
   const { MonitorSession: Session } = await import("../client/cluster/monitor-session.js");
-  const session = await Session.connect({
+  return Session.connect({
     ...target,
     clientId: systemRandom.uint64() || 1n,
     clock: systemClock,
     random: systemRandom,
   });
+}
+
+/** Runs a verb that needs the monitor only; the native core is not loaded. */
+export async function withMonitor<T>(
+  options: ClusterOptions,
+  run: (monitor: MonitorSession) => Promise<T>,
+): Promise<T> {
+  const session = await connectSession(targetOf(options));
   try {
     return await run(session);
   } finally {

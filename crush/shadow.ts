@@ -22,8 +22,8 @@ function rootIds(map: CrushMap): number[] {
 }
 
 /**
- * The buckets below a root and the root itself, each once, children before parents. The map has been
- * validated, so the recursion is at most limits.depth deep.
+ * The buckets below a root and the root itself, each once, children before parents. The map has
+ * been validated, so the recursion is at most limits.depth deep.
  */
 function bottomUp(byId: ReadonlyMap<number, CrushBucket>, rootId: number): CrushBucket[] {
   const seen = new Set<number>();
@@ -79,7 +79,7 @@ export function shadowIdOf(bucket: CrushBucket, deviceClass: string): number | u
 
 /**
  * The contents of all shadow trees of a map whose shadow ids are assigned: devices of the class
- * with their weights, and shadows of child buckets (empty ones too) with the sum of what is in them.
+ * with their weights, and shadows of child buckets (empty ones too) with the sum of their items.
  */
 export function shadowBuckets(map: CrushMap): ShadowBucket[] {
   const byId = new Map(map.buckets.map((bucket) => [bucket.id, bucket]));

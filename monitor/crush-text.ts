@@ -13,8 +13,9 @@ import type { OsdInfo } from "../proto/osd-map.js";
 import type { CrushNode, CrushPort } from "./crush-port.js";
 
 const bytesPerTib = 2 ** 40;
-/** The least weight that the text form can tell from 0, and CRUSH's greatest. */
-const minWeight = 0.0001;
+/** The least weight that the text form, with its three decimals, can tell from 0 (1 GiB). */
+const minWeight = 0.001;
+/** CRUSH's greatest weight of a device. */
 const maxWeight = 100;
 
 /** CrushPort without the mapper. */

@@ -118,6 +118,24 @@ describe("the control server", () => {
     expect(maps.incrementals).toMatchObject([{ previousHash: haveHash }]);
   });
 
+  it("takes no reported OSD for gone because it is stopping itself", async () => {
+    await start();
+    const reporter = await dialOsd(0);
+    for (const id of [1, 2]) await dialOsd(id);
+    const { epoch } = monitor?.cluster.map() ?? { epoch: 0 };
+    const report = {
+      kind: "osdFailure",
+      reporter: 0,
+      target: 2,
+      targetIncarnation: "1002",
+    } as const;
+    reporter.send({ ...report, epoch: epoch as never, reason: "connection_reset" });
+    await reporter.command("health");
+    await monitor?.close();
+    await start();
+    expect(monitor?.cluster.map().epoch).toBe(epoch);
+  });
+
   it("refuses an OSD with another store, and a subscriber of another history", async () => {
     await start();
     await dialOsd(0);

@@ -36,6 +36,7 @@ export class ControlServer {
   private readonly clientLabels = new Map<Session, string>();
   private readonly host: SessionHost;
   private readonly server: Server;
+  private stopping = false;
 
   private constructor(
     private readonly cluster: Cluster,
@@ -89,8 +90,9 @@ export class ControlServer {
     return this.sessions.size;
   }
 
-  /** Closes all connections. */
+  /** Closes all connections; no OSD counts as gone because of that. */
   async close(): Promise<void> {
+    this.stopping = true;
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
     for (const session of [...this.sessions]) session.end("the monitor is stopping");
     await closed;
@@ -143,6 +145,7 @@ export class ControlServer {
 
   private gone(session: Session): void {
     this.sessions.delete(session);
+    if (this.stopping) return;
     const label = this.clientLabels.get(session);
     this.clientLabels.delete(session);
     if (label !== undefined) this.cluster.stats.clients.delete(label);

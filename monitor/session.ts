@@ -37,6 +37,7 @@ export interface SessionHost {
 
 const maxCommands = 64;
 const maxQueuedBytes = 64 << 20;
+const lingerMs = 1000;
 /** Above this nothing is pushed until the socket has drained. */
 const pushBelowBytes = 1 << 20;
 
@@ -134,13 +135,15 @@ export class Session {
     this.end(`refused: ${error.message}`);
   }
 
-  /** Closes; what was written before still leaves. */
+  /** Closes; what was written before still leaves, if the peer takes it within lingerMs. */
   end(reason: string): void {
     if (this.closed) return;
     this.closed = true;
     clearTimeout(this.handshakeTimer);
     const peer = this.hello === undefined ? "unknown" : entityText(this.hello.self);
     this.host.log.info({ peer, from: this.socket.remoteAddress, reason }, "connection closed");
+    const linger = setTimeout(() => this.socket.destroy(), lingerMs);
+    this.socket.once("close", () => clearTimeout(linger));
     this.socket.end(() => this.socket.destroy());
     this.host.onClosed(this);
   }

@@ -1,6 +1,6 @@
 // A file of an image as its metadata is read: bounded reads at offsets, and an error that names the
 // file. Payload never comes this way.
-import { type FileHandle, open, realpath } from "node:fs/promises";
+import { type FileHandle, open, realpath, stat } from "node:fs/promises";
 import { type ErrorCode, StorageError, toStorageError } from "../common/errors.js";
 
 /** Random access to the bytes of one image file. */
@@ -48,12 +48,12 @@ export class FileSource implements ByteSource {
     try {
       // Looked at before it is opened: opening a pipe would wait for its other end.
       const realPath = await realpath(path);
-      handle = await open(realPath, "r");
-      const stat = await handle.stat();
-      if (!stat.isFile() && !stat.isBlockDevice()) {
+      const attributes = await stat(realPath);
+      if (!attributes.isFile() && !attributes.isBlockDevice()) {
         throw imageError(path, "invalid_argument", "not a regular file or block device");
       }
-      const sizeBytes = stat.isFile() ? stat.size : await blockDeviceBytes(handle);
+      handle = await open(realPath, "r");
+      const sizeBytes = attributes.isFile() ? attributes.size : await blockDeviceBytes(handle);
       return new FileSource(path, realPath, sizeBytes, handle);
     } catch (error) {
       await handle?.close();

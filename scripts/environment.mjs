@@ -38,7 +38,9 @@ export function run(command, args, { quiet = false, env = process.env } = {}) {
     child.on("close", (code, signal) => {
       if (code === 0) return resolve();
       process.stderr.write(Buffer.concat(chunks));
-      reject(new UserError(`${command} ${args.join(" ")} failed (${signal ?? `exit code ${code}`})`));
+      reject(
+        new UserError(`${command} ${args.join(" ")} failed (${signal ?? `exit code ${code}`})`),
+      );
     });
   });
 }
@@ -53,11 +55,17 @@ export function checkNode() {
 }
 
 function missingPackages(packages) {
-  const query = spawnSync("dpkg-query", ["-W", "-f", "${Package} ${db:Status-Abbrev}\n", ...packages], {
-    encoding: "utf8",
-  });
+  const query = spawnSync(
+    "dpkg-query",
+    ["-W", "-f", "${Package} ${db:Status-Abbrev}\n", ...packages],
+    {
+      encoding: "utf8",
+    },
+  );
   if (query.error) {
-    throw new UserError("dpkg-query not found: Cairn's scripts know Debian 12; elsewhere install by hand");
+    throw new UserError(
+      "dpkg-query not found: Cairn's scripts know Debian 12; elsewhere install by hand",
+    );
   }
   const installed = new Set(
     query.stdout

@@ -90,7 +90,11 @@ menuentry cairn {
 
 function tool(command, args, options = {}) {
   try {
-    return execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], ...options });
+    return execFileSync(command, args, {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+      ...options,
+    });
   } catch (error) {
     throw new UserError(`${command} ${args.join(" ")} failed:\n${error.stderr ?? error.message}`);
   }
@@ -108,13 +112,15 @@ function unpackPackage(name, work, into) {
 function kernelPackage() {
   const text = tool("apt-cache", ["depends", "linux-image-cloud-amd64"]);
   const found = /Depends: (linux-image-\S+-cloud-amd64)/.exec(text);
-  if (!found) throw new UserError("no linux-image-cloud-amd64 in the package lists: run apt-get update");
+  if (!found)
+    throw new UserError("no linux-image-cloud-amd64 in the package lists: run apt-get update");
   return found[1];
 }
 
 function findFile(folder, name) {
   for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
-    if (entry.isFile() && entry.name === name) return join(entry.parentPath ?? entry.path, entry.name);
+    if (entry.isFile() && entry.name === name)
+      return join(entry.parentPath ?? entry.path, entry.name);
   }
   return undefined;
 }
@@ -145,20 +151,34 @@ function makeInitialRamDisk(kernelFolder, busybox) {
 }
 
 function makeRootFolder(root, kernelFolder, busybox) {
-  for (const name of ["bin", "sbin", "dev", "proc", "sys", "etc", "tmp", "var", "root", "boot/grub"]) {
+  for (const name of [
+    "bin",
+    "sbin",
+    "dev",
+    "proc",
+    "sys",
+    "etc",
+    "tmp",
+    "var",
+    "root",
+    "boot/grub",
+  ]) {
     mkdirSync(join(root, name), { recursive: true });
   }
   copyFileSync(busybox, join(root, "bin/busybox"));
   chmodSync(join(root, "bin/busybox"), 0o755);
   for (const applet of tool(busybox, ["--list"]).trim().split("\n")) {
-    if (applet !== "busybox" && applet !== "init") symlinkSync("busybox", join(root, "bin", applet));
+    if (applet !== "busybox" && applet !== "init")
+      symlinkSync("busybox", join(root, "bin", applet));
   }
   symlinkSync("../bin/busybox", join(root, "sbin/init"));
   writeFileSync(join(root, "etc/inittab"), inittab);
   writeFileSync(join(root, "etc/boot"), bootScript, { mode: 0o755 });
   writeFileSync(join(root, "etc/profile"), "export PATH=/bin:/sbin PS1='cairn-guest# '\n");
   writeFileSync(join(root, "boot/grub/grub.cfg"), grubConfig);
-  const kernel = readdirSync(join(kernelFolder, "boot")).find((name) => name.startsWith("vmlinuz-"));
+  const kernel = readdirSync(join(kernelFolder, "boot")).find((name) =>
+    name.startsWith("vmlinuz-"),
+  );
   copyFileSync(join(kernelFolder, "boot", kernel), join(root, "boot/vmlinuz"));
   writeFileSync(join(root, "boot/initrd"), makeInitialRamDisk(kernelFolder, busybox));
 }
@@ -168,8 +188,25 @@ function writeBootSectors(disk, work) {
   const modules = "/usr/lib/grub/i386-pc";
   if (!existsSync(join(modules, "boot.img"))) throw new UserError("grub-pc-bin is not installed");
   const core = join(work, "core.img");
-  tool("grub-mkimage", ["-O", "i386-pc", "-d", modules, "-o", core, "-p", "(hd0,msdos1)/boot/grub",
-    "biosdisk", "part_msdos", "ext2", "linux", "normal", "serial", "terminal", "configfile", "echo"]);
+  tool("grub-mkimage", [
+    "-O",
+    "i386-pc",
+    "-d",
+    modules,
+    "-o",
+    core,
+    "-p",
+    "(hd0,msdos1)/boot/grub",
+    "biosdisk",
+    "part_msdos",
+    "ext2",
+    "linux",
+    "normal",
+    "serial",
+    "terminal",
+    "configfile",
+    "echo",
+  ]);
   const boot = Buffer.from(readFileSync(join(modules, "boot.img")).subarray(0, sectorBytes));
   const partition = 446;
   boot.fill(0, partition, 510);
@@ -208,8 +245,21 @@ export async function makeGuestImage(target) {
       writeFileSync(disk, "");
       truncateSync(disk, diskBytes);
       const blocks = `${(diskBytes - partitionStartBytes) / 1024}k`;
-      tool("/sbin/mke2fs", ["-q", "-t", "ext4", "-O", "^64bit,^metadata_csum", "-L", "cairn-guest",
-        "-E", `offset=${partitionStartBytes},root_owner=0:0`, "-d", root, disk, blocks]);
+      tool("/sbin/mke2fs", [
+        "-q",
+        "-t",
+        "ext4",
+        "-O",
+        "^64bit,^metadata_csum",
+        "-L",
+        "cairn-guest",
+        "-E",
+        `offset=${partitionStartBytes},root_owner=0:0`,
+        "-d",
+        root,
+        disk,
+        blocks,
+      ]);
       writeBootSectors(disk, work);
       tool("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", disk, join(work, "disk.qcow2")]);
       renameSync(join(work, "disk.qcow2"), target);

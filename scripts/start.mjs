@@ -7,7 +7,14 @@
 // Whatever happens, the processes that it started are stopped when it ends. Imports node:* only.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { createReadStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import {
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -35,7 +42,8 @@ function options() {
         help: { type: "boolean", default: false },
       },
     });
-    if (!/^\d+$/.test(values.memory)) throw new Error(`--memory takes a number of MiB, not ${values.memory}`);
+    if (!/^\d+$/.test(values.memory))
+      throw new Error(`--memory takes a number of MiB, not ${values.memory}`);
     return values;
   } catch (error) {
     process.stderr.write(`${error.message}\n${usage}`);
@@ -53,13 +61,17 @@ function cairn(dir, ...args) {
     const child = spawn(process.execPath, cairnArguments(dir, args), { stdio: ["ignore", 2, 2] });
     child.on("error", reject);
     child.on("close", (code) =>
-      code === 0 ? done() : reject(new UserError(`cairn ${args.join(" ")} failed (exit code ${code})`)),
+      code === 0
+        ? done()
+        : reject(new UserError(`cairn ${args.join(" ")} failed (exit code ${code})`)),
     );
   });
 }
 
 function imageExists(dir, name) {
-  const result = spawnSync(process.execPath, cairnArguments(dir, ["info", `rbd/${name}`]), { stdio: "ignore" });
+  const result = spawnSync(process.execPath, cairnArguments(dir, ["info", `rbd/${name}`]), {
+    stdio: "ignore",
+  });
   return result.status === 0;
 }
 
@@ -99,15 +111,34 @@ function accelerator() {
 
 function bootGuest(socket, memoryMib) {
   const args = [
-    "-machine", "q35,memory-backend=memory", ...accelerator(), "-smp", "2", "-m", memoryMib,
-    "-object", `memory-backend-memfd,id=memory,size=${memoryMib}M,share=on`,
-    "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-    "-chardev", `socket,id=disk,path=${socket},reconnect=1`,
-    "-device", "vhost-user-blk-pci,chardev=disk,num-queues=2,bootindex=0",
-    "-serial", "stdio", "-monitor", "none",
+    "-machine",
+    "q35,memory-backend=memory",
+    ...accelerator(),
+    "-smp",
+    "2",
+    "-m",
+    memoryMib,
+    "-object",
+    `memory-backend-memfd,id=memory,size=${memoryMib}M,share=on`,
+    "-nodefaults",
+    "-no-user-config",
+    "-display",
+    "none",
+    "-no-reboot",
+    "-chardev",
+    `socket,id=disk,path=${socket},reconnect=1`,
+    "-device",
+    "vhost-user-blk-pci,chardev=disk,num-queues=2,bootindex=0",
+    "-serial",
+    "stdio",
+    "-monitor",
+    "none",
   ];
   // A process group of its own: Ctrl-C reaches the guest's disk only after the guest has gone.
-  return spawn("qemu-system-x86_64", args, { stdio: [process.stdin.isTTY ? "inherit" : "ignore", "pipe", 2], detached: !process.stdin.isTTY });
+  return spawn("qemu-system-x86_64", args, {
+    stdio: [process.stdin.isTTY ? "inherit" : "ignore", "pipe", 2],
+    detached: !process.stdin.isTTY,
+  });
 }
 
 /** Streams the console; resolves when the userland is up: the demo's own line, or a login prompt. */
@@ -115,11 +146,20 @@ function untilReady(qemu, isDemo) {
   return new Promise((done, reject) => {
     let tail = "";
     const timer = setTimeout(
-      () => reject(new UserError(`the guest was not up after ${bootTimeoutMs / 1000} s; see the console above`)),
+      () =>
+        reject(
+          new UserError(
+            `the guest was not up after ${bootTimeoutMs / 1000} s; see the console above`,
+          ),
+        ),
       bootTimeoutMs,
     );
-    qemu.on("close", (code) => reject(new UserError(`QEMU ended before the guest was up (exit code ${code})`)));
-    qemu.on("error", (error) => reject(new UserError(`cannot run qemu-system-x86_64: ${error.message}`)));
+    qemu.on("close", (code) =>
+      reject(new UserError(`QEMU ended before the guest was up (exit code ${code})`)),
+    );
+    qemu.on("error", (error) =>
+      reject(new UserError(`cannot run qemu-system-x86_64: ${error.message}`)),
+    );
     qemu.stdout.on("data", (chunk) => {
       process.stdout.write(chunk);
       tail = (tail + chunk.toString("latin1")).slice(-4096);
@@ -150,7 +190,8 @@ async function main() {
   if (chosen.help) return void process.stdout.write(usage);
   const started = Date.now();
   const dir = resolve(chosen.dir);
-  if (chosen.image && !existsSync(chosen.image)) throw new UserError(`no such file: ${chosen.image}`);
+  if (chosen.image && !existsSync(chosen.image))
+    throw new UserError(`no such file: ${chosen.image}`);
   await buildAll({ packageGroups: ["build", "start"] });
   const isDemo = chosen.image === undefined;
   const file = isDemo ? demoImagePath : resolve(chosen.image);
@@ -175,17 +216,24 @@ async function main() {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     await step("starting the cluster", () => cairn(dir, "up"));
     const hash = await hashFile(file);
-    const stem = basename(file).replace(/\.[^.]*$/, "").replace(/[^A-Za-z0-9_-]/g, "-").slice(0, 64);
+    const stem = basename(file)
+      .replace(/\.[^.]*$/, "")
+      .replace(/[^A-Za-z0-9_-]/g, "-")
+      .slice(0, 64);
     const image = isDemo ? `demo-${hash}` : `${stem}-${hash}`;
     if (!imageExists(dir, image)) {
-      await step(`importing ${basename(file)} as rbd/${image}`, () => cairn(dir, "import", file, `rbd/${image}`));
+      await step(`importing ${basename(file)} as rbd/${image}`, () =>
+        cairn(dir, "import", file, `rbd/${image}`),
+      );
     }
     const socket = join(sockets, "disk.sock");
     running.attach = await step(`attaching rbd/${image}`, () => attach(dir, image, socket));
     process.stderr.write("* booting the guest from it (Ctrl-C stops everything)\n");
     running.qemu = bootGuest(socket, chosen.memory);
     await untilReady(running.qemu, isDemo);
-    process.stderr.write(`* guest ready ${((Date.now() - started) / 1000).toFixed(1)} s after the start\n`);
+    process.stderr.write(
+      `* guest ready ${((Date.now() - started) / 1000).toFixed(1)} s after the start\n`,
+    );
     if (!chosen.once) await new Promise((done) => running.qemu.on("close", done));
   }
 }

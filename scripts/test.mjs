@@ -17,7 +17,11 @@ function runCppTests() {
     totals.failed += 1;
   }
   for (const program of programs.sort()) {
-    const result = spawnSync(join(folder, program), [], { cwd: rootFolder, encoding: "utf8", maxBuffer: 1 << 28 });
+    const result = spawnSync(join(folder, program), [], {
+      cwd: rootFolder,
+      encoding: "utf8",
+      maxBuffer: 1 << 28,
+    });
     const counts = /test cases:\s+\d+ \|\s+(\d+) passed \|\s+(\d+) failed/.exec(result.stdout);
     const passed = counts ? Number(counts[1]) : 0;
     const failed = counts ? Number(counts[2]) : 0;
@@ -25,7 +29,9 @@ function runCppTests() {
     const died = result.status !== 0 && failed === 0;
     totals.passed += passed;
     totals.failed += failed + (died ? 1 : 0);
-    process.stdout.write(`${program}: ${passed} passed, ${failed} failed${died ? ", and it died" : ""}\n`);
+    process.stdout.write(
+      `${program}: ${passed} passed, ${failed} failed${died ? ", and it died" : ""}\n`,
+    );
     if (result.status !== 0) process.stdout.write(`${result.stdout}\n${result.stderr}\n`);
   }
 }
@@ -35,7 +41,15 @@ function runVitest(project) {
   rmSync(report, { force: true });
   const result = spawnSync(
     process.execPath,
-    ["node_modules/vitest/vitest.mjs", "run", "--project", project, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+    [
+      "node_modules/vitest/vitest.mjs",
+      "run",
+      "--project",
+      project,
+      "--reporter=default",
+      "--reporter=json",
+      `--outputFile.json=${report}`,
+    ],
     { cwd: rootFolder, stdio: ["ignore", "inherit", "inherit"] },
   );
   if (!existsSync(report)) {
@@ -46,7 +60,8 @@ function runVitest(project) {
   totals.passed += counts.numPassedTests;
   // A file that does not load counts no test: it has failed all the same. So has a skipped test.
   const brokenFiles = counts.testResults.filter(
-    (file) => file.status === "failed" && file.assertionResults.every((test) => test.status !== "failed"),
+    (file) =>
+      file.status === "failed" && file.assertionResults.every((test) => test.status !== "failed"),
   ).length;
   const skipped = counts.numPendingTests + (counts.numTodoTests ?? 0);
   const failed = counts.numFailedTests + brokenFiles + skipped;

@@ -4,9 +4,9 @@
 //   npx tsx tools/make-crush-golden.mjs
 //
 // For each case of cases.txt: runs crushtool, writes the first mapping lines to CASE.lines (a
-// thousand of a million, else a hundred) and the digests of all lines back into cases.txt. For each map: writes the compiled
-// form to MAP.cmap (by crush/compiled.ts; crushtool has no part in it). With osdmaptool it writes
-// the placement of a pool's PGs to pgs.rows. Format: the README there.
+// thousand of a million, else a hundred) and the digests of all lines back into cases.txt. For each
+// map: writes the compiled form to MAP.cmap (by crush/compiled.ts; crushtool has no part in it).
+// With osdmaptool it writes the placement of a pool's PGs to pgs.rows. Format: the README there.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

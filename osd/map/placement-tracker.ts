@@ -3,8 +3,7 @@
 //
 // Invariant: records has every PG with this OSD in its up or acting set, and every PG of which it
 // holds data; a record is replaced, never changed in place.
-import type { PgId } from "../../common/units.js";
-import { parsePgId, pgId } from "../../common/units.js";
+import { type PgId, parsePgId } from "../../common/units.js";
 import { findPool, type OsdMap, type PoolInfo } from "../../proto/osd-map.js";
 import { type CrushMapper, type PgPlacement, poolPlacements } from "../../proto/placement.js";
 import type { OsdViews } from "../peering/past-intervals.js";
@@ -58,12 +57,21 @@ export class PlacementTracker {
   }
 
   /** Names a PG of which the store has data, but no record: its past is not known. */
-  adopt(pgid: PgId, createdEpoch: number): void {
+  adopt(pgid: PgId): void {
+    const { pool: poolId, seed } = parsePgId(pgid);
+    const placed = this.pools.get(poolId);
+    const placement = placed?.placements[seed];
     this.records.set(pgid, {
-      history: { since: createdEpoch, intervals: [] },
-      interval: { first: 0, up: [], acting: [], size: 0, minSize: 1 },
+      history: { since: placed?.pool.createdEpoch ?? 0, intervals: [] },
+      interval: {
+        first: 0,
+        up: placement?.up ?? [],
+        acting: placement?.acting ?? [],
+        size: placed?.pool.size ?? 0,
+        minSize: placed?.pool.minSize ?? 1,
+      },
       key: "",
-      unknownFrom: createdEpoch,
+      unknownFrom: placed?.pool.createdEpoch ?? 0,
     });
   }
 
@@ -153,7 +161,7 @@ export function osdViews(map: OsdMap): OsdViews {
   return new Map(map.osds.map(({ id, up, upThru }) => [id, { up, upThru }]));
 }
 
-/** The record names of the store. */
-export function recordKey(pool: number, seed: number): string {
-  return `pg/${pgId(pool, seed)}`;
+/** The key of a PG's record in the store. */
+export function recordKey(pgid: PgId): string {
+  return `pg/${pgid}`;
 }

@@ -47,7 +47,9 @@ Onode* Loader::need_blocks(const ObjectKey& key, std::uint32_t first, std::uint3
     return nullptr;
   }
   if (!onode->exists) return onode;
-  end = std::min(end, onode->header.block_limit);
+  // A block behind the limit may lie in a shard with others before it.
+  const std::uint32_t shards = (onode->header.block_limit + kShardBlocks - 1) / kShardBlocks;
+  end = std::min(end, shards * kShardBlocks);
   for (std::uint32_t block = first; block < end;
        block = (block / kShardBlocks + 1) * kShardBlocks) {
     const std::uint32_t index = block / kShardBlocks;

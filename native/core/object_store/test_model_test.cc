@@ -1,0 +1,322 @@
+// The model's rules, written without a look at the store's code, and the comparison.
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "object_store/test_model.hh"
+
+namespace cairn::object_store::test {
+
+namespace {
+
+constexpr std::uint32_t kSnaps = 3;
+
+std::uint64_t snap_of(std::uint64_t draw) { return draw % (kSnaps + 2) < 3 ? kHead : draw % 3; }
+
+struct Draw {
+  Model& model;
+  Random& random;
+  const Mix& mix;
+  Transaction& to;
+  PgId pg;
+  std::string name;
+  Version version;
+
+  ObjectId object(std::uint64_t snap) const { return {pg.pool, name, snap}; }
+  ModelObject& change(std::uint64_t snap) {
+    ModelObject& changed = model.pgs[pg].objects[{name, snap}];
+    changed.version = version;
+    return changed;
+  }
+};
+
+Buffer make_data(Draw& draw, ModelObject& object, std::uint32_t first, std::uint32_t count) {
+  Buffer data = Buffer::allocate(count * kBlockBytes);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint64_t content = draw.random.next();
+    fill_block(content, data.span().subspan(i * kBlockBytes, kBlockBytes));
+    object.blocks[first + i] = {BlockState::data, draw.version, content};
+  }
+  return data;
+}
+
+void add_write(Draw& draw) {
+  const bool is_large = draw.random.chance(0.15);
+  const std::uint32_t most = is_large ? 2 * draw.mix.large_blocks : 3;
+  const auto first = static_cast<std::uint32_t>(draw.random.below(draw.mix.blocks));
+  const auto count = 1 + static_cast<std::uint32_t>(draw.random.below(most));
+  const std::uint64_t snap = snap_of(draw.random.next());
+  ModelObject& object = draw.change(snap);
+  draw.to.write(draw.pg, draw.object(snap), first * kBlockBytes,
+                make_data(draw, object, first, count), draw.version);
+}
+
+void add_checked_write(Draw& draw) {
+  const auto first = static_cast<std::uint32_t>(draw.random.below(draw.mix.blocks));
+  const auto count = 1 + static_cast<std::uint32_t>(draw.random.below(2 * draw.mix.large_blocks));
+  ModelObject& object = draw.change(kHead);
+  std::vector<BlockInfo> blocks(count);
+  Buffer data = make_data(draw, object, first, count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const auto state = static_cast<BlockState>(draw.random.below(3));
+    const Version version{draw.version.epoch, draw.random.below(1000)};
+    if (state == BlockState::absent)
+      object.blocks.erase(first + i);
+    else
+      object.blocks[first + i] = {state, version, object.blocks[first + i].content};
+    blocks[i].state = state;
+    if (state != BlockState::absent) blocks[i].version = version;
+    if (state == BlockState::data)
+      blocks[i].crc = block_checksum(draw.pg.pool, draw.name, first + i, version,
+                                     data.span().subspan(i * kBlockBytes, kBlockBytes));
+  }
+  draw.to.write_checked(draw.pg, draw.object(kHead), first * kBlockBytes, std::move(data), blocks);
+  draw.to.set_object_version(draw.pg, draw.object(kHead), draw.version);
+}
+
+void add_range(Draw& draw) {
+  const auto first = static_cast<std::uint32_t>(draw.random.below(draw.mix.blocks));
+  const auto count = 1 + static_cast<std::uint32_t>(draw.random.below(draw.mix.blocks));
+  ModelObject& object = draw.change(kHead);
+  const bool punch = draw.random.chance(0.5);
+  for (std::uint32_t block = first; block < first + count; ++block)
+    if (punch)
+      object.blocks.erase(block);
+    else
+      object.blocks[block] = {BlockState::zero, draw.version, 0};
+  if (punch)
+    draw.to.punch(draw.pg, draw.object(kHead), first * kBlockBytes, count * kBlockBytes,
+                  draw.version);
+  else
+    draw.to.write_zeroes(draw.pg, draw.object(kHead), first * kBlockBytes, count * kBlockBytes,
+                         draw.version);
+}
+
+void add_clone(Draw& draw) {
+  const std::uint64_t from = snap_of(draw.random.next());
+  const std::uint64_t to = from == kHead ? draw.random.below(kSnaps) : kHead;
+  auto& objects = draw.model.pgs[draw.pg].objects;
+  draw.to.clone(draw.pg, draw.object(from), draw.object(to), draw.version);
+  const auto source = objects.find({draw.name, from});
+  if (source == objects.end()) {
+    objects.erase({draw.name, to});
+    return;
+  }
+  ModelObject copy = source->second;
+  copy.version = draw.version;
+  objects[{draw.name, to}] = std::move(copy);
+}
+
+void add_remove(Draw& draw) {
+  const std::uint64_t snap = snap_of(draw.random.next());
+  draw.to.remove(draw.pg, draw.object(snap));
+  const auto pg = draw.model.pgs.find(draw.pg);
+  if (pg != draw.model.pgs.end()) pg->second.objects.erase({draw.name, snap});
+}
+
+void add_omap(Draw& draw) {
+  ModelObject& object = draw.change(kHead);
+  const std::string key = "key" + std::to_string(draw.random.below(6));
+  switch (draw.random.below(6)) {
+    case 0:
+      draw.to.omap_clear(draw.pg, draw.object(kHead), draw.version);
+      object.omap.clear();
+      return;
+    case 1:
+      draw.to.omap_remove(draw.pg, draw.object(kHead), key, draw.version);
+      object.omap.erase(key);
+      return;
+    default:
+      object.omap[key] = std::string(draw.random.below(60), static_cast<char>(draw.random.next()));
+      draw.to.omap_set(draw.pg, draw.object(kHead), key, object.omap[key], draw.version);
+  }
+}
+
+void append_entry(Draw& draw) {
+  ModelPg& pg = draw.model.pgs[draw.pg];
+  std::string entry(draw.random.below(90), static_cast<char>(draw.random.next()));
+  const ByteSpan bytes = as_bytes(entry);
+  draw.to.log_append(draw.pg, pg.log_next, {bytes.begin(), bytes.end()});
+  pg.log[pg.log_next++] = std::move(entry);
+}
+
+void add_log(Draw& draw) {
+  ModelPg& pg = draw.model.pgs[draw.pg];
+  const std::uint64_t draw_kind = draw.random.below(20);
+  if (draw_kind == 0) {
+    const std::uint64_t first = 1 + draw.random.below(300);
+    draw.to.log_reset(draw.pg, first);
+    pg.log.clear();
+    pg.log_first = pg.log_next = first;
+  } else if (draw_kind < 3) {
+    const std::uint64_t kept = draw.random.below(5);
+    const std::uint64_t to = pg.log_next - 1 < kept ? 0 : pg.log_next - 1 - kept;
+    draw.to.log_rewind(draw.pg, to);
+    pg.log.erase(pg.log.lower_bound(to + 1), pg.log.end());
+    if (to + 1 < pg.log_next) pg.log_next = to + 1;
+    if (pg.log_first > pg.log_next) pg.log_first = pg.log_next;
+  } else if (draw_kind < 5) {
+    const std::uint64_t up_to =
+        pg.log_first - 1 + draw.random.below(pg.log_next - pg.log_first + 1);
+    draw.to.log_trim(draw.pg, up_to);
+    pg.log.erase(pg.log.begin(), pg.log.upper_bound(up_to));
+    pg.log_first = std::max(pg.log_first, up_to + 1);
+  } else {
+    const std::uint64_t count = draw_kind == 19 ? 70 : 1 + draw.random.below(3);
+    for (std::uint64_t i = 0; i < count; ++i) append_entry(draw);
+  }
+}
+
+void add_meta(Draw& draw) {
+  const std::string key = "meta" + std::to_string(draw.random.below(3));
+  if (draw.random.chance(0.3)) {
+    draw.to.pg_meta_remove(draw.pg, key);
+    const auto pg = draw.model.pgs.find(draw.pg);
+    if (pg != draw.model.pgs.end()) pg->second.meta.erase(key);
+    return;
+  }
+  std::string& value = draw.model.pgs[draw.pg].meta[key];
+  value = std::to_string(draw.random.next());
+  draw.to.pg_meta_set(draw.pg, key, value);
+}
+
+void add_op(Draw& draw) {
+  const std::uint64_t kind = draw.random.below(100);
+  if (kind < 40) return add_write(draw);
+  if (kind < 46) return add_checked_write(draw);
+  if (kind < 55) return add_range(draw);
+  if (kind < 65) return add_clone(draw);
+  if (kind < 75) return add_remove(draw);
+  if (kind < 85) return add_omap(draw);
+  if (kind < 95) return add_log(draw);
+  if (kind < 99) return add_meta(draw);
+  draw.to.remove_pg(draw.pg);
+  draw.model.pgs.erase(draw.pg);
+}
+
+void check_object(ObjectStore& store, const PgId& pg, const ObjectId& id,
+                  const ModelObject& expected, const std::function<void(const bool&)>& run) {
+  bool has_info = false;
+  ObjectInfo info;
+  store.info(pg, id, [&](Status status, ObjectInfo found) {
+    REQUIRE_MESSAGE(status.is_ok(), status.to_string());
+    info = std::move(found);
+    has_info = true;
+  });
+  run(has_info);
+  REQUIRE(info.exists);
+  CHECK(info.version == expected.version);
+  const std::vector<std::pair<std::string, std::string>> omap(expected.omap.begin(),
+                                                              expected.omap.end());
+  CHECK(info.omap == omap);
+  const std::uint32_t count = expected.blocks.empty() ? 0 : expected.blocks.rbegin()->first + 1;
+  REQUIRE(info.block_count == count);
+  bool has_data = false;
+  ReadResult read;
+  store.read(pg, id, 0, count * kBlockBytes, true, [&](Status status, ReadResult found) {
+    REQUIRE_MESSAGE(status.is_ok(), status.to_string());
+    read = std::move(found);
+    has_data = true;
+  });
+  run(has_data);
+  CHECK(read.blocks == info.blocks);
+  Buffer block = Buffer::allocate(kBlockBytes);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const auto found = expected.blocks.find(i);
+    const ModelBlock wanted = found == expected.blocks.end() ? ModelBlock{} : found->second;
+    REQUIRE(info.blocks[i].state == wanted.state);
+    REQUIRE(info.blocks[i].version == wanted.version);
+    std::memset(block.data(), 0, kBlockBytes);
+    if (wanted.state == BlockState::data) fill_block(wanted.content, block.span());
+    REQUIRE(std::memcmp(block.data(), read.data.data() + i * kBlockBytes, kBlockBytes) == 0);
+  }
+}
+
+void check_pg(ObjectStore& store, const PgSnapshot& found, const ModelPg& expected,
+              const std::function<void(const bool&)>& run) {
+  CHECK(found.objects == expected.objects.size());
+  CHECK(std::map<std::string, std::string>(found.meta.begin(), found.meta.end()) == expected.meta);
+  REQUIRE(found.log.size() == expected.log.size());
+  auto entry = expected.log.begin();
+  for (const LogEntryBytes& bytes : found.log) {
+    CHECK(bytes.number == entry->first);
+    CHECK(as_text(bytes.bytes) == entry->second);
+    ++entry;
+  }
+  // Pages of two, to see the order and the continuation.
+  std::vector<std::pair<ObjectId, Version>> objects;
+  std::optional<ObjectId> after;
+  for (;;) {
+    bool is_done = false;
+    std::size_t count = 0;
+    store.list(found.pg, after, 2, [&](Status status, std::vector<std::pair<ObjectId, Version>> l) {
+      REQUIRE_MESSAGE(status.is_ok(), status.to_string());
+      count = l.size();
+      objects.insert(objects.end(), l.begin(), l.end());
+      is_done = true;
+    });
+    run(is_done);
+    if (count < 2) break;
+    after = objects.back().first;
+  }
+  REQUIRE(objects.size() == expected.objects.size());
+  auto wanted = expected.objects.begin();
+  for (const auto& [id, version] : objects) {
+    CHECK(id == ObjectId{found.pg.pool, wanted->first.first, wanted->first.second});
+    CHECK(version == wanted->second.version);
+    check_object(store, found.pg, id, wanted->second, run);
+    ++wanted;
+  }
+}
+
+}  // namespace
+
+void fill_block(std::uint64_t content, MutableByteSpan block) {
+  for (std::size_t i = 0; i < block.size(); i += 8)
+    store_le(block.data() + i, content + i * 0x9e3779b97f4a7c15ULL);
+}
+
+std::uint64_t Model::data_blocks() const {
+  // Each write draws its own content.
+  std::set<std::uint64_t> contents;
+  for (const auto& [id, pg] : pgs)
+    for (const auto& [name, object] : pg.objects)
+      for (const auto& [index, block] : object.blocks)
+        if (block.state == BlockState::data) contents.insert(block.content);
+  return contents.size();
+}
+
+Transaction next_transaction(Model& model, Random& random, const Mix& mix) {
+  Transaction transaction;
+  ++model.transaction;
+  const Version version{static_cast<Epoch>(1 + model.transaction / 20), model.transaction};
+  Draw draw{model, random, mix, transaction, {}, {}, version};
+  const std::uint64_t ops = 1 + random.below(mix.max_ops);
+  for (std::uint64_t i = 0; i < ops; ++i) {
+    draw.pg = {7, static_cast<std::uint32_t>(random.below(mix.pgs))};
+    draw.name = "object" + std::to_string(random.below(mix.names));
+    add_op(draw);
+  }
+  transaction.store_meta_set("transaction", std::to_string(model.transaction));
+  return transaction;
+}
+
+void check_equal(ObjectStore& store, const Model& model,
+                 const std::function<void(const bool&)>& run) {
+  Result<std::vector<PgSnapshot>> snapshots = store.load_pgs();
+  REQUIRE_MESSAGE(snapshots.is_ok(), snapshots.status().to_string());
+  // A PG of which nothing is left may or may not be known.
+  std::map<PgId, PgSnapshot*> found;
+  std::uint64_t objects = 0;
+  for (PgSnapshot& snapshot : *snapshots) found[snapshot.pg] = &snapshot;
+  for (const auto& [id, pg] : model.pgs) {
+    objects += pg.objects.size();
+    const PgSnapshot nothing{id, 0, {}, {}};
+    check_pg(store, found.contains(id) ? *found[id] : nothing, pg, run);
+    found.erase(id);
+  }
+  for (const auto& [id, snapshot] : found) check_pg(store, *snapshot, ModelPg{}, run);
+  CHECK(store.usage().objects == objects);
+}
+
+}  // namespace cairn::object_store::test

@@ -1,0 +1,343 @@
+// The PGs of this OSD: one peering machine each, fed with maps, native events and messages of other
+// OSDs; their effects are done on the native core.
+//
+// Invariants: a message of a newer map waits for that map; a message of another interval than the
+// PG's is dropped; all startInterval calls of an epoch come before its setMapEpoch; a PG's record is
+// handed to the store before the map that it follows from.
+import type { Logger } from "../../common/log.js";
+import { epoch as checkedEpoch, type PgId, parsePgId, pgId } from "../../common/units.js";
+import type { NativeOsd, NativePgInfo, OsdEvent } from "../../native/index.js";
+import type { OsdMap } from "../../proto/osd-map.js";
+import {
+  decodePeeringMessage,
+  encodePeeringMessage,
+  type PeeringBody,
+  type PeeringMessage,
+  type PgInfo,
+} from "../../proto/peering.js";
+import { encodePgRecord } from "../map/pg-record.js";
+import { type Advance, osdViews, type PlacementTracker, recordKey } from "../map/placement-tracker.js";
+import { step } from "../peering/machine.js";
+import {
+  initialPgState,
+  type MapView,
+  type MessageEvent,
+  type PgEffect,
+  type PgEvent,
+  type PgState,
+  primaryOf,
+  type ReadRequest,
+  roleOf,
+} from "../peering/state.js";
+import { Reservations } from "../recovery/reservations.js";
+import { HeldMessages } from "./held-messages.js";
+import { readFor } from "./read-requests.js";
+
+/** PGs that recover at a time, and objects of each. */
+const recoverySlots = 2;
+const recoveryObjects = 4;
+const maxHeldMessages = 4096;
+
+/** What this needs of the native core. */
+export type PgCore = Pick<
+  NativeOsd,
+  | "startInterval"
+  | "activate"
+  | "goActive"
+  | "setRecovery"
+  | "removePg"
+  | "setMapEpoch"
+  | "sendControl"
+  | "setMeta"
+  | "pgLog"
+  | "pgMissing"
+  | "listObjects"
+>;
+
+export interface PgServicePorts {
+  self: number;
+  core: PgCore;
+  log: Logger;
+  /** monotonic */
+  nowMs(): number;
+  /** asks the monitor to record that this OSD is alive in that epoch */
+  requestUpThru(epoch: number): void;
+  /** a PG of which this OSD is primary changed its state */
+  onStateChanged(): void;
+  /** an OSD that the native core has to be connected with */
+  onContact(osd: number): void;
+}
+
+const noCopy: PgInfo = { lastUpdate: [0, 0], logTail: 0, lastEpochStarted: 0, missingCount: 0 };
+
+export class PgService {
+  private readonly pgs = new Map<PgId, { state: PgState; key: string }>();
+  private readonly reservations = new Reservations(recoverySlots);
+  private readonly held = new HeldMessages(maxHeldMessages);
+  private map: MapView = { epoch: 0, osds: new Map() };
+  private incarnations = new Map<number, string>();
+  private notifiedMs = 0;
+
+  constructor(
+    private readonly ports: PgServicePorts,
+    private readonly tracker: PlacementTracker,
+  ) {}
+
+  /** The states of all PGs here. */
+  states(): PgState[] {
+    return [...this.pgs.values()].map(({ state }) => state);
+  }
+
+  /** True when the PG waits for its turn to recover. */
+  waitsForRecovery(pgid: PgId): boolean {
+    return this.reservations.isWaiting(pgid);
+  }
+
+  /**
+   * Goes on to a map in which this OSD is up; the tracker is there already.
+   * @param advance what changed since the last call
+   */
+  apply(map: OsdMap, advance: Advance): void {
+    this.map = { epoch: map.epoch, osds: osdViews(map) };
+    this.incarnations = new Map(map.osds.map(({ id, incarnation }) => [id, incarnation]));
+    for (const pgid of advance.removed) this.remove(pgid);
+    const begun = this.beginIntervals();
+    this.ports.core.setMapEpoch(map.epoch);
+    for (const pgid of [...this.pgs.keys()]) {
+      if (!begun.has(pgid)) this.handle(pgid, { kind: "mapChanged", map: this.map });
+    }
+    for (const { from, message } of this.held.release(map.epoch)) this.receive(from, message);
+  }
+
+  private beginIntervals(): Set<PgId> {
+    const begun = new Set<PgId>();
+    for (const [pgid, record] of this.tracker.records) {
+      const pg = this.pgs.get(pgid);
+      if (pg !== undefined && pg.key === record.key) continue;
+      const state = pg?.state ?? initialPgState(pgid, this.ports.self);
+      this.pgs.set(pgid, { state, key: record.key });
+      begun.add(pgid);
+      const { interval, history } = record;
+      this.handle(pgid, { kind: "newInterval", interval, map: this.map, history });
+    }
+    return begun;
+  }
+
+  /** An event of the native core about a PG. */
+  onNativeEvent(event: OsdEvent): void {
+    switch (event.type) {
+      case "control":
+        this.onControl(event.fromOsd, event.fromIncarnation, event.body);
+        break;
+      case "intervalStarted":
+        this.onNative(event, { kind: "intervalStarted", info: infoOf(event) });
+        break;
+      case "activated":
+        if (event.error !== undefined) {
+          this.ports.log.error({ pgid: idOf(event), code: event.error.code }, "activation failed");
+        } else {
+          this.onNative(event, { kind: "localActivated" });
+        }
+        break;
+      case "recoveryProgress":
+        this.onNative(event, { kind: "recoveryProgress", missingCount: event.missingCount });
+        break;
+      case "recoveryFailed": {
+        const { object, error } = event;
+        this.onNative(event, { kind: "recoveryFailed", object, code: error.code });
+        break;
+      }
+      default:
+        break;
+    }
+  }
+
+  /** To be called about once a second. */
+  tick(): void {
+    for (const pgid of [...this.pgs.keys()]) this.handle(pgid, { kind: "tick" });
+    this.askForIntervals();
+  }
+
+  private onNative(about: { pool: number; seed: number; interval: number }, event: PgEvent): void {
+    const pgid = idOf(about);
+    if (this.pgs.get(pgid)?.state.interval.first === about.interval) this.handle(pgid, event);
+  }
+
+  private onControl(from: number, incarnation: bigint, body: Uint8Array): void {
+    let message: PeeringMessage;
+    try {
+      message = decodePeeringMessage(body);
+    } catch (thrown) {
+      this.ports.log.warn({ from, reason: String(thrown) }, "peering message refused");
+      return;
+    }
+    if (message.epoch > this.map.epoch) {
+      this.held.add({ from, message });
+    } else if (this.incarnations.get(from) === String(incarnation)) {
+      this.receive(from, message);
+    }
+  }
+
+  private receive(from: number, message: PeeringMessage): void {
+    const pgid = message.pgid as PgId;
+    const state = this.pgs.get(pgid)?.state;
+    if (state === undefined) {
+      // We hold nothing of it: that is an answer too, and it is for any interval up to our map.
+      if (message.kind === "getInfo") {
+        this.send(pgid, message.interval, from, { kind: "info", info: noCopy });
+      }
+      return;
+    }
+    const isTold = state.interval.first === 0 && from === primaryOf(state.interval);
+    if (isTold && message.interval > 0) this.tell(pgid, message.interval);
+    const first = this.pgs.get(pgid)?.state.interval.first;
+    const isQuestion = message.kind === "notify" && message.interval === 0;
+    if (message.interval !== first && !isQuestion) {
+      this.ports.log.debug({ pgid, from, kind: message.kind }, "message of another interval");
+      return;
+    }
+    // decodePeeringMessage() has checked that the message is of its kind.
+    this.handle(pgid, { kind: message.kind, from, message } as MessageEvent);
+  }
+
+  private tell(pgid: PgId, first: number): void {
+    const record = this.tracker.tell(pgid, first);
+    if (record === undefined) return;
+    this.handle(pgid, { kind: "intervalTold", first, history: record.history });
+  }
+
+  /** Stray copies behind a gap in the maps ask the primary for the interval. */
+  private askForIntervals(): void {
+    if (this.ports.nowMs() - this.notifiedMs < 5000) return;
+    this.notifiedMs = this.ports.nowMs();
+    for (const { state } of this.pgs.values()) {
+      const primary = primaryOf(state.interval);
+      if (state.interval.first !== 0 || primary === -1 || primary === this.ports.self) continue;
+      this.send(state.pgid, 0, primary, { kind: "notify" });
+    }
+  }
+
+  private handle(pgid: PgId, event: PgEvent): void {
+    const pg = this.pgs.get(pgid);
+    if (pg === undefined) return;
+    const before = pg.state;
+    const { state, effects } = step(before, event, this.ports.nowMs());
+    pg.state = state;
+    if (state.name !== before.name) {
+      const { name, interval } = state;
+      this.ports.log.debug({ pgid, from: before.name, to: name, interval: interval.first }, "PG");
+    }
+    for (const effect of effects) this.perform(state, effect);
+    const isPrimary = primaryOf(state.interval) === this.ports.self;
+    if (state.name !== before.name && isPrimary) this.ports.onStateChanged();
+  }
+
+  private perform(state: PgState, effect: PgEffect): void {
+    const { pgid } = state;
+    const { pool, seed } = parsePgId(pgid);
+    const { core, log } = this.ports;
+    const { first, acting, minSize } = state.interval;
+    switch (effect.kind) {
+      case "startInterval": {
+        const role = roleOf(state.interval, this.ports.self);
+        const spec = { interval: first, acting: [...acting], minSize, role };
+        return core.startInterval(pool, seed, spec);
+      }
+      case "send":
+        return this.send(pgid, first, effect.to, effect.message);
+      case "serve":
+        return void this.serve(state, effect.to, effect.request);
+      case "activate":
+        return this.activate(state, effect);
+      case "goActive":
+        return core.goActive(pool, seed, first);
+      case "requestUpThru":
+        return this.ports.requestUpThru(first);
+      case "requestRecovery":
+        return this.grant(this.reservations.request(pgid, effect.priority));
+      case "releaseRecovery":
+        return this.grant(this.reservations.release(pgid));
+      case "setRecovery":
+        return core.setRecovery(pool, seed, first, recoveryObjects);
+      case "persistHistory":
+        return this.persist(state);
+      case "removePg":
+        return this.remove(pgid);
+      case "log":
+        if (effect.level !== "silent") log[effect.level](effect.fields, effect.text);
+        return;
+    }
+  }
+
+  private activate(state: PgState, effect: Extract<PgEffect, { kind: "activate" }>): void {
+    const { pool, seed } = parsePgId(state.pgid);
+    const { plan, peerMissing, sources } = effect;
+    this.ports.core.activate(pool, seed, {
+      interval: state.interval.first,
+      ...(plan.resetLogTo === undefined ? {} : { resetLogTo: plan.resetLogTo }),
+      rewindTo: plan.rewindTo,
+      entries: [...plan.entries],
+      missing: [...plan.missing],
+      peerMissing: peerMissing.map(([osd, objects]) => [osd, [...objects]]),
+      sources: [...sources],
+    });
+  }
+
+  private grant(pgids: readonly PgId[]): void {
+    for (const pgid of pgids) {
+      queueMicrotask(() => this.handle(pgid, { kind: "recoveryGranted" }));
+    }
+  }
+
+  private send(pgid: PgId, interval: number, to: number, body: PeeringBody): void {
+    const message = { ...body, pgid, interval, epoch: checkedEpoch(this.map.epoch) };
+    if (to === this.ports.self) {
+      queueMicrotask(() => this.receive(to, message as PeeringMessage));
+      return;
+    }
+    this.ports.onContact(to);
+    this.ports.core.sendControl(to, encodePeeringMessage(message as PeeringMessage));
+  }
+
+  private async serve(state: PgState, to: number, request: ReadRequest): Promise<void> {
+    const { pgid, interval } = state;
+    try {
+      const body = await readFor(request, this.ports.core);
+      const now = this.pgs.get(pgid)?.state;
+      if (now?.interval.first === interval.first) this.send(pgid, interval.first, to, body);
+    } catch (thrown) {
+      this.ports.log.warn({ pgid, kind: request.kind, reason: String(thrown) }, "read failed");
+    }
+  }
+
+  private persist(state: PgState): void {
+    const record = this.tracker.records.get(state.pgid);
+    if (record === undefined) return;
+    const kept = { ...record, history: state.history };
+    this.tracker.records.set(state.pgid, kept);
+    this.store(recordKey(state.pgid), encodePgRecord(kept));
+  }
+
+  private remove(pgid: PgId): void {
+    const { pool, seed } = parsePgId(pgid);
+    this.grant(this.reservations.release(pgid));
+    this.pgs.delete(pgid);
+    this.tracker.records.delete(pgid);
+    this.ports.core.removePg(pool, seed);
+    this.store(recordKey(pgid), "");
+  }
+
+  private store(key: string, value: string): void {
+    this.ports.core.setMeta(key, value).catch((thrown: unknown) => {
+      this.ports.log.error({ key, reason: String(thrown) }, "cannot store a PG record");
+    });
+  }
+}
+
+function idOf({ pool, seed }: { pool: number; seed: number }): PgId {
+  return pgId(pool, seed);
+}
+
+function infoOf({ lastUpdate, logTail, lastEpochStarted, missingCount }: NativePgInfo): PgInfo {
+  return { lastUpdate, logTail, lastEpochStarted, missingCount };
+}

@@ -1,0 +1,110 @@
+// The OSD's report to the monitor: the state of each PG in Ceph's words, and the counters of the
+// native core. Pure.
+import type { Epoch } from "../common/units.js";
+import { type PgId, pgId } from "../common/units.js";
+import type { NativeHistogram, NativePgStatus, OsdStats as CoreStats } from "../native/index.js";
+import type { Histogram, OsdStats, PgStats } from "../proto/messages.js";
+import { type PgState, type PgStateName, primaryOf } from "./peering/state.js";
+
+/** An operation older than this is reported by name. */
+export const slowOpMs = 10_000;
+
+const peeringTexts: { readonly [Name in PgStateName]?: string } = {
+  Reset: "peering",
+  GetInfo: "peering",
+  GetLog: "peering",
+  GetMissing: "peering",
+  WaitUpThru: "peering",
+  Activating: "activating",
+  Down: "down",
+  Incomplete: "undersized+degraded+peered",
+  Clean: "active+clean",
+};
+
+/** The states of a PG, joined by "+". @param waits it is queued for recovery */
+export function pgStateText(state: PgState, waits: boolean): string {
+  const fixed = peeringTexts[state.name];
+  if (fixed !== undefined) return fixed;
+  const isUndersized = state.interval.acting.length < state.interval.size;
+  const texts = ["active"];
+  if (state.name === "Recovering") texts.push("recovering");
+  else if (waits) texts.push("recovery_wait");
+  if (state.unfound.size > 0) texts.push("recovery_unfound");
+  if (isUndersized) texts.push("undersized");
+  if (isUndersized || state.missingCount > 0) texts.push("degraded");
+  return texts.join("+");
+}
+
+export interface ReportInput {
+  osd: number;
+  epoch: Epoch;
+  states: readonly PgState[];
+  waitsForRecovery(pgid: PgId): boolean;
+  statuses: readonly NativePgStatus[];
+  core: CoreStats;
+  rssBytes: number;
+  cpuSeconds: number;
+}
+
+/** The report. Only the PGs whose primary this OSD is are in it. */
+export function reportOf(input: ReportInput): OsdStats {
+  const { core } = input;
+  const statuses = new Map(input.statuses.map((status) => [pgId(status.pool, status.seed), status]));
+  const isSlow = core.oldestOperationMs >= slowOpMs;
+  const slowOp = { description: "client operation", ageMs: core.oldestOperationMs };
+  return {
+    kind: "osdStats",
+    osd: input.osd,
+    epoch: input.epoch,
+    usedBytes: core.usedBytes,
+    totalBytes: core.totalBytes,
+    counters: renamed(core.counters),
+    histograms: Object.fromEntries(
+      Object.entries(core.histograms).map(([name, value]) => [snakeCase(name), histogram(value)]),
+    ),
+    rssBytes: input.rssBytes,
+    cpuSeconds: input.cpuSeconds,
+    slowOps: isSlow ? [slowOp] : [],
+    slowOpCount: isSlow ? 1 : 0,
+    pgs: input.states
+      .filter((state) => primaryOf(state.interval) === input.osd)
+      .map((state) =>
+        pgStatsOf(state, statuses.get(state.pgid), input.waitsForRecovery(state.pgid)),
+      ),
+    heartbeats: [],
+  };
+}
+
+function pgStatsOf(state: PgState, status: NativePgStatus | undefined, waits: boolean): PgStats {
+  const [epoch, number] = status?.lastUpdate ?? [0, 0];
+  const missing = status?.missingCount ?? 0;
+  return {
+    pgid: state.pgid,
+    state: pgStateText(state, waits),
+    epoch: state.map.epoch as Epoch,
+    up: [...state.interval.up],
+    acting: [...state.interval.acting],
+    lastUpdate: { epoch: epoch as Epoch, number },
+    objects: 0,
+    bytes: 0,
+    missing,
+    degraded: missing + (status?.peerMissingCount ?? 0),
+    misplaced: 0,
+    unfound: state.unfound.size,
+  };
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function renamed(counters: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(counters).map(([name, value]) => [snakeCase(name), value]),
+  );
+}
+
+/** The native core has no values above its last bound. */
+function histogram({ boundsNs, counts, sumNs }: NativeHistogram): Histogram {
+  return { boundsNs, counts: [...counts, 0], sumNs };
+}

@@ -1,0 +1,100 @@
+// An image with its backing files, opened: the top first. Names are resolved as QEMU does: relative
+// to the folder of the file that names them.
+import { dirname, isAbsolute, resolve } from "node:path";
+import { Qcow2Image } from "./image.js";
+import { type ImageFormat, probe } from "./probe.js";
+import { type ByteSource, FileSource, imageError } from "./source.js";
+
+/** QEMU has no limit; a chain this long is a mistake. */
+const maxChainLength = 256;
+
+/** A file of a chain: qcow2 with its tables, or raw. */
+export type Layer =
+  | { format: "qcow2"; source: ByteSource; image: Qcow2Image; sizeBytes: number }
+  | { format: "raw"; source: ByteSource; sizeBytes: number };
+
+/** Opens a file of the chain by name. */
+export type OpenFile = (path: string) => Promise<FileSource>;
+
+export class ImageChain {
+  constructor(readonly layers: readonly Layer[]) {}
+
+  /** Of the disk that the chain describes. */
+  get sizeBytes(): number {
+    return this.layers[0]?.sizeBytes ?? 0;
+  }
+
+  /** The descriptors of the files, in the order that MapExtent.source counts. */
+  get fds(): number[] {
+    return this.layers.map(({ source }) => (source instanceof FileSource ? source.fd : -1));
+  }
+
+  async close(): Promise<void> {
+    for (const { source } of this.layers) await source.close();
+  }
+
+  /**
+   * Opens an image and its backing files. Backing files are read with the rights of this process:
+   * let users that you do not trust name no images here.
+   * @param format undefined: found by content
+   * @throws as probe(), Qcow2Image.open(); corrupt (a loop); unsupported_feature (a backing file that
+   *   is no file, or of another format); not_found, naming the file that needs it
+   */
+  static async open(
+    path: string,
+    format?: ImageFormat,
+    openFile: OpenFile = FileSource.open,
+  ): Promise<ImageChain> {
+    const layers: Layer[] = [];
+    const seen = new Set<string>();
+    let next: BackingReference | undefined = { path, format };
+    try {
+      while (next !== undefined) {
+        const source: FileSource = await openFile(next.path);
+        // Pushed before it is read, so that it is closed when that fails.
+        layers.push({ format: "raw", source, sizeBytes: source.sizeBytes });
+        if (seen.has(source.realPath) || layers.length > maxChainLength) {
+          throw imageError(path, "corrupt", `its backing files are a loop at ${source.realPath}`);
+        }
+        seen.add(source.realPath);
+        const layer = await openLayer(source, next.format);
+        layers[layers.length - 1] = layer;
+        next = layer.format === "qcow2" ? backingReference(layer.image, source) : undefined;
+      }
+      return new ImageChain(layers);
+    } catch (error) {
+      await new ImageChain(layers).close();
+      throw error;
+    }
+  }
+}
+
+interface BackingReference {
+  path: string;
+  format: ImageFormat | undefined;
+}
+
+async function openLayer(source: ByteSource, format: ImageFormat | undefined): Promise<Layer> {
+  if ((format ?? (await probe(source))) === "raw") {
+    return { format: "raw", source, sizeBytes: source.sizeBytes };
+  }
+  const image = await Qcow2Image.open(source);
+  return { format: "qcow2", source, image, sizeBytes: image.header.sizeBytes };
+}
+
+function backingReference(image: Qcow2Image, source: FileSource): BackingReference | undefined {
+  const { backingFile: named, backingFormat } = image.header;
+  if (named === undefined) return undefined;
+  const refuse = (what: string) =>
+    imageError(source, "unsupported_feature", what, "Flatten it with: qemu-img convert -O qcow2");
+  if (backingFormat !== undefined && backingFormat !== "raw" && backingFormat !== "qcow2") {
+    throw refuse(`its backing file has the format ${JSON.stringify(backingFormat)}`);
+  }
+  const file = named.startsWith("file:") ? named.slice("file:".length) : named;
+  // "nbd://host/x" and "json:{...}" are protocols to QEMU. A colon behind a slash is a plain name.
+  if (/^[a-zA-Z0-9+.-]+:/.test(file) || file.includes("\0")) {
+    throw refuse(`its backing file is not a local file: ${JSON.stringify(named)}`);
+  }
+  const path = isAbsolute(file) ? file : resolve(dirname(source.realPath), file);
+  return { path, format: backingFormat };
+}
