@@ -51,7 +51,12 @@ export function registerCluster(program: Command): void {
     .command("down")
     .description("Stop the daemons of a local cluster.")
     .option("--purge", "remove its folder too, with all data")
-    .option("--grace <duration>", "kill a daemon that still runs after this", durationValue, 10_000);
+    .option(
+      "--grace <duration>",
+      "kill a daemon that still runs after this",
+      durationValue,
+      10_000,
+    );
   withDir(withOutput(downCommand)).action(downAction);
   withExamples(downCommand, "cairn down", "cairn down --purge");
 

@@ -17,7 +17,11 @@ export function registerConfig(program: Command): void {
     .argument("<name>", `${settingNames.join(", ")}, or osd.ID.log_level`)
     .argument("<value>", 'its value; "" takes the setting away');
   withCluster(set).action(setAction);
-  withExamples(set, "cairn config set osd.log_level debug", "cairn config set osd.2.log_level trace");
+  withExamples(
+    set,
+    "cairn config set osd.log_level debug",
+    "cairn config set osd.2.log_level trace",
+  );
 
   const get = config.command("get").description("Show a setting.").argument("<name>", "its name");
   withCluster(get).action(getAction);

@@ -1,9 +1,10 @@
 // How a verb finds its cluster: --monitor HOST:PORT, else the cluster.json that `cairn up` wrote.
-import type { Address } from "../common/config.js";
-import { systemClock, systemRandom } from "../common/ports.js";
-import { StorageError } from "../common/errors.js";
-import type { ClusterClient } from "../client/index.js";
+
 import type { MonitorSession } from "../client/cluster/monitor-session.js";
+import type { ClusterClient } from "../client/index.js";
+import type { Address } from "../common/config.js";
+import { StorageError } from "../common/errors.js";
+import { systemClock, systemRandom } from "../common/ports.js";
 import { plainError } from "./error-report.js";
 import { readClusterFile } from "./local-cluster/cluster-dir.js";
 import type { ClusterOptions } from "./options.js";

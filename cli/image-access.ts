@@ -1,6 +1,7 @@
 // What the verbs on images share: POOL/IMAGE as an argument, and the image layer over a client.
-import type { ClusterClient, Images } from "../client/index.js";
+
 import { parseImageSpec } from "../client/image/image-spec.js";
+import type { ClusterClient, Images } from "../client/index.js";
 import { systemClock, systemRandom } from "../common/ports.js";
 import { valueParser } from "./options.js";
 

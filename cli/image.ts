@@ -1,7 +1,7 @@
 // `cairn create`, `ls`, `info`, `rm`, `resize`, `import`, `export`: images as `rbd` has them.
 import type { Command } from "commander";
-import type { ImageInfo } from "../client/index.js";
 import type { ImageSpec } from "../client/image/image-spec.js";
+import type { ImageInfo } from "../client/index.js";
 import { formatSize } from "../common/units.js";
 import { withCluster as onCluster } from "./connect.js";
 import { imagesOf, specValue } from "./image-access.js";

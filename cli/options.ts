@@ -60,7 +60,10 @@ export function withProgress(command: Command): Command {
 
 /** Adds examples behind the help of a verb. */
 export function withExamples(command: Command, ...lines: string[]): Command {
-  return command.addHelpText("after", `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`);
+  return command.addHelpText(
+    "after",
+    `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`,
+  );
 }
 
 /** A parser of common/units.ts or client/ as a parser of commander. */

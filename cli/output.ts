@@ -36,7 +36,10 @@ const noBorders = {
 };
 
 /** A table; on a terminal with a bold head. */
-export function tableText(columns: readonly Column[], rows: readonly (string | number)[][]): string {
+export function tableText(
+  columns: readonly Column[],
+  rows: readonly (string | number)[][],
+): string {
   const table = new Table({
     head: columns.map(({ title }) => title),
     colAligns: columns.map(({ align = "left" }) => align),

@@ -13,7 +13,11 @@ export interface ProgressReport {
 /** Elsewhere than on a terminal a line is printed this often. */
 const lineEveryMs = 5000;
 
-const silent: ProgressReport = { update: () => undefined, say: () => undefined, end: () => undefined };
+const silent: ProgressReport = {
+  update: () => undefined,
+  say: () => undefined,
+  end: () => undefined,
+};
 
 /** @param doing "import rbd/disk1" */
 export function startProgress(doing: string, wanted: boolean): ProgressReport {

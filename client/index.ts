@@ -5,6 +5,6 @@ export {
   type LogLine,
 } from "./cluster/cluster-client.js";
 export { MonitorSession, type SessionOptions } from "./cluster/monitor-session.js";
-export { extentsPerBatch, type ImportSource, importImage } from "./image/import-image.js";
 export { checkImageName, type ImageSpec, parseImageSpec } from "./image/image-spec.js";
 export { type ImageInfo, Images, type OpenDevice, type Progress } from "./image/images.js";
+export { extentsPerBatch, type ImportSource, importImage } from "./image/import-image.js";

@@ -1,6 +1,6 @@
-// The one error type of the TypeScript side. Its codes are those of native/core/base/error_codes.def
-// (errors.test.ts compares the two), so that an error keeps its meaning across the binding and the
-// wire.
+// The one error type of the TypeScript side. Its codes are those of
+// native/core/base/error_codes.def (common.test.ts compares the two), so that an error keeps its
+// meaning across the binding and the wire.
 
 /** Code name -> number on the wire (docs/protocol/frame.md). Never renumber. */
 export const errorNumbers = {

@@ -135,5 +135,5 @@ describe.runIf(isInstalled || isRequired)("against crushtool", () => {
     const sha256 = createHash("sha256");
     for (const lines of ourLines(golden, map)) sha256.update(lines);
     expect(sha256.digest("hex")).toBe(golden.sha256);
-  });
+  }, 120_000);
 });

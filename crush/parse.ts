@@ -342,7 +342,7 @@ function parseRule(words: Words, draft: Draft): void {
 /**
  * Parses a text map; shadow ids that the text doesn't give are assigned as crushtool does.
  * @param text what `crushtool --decompile` prints or a person wrote
- * @throws StorageError corrupt, unsupported_feature or too_large; the message starts with "line N: "
+ * @throws StorageError corrupt, unsupported_feature or too_large; it starts with "line N: "
  *   where one line is to blame
  */
 export function parseCrushMap(text: string): CrushMap {

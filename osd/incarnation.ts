@@ -9,7 +9,7 @@ import type { OsdConfig } from "../common/config.js";
 import { StorageError, toStorageError } from "../common/errors.js";
 import type { DaemonLog, Logger } from "../common/log.js";
 import type { CancelTimer, Clock } from "../common/ports.js";
-import { epoch, noEpoch } from "../common/units.js";
+import { epoch, noEpoch, type PgId } from "../common/units.js";
 import { type NativeOsd, native, type OsdEvent } from "../native/index.js";
 import { clusterBytes } from "../proto/control-channel.js";
 import { protocolVersion } from "../proto/handshake.js";
@@ -24,7 +24,7 @@ import { nativeError } from "./native-error.js";
 import { peersOf } from "./pg/peers.js";
 import { PgService } from "./pg/pg-service.js";
 import { reportOf } from "./stats.js";
-import { readStored, storeMap } from "./stored-map.js";
+import { restoreTracker, storeMap } from "./stored-map.js";
 
 export interface IncarnationOptions {
   config: OsdConfig;
@@ -60,7 +60,8 @@ export class Incarnation {
   private readonly log: Logger;
   private readonly contacted = new Set<number>();
   private map: OsdMap | undefined;
-  private pending: { changed: boolean; removed: Set<string> } = { changed: true, removed: new Set() };
+  /** PGs of removed pools that the PG service has not heard of yet */
+  private removed = new Set<PgId>();
   private port = 0;
   private hasBeenUp = false;
   private ended = false;
@@ -69,3 +70,330 @@ export class Incarnation {
   private cancelTick: CancelTimer = () => undefined;
   private cancelReport: CancelTimer | undefined;
   private onDown: () => void = () => undefined;
+
+  constructor(private readonly options: IncarnationOptions) {
+    const { config, identity, incarnation, daemonLog, clock } = options;
+    this.log = daemonLog.log;
+    this.core = new native.Osd({
+      path: storePath(config),
+      clusterId: clusterBytes(identity.clusterId),
+      osd: config.id,
+      incarnation,
+      onEvents: (events) => {
+        for (const event of events) this.onEvent(event);
+      },
+    });
+    this.tracker = new PlacementTracker(config.id, nativeCrush);
+    this.pgs = new PgService(
+      {
+        self: config.id,
+        core: this.core,
+        log: this.log,
+        nowMs: () => clock.nowMs(),
+        requestUpThru: (wanted) => this.requestUpThru(wanted),
+        onStateChanged: () => this.reportSoon(),
+        onContact: (osd) => this.contact(osd),
+      },
+      this.tracker,
+    );
+    this.session = new MonitorSession({
+      address: config.monitor,
+      hello: {
+        version: protocolVersion,
+        cluster: clusterBytes(identity.clusterId),
+        self: { kind: "osd", id: BigInt(config.id), incarnation },
+        requiredFeatures: 0,
+        supportedFeatures: 0,
+        expected: undefined,
+        refusal: undefined,
+      },
+      crc32c: (bytes, seed) => native.crc32c(bytes, seed),
+      clock,
+      log: this.log.child({ part: "monitor" }),
+      onReady: () => this.onSession(),
+      onMessage: (message) => this.onMonitorMessage(message),
+    });
+  }
+
+  /**
+   * Opens the store and begins to serve.
+   * @returns the port of the native listener
+   * @throws busy, corrupt, wrong_cluster, wrong_daemon, address_in_use; nothing stays open then
+   */
+  async start(): Promise<number> {
+    const { config } = this.options;
+    try {
+      const statuses = await this.core.open();
+      this.map = await restoreTracker(this.core, statuses, this.tracker, this.log);
+      this.port = await this.core.listen(config.listen);
+      this.log.info(
+        { epoch: this.map?.epoch ?? 0, pgs: statuses.length, port: this.port },
+        "store is open",
+      );
+    } catch (thrown) {
+      this.ended = true;
+      await this.core.close().catch(() => undefined);
+      throw nativeError(thrown, `start osd.${config.id}`);
+    }
+    this.session.open();
+    this.scheduleTick();
+    return this.port;
+  }
+
+  /** @param graceful the map shows this OSD down first, so that nobody waits for it */
+  async stop(graceful: boolean): Promise<void> {
+    const { config, incarnation, clock } = this.options;
+    this.ended = true;
+    if (graceful && this.isUp() && this.session.isReady()) {
+      const shown = new Promise<void>((resolve) => {
+        const cancel = clock.setTimer(markDownTimeoutMs, resolve);
+        this.onDown = () => {
+          cancel();
+          resolve();
+        };
+      });
+      this.session.send({
+        kind: "osdMarkMeDown",
+        osd: config.id,
+        incarnation: String(incarnation),
+      });
+      await shown;
+    }
+    this.session.close();
+    this.cancelTick();
+    this.cancelReport?.();
+    await this.core.close();
+  }
+
+  private end(error: StorageError | undefined): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.options.onEnd(error);
+  }
+
+  // ---- monitor
+
+  private onSession(): void {
+    this.subscribe();
+    if (!this.isUp()) this.boot();
+  }
+
+  private subscribe(): void {
+    const { map } = this;
+    this.session.send(
+      map === undefined
+        ? { kind: "subscribe", fromEpoch: noEpoch }
+        : { kind: "subscribe", fromEpoch: epoch(map.epoch + 1), haveHash: map.hash },
+    );
+  }
+
+  private boot(): void {
+    const { config, identity, incarnation } = this.options;
+    const { host } = config.listen;
+    this.core
+      .stats()
+      .then(({ totalBytes }) => {
+        if (this.ended) return;
+        this.session.send({
+          kind: "osdBoot",
+          osd: config.id,
+          uuid: identity.storeId,
+          incarnation: String(incarnation),
+          address: { host, port: this.port },
+          sizeBytes: totalBytes,
+          host: config.host,
+          deviceClass: config.deviceClass,
+        });
+      })
+      .catch((thrown: unknown) => this.end(nativeError(thrown, "read the size of the store")));
+  }
+
+  private onMonitorMessage(message: MessageFromMonitor): void {
+    switch (message.kind) {
+      case "maps":
+        this.onMaps(message);
+        break;
+      case "logLevel":
+        this.options.daemonLog.setLevel(message.level);
+        break;
+      case "refused":
+        this.end(StorageError.fromBody(message.error));
+        break;
+      case "commandReply":
+        break;
+    }
+  }
+
+  private onMaps(message: Maps): void {
+    try {
+      const steps = mapsAfter(this.map, message);
+      for (const { map, contiguous } of steps) {
+        for (const pgid of this.tracker.advance(map, contiguous).removed) this.removed.add(pgid);
+        // Behind a gap nobody can tell which intervals we have slept through: begin anew.
+        const sleptThrough = !contiguous && this.hasBeenUp;
+        this.map = map;
+        if (sleptThrough) return this.beginAnew("maps are missing");
+      }
+      if (steps.length > 0) this.publish();
+    } catch (thrown) {
+      const error = toStorageError(thrown);
+      if (error.code !== "corrupt") throw error;
+      this.log.error({ reason: error.message }, "map refused; fetching it whole");
+      this.session.send({ kind: "subscribe", fromEpoch: noEpoch });
+    }
+  }
+
+  /** Everybody here goes on to the newest map. */
+  private publish(): void {
+    const map = defined(this.map, "a map");
+    const me = this.me();
+    const isUp = this.isUp();
+    this.log.debug({ epoch: map.epoch, up: isUp }, "map");
+    if (this.hasBeenUp && !isUp) {
+      if (this.ended) return this.onDown();
+      return this.beginAnew(me?.up ? "another incarnation is up" : "marked down while alive");
+    }
+    if (isUp) {
+      if (!this.hasBeenUp) this.log.info({ epoch: map.epoch }, "OSD is up");
+      this.hasBeenUp = true;
+      this.setPeers();
+      this.pgs.apply(map, this.removed);
+      this.removed.clear();
+    }
+    storeMap(this.core, map).catch((thrown: unknown) => {
+      this.log.error({ reason: String(thrown) }, "cannot store the map");
+    });
+  }
+
+  private beginAnew(why: string): void {
+    this.log.warn({ epoch: this.map?.epoch, why }, "beginning anew with another incarnation");
+    this.end(undefined);
+  }
+
+  private me(): OsdInfo | undefined {
+    return this.map === undefined ? undefined : findOsd(this.map, this.options.config.id);
+  }
+
+  private isUp(): boolean {
+    const me = this.me();
+    return me?.up === true && me.incarnation === String(this.options.incarnation);
+  }
+
+  private setPeers(): void {
+    const map = defined(this.map, "a map");
+    const { id } = this.options.config;
+    this.core.setPeers(peersOf(map, id, this.tracker.records.values(), this.contacted));
+  }
+
+  private contact(osd: number): void {
+    if (this.contacted.has(osd)) return;
+    this.contacted.add(osd);
+    this.setPeers();
+  }
+
+  private requestUpThru(wanted: number): void {
+    const now = this.options.clock.nowMs();
+    if (wanted <= this.upThru.wanted && now - this.upThru.askedMs < tickMs) return;
+    this.upThru = { wanted: Math.max(wanted, this.upThru.wanted), askedMs: now };
+    const newest = defined(this.map, "a map").epoch;
+    this.session.send({
+      kind: "osdAlive",
+      osd: this.options.config.id,
+      wantUpThru: epoch(this.upThru.wanted),
+      epoch: newest,
+    });
+  }
+
+  // ---- native core
+
+  private onEvent(event: OsdEvent): void {
+    if (this.ended) return;
+    switch (event.type) {
+      case "peerFailed":
+        return this.reportFailure(event.osd, event.incarnation, event.reason);
+      case "storeFailed":
+        this.log.fatal({ code: event.error.code, reason: event.error.message }, "store failed");
+        return this.end(nativeError(event.error, `go on with the store of osd.${this.id()}`));
+      case "needMap":
+        if (event.epoch > (this.map?.epoch ?? 0)) this.subscribe();
+        return;
+      case "log":
+        this.log[event.level]({ part: "native" }, event.text);
+        return;
+      default:
+        this.pgs.onNativeEvent(event);
+    }
+  }
+
+  private id(): number {
+    return this.options.config.id;
+  }
+
+  private reportFailure(target: number, incarnation: bigint, text: string): void {
+    const { map } = this;
+    const reason = failureReasons[text] ?? "heartbeat_timeout";
+    const osd = map === undefined ? undefined : findOsd(map, target);
+    if (map === undefined || !osd?.up || osd.incarnation !== String(incarnation)) return;
+    this.log.warn({ target, reason }, "a peer does not answer");
+    this.session.send({
+      kind: "osdFailure",
+      reporter: this.id(),
+      target,
+      targetIncarnation: String(incarnation),
+      epoch: map.epoch,
+      reason,
+    });
+  }
+
+  // ---- time
+
+  private scheduleTick(): void {
+    this.cancelTick = this.options.clock.setTimer(tickMs, () => {
+      this.tick();
+      if (!this.ended) this.scheduleTick();
+    });
+  }
+
+  private tick(): void {
+    this.ticks += 1;
+    this.core.loopTick();
+    this.pgs.tick();
+    if (!this.session.isReady()) return;
+    if (!this.isUp()) {
+      if (this.ticks % ticksPerBoot === 0) this.boot();
+    } else if (this.ticks % ticksPerReport === 0) {
+      void this.report();
+    }
+  }
+
+  private reportSoon(): void {
+    this.cancelReport ??= this.options.clock.setTimer(reportSoonMs, () => {
+      this.cancelReport = undefined;
+      void this.report();
+    });
+  }
+
+  private async report(): Promise<void> {
+    if (this.ended || !this.session.isReady() || !this.isUp()) return;
+    try {
+      const [core, statuses] = await Promise.all([this.core.stats(), this.core.pgStatuses()]);
+      const map = defined(this.map, "a map");
+      const ratio = Number(map.config["mon.full_ratio"] ?? fullRatio);
+      this.core.setFull(core.usedBytes + core.reservedBytes >= ratio * core.totalBytes);
+      const { user, system } = process.cpuUsage();
+      const report = reportOf({
+        osd: this.id(),
+        epoch: map.epoch,
+        states: this.pgs.states(),
+        waitsForRecovery: (pgid) => this.pgs.waitsForRecovery(pgid),
+        statuses,
+        core,
+        rssBytes: process.memoryUsage.rss(),
+        cpuSeconds: (user + system) / 1e6,
+      });
+      this.session.send(report);
+    } catch (thrown) {
+      if (!this.ended) this.log.warn({ reason: String(thrown) }, "no report");
+    }
+  }
+}

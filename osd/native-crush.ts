@@ -1,6 +1,5 @@
 // CRUSH for real: the text map by crush/, the mapping by the native core.
-import { compileCrushMap } from "../crush/compiled.js";
-import { parseCrushMap } from "../crush/parse.js";
+import { compileCrushMap, parseCrushMap } from "../crush/index.js";
 import { native } from "../native/index.js";
 import type { CrushPort } from "./map/placement-tracker.js";
 

@@ -2,7 +2,7 @@
 // native core. Pure.
 import type { Epoch } from "../common/units.js";
 import { type PgId, pgId } from "../common/units.js";
-import type { NativeHistogram, NativePgStatus, OsdStats as CoreStats } from "../native/index.js";
+import type { OsdStats as CoreStats, NativeHistogram, NativePgStatus } from "../native/index.js";
 import type { Histogram, OsdStats, PgStats } from "../proto/messages.js";
 import { type PgState, type PgStateName, primaryOf } from "./peering/state.js";
 
@@ -49,7 +49,9 @@ export interface ReportInput {
 /** The report. Only the PGs whose primary this OSD is are in it. */
 export function reportOf(input: ReportInput): OsdStats {
   const { core } = input;
-  const statuses = new Map(input.statuses.map((status) => [pgId(status.pool, status.seed), status]));
+  const statuses = new Map(
+    input.statuses.map((status) => [pgId(status.pool, status.seed), status]),
+  );
   const isSlow = core.oldestOperationMs >= slowOpMs;
   const slowOp = { description: "client operation", ageMs: core.oldestOperationMs };
   return {

@@ -17,7 +17,7 @@ import { clusterState, entryOffset, isCopied, l2EntryBytes } from "./tables.js";
 export interface CheckResult {
   leaks: number;
   corruptions: number;
-  /** guest clusters that have data, compressed ones too */
+  /** guest clusters that have a place in the file, compressed and preallocated ones too */
   allocatedClusters: number;
   compressedClusters: number;
   /** the first problems in words, at most maxProblems */
@@ -143,12 +143,13 @@ class Checker {
     for (let at = 0; at < table.length; at += l2EntryBytes(header)) {
       const state = clusterState(header, table, at);
       if (state.kind === "unallocated") continue;
-      if (l1.active && state.kind !== "zero") this.result.allocatedClusters++;
+      const allocated = state.hostOffset !== 0;
+      if (l1.active && allocated) this.result.allocatedClusters++;
       if (state.kind === "compressed") {
         if (l1.active) this.result.compressedClusters++;
         if (isCopied(table, at)) this.corruption("a compressed cluster is marked as copied");
         this.use(state.hostOffset, state.compressedBytes, "a compressed cluster");
-      } else if (state.hostOffset !== 0) {
+      } else if (allocated) {
         const what = `data cluster at offset ${hex(state.hostOffset)}`;
         if (state.hostOffset % header.clusterBytes !== 0) this.corruption(`${what} is misaligned`);
         this.use(state.hostOffset, header.clusterBytes, what);

@@ -10,30 +10,43 @@ import type { ImageChain, Layer } from "./chain.js";
 import { type LayerExtent, plainExtent } from "./image.js";
 
 /** A part of the disk. */
-export type MapExtent = { guestOffset: number; lengthBytes: number } & (
-  | {
-      /** absent: no file of the chain has it. Both read as zeros. */
-      kind: "zero" | "absent";
-    }
-  | {
-      kind: "data";
-      /** index in ImageChain.layers */
-      source: number;
-      hostOffset: number;
-    }
-  | {
-      /** the compression of the cluster; it is compressed alone */
-      kind: "zlib" | "zstd";
-      source: number;
-      hostOffset: number;
-      /** in the file; the compressed stream may end before */
-      compressedBytes: number;
-      /** decompressed */
-      clusterBytes: number;
-      /** where in the decompressed cluster this extent starts */
-      clusterOffset: number;
-    }
-);
+export type MapExtent = ZeroExtent | DataExtent | CompressedExtent;
+
+/** Reads as zeros; absent: because no file of the chain has it. */
+export interface ZeroExtent {
+  kind: "zero" | "absent";
+  guestOffset: number;
+  lengthBytes: number;
+}
+
+export interface DataExtent {
+  kind: "data";
+  guestOffset: number;
+  lengthBytes: number;
+  /** index in ImageChain.layers */
+  source: number;
+  hostOffset: number;
+}
+
+/** A compressed cluster, or a part of one. */
+export interface CompressedExtent {
+  kind: "zlib" | "zstd";
+  guestOffset: number;
+  lengthBytes: number;
+  source: number;
+  hostOffset: number;
+  /** in the file; the compressed stream may end before */
+  compressedBytes: number;
+  /** decompressed */
+  clusterBytes: number;
+  /** where in the decompressed cluster this extent starts */
+  clusterOffset: number;
+}
+
+/** Whether the extent holds data, compressed or not. */
+export function hasData(extent: MapExtent): extent is DataExtent | CompressedExtent {
+  return extent.kind !== "zero" && extent.kind !== "absent";
+}
 
 /**
  * The extents of the disk.
@@ -69,6 +82,7 @@ async function* layerExtents(
   from: number,
   to: number,
 ): AsyncGenerator<MapExtent> {
+  if (from === to) return; // a disk of 0 bytes
   const layer = layers[index];
   if (layer === undefined || from >= layer.sizeBytes) {
     yield { kind: "absent", guestOffset: from, lengthBytes: to - from };
@@ -119,7 +133,7 @@ export async function summarize(chain: ImageChain, signal?: AbortSignal): Promis
   for await (const extent of map(chain)) {
     if (signal?.aborted) throw new StorageError("canceled", "reading the image was canceled");
     summary.extents++;
-    if (extent.kind !== "zero" && extent.kind !== "absent") summary.dataBytes += extent.lengthBytes;
+    if (hasData(extent)) summary.dataBytes += extent.lengthBytes;
   }
   return summary;
 }

@@ -55,6 +55,7 @@ export function checkNode() {
 }
 
 function missingPackages(packages) {
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query fills these fields
   const query = spawnSync(
     "dpkg-query",
     ["-W", "-f", "${Package} ${db:Status-Abbrev}\n", ...packages],

@@ -55,7 +55,9 @@ export function startDaemon(paths: ClusterPaths, name: DaemonName): StartedDaemo
 export function daemonFailure(paths: ClusterPaths, { name, exit }: StartedDaemon): StorageError {
   let said = "";
   try {
-    said = readFileSync(paths.outputFile(name), "utf8").trim().replace(/^cairn: /, "");
+    said = readFileSync(paths.outputFile(name), "utf8")
+      .trim()
+      .replace(/^cairn: /, "");
   } catch {
     // The folder may be gone; then there is nothing to tell.
   }

@@ -103,7 +103,8 @@ class Run {
     const session = await this.connect(file.monitor, file.clusterId);
     try {
       for (const { id } of file.osds) this.startIfDown(`osd.${id}`);
-      if (this.started.length > 0) say(`started ${this.started.map(({ name }) => name).join(", ")}`);
+      if (this.started.length > 0)
+        say(`started ${this.started.map(({ name }) => name).join(", ")}`);
       const osdCount = file.osds.length;
       await this.waitFor(session, "OSDs to come up", ({ osds }) => osds.up >= osdCount);
       if (this.created) await this.createPool(session, osdCount);
@@ -280,9 +281,7 @@ function summaryOf({ osds, pgs, health }: ClusterStatus): string {
   return parts.join(", ");
 }
 
-function readAnnounced(
-  file: string,
-): { pid: number; control: Address; http: Address } | undefined {
+function readAnnounced(file: string): { pid: number; control: Address; http: Address } | undefined {
   try {
     return JSON.parse(readFileSync(file, "utf8"));
   } catch {

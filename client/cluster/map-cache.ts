@@ -24,7 +24,8 @@ export class MapCache {
 
   /** What to send to the monitor to get what lacks. */
   subscription(): Subscribe {
-    if (this.map === undefined) return { kind: "subscribe", fromEpoch: 0 as Subscribe["fromEpoch"] };
+    if (this.map === undefined)
+      return { kind: "subscribe", fromEpoch: 0 as Subscribe["fromEpoch"] };
     const fromEpoch = (this.map.epoch + 1) as Subscribe["fromEpoch"];
     return { kind: "subscribe", fromEpoch, haveHash: this.map.hash };
   }

@@ -93,7 +93,7 @@ describe("failure detector, 3 OSDs", () => {
     expect(test.up()).toEqual([1, 2]);
   });
 
-  it("ignores reports of older incarnations, of itself, and of reporters that are down", async () => {
+  it("ignores reports of older incarnations, of itself, and by OSDs that are down", async () => {
     const test = await TestCluster.make(3);
     const { epoch } = test.map();
     const report = { kind: "osdFailure", epoch, reason: "connection_refused" } as const;

@@ -5,10 +5,15 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { defined } from "../../common/assert.js";
 import { Checker } from "../../common/schema.js";
-import { findOsd, type OsdMap, OsdIdSchema, type PoolInfo } from "../../proto/osd-map.js";
+import { findOsd, OsdIdSchema, type OsdMap, type PoolInfo } from "../../proto/osd-map.js";
 import { type PgHistory, PgHistorySchema } from "../../proto/peering.js";
 import type { PgPlacement } from "../../proto/placement.js";
-import { appended, finishedInterval, type OsdViews, unknownRange } from "../peering/past-intervals.js";
+import {
+  appended,
+  finishedInterval,
+  type OsdViews,
+  unknownRange,
+} from "../peering/past-intervals.js";
 import type { Interval } from "../peering/state.js";
 
 const closed = { additionalProperties: false } as const;
@@ -79,9 +84,7 @@ export function newRecord({ placement, pool, map }: Placed, isNew: boolean): PgR
   const history: PgHistory = { since, intervals: [] };
   return {
     history:
-      begins && since < map.epoch
-        ? appended(history, unknownRange(since, map.epoch - 1))
-        : history,
+      begins && since < map.epoch ? appended(history, unknownRange(since, map.epoch - 1)) : history,
     interval: mutable(intervalOf(placement, pool, begins ? map.epoch : 0)),
     key: intervalKey(placement, pool, map),
     unknownFrom: begins ? 0 : since,

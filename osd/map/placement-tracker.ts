@@ -112,9 +112,7 @@ export class PlacementTracker {
       if (!member) return;
       this.records.set(placement.pgid, newRecord(at, contiguous));
     } else {
-      const after = contiguous
-        ? nextRecord(before, at)
-        : recordAfterGap(before, previousEpoch, at);
+      const after = contiguous ? nextRecord(before, at) : recordAfterGap(before, previousEpoch, at);
       if (after === before) return;
       this.records.set(placement.pgid, after);
     }

@@ -4,8 +4,8 @@ import { defined } from "../../common/assert.js";
 import {
   logPageEntries,
   objectPageNames,
-  pageBytes,
   type PeeringBodyOf,
+  pageBytes,
 } from "../../proto/peering.js";
 import { sourcesOf } from "./merge.js";
 import { answered, request, withGathered } from "./requests.js";
@@ -59,10 +59,7 @@ export const enterActivating: Entry = (state, now) => {
 };
 
 /** A plan as messages of bounded size. */
-export function activationParts(
-  state: PgState,
-  plan: MemberPlan,
-): PeeringBodyOf<"activate">[] {
+export function activationParts(state: PgState, plan: MemberPlan): PeeringBodyOf<"activate">[] {
   const entries = pages(plan.entries, logPageEntries, (entry) => entry.length);
   const missing = pages(plan.missing, objectPageNames, (name) => name.length);
   const parts = Math.max(1, entries.length, missing.length);
@@ -79,7 +76,11 @@ export function activationParts(
 }
 
 /** Splits a list so that no page has more than maxItems, or much more than pageBytes. */
-export function pages<T>(items: readonly T[], maxItems: number, bytesOf: (item: T) => number): T[][] {
+export function pages<T>(
+  items: readonly T[],
+  maxItems: number,
+  bytesOf: (item: T) => number,
+): T[][] {
   const result: T[][] = [];
   let page: T[] = [];
   let bytes = 0;

@@ -155,8 +155,7 @@ export function backfillPlan(input: BackfillInput): MemberPlan {
     if (isNewest && !input.targetLacks.includes(name)) missing.delete(name);
     else missing.add(name);
   }
-  const base: LogVersion =
-    log.entries.length === 0 ? authority.lastUpdate : [0, authority.logTail];
+  const base: LogVersion = log.entries.length === 0 ? authority.lastUpdate : [0, authority.logTail];
   return {
     resetLogTo: base,
     rewindTo: base[1],

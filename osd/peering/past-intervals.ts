@@ -3,11 +3,7 @@
 //
 // Invariant of a history: its intervals are sorted, and cover every epoch from `since` up to the
 // present interval without a hole; epochs in which nobody knows who acted are an unknown range.
-import {
-  maxPastIntervals,
-  type PastInterval,
-  type PgHistory,
-} from "../../proto/peering.js";
+import { maxPastIntervals, type PastInterval, type PgHistory } from "../../proto/peering.js";
 
 /** What peering looks at in the map, per OSD. */
 export interface OsdView {

@@ -83,10 +83,7 @@ export const onActivate: Handler<"activate"> = (state, { from, message }) => {
   };
   return {
     state: { ...state, parts: [], activating: true, history: message.history },
-    effects: [
-      { kind: "activate", plan, peerMissing: [], sources: [] },
-      { kind: "persistHistory" },
-    ],
+    effects: [{ kind: "activate", plan, peerMissing: [], sources: [] }, { kind: "persistHistory" }],
   };
 };
 

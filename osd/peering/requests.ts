@@ -1,6 +1,6 @@
 // Requests of a primary to copies of its PG: each is sent again until it is answered. Pure.
 import type { PeeringBody } from "../../proto/peering.js";
-import type { Gathered, PgEffect, PgState, Pending, Step } from "./state.js";
+import type { Gathered, Pending, PgEffect, PgState, Step } from "./state.js";
 
 /** An unanswered request is sent again after this long. */
 export const resendMs = 1000;
@@ -53,9 +53,7 @@ export function pendingTo<Kind extends PeeringBody["kind"]>(
   kind: Kind,
 ): Extract<PeeringBody, { kind: Kind }> | undefined {
   const message = state.gathered.pending.get(`${to}:${kind}`)?.message;
-  return message?.kind === kind
-    ? (message as Extract<PeeringBody, { kind: Kind }>)
-    : undefined;
+  return message?.kind === kind ? (message as Extract<PeeringBody, { kind: Kind }>) : undefined;
 }
 
 /** Sends again what has waited too long. */

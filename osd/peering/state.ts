@@ -1,6 +1,7 @@
 // The values of the peering machine: its states, events and effects. No behaviour.
-import type { PgId } from "../../common/units.js";
+
 import type { LogLevel } from "../../common/config.js";
+import type { PgId } from "../../common/units.js";
 import type {
   LogEntry,
   LogVersion,

@@ -16,7 +16,7 @@ import {
   type PgInfo,
 } from "../../proto/peering.js";
 import { encodePgRecord } from "../map/pg-record.js";
-import { type Advance, osdViews, type PlacementTracker, recordKey } from "../map/placement-tracker.js";
+import { osdViews, type PlacementTracker, recordKey } from "../map/placement-tracker.js";
 import { step } from "../peering/machine.js";
 import {
   initialPgState,
@@ -95,12 +95,12 @@ export class PgService {
 
   /**
    * Goes on to a map in which this OSD is up; the tracker is there already.
-   * @param advance what changed since the last call
+   * @param removed PGs whose pool has gone since the last call
    */
-  apply(map: OsdMap, advance: Advance): void {
+  apply(map: OsdMap, removed: Iterable<PgId>): void {
     this.map = { epoch: map.epoch, osds: osdViews(map) };
     this.incarnations = new Map(map.osds.map(({ id, incarnation }) => [id, incarnation]));
-    for (const pgid of advance.removed) this.remove(pgid);
+    for (const pgid of removed) this.remove(pgid);
     const begun = this.beginIntervals();
     this.ports.core.setMapEpoch(map.epoch);
     for (const pgid of [...this.pgs.keys()]) {

@@ -4,8 +4,8 @@ import type { NativeOsd } from "../../native/index.js";
 import {
   logPageEntries,
   objectPageNames,
-  pageBytes,
   type PeeringBody,
+  pageBytes,
 } from "../../proto/peering.js";
 import type { ReadRequest } from "../peering/state.js";
 
@@ -32,7 +32,12 @@ export async function readFor(request: ReadRequest, core: PgReader): Promise<Pee
     case "listObjects": {
       const found = await core.listObjects(pool, seed, request.after, objectPageNames + 1);
       const objects = bounded(found, objectPageNames, ([name]) => name.length);
-      return { kind: "objects", after: request.after, objects, more: objects.length < found.length };
+      return {
+        kind: "objects",
+        after: request.after,
+        objects,
+        more: objects.length < found.length,
+      };
     }
   }
 }

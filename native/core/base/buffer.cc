@@ -1,7 +1,8 @@
 #include "base/buffer.hh"
 
+#include <sys/mman.h>
+
 #include <atomic>
-#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -19,60 +20,61 @@ struct Buffer::Block {
 
 namespace {
 
-// Free lists by capacity class: 4, 8, 16, 32, 64 KiB.
-constexpr std::size_t kClasses = 5;
+// Blocks of 4 KiB are by far the most: a store keeps tens of thousands of them until its
+// checkpoint. They are carved from slabs, for aligned_alloc would spend a second page on each
+// block's header. A freed block stays hot up to kMaxCachedBytes; beyond that its page goes back to
+// the kernel and only its address is kept.
+constexpr std::size_t kSlabBytes = 64 * Buffer::kAlignment;
 
 struct Cache {
-  std::vector<std::byte*> free[kClasses];
-  std::size_t cached_bytes = 0;
-  ~Cache() {
-    for (auto& list : free)
-      for (std::byte* memory : list) std::free(memory);
-  }
+  std::vector<std::byte*> hot;
+  std::vector<std::byte*> cold;
 };
 
+// Never freed with the thread: blocks of one thread may end in another one's cache.
 Cache& cache() {
-  thread_local Cache instance;
-  return instance;
+  thread_local Cache* instance = new Cache;
+  return *instance;
 }
 
-int class_of(std::size_t capacity) {
-  const std::size_t pages = capacity / Buffer::kAlignment;
-  if (pages == 0 || pages > 16 || !std::has_single_bit(pages)) return -1;
-  return std::countr_zero(pages);
-}
-
-std::size_t capacity_for(std::size_t length) {
-  const std::size_t rounded = (length + Buffer::kAlignment - 1) & ~(Buffer::kAlignment - 1);
-  const std::size_t capacity = rounded == 0 ? Buffer::kAlignment : rounded;
-  return capacity <= 16 * Buffer::kAlignment ? std::bit_ceil(capacity) : capacity;
-}
-
-std::byte* take_memory(std::size_t capacity) {
-  if (const int index = class_of(capacity); index >= 0) {
-    Cache& local = cache();
-    auto& list = local.free[index];
-    if (!list.empty()) {
-      std::byte* memory = list.back();
-      list.pop_back();
-      local.cached_bytes -= capacity;
-      return memory;
-    }
-  }
-  void* memory = std::aligned_alloc(Buffer::kAlignment, capacity);
+std::byte* allocate_aligned(std::size_t length) {
+  void* memory = std::aligned_alloc(Buffer::kAlignment, length);
   CAIRN_ASSERT(memory != nullptr);
   return static_cast<std::byte*>(memory);
 }
 
-void give_memory(std::byte* memory, std::size_t capacity) {
-  if (const int index = class_of(capacity); index >= 0) {
-    Cache& local = cache();
-    if (local.cached_bytes + capacity <= Buffer::kMaxCachedBytes) {
-      local.free[index].push_back(memory);
-      local.cached_bytes += capacity;
-      return;
-    }
+std::byte* take_block() {
+  Cache& local = cache();
+  if (local.hot.empty() && local.cold.empty()) {
+    std::byte* slab = allocate_aligned(kSlabBytes);
+    for (std::size_t at = 0; at < kSlabBytes; at += Buffer::kAlignment)
+      local.cold.push_back(slab + at);
   }
+  std::vector<std::byte*>& list = local.hot.empty() ? local.cold : local.hot;
+  std::byte* memory = list.back();
+  list.pop_back();
+  return memory;
+}
+
+void give_block(std::byte* memory) {
+  Cache& local = cache();
+  if (local.hot.size() < Buffer::kMaxCachedBytes / Buffer::kAlignment)
+    return local.hot.push_back(memory);
+  ::madvise(memory, Buffer::kAlignment, MADV_DONTNEED);
+  local.cold.push_back(memory);
+}
+
+std::size_t capacity_for(std::size_t length) {
+  const std::size_t rounded = (length + Buffer::kAlignment - 1) & ~(Buffer::kAlignment - 1);
+  return rounded == 0 ? Buffer::kAlignment : rounded;
+}
+
+std::byte* take_memory(std::size_t capacity) {
+  return capacity == Buffer::kAlignment ? take_block() : allocate_aligned(capacity);
+}
+
+void give_memory(std::byte* memory, std::size_t capacity) {
+  if (capacity == Buffer::kAlignment) return give_block(memory);
   std::free(memory);
 }
 

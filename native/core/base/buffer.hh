@@ -14,7 +14,7 @@ namespace cairn {
 class Buffer {
  public:
   static constexpr std::size_t kAlignment = 4096;
-  static constexpr std::size_t kMaxCachedBytes = std::size_t{8} << 20;
+  static constexpr std::size_t kMaxCachedBytes = std::size_t{16} << 20;
 
   Buffer() = default;
   // length bytes, contents undefined; the memory is rounded up to the alignment

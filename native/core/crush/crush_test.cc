@@ -2,9 +2,11 @@
 // crushtool printed (test/golden/crush, made by tools/make-crush-golden.mjs).
 #include <doctest/doctest.h>
 
+#include <array>
 #include <charconv>
 #include <cstdio>
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -199,6 +201,41 @@ TEST_CASE("a bucket of zero weights gives its first item") {
   map.buckets = {Bucket{-1, 10, 0, 3}};
   REQUIRE(map.finish().is_ok());
   CHECK(straw2_choose(map, map.buckets[0], 5, 0) == 2);
+}
+
+TEST_CASE("straw2 is its definition: the largest logarithm over weight, by integer division") {
+  // Weight 1 makes exact ties, the largest weight makes many rounded ones; the first item wins.
+  std::uint32_t random = 1;
+  const auto next = [&random] { return random = hash32_2(random, 99); };
+  for (const std::uint32_t equal : {1u, 3u, 0x10000u, 0x7fffffffu, 0u}) {
+    for (const std::uint32_t size : {1u, 7u, 8u, 64u, 65u, 130u}) {
+      Map map;
+      map.max_devices = size;
+      for (std::uint32_t i = 0; i < size; ++i) {
+        map.items.push_back(static_cast<ItemId>(i));
+        map.weights.push_back(equal != 0 ? equal : next() >> (1 + next() % 31));
+      }
+      map.buckets = {Bucket{-1, 10, 0, size}};
+      REQUIRE(map.finish().is_ok());
+      std::uint32_t wrong_count = 0;
+      for (std::uint32_t x = 0; x < 3000; ++x) {
+        std::int64_t longest = std::numeric_limits<std::int64_t>::min();
+        ItemId expected = 0;
+        for (std::uint32_t i = 0; i < size; ++i) {
+          if (map.weights[i] == 0) continue;
+          const auto logarithm = static_cast<std::int64_t>(crush_ln(hash32_3(x, i, 4) & 0xffff));
+          const std::int64_t draw = (logarithm - (std::int64_t{1} << 48)) / map.weights[i];
+          if (draw <= longest) continue;
+          longest = draw;
+          expected = static_cast<ItemId>(i);
+        }
+        if (straw2_choose(map, map.buckets[0], x, 4) != expected) ++wrong_count;
+      }
+      CAPTURE(equal);
+      CAPTURE(size);
+      CHECK(wrong_count == 0);
+    }
+  }
 }
 
 TEST_CASE("object name hashes as Ceph's ceph_str_hash_rjenkins") {

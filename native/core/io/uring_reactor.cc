@@ -192,6 +192,24 @@ void UringReactor::run() {
   running_ = false;
 }
 
+// One turn of waiting for a poller without sleeping; false when none wants that any more.
+bool UringReactor::spin(std::uint64_t now) {
+  const std::uint64_t waited_ns = now - poller_found_ns_;
+  if (std::none_of(pollers_.begin(), pollers_.end(),
+                   [&](const auto& poller) { return waited_ns < poller->spin_ns; }))
+    return false;
+  // What it waits for may need this very processor: a peer that runs answers within the first
+  // moment, one that does not has to be let run.
+  if (waited_ns < kPauseNs) {
+    __builtin_ia32_pause();
+    return true;
+  }
+  if (!yield_backoff_.may_yield(now)) return false;
+  ::sched_yield();
+  yield_backoff_.yielded(now, now_ns());
+  return true;
+}
+
 UringReactor::Wait UringReactor::choose_wait() {
   if (!pollers_.empty()) {
     const bool found = ask_pollers(&Poller::poll);
@@ -200,16 +218,7 @@ UringReactor::Wait UringReactor::choose_wait() {
       poller_found_ns_ = now;
       return {};
     }
-    for (const auto& poller : pollers_) {
-      if (now - poller_found_ns_ >= poller->spin_ns) continue;
-      // What it waits for may need this very processor: a peer that runs answers within the first
-      // moment, one that does not has to be let run.
-      if (now - poller_found_ns_ < kPauseNs)
-        __builtin_ia32_pause();
-      else
-        ::sched_yield();
-      return {};
-    }
+    if (spin(now)) return {};
   }
   if (!posted_.empty() || round_next_ < round_.size() || !finished_.empty()) return {};
   if (!pollers_.empty() && ask_pollers(&Poller::before_sleep)) {

@@ -28,6 +28,7 @@
 #include "io/operation_slab.hh"
 #include "io/reactor.hh"
 #include "io/timer_queue.hh"
+#include "io/yield_backoff.hh"
 
 namespace cairn::io {
 
@@ -112,6 +113,7 @@ class UringReactor final : public Reactor {
   void run_posted();
   void take_foreign_tasks();
   bool ask_pollers(UniqueFunction<bool()> Poller::*question);
+  bool spin(std::uint64_t now);
   Wait choose_wait();
   void wake();
 
@@ -145,6 +147,7 @@ class UringReactor final : public Reactor {
   std::vector<std::unique_ptr<Poller>> pollers_;
   WatchId next_watch_id_ = 1;
   std::uint64_t poller_found_ns_ = 0;  // when a poller last found work
+  YieldBackoff yield_backoff_;
 
   std::atomic<bool> stop_requested_{false};
   std::atomic<bool> foreign_waiting_{false};

@@ -134,3 +134,134 @@ TEST_CASE("random transactions against the model, with reopens") {
     }
   }
 }
+
+TEST_CASE("a full disk refuses writes whole, and takes removals; the space comes back") {
+  Machine machine(formatted_image(512));
+  machine.must_open();
+  std::uint64_t number = 0;
+  int written = 0;
+  Status status;
+  for (; written < 100; ++written) {
+    Transaction transaction;
+    const ObjectId object{7, "o" + std::to_string(written), kHead};
+    ++number;
+    transaction.log_append(kPg, number, std::vector<std::byte>(10));
+    transaction.write(kPg, object, 0, block_of(number * 1000, 16), {1, number});
+    status = machine.submit(std::move(transaction));
+    if (!status) break;
+  }
+  CHECK(status.code() == ErrorCode::no_space);
+  // 512 blocks, 32 of them kept back, 16 for each object.
+  CHECK(written == 30);
+  CHECK(machine.store->load_pgs()->front().log.size() == 30);
+  CHECK(!machine.read(kPg, {7, "o30", kHead}, 0, 4096).second.exists);
+  // In place is still fine.
+  Transaction overwrite;
+  overwrite.write(kPg, {7, "o1", kHead}, 0, block_of(1), {1, 99});
+  CHECK(machine.submit(std::move(overwrite)).is_ok());
+  Transaction removal;
+  for (int i = 0; i < 10; ++i) removal.remove(kPg, {7, "o" + std::to_string(i), kHead});
+  CHECK(machine.submit(std::move(removal)).is_ok());
+  // The blocks are not free before a checkpoint: the write waits for one instead of failing.
+  const std::uint64_t checkpoints = machine.store->counters().checkpoints;
+  Transaction again;
+  again.write(kPg, {7, "new", kHead}, 0, block_of(7, 32), {1, 100});
+  const Status refilled = machine.submit(std::move(again));
+  CHECK_MESSAGE(refilled.is_ok(), refilled.to_string());
+  CHECK(machine.store->counters().checkpoints > checkpoints);
+  CHECK(equal(machine.read(kPg, {7, "new", kHead}, 0, 32 * 4096).second.data, block_of(7, 32)));
+  CHECK(equal(machine.read(kPg, {7, "o20", kHead}, 0, 4096).second.data, block_of(21000)));
+}
+
+TEST_CASE("a full key-value region refuses growth and takes removals") {
+  Machine machine(formatted_image(512));
+  machine.must_open();
+  Status status;
+  int written = 0;
+  const auto key = [](int i) { return "key" + std::to_string(i); };
+  for (; written < 10000 && status; ++written) {
+    Transaction transaction;
+    for (int i = 0; i < 20; ++i)
+      transaction.omap_set(kPg, kObject, key(written * 20 + i), std::string(500, 'v'), {1, 1});
+    status = machine.submit(std::move(transaction));
+  }
+  CHECK(status.code() == ErrorCode::no_space);
+  CHECK(written > 10);
+  CHECK(!machine.store->failed());
+  Transaction removal;
+  removal.remove(kPg, kObject);
+  CHECK(machine.submit(std::move(removal)).is_ok());
+  machine.executor.run_for(30'000'000'000);
+  Transaction again;
+  again.omap_set(kPg, kObject, "a", "b", {1, 2});
+  CHECK(machine.submit(std::move(again)).is_ok());
+  CHECK(machine.close().is_ok());
+}
+
+TEST_CASE("large writes go beside the WAL and are there after a reopen") {
+  Machine machine(formatted_image(2048));
+  machine.must_open();
+  Transaction transaction;
+  transaction.write(kPg, kObject, 0, block_of(50, 1024), {1, 1});
+  CHECK(machine.submit(std::move(transaction)).is_ok());
+  CHECK(machine.store->counters().wal_bytes < 16 * kBlockBytes);
+  CHECK(equal(machine.read(kPg, kObject, 0, 1024 * 4096).second.data, block_of(50, 1024)));
+  Machine again(machine.disk.image().crash(io::CrashChoice::lose_all()));
+  again.must_open();
+  CHECK(equal(again.read(kPg, kObject, 0, 1024 * 4096).second.data, block_of(50, 1024)));
+}
+
+TEST_CASE("a removed PG is gone at once, may come back empty, and gives its space back") {
+  Machine machine(formatted_image(512));
+  machine.must_open();
+  for (int i = 0; i < 50; ++i) {
+    Transaction transaction;
+    const auto number = static_cast<std::uint64_t>(i) + 1;
+    transaction.write(kPg, {7, "o" + std::to_string(i), kHead}, 0, block_of(number), {1, number});
+    transaction.omap_set(kPg, {7, "o" + std::to_string(i), kHead}, "k", "v", {1, number});
+    transaction.log_append(kPg, number, std::vector<std::byte>(20));
+    CHECK(machine.submit(std::move(transaction)).is_ok());
+  }
+  Transaction removal;
+  removal.remove_pg(kPg);
+  removal.write(kPg, kObject, 0, block_of(9), {2, 1});
+  CHECK(machine.submit(std::move(removal)).is_ok());
+  CHECK(!machine.read(kPg, {7, "o1", kHead}, 0, 4096).second.exists);
+  CHECK(machine.store->load_pgs()->front().log.empty());
+  machine.executor.run_for(20'000'000'000);
+  CHECK(machine.store->usage().used_bytes == kBlockBytes);
+  CHECK(machine.close().is_ok());
+}
+
+TEST_CASE("omap_get: keys, prefixes and pages, pending and stored") {
+  Machine machine(formatted_image(64));
+  machine.must_open();
+  for (int half = 0; half < 2; ++half) {
+    Transaction transaction;
+    for (int i = half; i < 10; i += 2)
+      transaction.omap_set(kPg, kObject, "a" + std::to_string(i), std::to_string(i), {1, 1});
+    transaction.omap_set(kPg, kObject, "b", "x", {1, 1});
+    if (half == 1) transaction.omap_remove(kPg, kObject, "a4", {1, 1});
+    CHECK(machine.submit(std::move(transaction)).is_ok());
+    if (half == 0) CHECK(machine.checkpoint().is_ok());
+  }
+  const auto get = [&](std::vector<std::string> keys, const std::string& prefix,
+                       const std::string& after, std::size_t limit) {
+    std::string text;
+    bool is_done = false;
+    machine.store->omap_get(kPg, kObject, std::move(keys), prefix, after, limit,
+                            [&](Status status, bool exists, auto values) {
+                              CHECK(status.is_ok());
+                              CHECK(exists);
+                              for (const auto& [key, value] : values) text += key + ' ';
+                              is_done = true;
+                            });
+    machine.run_until(is_done);
+    return text;
+  };
+  CHECK(get({"b", "a4", "a1", "zz"}, "", "", 0) == "a1 b ");
+  CHECK(get({}, "a", "", 100) == "a0 a1 a2 a3 a5 a6 a7 a8 a9 ");
+  CHECK(get({}, "a", "a2", 3) == "a3 a5 a6 ");
+  CHECK(get({}, "", "a8", 100) == "a9 b ");
+  CHECK(get({}, "", "", 2) == "a0 a1 ");
+}

@@ -1,0 +1,73 @@
+// Options that the daemons' verbs share, and what each daemon of a local cluster finds in its folder.
+import { mkdirSync } from "node:fs";
+import { type Command, Option } from "commander";
+import { type Address, type LogConfig, type LogLevel, logLevels } from "../common/config.js";
+import { StorageError } from "../common/errors.js";
+import {
+  type ClusterFile,
+  ClusterPaths,
+  type DaemonName,
+  readClusterFile,
+} from "./local-cluster/cluster-dir.js";
+import { claimPidFile } from "./local-cluster/processes.js";
+import { addressValue, withDir } from "./options.js";
+
+export interface DaemonFlags {
+  dir: string;
+  data?: string;
+  listen?: Address;
+  logFile?: string;
+  logLevel: LogLevel;
+}
+
+/** Adds --dir, --data, --listen, --log-file, --log-level. */
+export function withDaemon(command: Command): Command {
+  return withDir(command)
+    .option("--data <path>", "its data folder (default: the one in --dir)")
+    .option(
+      "--listen <host:port>",
+      "where to listen; the host is 127.0.0.1 by default",
+      addressValue,
+    )
+    .option("--log-file <path>", "append the log to this file (default: standard error)")
+    .addOption(
+      new Option("--log-level <level>", "the log's level at the start")
+        .choices(logLevels)
+        .default("info"),
+    );
+}
+
+/** A daemon's place in the folder of a local cluster. */
+export interface LocalPlace {
+  file: ClusterFile;
+  paths: ClusterPaths;
+}
+
+/** undefined with --data: the daemon is none of a local cluster. @throws not_found */
+export function localPlace(flags: DaemonFlags): LocalPlace | undefined {
+  if (flags.data !== undefined) return undefined;
+  const file = readClusterFile(flags.dir);
+  if (file === undefined) {
+    throw new StorageError("not_found", `there is no cluster in ${flags.dir}`, {
+      remedy: "Make one with `cairn up`, or name the daemon's own folder with --data PATH.",
+    });
+  }
+  return { file, paths: new ClusterPaths(flags.dir) };
+}
+
+/** Where a daemon logs: as told, else into its local cluster's folder, else to standard error. */
+export function logConfigOf(
+  flags: DaemonFlags,
+  place: LocalPlace | undefined,
+  daemon: DaemonName,
+): LogConfig {
+  const file = flags.logFile ?? place?.paths.logFile(daemon) ?? "-";
+  return { file, level: flags.logLevel };
+}
+
+/** Writes the pid file of a daemon of a local cluster. @returns removes it. @throws busy */
+export function claimPlace(place: LocalPlace | undefined, daemon: DaemonName): () => void {
+  if (place === undefined) return () => undefined;
+  mkdirSync(place.paths.runDir, { recursive: true, mode: 0o700 });
+  return claimPidFile(place.paths.pidFile(daemon), daemon);
+}

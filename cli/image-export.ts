@@ -1,0 +1,112 @@
+// `cairn export`: an image into a new raw file (sparse), or to standard output. A file appears under
+// its name when all of it is there; until then it has a name of its own in the same folder.
+import { constants, type FileHandle, link, lstat, open, rm } from "node:fs/promises";
+import path from "node:path";
+import type { ImageSpec } from "../client/image/image-spec.js";
+import type { ClusterClient, ImageInfo } from "../client/index.js";
+import { StorageError, toStorageError } from "../common/errors.js";
+import { withCluster } from "./connect.js";
+import { imagesOf } from "./image-access.js";
+import type { ClusterOptions, ProgressOptions } from "./options.js";
+import { type ProgressReport, startProgress } from "./progress.js";
+import { untilAborted, withAbortSignal } from "./signals.js";
+
+type Flags = ClusterOptions & ProgressOptions;
+
+export interface ExportResult {
+  file: string;
+  sizeBytes: number;
+}
+
+const standardOutput = 1;
+
+/** @throws not_found (image), already_exists (file), no_space, io_error... */
+export async function exportFile(
+  { pool, image }: ImageSpec,
+  file: string,
+  flags: Flags,
+): Promise<ExportResult> {
+  const progress = startProgress(`exporting ${pool}/${image}`, flags.progress);
+  try {
+    return await withAbortSignal((signal) =>
+      withCluster(flags, async (client) => {
+        const images = await imagesOf(client, pool);
+        const { handle, info } = await images.open(image, { readOnly: true });
+        try {
+          const copy = (fd: number, sparse: boolean) =>
+            copyTo(client, handle, info, fd, sparse, progress, signal);
+          if (file === "-") await copy(standardOutput, false);
+          else await toNewFile(file, info.sizeBytes, (output) => copy(output.fd, true));
+          return { file, sizeBytes: info.sizeBytes };
+        } finally {
+          images.close(handle);
+        }
+      }),
+    );
+  } finally {
+    progress.end();
+  }
+}
+
+async function copyTo(
+  client: ClusterClient,
+  device: number,
+  info: ImageInfo,
+  fd: number,
+  sparse: boolean,
+  progress: ProgressReport,
+  signal: AbortSignal,
+): Promise<void> {
+  const copying = client.io.exportTo(device, fd, sparse, (doneBytes) =>
+    progress.update(doneBytes, info.sizeBytes),
+  );
+  const stopped = untilAborted(signal).then(() => {
+    throw new StorageError("canceled", "stopped before it was done; no file is left");
+  });
+  // The loser of the race fails when the client closes; nobody waits for it any more.
+  copying.catch(() => undefined);
+  await Promise.race([copying, stopped]);
+}
+
+async function toNewFile(
+  file: string,
+  sizeBytes: number,
+  fill: (output: FileHandle) => Promise<void>,
+): Promise<void> {
+  const partial = path.join(
+    path.dirname(file),
+    `.${path.basename(file)}.${process.pid}.cairn-export`,
+  );
+  await refuseExisting(file);
+  let output: FileHandle;
+  try {
+    output = await open(partial, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR, 0o600);
+  } catch (thrown) {
+    throw toStorageError(thrown, `make ${file}`);
+  }
+  try {
+    await output.truncate(sizeBytes);
+    await fill(output);
+    await output.sync();
+    // link() fails where rename() would overwrite what somebody has put there meanwhile.
+    await link(partial, file);
+  } catch (thrown) {
+    throw toStorageError(thrown, `write ${file}`);
+  } finally {
+    await output.close();
+    await rm(partial, { force: true });
+  }
+}
+
+async function refuseExisting(file: string): Promise<void> {
+  try {
+    await lstat(file);
+  } catch (thrown) {
+    const error = toStorageError(thrown, `look at ${file}`);
+    if (error.code === "not_found") return;
+    throw error;
+  }
+  throw new StorageError("already_exists", `${file} exists`, {
+    remedy: "Choose another name, or remove it first.",
+  });
+}

@@ -1,0 +1,237 @@
+// Decay of the medium: bits that flip in the superblock, the WAL, the key-value region and the
+// data, lost and misdirected writes. The store refuses, or reports, or heals; it never shows data
+// that was not written.
+#include <set>
+
+#include "object_store/superblock.hh"
+#include "object_store/test_machine.hh"
+
+using namespace cairn;
+using namespace cairn::object_store;
+using namespace cairn::object_store::test;
+
+namespace {
+
+const PgId kPg{7, 0};
+
+ObjectId object(int number) { return {7, "object" + std::to_string(number), kHead}; }
+
+Buffer block_of(std::uint64_t content) {
+  Buffer data = Buffer::allocate(kBlockBytes);
+  fill_block(content, data.span());
+  return data;
+}
+
+Layout layout_of(io::SimDisk& disk) {
+  Result<Superblock> superblock = read_superblock(disk);
+  REQUIRE(superblock.is_ok());
+  return superblock->layout;
+}
+
+constexpr int kObjects = 20;
+
+// Object i has content 100 + i. checkpointed: in its place, else only in the WAL.
+io::SimDiskImage written_image(bool checkpointed) {
+  Machine machine(formatted_image(256));
+  machine.must_open();
+  for (int i = 0; i < kObjects; ++i) {
+    Transaction transaction;
+    transaction.write(kPg, object(i), 0, block_of(100 + static_cast<std::uint64_t>(i)),
+                      {1, static_cast<std::uint64_t>(i) + 1});
+    REQUIRE(machine.submit(std::move(transaction)).is_ok());
+  }
+  if (checkpointed) REQUIRE(machine.close().is_ok());
+  machine.store.reset();
+  return machine.disk.image();
+}
+
+// Reads all objects: each shows its content, or an error from the list, or (absent_from) nothing.
+void check_reads(Machine& machine, int absent_from) {
+  for (int i = 0; i < kObjects; ++i) {
+    auto [status, result] = machine.read(kPg, object(i), 0, kBlockBytes);
+    if (!status) {
+      CHECK((status.code() == ErrorCode::checksum_mismatch ||
+             status.code() == ErrorCode::corrupt));
+      continue;
+    }
+    if (!result.exists) {
+      CHECK(i >= absent_from);
+      continue;
+    }
+    const Buffer expected = block_of(100 + static_cast<std::uint64_t>(i));
+    CHECK(std::memcmp(result.data.data(), expected.data(), kBlockBytes) == 0);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("one good superblock suffices and mends the other") {
+  const io::SimDiskImage image = written_image(true);
+  Random random(1);
+  for (int round = 0; round < 200; ++round) {
+    Machine machine(image);
+    const std::uint64_t end = machine.disk.size_bytes();
+    const bool first = random.chance(0.5);
+    for (std::uint64_t flips = 1 + random.below(3); flips > 0; --flips)
+      machine.disk.flip_bit((first ? 0 : end - kBlockBytes) + random.below(kBlockBytes),
+                            static_cast<unsigned>(random.below(8)));
+    machine.must_open();
+    check_reads(machine, kObjects);
+    // Now the other copy may go.
+    Machine again(machine.disk.image());
+    again.disk.flip_bit((first ? end - kBlockBytes : 0) + random.below(kBlockBytes), 3);
+    again.must_open();
+  }
+}
+
+TEST_CASE("two damaged superblocks are refused with a remedy") {
+  Machine machine(written_image(true));
+  machine.disk.flip_bit(200, 1);
+  machine.disk.flip_bit(machine.disk.size_bytes() - 1, 1);
+  const Status status = machine.open();
+  CHECK(status.code() == ErrorCode::corrupt);
+  CHECK(status.message().find("replace the disk") != std::string::npos);
+}
+
+TEST_CASE("an empty disk is no store; a store is not formatted over") {
+  Machine machine(io::SimDiskImage(disk_bytes(64)));
+  CHECK(machine.open().code() == ErrorCode::not_found);
+  Machine formatted(formatted_image(64));
+  CHECK(ObjectStore::format(formatted.disk, test_identity(), small_geometry()).code() ==
+        ErrorCode::already_exists);
+  Machine tiny(io::SimDiskImage(std::uint64_t{1} << 20));
+  CHECK(ObjectStore::format(tiny.disk, test_identity(), small_geometry()).code() ==
+        ErrorCode::invalid_argument);
+}
+
+TEST_CASE("a store of another cluster or OSD is refused by name") {
+  Machine machine(formatted_image(64));
+  Identity expected;
+  expected.osd = 4;
+  const Status daemon = machine.open(small_options(), expected);
+  CHECK(daemon.code() == ErrorCode::wrong_daemon);
+  CHECK(daemon.message().find("osd.3") != std::string::npos);
+  CHECK(daemon.message().find("osd.4") != std::string::npos);
+  expected = {};
+  expected.cluster.fill(9);
+  const Status cluster = machine.open(small_options(), expected);
+  CHECK(cluster.code() == ErrorCode::wrong_cluster);
+  CHECK(cluster.message().find("01010101-0101") != std::string::npos);
+  CHECK(cluster.message().find("09090909-0909") != std::string::npos);
+  CHECK(machine.open(small_options(), test_identity()).is_ok());
+}
+
+TEST_CASE("unknown features: incompatible ones refuse, autoclear ones are cleared") {
+  Machine machine(formatted_image(64));
+  Result<Superblock> superblock = read_superblock(machine.disk);
+  superblock->compatible = 1 << 5;
+  superblock->autoclear = 1 << 6;
+  CHECK(write_superblock(machine.disk, *superblock).is_ok());
+  machine.must_open();
+  superblock = read_superblock(machine.disk);
+  CHECK(superblock->compatible == 1 << 5);
+  CHECK(superblock->autoclear == 0);
+  superblock->incompatible = 1 << 7;
+  CHECK(write_superblock(machine.disk, *superblock).is_ok());
+  Machine again(machine.disk.image());
+  const Status status = again.open();
+  CHECK(status.code() == ErrorCode::unsupported_feature);
+  CHECK(status.message().find("bit 7") != std::string::npos);
+}
+
+TEST_CASE("a damaged WAL record that was durable refuses; the newest one is cut off") {
+  const io::SimDiskImage image = written_image(false);
+  Random random(2);
+  std::set<ErrorCode> seen;
+  for (int round = 0; round < 300; ++round) {
+    Machine machine(image);
+    const Layout layout = layout_of(machine.disk);
+    // The records take 8 KiB each: the record that the flip hits is known.
+    const std::uint64_t offset = random.below(kObjects * 2 * kBlockBytes);
+    const auto record = static_cast<int>(offset / (2 * kBlockBytes));
+    machine.disk.flip_bit(layout.wal_offset + offset, static_cast<unsigned>(random.below(8)));
+    const Status status = machine.open();
+    seen.insert(status.code());
+    if (!status) {
+      CHECK(status.code() == ErrorCode::corrupt);
+      CHECK(record < kObjects - 1);
+      continue;
+    }
+    check_reads(machine, kObjects - 1);
+    if (record == kObjects - 1) continue;
+    // Only padding may be hit without a consequence.
+    CHECK(offset % (2 * kBlockBytes) < kBlockBytes);
+    check_reads(machine, kObjects);
+  }
+  CHECK(seen.contains(ErrorCode::corrupt));
+  CHECK(seen.contains(ErrorCode::ok));
+}
+
+TEST_CASE("flipped bits in the data are reported with object and block") {
+  Machine machine(written_image(true));
+  const Layout layout = layout_of(machine.disk);
+  for (int i = 0; i < kObjects; ++i)
+    machine.disk.flip_bit(layout.data_offset + static_cast<std::uint64_t>(i) * kBlockBytes + 77, 2);
+  machine.must_open();
+  for (int i = 0; i < kObjects; ++i) {
+    const Status status = machine.read(kPg, object(i), 0, kBlockBytes).first;
+    CHECK(status.code() == ErrorCode::checksum_mismatch);
+    CHECK(status.message().find("\"object" + std::to_string(i) + "\" block 0") !=
+          std::string::npos);
+  }
+  CHECK(machine.store->counters().checksum_errors == kObjects);
+  CHECK(!machine.store->failed());
+}
+
+TEST_CASE("a lost or misdirected write in place is reported, never old data") {
+  for (const auto action : {io::DiskFault::Action::lose, io::DiskFault::Action::misdirect}) {
+    Machine machine(written_image(true));
+    const Layout layout = layout_of(machine.disk);
+    machine.must_open();
+    machine.disk.add_fault({.on = io::DiskFault::On::write,
+                            .action = action,
+                            .offset = layout.data_offset,
+                            .length = 30 * kBlockBytes,
+                            .times = 1,
+                            .misdirect_offset = layout.data_offset + 100 * kBlockBytes});
+    Transaction transaction;
+    transaction.write(kPg, object(3), 0, block_of(5000), {1, 100});
+    REQUIRE(machine.submit(std::move(transaction)).is_ok());
+    REQUIRE(machine.checkpoint().is_ok());
+    CHECK(machine.read(kPg, object(3), 0, kBlockBytes).first.code() ==
+          ErrorCode::checksum_mismatch);
+    CHECK(machine.read(kPg, object(4), 0, kBlockBytes).first.is_ok());
+  }
+}
+
+TEST_CASE("flipped bits in the key-value region are refused, reported or healed") {
+  const io::SimDiskImage image = written_image(true);
+  Random random(3);
+  for (int round = 0; round < 200; ++round) {
+    Machine machine(image);
+    const Layout layout = layout_of(machine.disk);
+    for (int flips = 0; flips < 20; ++flips)
+      machine.disk.flip_bit(layout.kv_offset + random.below(layout.kv_bytes / 8),
+                            static_cast<unsigned>(random.below(8)));
+    const Status status = machine.open();
+    if (!status) {
+      CHECK(status.code() == ErrorCode::corrupt);
+      continue;
+    }
+    check_reads(machine, kObjects);
+  }
+}
+
+TEST_CASE("a file that was cut off is refused") {
+  Machine machine(written_image(true));
+  io::SimExecutor executor;
+  io::SimDisk shorter(executor, io::SimDiskImage(machine.disk.size_bytes() - 16 * kBlockBytes));
+  Buffer bytes = Buffer::allocate(kBlockBytes);
+  for (std::uint64_t at = 0; at < shorter.size_bytes(); at += kBlockBytes) {
+    REQUIRE(machine.disk.read_now(at, bytes.span()).is_ok());
+    REQUIRE(shorter.write_now(at, bytes.span()).is_ok());
+  }
+  const auto opened = ObjectStore::open(executor, shorter, {}, small_options());
+  CHECK(opened.status().code() == ErrorCode::corrupt);
+  CHECK(opened.status().message().find("cut off") != std::string::npos);
+}

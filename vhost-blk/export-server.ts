@@ -1,0 +1,82 @@
+// Exports: an open device at a vhost-user socket or as an NBD server. The protocol and the rings are
+// native; here is the policy: what may be asked for, the serial number, and the order of a stop.
+//
+// Invariant: a stop drains (every request that was taken is answered), then the socket goes.
+import { createHash } from "node:crypto";
+import path from "node:path";
+import type { Address } from "../common/config.js";
+import { StorageError } from "../common/errors.js";
+import type { DeviceHandle, NativeClient } from "../native/binding.js";
+
+export type ExportIo = Pick<NativeClient, "serveVhostUser" | "serveNbd" | "stopExport">;
+
+/** Where to serve. */
+export type ExportTarget =
+  | { kind: "vhost-user"; socket: string; queues: number }
+  | { kind: "nbd"; unix: string }
+  | { kind: "nbd"; tcp: Address };
+
+export interface RunningExport {
+  /** the socket, or HOST:PORT */
+  where: string;
+  /** Drains and ends it; its socket is gone afterwards. */
+  stop(): Promise<void>;
+}
+
+/** virtqueues that the native backend offers at most. */
+export const maxQueues = 64;
+/**
+ * Queues offered by default. QEMU takes one for each virtual CPU and refuses a backend with fewer;
+ * one that is not used costs nothing.
+ */
+export const defaultQueues = 16;
+/** sun_path of sockaddr_un has 108 bytes with its terminating zero. */
+const maxSocketPathBytes = 107;
+/** VIRTIO_BLK_ID_BYTES: the serial number that the guest sees. */
+const serialBytes = 20;
+
+/** The serial number of an image: equal at every attach, so that /dev/disk/by-id stays. */
+export function serialOf(pool: string, id: string): string {
+  const digest = createHash("sha256").update(`${pool}/${id}`).digest("hex");
+  return `cairn-${digest.slice(0, serialBytes - "cairn-".length)}`;
+}
+
+/** @throws invalid_argument */
+export function checkSocketPath(socket: string): void {
+  if (Buffer.byteLength(socket) <= maxSocketPathBytes) return;
+  throw new StorageError(
+    "invalid_argument",
+    `the path of the socket has more than ${maxSocketPathBytes} bytes`,
+    { remedy: "Choose a shorter one: the kernel's socket addresses hold no more." },
+  );
+}
+
+/**
+ * @param name of the device: the NBD export's name
+ * @throws address_in_use, permission_denied, not_found (the socket's folder), invalid_argument
+ */
+export async function serve(
+  io: ExportIo,
+  device: DeviceHandle,
+  target: ExportTarget,
+  { name, serial }: { name: string; serial: string },
+): Promise<RunningExport> {
+  let handle: number;
+  let where: string;
+  if (target.kind === "vhost-user") {
+    const socket = path.resolve(target.socket);
+    checkSocketPath(socket);
+    where = socket;
+    handle = await io.serveVhostUser(device, { socket, queues: target.queues, serial });
+  } else if ("unix" in target) {
+    const unix = path.resolve(target.unix);
+    checkSocketPath(unix);
+    where = unix;
+    handle = await io.serveNbd(device, { unix, exportName: name });
+  } else {
+    const { host, port } = target.tcp;
+    where = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+    handle = await io.serveNbd(device, { tcp: target.tcp, exportName: name });
+  }
+  return { where, stop: () => io.stopExport(handle) };
+}
