@@ -33,7 +33,7 @@ const folder = mkdtempSync(join(values.dir, ".bench-"));
 const cluster = join(folder, "cluster");
 
 function cairn(...args: string[]): string {
-  return execFileSync(process.execPath, [join(root, "bin/cairn"), "--dir", cluster, ...args], {
+  return execFileSync(process.execPath, [join(root, "bin/cairn"), ...args, "--dir", cluster], {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "inherit"],
   });

@@ -130,10 +130,14 @@ describe.runIf(isInstalled || isRequired)("against crushtool", () => {
     (golden: GoldenCase) => golden.maxX >= 999_999,
   );
 
-  it.each(million)("$name: the SHA-256 of a million lines", (golden: GoldenCase) => {
-    const map = parseCrushMap(readFileSync(join(goldenFolder, `${golden.map}.txt`), "utf8"));
-    const sha256 = createHash("sha256");
-    for (const lines of ourLines(golden, map)) sha256.update(lines);
-    expect(sha256.digest("hex")).toBe(golden.sha256);
-  }, 120_000);
+  it.each(million)(
+    "$name: the SHA-256 of a million lines",
+    (golden: GoldenCase) => {
+      const map = parseCrushMap(readFileSync(join(goldenFolder, `${golden.map}.txt`), "utf8"));
+      const sha256 = createHash("sha256");
+      for (const lines of ourLines(golden, map)) sha256.update(lines);
+      expect(sha256.digest("hex")).toBe(golden.sha256);
+    },
+    120_000,
+  );
 });

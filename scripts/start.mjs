@@ -52,7 +52,7 @@ function options() {
 }
 
 function cairnArguments(dir, args) {
-  return [join(rootFolder, "bin/cairn"), "--dir", dir, ...args];
+  return [join(rootFolder, "bin/cairn"), ...args, "--dir", dir];
 }
 
 /** Runs a verb of the CLI to its end; its progress goes to the terminal. */

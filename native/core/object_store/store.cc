@@ -270,7 +270,7 @@ void Store::fail_everything() {
 }
 
 void Store::start_checkpoint() {
-  if (checkpointer_.is_running() || !state_->health) return;
+  if (checkpointer_.is_running() || !checkpointer_.is_needed() || !state_->health) return;
   if (!queue_.empty() && queue_.front().is_started) return;
   frozen_metadata_bytes_ = std::exchange(active_metadata_bytes_, 0);
   checkpointer_.start();
@@ -340,7 +340,7 @@ void Store::checkpoint(Done done) {
         [this, done = std::move(done)](Status) mutable { checkpoint(std::move(done)); });
     return;
   }
-  if (checkpointer_.is_needed()) start_checkpoint();
+  start_checkpoint();
   checkpointer_.when_done(std::move(done));
 }
 
