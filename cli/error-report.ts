@@ -23,7 +23,8 @@ export function reportError(thrown: unknown, argv: readonly string[]): number {
 
 function asStorageError(thrown: unknown, argv: readonly string[]): StorageError {
   if (thrown instanceof CommanderError) {
-    const message = thrown.message.replace(/^error: /, "");
+    const missing = thrown.code === "commander.help";
+    const message = missing ? "a command is missing" : thrown.message.replace(/^error: /, "");
     return new StorageError("invalid_argument", message, { remedy: usageRemedy(argv) });
   }
   if (thrown instanceof StorageError) return thrown;
@@ -35,9 +36,9 @@ function asStorageError(thrown: unknown, argv: readonly string[]): StorageError 
 
 function usageRemedy(argv: readonly string[]): string {
   const words = argv.filter((word) => /^[a-z][a-z-]*$/.test(word));
-  const nested = ["osd", "pool", "pg", "config", "crush", "monitor"];
-  const verb = words.slice(0, nested.includes(words[0] ?? "") ? 2 : 1);
-  return `\`${["cairn", ...verb, "--help"].join(" ")}\` shows the usage.`;
+  const verbs = words.slice(0, nestedVerbs[words[0] ?? ""]?.includes(words[1] ?? "") ? 2 : 1);
+  const known = words[0] !== undefined && (words[0] in nestedVerbs || plainVerbs.has(words[0]));
+  return `\`${["cairn", ...(known ? verbs : []), "--help"].join(" ")}\` shows the usage.`;
 }
 
 function wantsJson(argv: readonly string[]): boolean {

@@ -1,7 +1,7 @@
-// Formats the C++ sources with clang-format-14 (.clang-format). `--check` changes nothing, lists the
-// files that are not formatted, and exits with 1 when there is one. Imports node:* only.
+// Formats the C++ sources with clang-format-14 (.clang-format). `--check` changes nothing, lists
+// the files that are not formatted, and exits with 1 when there is one. Imports node:* only.
 import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { rootFolder, runMain, UserError } from "./environment.mjs";
 
@@ -14,25 +14,30 @@ function sources() {
     .sort();
 }
 
-function formatted(path) {
-  const result = spawnSync(formatter, [path], { cwd: rootFolder, encoding: "utf8" });
+function runFormatter(options) {
+  const result = spawnSync(formatter, [...options, ...sources()], {
+    cwd: rootFolder,
+    encoding: "utf8",
+    maxBuffer: 1 << 28,
+  });
   if (result.error?.code === "ENOENT") {
     throw new UserError(`${formatter} is missing: apt-get install -y ${formatter}`);
   }
-  if (result.status !== 0) throw new UserError(`${formatter} ${path} failed: ${result.stderr}`);
-  return result.stdout;
+  return result;
 }
 
-async function main() {
-  const check = process.argv.includes("--check");
-  const others = sources().filter((path) => {
-    const wanted = formatted(path);
-    if (readFileSync(join(rootFolder, path), "utf8") === wanted) return false;
-    if (!check) writeFileSync(join(rootFolder, path), wanted);
-    return true;
-  });
-  for (const path of others) process.stdout.write(`${path}: ${check ? "not " : ""}formatted\n`);
-  if (check && others.length > 0) throw new UserError("run `npm run format`");
+async function check() {
+  const { status, stderr } = runFormatter(["--dry-run", "-Werror"]);
+  const violation = /^(\S+?):\d+:\d+: error: code should be clang-formatted/gm;
+  const paths = new Set([...stderr.matchAll(violation)].map((match) => match[1]));
+  for (const path of paths) process.stdout.write(`${path}: not formatted\n`);
+  if (paths.size > 0) throw new UserError("run `npm run format`");
+  if (status !== 0) throw new UserError(`${formatter} failed: ${stderr}`);
 }
 
-runMain(main);
+async function format() {
+  const { status, stderr } = runFormatter(["-i"]);
+  if (status !== 0) throw new UserError(`${formatter} failed: ${stderr}`);
+}
+
+runMain(process.argv.includes("--check") ? check : format);

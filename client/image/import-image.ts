@@ -62,28 +62,56 @@ export async function importImage(
       : capacityBytes - (capacityBytes % sectorBytes);
   images.checkNew(name, reservedBytes, overcommit);
   await images.clearStale(["creating", "importing", "removing"]);
-  let entry = await images.begin("importing", name, reservedBytes);
-  const lost = new AbortController();
-  const stopRenewing = every(pendingRenewMs, () => {
-    images.renew(entry).then(
-      (renewed) => {
-        entry = renewed;
-      },
-      (thrown: unknown) => lost.abort(thrown),
-    );
-  });
-  const signals = options.signal === undefined ? [lost.signal] : [lost.signal, options.signal];
-  const signal = AbortSignal.any(signals);
+  const held = new HeldEntry(images, await images.begin("importing", name, reservedBytes), every);
+  const signal = AbortSignal.any(
+    options.signal === undefined ? [held.lost] : [held.lost, options.signal],
+  );
   try {
-    const sizeBytes = await copy(images, io, entry, source, { ...options, signal });
+    const sizeBytes = await copy(images, io, held.entry, source, { ...options, signal });
     // No renewal may run beside the publication, which compares the entry's bytes.
-    stopRenewing();
-    entry = await images.renew(entry);
-    return await images.publish(entry, source.kind === "stream" ? sizeBytes : undefined);
+    await held.release();
+    return await images.publish(held.entry, source.kind === "stream" ? sizeBytes : undefined);
   } catch (thrown) {
-    stopRenewing();
-    await clearAway(images, entry, thrown);
-    throw toStorageError(thrown, `import ${name}`);
+    await held.release();
+    await clearAway(images, held.entry, thrown);
+    throw toStorageError(thrown);
+  }
+}
+
+/** A pending entry that is renewed now and then, so that nobody takes it for left over. */
+class HeldEntry {
+  private readonly loss = new AbortController();
+  private readonly stop: () => void;
+  private renewing: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly images: Images,
+    /** as it is stored now */
+    public entry: PendingEntry,
+    every: (periodMs: number, task: () => void) => () => void,
+  ) {
+    this.stop = every(pendingRenewMs, () => {
+      this.renewing = this.renewing.then(() => this.renew());
+    });
+  }
+
+  /** Aborts when somebody else has taken the entry. */
+  get lost(): AbortSignal {
+    return this.loss.signal;
+  }
+
+  /** Ends the renewals; the entry stays as it is. */
+  async release(): Promise<void> {
+    this.stop();
+    await this.renewing;
+  }
+
+  private async renew(): Promise<void> {
+    try {
+      this.entry = await this.images.renew(this.entry);
+    } catch (thrown) {
+      this.loss.abort(thrown);
+    }
   }
 }
 
