@@ -1,5 +1,5 @@
 // Errors of the CLI: on stderr, for people as `cairn: MESSAGE` and what to do, or as one JSON object.
-import { CommanderError } from "commander";
+import { type Command, CommanderError } from "commander";
 import { AssertionError } from "../common/assert.js";
 import {
   type ErrorBody,
@@ -11,21 +11,21 @@ import {
 } from "../common/errors.js";
 
 /** Prints the error of a command; stack traces are for bugs of Cairn only. @returns the exit code */
-export function reportError(thrown: unknown, argv: readonly string[]): number {
+export function reportError(thrown: unknown, argv: readonly string[], program: Command): number {
   if (thrown instanceof AssertionError || thrown instanceof TypeError) {
     process.stderr.write(`cairn: this is a bug: ${thrown.stack ?? thrown.message}\n`);
     return exitCodes.failure;
   }
-  const error = asStorageError(thrown, argv);
+  const error = asStorageError(thrown, argv, program);
   process.stderr.write(wantsJson(argv) ? jsonError(error.toJSON()) : plainError(error.toJSON()));
   return exitCodeOf(error);
 }
 
-function asStorageError(thrown: unknown, argv: readonly string[]): StorageError {
+function asStorageError(thrown: unknown, argv: readonly string[], program: Command): StorageError {
   if (thrown instanceof CommanderError) {
     const missing = thrown.code === "commander.help";
     const message = missing ? "a command is missing" : thrown.message.replace(/^error: /, "");
-    return new StorageError("invalid_argument", message, { remedy: usageRemedy(argv) });
+    return new StorageError("invalid_argument", message, { remedy: usageRemedy(argv, program) });
   }
   if (thrown instanceof StorageError) return thrown;
   const code = (thrown as { code?: unknown } | null)?.code;
@@ -34,11 +34,17 @@ function asStorageError(thrown: unknown, argv: readonly string[]): StorageError 
   return toStorageError(thrown);
 }
 
-function usageRemedy(argv: readonly string[]): string {
-  const words = argv.filter((word) => /^[a-z][a-z-]*$/.test(word));
-  const verbs = words.slice(0, nestedVerbs[words[0] ?? ""]?.includes(words[1] ?? "") ? 2 : 1);
-  const known = words[0] !== undefined && (words[0] in nestedVerbs || plainVerbs.has(words[0]));
-  return `\`${["cairn", ...(known ? verbs : []), "--help"].join(" ")}\` shows the usage.`;
+/** Names the deepest command that the words lead to. */
+function usageRemedy(argv: readonly string[], program: Command): string {
+  const path = ["cairn"];
+  let command = program;
+  for (const word of argv) {
+    const next = command.commands.find((candidate) => candidate.name() === word);
+    if (next === undefined) continue;
+    path.push(word);
+    command = next;
+  }
+  return `\`${path.join(" ")} --help\` shows the usage.`;
 }
 
 function wantsJson(argv: readonly string[]): boolean {

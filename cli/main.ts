@@ -131,7 +131,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return Number(process.exitCode ?? exitCodes.success);
   } catch (thrown) {
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return exitCodes.success;
-    return reportError(thrown, argv);
+    return reportError(thrown, argv, program);
   }
 }
 

@@ -311,6 +311,8 @@ export declare class NativeClient {
     onProgress: (doneBytes: number) => void,
   ): Promise<CopyProgress>;
   cancelJob(job: number): void;
+  /** Cancels all importRaw, importStream and exportTo: they reject with canceled. */
+  cancelCopies(): void;
   stats(): Promise<NativeStats & { oldestOperationMs: number }>;
   close(): Promise<void>;
 }

@@ -11,7 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { MonitorSession } from "../../client/cluster/monitor-session.js";
 import type { Address } from "../../common/config.js";
 import { StorageError, toStorageError } from "../../common/errors.js";
-import type { ClusterStatus } from "../../proto/commands.js";
+import type { ClusterStatus, OsdRow } from "../../proto/commands.js";
 import {
   type ClusterFile,
   ClusterPaths,
@@ -52,6 +52,7 @@ export interface UpReport {
 export type Connect = (monitor: Address, clusterId: string) => Promise<MonitorSession>;
 
 const pollMs = 50;
+const sayEveryMs = 1000;
 const loopback: Address = { host: "127.0.0.1", port: 0 };
 const poolName = "rbd";
 const poolPgs = 32;
@@ -102,13 +103,14 @@ class Run {
     file = await this.startMonitor(file);
     const session = await this.connect(file.monitor, file.clusterId);
     try {
+      const before = await incarnations(session);
       for (const { id } of file.osds) this.startIfDown(`osd.${id}`);
-      if (this.started.length > 0)
+      if (this.started.length > 0) {
         say(`started ${this.started.map(({ name }) => name).join(", ")}`);
-      const osdCount = file.osds.length;
-      await this.waitFor(session, "OSDs to come up", ({ osds }) => osds.up >= osdCount);
-      if (this.created) await this.createPool(session, osdCount);
-      const status = await this.waitFor(session, "a healthy cluster", isHealthy);
+      }
+      await this.waitForOsds(session, file, before);
+      if (this.created) await this.createPool(session, file.osds.length);
+      const status = await this.waitUntilHealthy(session);
       if (this.created) writeClusterFile(dir, { ...file, state: "ready" });
       return {
         dir,
@@ -231,19 +233,49 @@ class Run {
     await session.command("pool create", { name: poolName, pgNum: poolPgs, size, minSize });
   }
 
-  private async waitFor(
+  /**
+   * Waits until the map shows every OSD up, and those that were started with a new incarnation:
+   * one that died a moment ago may still be shown up with its old one.
+   */
+  private async waitForOsds(
     session: MonitorSession,
+    file: ClusterFile,
+    before: ReadonlyMap<number, string>,
+  ): Promise<void> {
+    const isNew = ({ id, up, incarnation }: OsdRow) => {
+      const mine = this.started.some(({ name }) => name === `osd.${id}`);
+      return up && (!mine || incarnation !== before.get(id));
+    };
+    const wanted = file.osds.length;
+    await this.poll("OSDs to come up", async () => {
+      const { osds } = await session.command("osd ls", {});
+      const ready = osds.filter(isNew).length;
+      return { done: ready >= wanted, summary: `${ready} of ${wanted} up` };
+    });
+  }
+
+  private async waitUntilHealthy(session: MonitorSession): Promise<ClusterStatus> {
+    let status = await session.command("status", {});
+    await this.poll("a healthy cluster", async () => {
+      status = await session.command("status", {});
+      return { done: isHealthy(status), summary: summaryOf(status) };
+    });
+    return status;
+  }
+
+  private async poll(
     what: string,
-    holds: (status: ClusterStatus) => boolean,
-  ): Promise<ClusterStatus> {
-    let said = "";
+    look: () => Promise<{ done: boolean; summary: string }>,
+  ): Promise<void> {
+    let sayFromMs = performance.now() + sayEveryMs;
     for (;;) {
       this.checkStarted();
-      const status = await session.command("status", {});
-      if (holds(status)) return status;
-      const summary = summaryOf(status);
-      if (summary !== said) this.options.say(`waiting for ${what}: ${summary}`);
-      said = summary;
+      const { done, summary } = await look();
+      if (done) return;
+      if (performance.now() >= sayFromMs) {
+        this.options.say(`waiting for ${what}: ${summary}`);
+        sayFromMs = performance.now() + sayEveryMs;
+      }
       this.checkTime(what, summary);
       await sleep(pollMs);
     }
@@ -269,6 +301,11 @@ export function daemonNames(file: ClusterFile): DaemonName[] {
 
 function isHealthy({ health, pgs }: ClusterStatus): boolean {
   return health.status === "HEALTH_OK" && (pgs.byState["active+clean"] ?? 0) === pgs.total;
+}
+
+async function incarnations(session: MonitorSession): Promise<Map<number, string>> {
+  const { osds } = await session.command("osd ls", {});
+  return new Map(osds.map(({ id, incarnation }) => [id, incarnation]));
 }
 
 /** "2 of 3 OSDs up, 20 of 32 PGs active+clean" */

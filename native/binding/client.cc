@@ -93,25 +93,27 @@ objecter::ClientMap get_map(const Napi::Object& object) {
 class Client : public Napi::ObjectWrap<Client> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(
-        env, "Client",
-        {InstanceMethod<&Client::set_map>("setMap"), InstanceMethod<&Client::operate>("operate"),
-         InstanceMethod<&Client::open_image>("openImage"),
-         InstanceMethod<&Client::open_null>("openNull"),
-         InstanceMethod<&Client::set_image_size>("setImageSize"),
-         InstanceMethod<&Client::close_device>("closeDevice"),
-         InstanceMethod<&Client::discard>("discard"),
-         InstanceMethod<&Client::serve_vhost_user>("serveVhostUser"),
-         InstanceMethod<&Client::serve_nbd>("serveNbd"),
-         InstanceMethod<&Client::stop_export>("stopExport"),
-         InstanceMethod<&Client::bench>("bench"),
-         InstanceMethod<&Client::import_begin>("importBegin"),
-         InstanceMethod<&Client::import_extents>("importExtents"),
-         InstanceMethod<&Client::import_end>("importEnd"),
-         InstanceMethod<&Client::import_stream>("importStream"),
-         InstanceMethod<&Client::export_to>("exportTo"),
-         InstanceMethod<&Client::cancel_job>("cancelJob"), InstanceMethod<&Client::stats>("stats"),
-         InstanceMethod<&Client::close>("close")});
+    return DefineClass(env, "Client",
+                       {InstanceMethod<&Client::set_map>("setMap"),
+                        InstanceMethod<&Client::operate>("operate"),
+                        InstanceMethod<&Client::open_image>("openImage"),
+                        InstanceMethod<&Client::open_null>("openNull"),
+                        InstanceMethod<&Client::set_image_size>("setImageSize"),
+                        InstanceMethod<&Client::close_device>("closeDevice"),
+                        InstanceMethod<&Client::discard>("discard"),
+                        InstanceMethod<&Client::serve_vhost_user>("serveVhostUser"),
+                        InstanceMethod<&Client::serve_nbd>("serveNbd"),
+                        InstanceMethod<&Client::stop_export>("stopExport"),
+                        InstanceMethod<&Client::bench>("bench"),
+                        InstanceMethod<&Client::import_begin>("importBegin"),
+                        InstanceMethod<&Client::import_extents>("importExtents"),
+                        InstanceMethod<&Client::import_end>("importEnd"),
+                        InstanceMethod<&Client::import_stream>("importStream"),
+                        InstanceMethod<&Client::export_to>("exportTo"),
+                        InstanceMethod<&Client::cancel_job>("cancelJob"),
+                        InstanceMethod<&Client::cancel_copies>("cancelCopies"),
+                        InstanceMethod<&Client::stats>("stats"),
+                        InstanceMethod<&Client::close>("close")});
   }
 
   explicit Client(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Client>(info) {
@@ -425,6 +427,9 @@ class Client : public Napi::ObjectWrap<Client> {
   }
   void cancel_job(const Napi::CallbackInfo& info) {
     run([job = info[0].ToNumber().Uint32Value()](ClientState& state) { state.cancel_job(job); });
+  }
+  void cancel_copies(const Napi::CallbackInfo&) {
+    run([](ClientState& state) { state.cancel_copies(); });
   }
 
   Napi::Value stats(const Napi::CallbackInfo& info) {

@@ -186,6 +186,12 @@ void ClientState::cancel_job(std::uint32_t id) {
   if (found != jobs_.end() && found->second->import != nullptr) found->second->import->cancel();
 }
 
+void ClientState::cancel_copies() {
+  for (const std::weak_ptr<qcow2::CopyJob>& copy : std::exchange(copies_, {})) {
+    if (const auto job = copy.lock()) job->cancel();
+  }
+}
+
 void ClientState::watch_progress(std::shared_ptr<qcow2::CopyJob> job, std::shared_ptr<bool> running,
                                  std::function<void(std::uint64_t)> progress) {
   reactor_.run_after(kProgressNs, [this, job, running, progress, alive = alive_] {
@@ -235,6 +241,7 @@ void ClientState::import_raw(image::BlockDevice& device, int fd, std::uint64_t s
       reactor_, device, {fd}, {}, [feed] { feed->next(); }, end_of(end, std::move(done)));
   feed->job = job;
   end->job = job;
+  copies_.push_back(job);
   feed->next();
   watch_progress(job, end->running, std::move(progress));
 }
@@ -243,6 +250,7 @@ void ClientState::import_stream(image::BlockDevice& device, int fd,
                                 std::function<void(std::uint64_t)> progress, BytesDone done) {
   auto end = std::make_shared<JobEnd>();
   end->job = qcow2::StreamImportJob::create(reactor_, device, fd, {}, end_of(end, std::move(done)));
+  copies_.push_back(end->job);
   watch_progress(end->job, end->running, std::move(progress));
 }
 
@@ -252,6 +260,7 @@ void ClientState::export_to(image::BlockDevice& device, int fd, bool sparse,
   options.target = sparse ? qcow2::ExportTarget::sparse_file : qcow2::ExportTarget::stream;
   auto end = std::make_shared<JobEnd>();
   end->job = qcow2::ExportJob::create(reactor_, device, fd, options, end_of(end, std::move(done)));
+  copies_.push_back(end->job);
   watch_progress(end->job, end->running, std::move(progress));
 }
 

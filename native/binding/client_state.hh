@@ -57,6 +57,8 @@ class ClientState {
   void export_to(image::BlockDevice& device, int fd, bool sparse,
                  std::function<void(std::uint64_t)> progress, BytesDone done);
   void cancel_job(std::uint32_t job);
+  // Those of import_raw, import_stream and export_to.
+  void cancel_copies();
 
  private:
   struct Export;
@@ -71,6 +73,7 @@ class ClientState {
   std::map<std::uint32_t, std::unique_ptr<image::BlockDevice>> devices_;
   std::map<std::uint32_t, std::unique_ptr<Export>> exports_;
   std::map<std::uint32_t, std::shared_ptr<Job>> jobs_;
+  std::vector<std::weak_ptr<qcow2::CopyJob>> copies_;  // that have no number
   std::uint32_t next_export_ = 1;
   // Progress timers of stream and export jobs see by it that the client is gone.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -81,6 +81,7 @@ function longBlocks(file: SourceFile, column: number): Finding[] {
       const message = `a function of ${length} lines; at most ${maxFunctionLines} are allowed`;
       findings.push({ path: file.path, line: start + 1, message });
     }
+    start = index;
   });
   return findings;
 }

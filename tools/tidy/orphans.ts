@@ -27,7 +27,7 @@ export const orphanModules: Check = (files) => {
   }
   return files
     .filter((file) => isCode(file) && !foundByPattern.test(file.path) && !used.has(file.path))
-    .filter((file) => !isNamed(file, files))
+    .filter((file) => file.path.endsWith(".hh") || !isNamed(file, files))
     .map((file) => ({ path: file.path, line: 1, message: "nothing imports or names this file" }));
 };
 

@@ -50,8 +50,7 @@ void check_reads(Machine& machine, int absent_from) {
   for (int i = 0; i < kObjects; ++i) {
     auto [status, result] = machine.read(kPg, object(i), 0, kBlockBytes);
     if (!status) {
-      CHECK((status.code() == ErrorCode::checksum_mismatch ||
-             status.code() == ErrorCode::corrupt));
+      CHECK((status.code() == ErrorCode::checksum_mismatch || status.code() == ErrorCode::corrupt));
       continue;
     }
     if (!result.exists) {

@@ -12,8 +12,8 @@ namespace {
 constexpr std::uint64_t kIdleNs = 2'000'000'000;
 // The region's free space is asked for once in so many transactions.
 constexpr std::uint32_t kKvFreeMaxAge = 256;
-// Upper estimate of what changes beside the encoded transaction: header, shard, counters.
-constexpr std::uint64_t kMetadataBytesPerOp = 256;
+// Of a shard with its key; headers, bitmaps and reference counts are smaller or few.
+constexpr std::uint64_t kEntryBytes = 224;
 constexpr std::size_t kLoadAhead = 32;
 constexpr std::uint64_t kReserveBytes = std::uint64_t{16} << 20;
 
@@ -206,16 +206,23 @@ Store::Room Store::data_room(const Transaction& transaction) {
   return will_do ? Room::wait : Room::none;
 }
 
-bool Store::has_metadata_room(const Transaction& transaction) {
+// What the next checkpoint will write, about.
+std::uint64_t Store::pending_metadata_bytes() const {
+  return state_->checkpoint_set.active_count() * kEntryBytes + named_value_bytes_;
+}
+
+Store::Room Store::metadata_room(const Transaction& transaction) {
   if (++kv_free_age_ >= kKvFreeMaxAge || kv_free_bytes_ == 0) {
     kv_free_bytes_ = state_->kv->free_bytes();
     kv_free_age_ = 0;
   }
-  if (may_use_reserve(transaction)) return true;
-  const std::uint64_t reserve = state_->superblock.layout.kv_bytes / 32;
-  // Twice, because the values are in the region's log and in a table for a while.
-  return kv_free_bytes_ > reserve + 2 * (active_metadata_bytes_ + frozen_metadata_bytes_ +
-                                         encoded_bound(transaction));
+  if (may_use_reserve(transaction)) return Room::enough;
+  // Twice, because values are in the region's log and in a table for a while.
+  const std::uint64_t needed =
+      state_->superblock.layout.kv_bytes / 32 + 2 * (encoded_bound(transaction) + kEntryBytes);
+  const std::uint64_t pending = 2 * (pending_metadata_bytes() + frozen_metadata_bytes_);
+  if (kv_free_bytes_ > needed + pending) return Room::enough;
+  return kv_free_bytes_ > needed && checkpointer_.is_needed() ? Room::wait : Room::none;
 }
 
 void Store::refuse(Pending& pending, Status status) {
@@ -272,7 +279,8 @@ void Store::fail_everything() {
 void Store::start_checkpoint() {
   if (checkpointer_.is_running() || !checkpointer_.is_needed() || !state_->health) return;
   if (!queue_.empty() && queue_.front().is_started) return;
-  frozen_metadata_bytes_ = std::exchange(active_metadata_bytes_, 0);
+  frozen_metadata_bytes_ = pending_metadata_bytes();
+  named_value_bytes_ = 0;
   checkpointer_.start();
 }
 

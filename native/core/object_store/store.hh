@@ -73,7 +73,8 @@ class Store final : public ObjectStore {
   void load_ahead(Missing& missing);
   void choose_places(Transaction& transaction) const;
   Room data_room(const Transaction& transaction);
-  bool has_metadata_room(const Transaction& transaction);
+  Room metadata_room(const Transaction& transaction);
+  std::uint64_t pending_metadata_bytes() const;
   void refuse(Pending& pending, Status status);
   void complete(Wal::Completion& completion, const Status& outcome);
   void when_applied(io::Task start);
@@ -105,11 +106,10 @@ class Store final : public ObjectStore {
   bool reported_failure_ = false;
   bool has_idle_timer_ = false;
   std::uint64_t checkpoints_seen_ = 0;
-  // Estimate of the values that the next and the running checkpoint will write.
-  std::uint64_t active_metadata_bytes_ = 0;
-  std::uint64_t frozen_metadata_bytes_ = 0;
-  std::uint64_t kv_free_bytes_ = 0;  // as last asked
-  std::uint32_t kv_free_age_ = 0;    // transactions since
+  std::uint64_t named_value_bytes_ = 0;      // log entries, omap and so on, for the next checkpoint
+  std::uint64_t frozen_metadata_bytes_ = 0;  // estimate for the running one
+  std::uint64_t kv_free_bytes_ = 0;          // as last asked
+  std::uint32_t kv_free_age_ = 0;            // transactions since
   bool is_closing_ = false;
   Done close_done_;
 };

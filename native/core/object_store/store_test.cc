@@ -77,15 +77,18 @@ TEST_CASE("bad arguments refuse the whole transaction and nothing else") {
     CHECK(!machine.read(kPg, kObject, 0, 4096).second.exists);
     return status.code();
   };
-  CHECK(refused([](Transaction& t) { t.write(kPg, kObject, 512, block_of(1), {1, 1}); }) ==
-        ErrorCode::invalid_argument);
+  CHECK(refused([](Transaction& t) {
+          t.write(kPg, kObject, 512, block_of(1), {1, 1});
+        }) == ErrorCode::invalid_argument);
   CHECK(refused([](Transaction& t) {
           t.write(kPg, kObject, kMaxObjectBytes, block_of(1), {1, 1});
         }) == ErrorCode::out_of_range);
-  CHECK(refused([](Transaction& t) { t.touch(kPg, {8, "x", kHead}, {1, 1}); }) ==
-        ErrorCode::invalid_argument);
-  CHECK(refused([](Transaction& t) { t.touch(kPg, {7, "", kHead}, {1, 1}); }) ==
-        ErrorCode::invalid_argument);
+  CHECK(refused([](Transaction& t) {
+          t.touch(kPg, {8, "x", kHead}, {1, 1});
+        }) == ErrorCode::invalid_argument);
+  CHECK(refused([](Transaction& t) {
+          t.touch(kPg, {7, "", kHead}, {1, 1});
+        }) == ErrorCode::invalid_argument);
   CHECK(refused([](Transaction& t) { t.log_append(kPg, 2, {}); }) == ErrorCode::invalid_argument);
   CHECK(refused([](Transaction& t) {
           t.clone(kPg, kObject, {7, "another", kHead}, {1, 1});

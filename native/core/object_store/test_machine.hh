@@ -60,7 +60,8 @@ inline io::SimDiskImage formatted_image(std::uint32_t data_blocks) {
 
 struct Machine {
   explicit Machine(io::SimDiskImage image, std::uint64_t seed = 1)
-      : executor({.seed = seed, .shuffle = true}), disk(executor, std::move(image), {.seed = seed}) {}
+      : executor({.seed = seed, .shuffle = true}),
+        disk(executor, std::move(image), {.seed = seed}) {}
   ~Machine() { store.reset(); }
 
   Status open(Options options = small_options(), Identity expected = {}) {
