@@ -9,7 +9,7 @@ import { withCluster } from "./connect.js";
 import { imagesOf } from "./image-access.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { type ProgressReport, startProgress } from "./progress.js";
-import { untilAborted, withAbortSignal } from "./signals.js";
+import { withAbortSignal } from "./signals.js";
 
 type Flags = ClusterOptions & ProgressOptions;
 
@@ -57,15 +57,19 @@ async function copyTo(
   progress: ProgressReport,
   signal: AbortSignal,
 ): Promise<void> {
-  const copying = client.io.exportTo(device, fd, sparse, (doneBytes) =>
-    progress.update(doneBytes, info.sizeBytes),
-  );
-  const stopped = untilAborted(signal).then(() => {
+  // The job ends before the device and the file close, also when it is stopped.
+  const cancel = () => client.io.cancelCopies();
+  signal.addEventListener("abort", cancel, { once: true });
+  try {
+    await client.io.exportTo(device, fd, sparse, (doneBytes) =>
+      progress.update(doneBytes, info.sizeBytes),
+    );
+  } catch (thrown) {
+    if (!signal.aborted) throw thrown;
     throw new StorageError("canceled", "stopped before it was done; no file is left");
-  });
-  // The loser of the race fails when the client closes; nobody waits for it any more.
-  copying.catch(() => undefined);
-  await Promise.race([copying, stopped]);
+  } finally {
+    signal.removeEventListener("abort", cancel);
+  }
 }
 
 async function toNewFile(

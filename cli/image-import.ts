@@ -76,6 +76,12 @@ async function openSource(file: string, signal: AbortSignal): Promise<OpenSource
 async function openFile(file: string, signal: AbortSignal): Promise<OpenSource> {
   const chain = await ImageChain.open(file);
   try {
+    const only = chain.layers.length === 1 ? chain.layers[0] : undefined;
+    const fd = chain.fds[0];
+    if (only?.format === "raw" && fd !== undefined) {
+      const source = { kind: "raw" as const, sizeBytes: chain.sizeBytes, fileDescriptor: fd };
+      return { source, close: () => chain.close() };
+    }
     // Reads all tables once, so that a damaged one is found before anything is made.
     const { dataBytes } = await summarize(chain, signal);
     const source: ImportSource = {

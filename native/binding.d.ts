@@ -45,6 +45,7 @@ export interface NativePgStatus extends NativePgInfo {
   role: NativeRole;
   phase: NativePhase;
   peerMissingCount: number;
+  objectCount: number;
 }
 
 export type OsdEvent =

@@ -162,6 +162,8 @@ export class Incarnation {
     this.session.close();
     this.cancelTick();
     this.cancelReport?.();
+    // Closing takes a while: no heartbeat and no frame of this incarnation may leave meanwhile.
+    this.core.setPeers([]);
     await this.core.close();
   }
 
@@ -232,7 +234,10 @@ export class Incarnation {
         // Behind a gap nobody can tell which intervals we have slept through: begin anew.
         const sleptThrough = !contiguous && this.hasBeenUp;
         this.map = map;
-        if (sleptThrough) return this.beginAnew("maps are missing");
+        if (sleptThrough) {
+          this.beginAnew("maps are missing");
+          return;
+        }
       }
       if (steps.length > 0) this.publish();
     } catch (thrown) {
@@ -250,8 +255,9 @@ export class Incarnation {
     const isUp = this.isUp();
     this.log.debug({ epoch: map.epoch, up: isUp }, "map");
     if (this.hasBeenUp && !isUp) {
-      if (this.ended) return this.onDown();
-      return this.beginAnew(me?.up ? "another incarnation is up" : "marked down while alive");
+      if (this.ended) this.onDown();
+      else this.beginAnew(me?.up ? "another incarnation is up" : "marked down while alive");
+      return;
     }
     if (isUp) {
       if (!this.hasBeenUp) this.log.info({ epoch: map.epoch }, "OSD is up");
@@ -310,16 +316,18 @@ export class Incarnation {
     if (this.ended) return;
     switch (event.type) {
       case "peerFailed":
-        return this.reportFailure(event.osd, event.incarnation, event.reason);
+        this.reportFailure(event.osd, event.incarnation, event.reason);
+        break;
       case "storeFailed":
         this.log.fatal({ code: event.error.code, reason: event.error.message }, "store failed");
-        return this.end(nativeError(event.error, `go on with the store of osd.${this.id()}`));
+        this.end(nativeError(event.error, `go on with the store of osd.${this.id()}`));
+        break;
       case "needMap":
         if (event.epoch > (this.map?.epoch ?? 0)) this.subscribe();
-        return;
+        break;
       case "log":
         this.log[event.level]({ part: "native" }, event.text);
-        return;
+        break;
       default:
         this.pgs.onNativeEvent(event);
     }

@@ -87,7 +87,7 @@ function pgStatsOf(state: PgState, status: NativePgStatus | undefined, waits: bo
     up: [...state.interval.up],
     acting: [...state.interval.acting],
     lastUpdate: { epoch: epoch as Epoch, number },
-    objects: 0,
+    objects: status?.objectCount ?? 0,
     bytes: 0,
     missing,
     degraded: missing + (status?.peerMissingCount ?? 0),

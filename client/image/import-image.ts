@@ -11,7 +11,13 @@ import { type ImageInfo, type Images, pendingRenewMs } from "./images.js";
 
 export type ImportIo = Pick<
   NativeClient,
-  "importBegin" | "importExtents" | "importEnd" | "importStream" | "cancelJob"
+  | "importBegin"
+  | "importExtents"
+  | "importEnd"
+  | "importRaw"
+  | "importStream"
+  | "cancelJob"
+  | "cancelCopies"
 >;
 
 /** What comes in. */
@@ -27,6 +33,8 @@ export type ImportSource =
       /** bytes that the extents cover, for the progress */
       extentBytes: number;
     }
+  /** a raw image in a file or block device; its holes are not read */
+  | { kind: "raw"; sizeBytes: number; fileDescriptor: number }
   /** a raw image from a pipe, of unknown size */
   | { kind: "stream"; fileDescriptor: number };
 
@@ -57,9 +65,9 @@ export async function importImage(
   const capacityBytes = images.capacityBytes();
   // A stream's size shows at its end: until then the image is as large as its pool allows.
   const reservedBytes =
-    source.kind === "extents"
-      ? Math.ceil(source.sizeBytes / sectorBytes) * sectorBytes
-      : capacityBytes - (capacityBytes % sectorBytes);
+    source.kind === "stream"
+      ? capacityBytes - (capacityBytes % sectorBytes)
+      : Math.ceil(source.sizeBytes / sectorBytes) * sectorBytes;
   images.checkNew(name, reservedBytes, overcommit);
   await images.clearStale(["creating", "importing", "removing"]);
   const held = new HeldEntry(images, await images.begin("importing", name, reservedBytes), every);
@@ -123,23 +131,47 @@ async function copy(
   source: ImportSource,
   options: ImportOptions & { signal: AbortSignal },
 ): Promise<number> {
+  throwIfAborted(options.signal);
   const device = await images.openPending(entry);
   try {
     if (source.kind === "extents") {
       await copyExtents(io, device, source, options);
       return source.sizeBytes;
     }
-    const { progress = () => undefined, signal } = options;
-    const { doneBytes } = await io.importStream(device, source.fileDescriptor, (done) => {
-      progress(done, undefined);
-    });
+    return await copyRaw(io, device, source, options);
+  } finally {
+    // No job uses the device any more: each of the two waits for its end.
+    images.close(device);
+  }
+}
+
+async function copyRaw(
+  io: ImportIo,
+  device: number,
+  source: Exclude<ImportSource, { kind: "extents" }>,
+  { progress = () => undefined, signal }: ImportOptions & { signal: AbortSignal },
+): Promise<number> {
+  const cancel = () => io.cancelCopies();
+  signal.addEventListener("abort", cancel, { once: true });
+  try {
+    const fd = source.fileDescriptor;
+    if (source.kind === "raw") {
+      const { sizeBytes } = source;
+      await io.importRaw(device, fd, sizeBytes, (doneBytes) => progress(doneBytes, sizeBytes));
+      throwIfAborted(signal);
+      return sizeBytes;
+    }
+    const { doneBytes } = await io.importStream(device, fd, (done) => progress(done, undefined));
     throwIfAborted(signal);
     if (doneBytes === 0) {
       throw new StorageError("invalid_argument", "the input is empty: a size of 0 cannot be");
     }
     return Math.ceil(doneBytes / sectorBytes) * sectorBytes;
+  } catch (thrown) {
+    throwIfAborted(signal);
+    throw thrown;
   } finally {
-    images.close(device);
+    signal.removeEventListener("abort", cancel);
   }
 }
 
@@ -149,7 +181,6 @@ async function copyExtents(
   source: Extract<ImportSource, { kind: "extents" }>,
   { progress = () => undefined, signal }: ImportOptions & { signal: AbortSignal },
 ): Promise<void> {
-  throwIfAborted(signal);
   const job = io.importBegin(device, source.fileDescriptors);
   const cancel = () => io.cancelJob(job);
   signal.addEventListener("abort", cancel, { once: true });
@@ -161,10 +192,24 @@ async function copyExtents(
       fed += batch.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
       progress(fed, source.extentBytes);
     }
-    await io.importEnd(job);
-    throwIfAborted(signal);
   } catch (thrown) {
     cancel();
+    // What is under way still writes: the data may be cleared away only after the job's end.
+    await io.importEnd(job).catch(() => undefined);
+    throwIfAborted(signal);
+    throw thrown;
+  } finally {
+    signal.removeEventListener("abort", cancel);
+  }
+  await endJob(io, job, signal);
+}
+
+async function endJob(io: ImportIo, job: number, signal: AbortSignal): Promise<void> {
+  const cancel = () => io.cancelJob(job);
+  signal.addEventListener("abort", cancel, { once: true });
+  try {
+    await io.importEnd(job);
+  } catch (thrown) {
     throwIfAborted(signal);
     throw thrown;
   } finally {

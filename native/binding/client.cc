@@ -108,6 +108,7 @@ class Client : public Napi::ObjectWrap<Client> {
                         InstanceMethod<&Client::import_begin>("importBegin"),
                         InstanceMethod<&Client::import_extents>("importExtents"),
                         InstanceMethod<&Client::import_end>("importEnd"),
+                        InstanceMethod<&Client::import_raw>("importRaw"),
                         InstanceMethod<&Client::import_stream>("importStream"),
                         InstanceMethod<&Client::export_to>("exportTo"),
                         InstanceMethod<&Client::cancel_job>("cancelJob"),

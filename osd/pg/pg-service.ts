@@ -241,46 +241,63 @@ export class PgService {
       case "startInterval": {
         const role = roleOf(state.interval, this.ports.self);
         const spec = { interval: first, acting: [...acting], minSize, role };
-        return core.startInterval(pool, seed, spec);
+        core.startInterval(pool, seed, spec);
+        break;
       }
       case "send":
-        return this.send(pgid, first, effect.to, effect.message);
+        this.send(pgid, first, effect.to, effect.message);
+        break;
       case "serve":
-        return void this.serve(state, effect.to, effect.request);
+        void this.serve(state, effect.to, effect.request);
+        break;
       case "activate":
-        return this.activate(state, effect);
+        this.activate(state, effect);
+        break;
       case "goActive":
-        return core.goActive(pool, seed, first);
+        core.goActive(pool, seed, first);
+        break;
       case "requestUpThru":
-        return this.ports.requestUpThru(first);
+        this.ports.requestUpThru(first);
+        break;
       case "requestRecovery":
-        return this.grant(this.reservations.request(pgid, effect.priority));
+        this.grant(this.reservations.request(pgid, effect.priority));
+        break;
       case "releaseRecovery":
-        return this.grant(this.reservations.release(pgid));
+        this.grant(this.reservations.release(pgid));
+        break;
       case "setRecovery":
-        return core.setRecovery(pool, seed, first, recoveryObjects);
+        core.setRecovery(pool, seed, first, recoveryObjects);
+        break;
       case "persistHistory":
-        return this.persist(state);
+        this.persist(state);
+        break;
       case "removePg":
-        return this.remove(pgid);
+        this.remove(pgid);
+        break;
       case "log":
         if (effect.level !== "silent") log[effect.level](effect.fields, effect.text);
-        return;
+        break;
     }
   }
 
   private activate(state: PgState, effect: Extract<PgEffect, { kind: "activate" }>): void {
     const { pool, seed } = parsePgId(state.pgid);
     const { plan, peerMissing, sources } = effect;
-    this.ports.core.activate(pool, seed, {
+    const activation = {
       interval: state.interval.first,
       ...(plan.resetLogTo === undefined ? {} : { resetLogTo: plan.resetLogTo }),
       rewindTo: plan.rewindTo,
       entries: [...plan.entries],
       missing: [...plan.missing],
-      peerMissing: peerMissing.map(([osd, objects]) => [osd, [...objects]]),
+      peerMissing: peerMissing.map(([osd, objects]): [number, string[]] => [osd, [...objects]]),
       sources: [...sources],
-    });
+    };
+    try {
+      this.ports.core.activate(pool, seed, activation);
+    } catch (thrown) {
+      // Log entries of another OSD that are none: the PG stays as it is until its next interval.
+      this.ports.log.error({ pgid: state.pgid, reason: String(thrown) }, "activation refused");
+    }
   }
 
   private grant(pgids: readonly PgId[]): void {

@@ -51,6 +51,12 @@ std::string get_object_name(Reader& reader) {
   return std::string(name);
 }
 
+bool get_bool(Reader& reader) {
+  const auto value = reader.get<std::uint8_t>();
+  if (value > 1) reader.fail();
+  return value == 1;
+}
+
 ErrorCode get_code(Reader& reader) { return static_cast<ErrorCode>(reader.get<std::uint16_t>()); }
 
 void put_pairs(Writer& writer, const std::vector<std::pair<std::string, std::string>>& pairs) {
@@ -68,6 +74,7 @@ void get_pairs(Reader& reader, std::vector<std::pair<std::string, std::string>>&
   for (std::uint32_t i = 0; i < count && reader.ok(); ++i) {
     std::string key(reader.text16());
     std::string value(as_text(reader.blob32()));
+    if (key.size() > kMaxOmapKeyBytes || value.size() > kMaxOmapValueBytes) return reader.fail();
     pairs.emplace_back(std::move(key), std::move(value));
   }
 }
@@ -98,6 +105,7 @@ void get_steps(Reader& reader, std::vector<Step>& steps, std::size_t data_bytes)
   if (count == 0 || count > kMaxStepsPerOp) return reader.fail();
   steps.resize(count);
   bool has_write = false;
+  bool has_read = false;
   for (Step& step : steps) {
     const auto code = reader.get<std::uint8_t>();
     if (code == 0 || code > kMaxStepCode) return reader.fail();
@@ -116,6 +124,10 @@ void get_steps(Reader& reader, std::vector<Step>& steps, std::size_t data_bytes)
     if (step.code == StepCode::write) {
       if (has_write || step.length != data_bytes || data_bytes == 0) return reader.fail();
       has_write = true;
+    }
+    if (step.code == StepCode::read) {
+      if (has_read) return reader.fail();
+      has_read = true;
     }
   }
   if (!has_write && data_bytes != 0) reader.fail();
@@ -164,6 +176,7 @@ Frame encode(const OpRequest& request, Buffer data) {
 }
 
 Status decode(const Frame& frame, OpRequest& into) {
+  if (frame.meta.size() > kMaxOpMetaBytes) return bad("op: too many key-values");
   Reader reader(frame.meta);
   into.id = get_request_id(reader);
   into.oldest_unacked = reader.get<std::uint64_t>();
@@ -188,7 +201,7 @@ Frame encode(const OpReply& reply, Buffer data) {
     writer.put(run.state);
   }
   put_pairs(writer, reply.omap);
-  writer.text16(reply.message);
+  writer.text16(std::string_view(reply.message).substr(0, kMaxReplyMessageBytes));
   return finish(FrameType::op_reply, writer, std::move(data));
 }
 
@@ -197,7 +210,7 @@ Status decode(const Frame& frame, OpReply& into) {
   into.sequence = reader.get<std::uint64_t>();
   into.code = get_code(reader);
   into.epoch = reader.get<std::uint32_t>();
-  into.exists = reader.get<std::uint8_t>() != 0;
+  into.exists = get_bool(reader);
   const auto extent_count = reader.get<std::uint32_t>();
   if (extent_count > reader.remaining() / 17) return bad("op_reply");
   into.extents.resize(extent_count);
@@ -205,6 +218,7 @@ Status decode(const Frame& frame, OpReply& into) {
     run.offset = reader.get<std::uint64_t>();
     run.length = reader.get<std::uint64_t>();
     run.state = reader.get<std::uint8_t>();
+    if (run.state > kMaxBlockState) return bad("op_reply");
   }
   get_pairs(reader, into.omap);
   into.message = reader.text16();
@@ -221,7 +235,7 @@ void encode(const LogEntry& entry, Writer& writer) {
 Status decode(Reader& reader, LogEntry& into) {
   into.version = get_version(reader);
   into.request = get_request_id(reader);
-  into.removes = reader.get<std::uint8_t>() != 0;
+  into.removes = get_bool(reader);
   into.object = get_object_name(reader);
   return reader.ok() ? Status::ok() : bad("log entry");
 }
@@ -243,6 +257,8 @@ Status decode(const Frame& frame, Replicate& into) {
   into.interval = reader.get<std::uint32_t>();
   into.trim_to = reader.get<std::uint64_t>();
   CAIRN_RETURN_IF_ERROR(decode(reader, into.entry));
+  // The log's numbers start at 1, and an entry never trims itself.
+  if (into.trim_to >= into.entry.version.number) return bad("replicate");
   get_steps(reader, into.steps, frame.data.size());
   for (const Step& step : into.steps) {
     const bool whole = (step.offset | step.length) % kBlockBytes == 0;
@@ -322,12 +338,18 @@ Status decode(const Frame& frame, Push& into) {
   if (block_count > kMaxObjectBytes / kBlockBytes) return bad("push");
   into.blocks.resize(block_count);
   std::uint64_t data_bytes = 0;
+  std::uint32_t next_index = 0;
   for (PushBlock& block : into.blocks) {
     block.index = reader.get<std::uint32_t>();
     block.state = reader.get<std::uint8_t>();
     block.crc = reader.get<std::uint32_t>();
     block.version = get_version(reader);
-    if (block.index >= kMaxObjectBytes / kBlockBytes || block.state > 2) return bad("push");
+    // Ascending; absent blocks are left out.
+    if (block.index < next_index || block.index >= kMaxObjectBytes / kBlockBytes ||
+        block.state == 0 || block.state > kMaxBlockState) {
+      return bad("push");
+    }
+    next_index = block.index + 1;
     if (block.state == 2) data_bytes += kBlockBytes;
   }
   get_pairs(reader, into.omap);

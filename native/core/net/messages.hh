@@ -17,11 +17,16 @@ namespace cairn::net {
 constexpr std::size_t kMaxStepsPerOp = 64;
 constexpr std::size_t kMaxOmapKeyBytes = 1024;
 constexpr std::size_t kMaxOmapValueBytes = std::size_t{1} << 20;
+// Of an op's meta, and of the key-values of a reply: half of what a frame holds, so that the
+// Replicate that an op becomes, or the reply with its other fields, always fits.
+constexpr std::size_t kMaxOpMetaBytes = kMaxMetaBytes / 2;
+constexpr std::size_t kMaxReplyMessageBytes = 1024;
+constexpr std::uint8_t kMaxBlockState = 2;  // of object_store::BlockState
 
 // One step of an operation on one object. All steps of an operation happen atomically; a failed
 // guard (assert_*, omap_compare) fails all of them.
 enum class StepCode : std::uint8_t {
-  read = 1,            // offset, length; the bytes are the reply's data
+  read = 1,            // offset, length; the bytes are the reply's data (one read per operation)
   write = 2,           // offset; the bytes are the request's data (one write per operation)
   write_zeroes = 3,    // offset, length: explicit zeros
   punch = 4,           // offset, length: whole blocks become absent, partial blocks zero

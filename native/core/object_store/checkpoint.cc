@@ -7,16 +7,15 @@ namespace cairn::object_store {
 
 namespace {
 
-// In-place writes under way: enough to keep a disk busy, few enough that a WAL write does not wait
-// long behind them.
-constexpr std::uint32_t kWritesUnderWay = 8;
+// In-place writes go in batches, so that one system call and one wake-up of the device carry many;
+// few enough that a WAL write does not wait long behind them.
+constexpr std::uint32_t kWritesPerBatch = 32;
 constexpr std::size_t kBlocksPerWrite = 64;
 // About 0.1 ms each.
 constexpr std::size_t kEntriesPerSlice = 128;
 constexpr std::size_t kFinishesPerSlice = 1024;
 // Shorter holes are not worth a system call.
 constexpr std::uint32_t kMinDiscardBlocks = 16;
-constexpr std::uint64_t kRetryAfterNs = 1'000'000'000;
 
 }  // namespace
 
@@ -58,7 +57,8 @@ void Checkpointer::wal_advanced() {
 }
 
 void Checkpointer::write_images() {
-  while (next_image_ < images_.size() && writes_under_way_ < kWritesUnderWay && state_.health) {
+  if (writes_under_way_ > 0) return;
+  while (next_image_ < images_.size() && writes_under_way_ < kWritesPerBatch && state_.health) {
     const std::uint32_t first = images_[next_image_].first;
     std::vector<Buffer> run;
     while (next_image_ < images_.size() && run.size() < kBlocksPerWrite &&
@@ -104,11 +104,12 @@ void Checkpointer::flush_if_ready() {
 }
 
 void Checkpointer::apply() {
-  kv::WriteBatch batch;
-  batch.append(state_.checkpoint_set.batch());
+  kv::WriteBatch& batch = state_.checkpoint_set.batch();
   batch.put(keys::system_state(),
             encode_system_state(
                 {.applied_sequence = sequence_, .wal_position = position_, .next_id = next_id_}));
+  // Transactions that grow were refused in time (Store::metadata_room); what was taken must fit.
+  batch.allow_reserve();
   state_.kv->apply(std::move(batch), true,
                    [this, alive = std::weak_ptr(state_.lifetime)](Status status) {
                      if (!alive.expired()) applied(std::move(status));
@@ -116,15 +117,6 @@ void Checkpointer::apply() {
 }
 
 void Checkpointer::applied(Status status) {
-  if (status.code() == ErrorCode::no_space) {
-    // Refused before anything was written: compaction may make room. The WAL keeps everything.
-    state_.log("warn",
-               "the key-value region is full; the checkpoint is tried again: " + status.message());
-    state_.executor.run_after(kRetryAfterNs, [this, alive = std::weak_ptr(state_.lifetime)] {
-      if (!alive.expired()) apply();
-    });
-    return;
-  }
   if (!status && state_.health) state_.health = std::move(status);
   if (!state_.health) return end(state_.health);
   state_.applied_sequence = sequence_;

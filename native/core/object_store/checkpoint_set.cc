@@ -34,7 +34,6 @@ void CheckpointSet::freeze() {
   frozen_.swap(active_);
   frozen_values_.swap(values_);
   frozen_orphans_.swap(orphans_);
-  batch_.clear();
 }
 
 bool CheckpointSet::encode_some(std::size_t count) {
@@ -70,7 +69,7 @@ bool CheckpointSet::finish_some(std::size_t count) {
   frozen_.clear();
   frozen_values_.clear();
   frozen_orphans_.clear();
-  batch_.clear();
+  batch_ = {};
   is_frozen_ = false;
   return true;
 }

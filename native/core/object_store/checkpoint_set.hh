@@ -63,6 +63,7 @@ class CheckpointSet {
   void freeze();
   // Encodes up to count frozen entries; true: all are in the batch.
   bool encode_some(std::size_t count);
+  // All that was frozen, for the region; may be moved away.
   kv::WriteBatch& batch() { return batch_; }
   // The region has the batch. Cleans up to count entries; true: the set is thawed.
   bool finish_some(std::size_t count);

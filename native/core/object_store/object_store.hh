@@ -236,6 +236,7 @@ class ObjectStore {
   virtual void close(Done done) = 0;
 
   virtual Usage usage() const = 0;
+  virtual std::uint64_t object_count(PgId pg) const = 0;
   virtual const Counters& counters() const = 0;
   virtual bool failed() const = 0;
 };

@@ -92,8 +92,8 @@ bool Store::advance(Pending& pending) {
       return start == Start::refused;
   }
   if (!apply_ops(pending)) return false;
-  active_metadata_bytes_ +=
-      encoded_bound(pending.transaction) + kMetadataBytesPerOp * pending.transaction.ops().size();
+  for (const Transaction::Op& op : pending.transaction.ops())
+    named_value_bytes_ += op.key.size() + op.value.size() + op.entry.size();
   wal_.add(pending.transaction, std::move(pending.completion));
   return true;
 }
@@ -122,13 +122,15 @@ Store::Start Store::start_transaction(Pending& pending) {
     refuse(pending, {ErrorCode::too_large, "a transaction is larger than the WAL"});
     return Start::refused;
   }
-  const Room room = data_room(pending.transaction);
-  if (room == Room::none || !has_metadata_room(pending.transaction)) {
-    refuse(pending, {ErrorCode::no_space, room == Room::none ? "the data area has no free block"
-                                                             : "the key-value region is full"});
+  const Room data = data_room(pending.transaction);
+  const Room metadata = metadata_room(pending.transaction);
+  if (data == Room::none || metadata == Room::none) {
+    const char* const what =
+        data == Room::none ? "the data area has no free block" : "the key-value region is full";
+    refuse(pending, {ErrorCode::no_space, what});
     return Start::refused;
   }
-  if (room == Room::wait || !wal_.has_room(metadata_bytes, images)) {
+  if (data == Room::wait || metadata == Room::wait || !wal_.has_room(metadata_bytes, images)) {
     // What was loaded for it can be out of date by then.
     state_->loaded_omaps.clear();
     start_checkpoint();
@@ -217,9 +219,9 @@ Store::Room Store::metadata_room(const Transaction& transaction) {
     kv_free_age_ = 0;
   }
   if (may_use_reserve(transaction)) return Room::enough;
-  // Twice, because values are in the region's log and in a table for a while.
+  // Twice: a value needs as much again for the compaction of the tables that hold it.
   const std::uint64_t needed =
-      state_->superblock.layout.kv_bytes / 32 + 2 * (encoded_bound(transaction) + kEntryBytes);
+      state_->superblock.layout.kv_bytes / 16 + 2 * (encoded_bound(transaction) + kEntryBytes);
   const std::uint64_t pending = 2 * (pending_metadata_bytes() + frozen_metadata_bytes_);
   if (kv_free_bytes_ > needed + pending) return Room::enough;
   return kv_free_bytes_ > needed && checkpointer_.is_needed() ? Room::wait : Room::none;
@@ -287,7 +289,8 @@ void Store::start_checkpoint() {
 void Store::checkpoint_if_due() {
   const bool is_due =
       wal_.used_bytes() > wal_.ring_bytes() / 2 ||
-      state_->overlay.active_count() * kBlockBytes > state_->options.pending_data_bytes;
+      state_->overlay.active_count() * kBlockBytes > state_->options.pending_data_bytes ||
+      pending_metadata_bytes() > state_->superblock.layout.kv_bytes / 16;
   if (is_due) start_checkpoint();
 }
 
@@ -381,6 +384,11 @@ Usage Store::usage() const {
   usage.reserved_bytes = std::uint64_t{reserved_blocks()} * kBlockBytes;
   state_->pgs.for_each([&](PgEntry& pg) { usage.objects += pg.object_count; });
   return usage;
+}
+
+std::uint64_t Store::object_count(PgId pg) const {
+  const PgEntry* entry = state_->pgs.find(pg);
+  return entry == nullptr ? 0 : entry->object_count;
 }
 
 }  // namespace cairn::object_store

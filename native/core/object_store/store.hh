@@ -47,6 +47,7 @@ class Store final : public ObjectStore {
   void checkpoint(Done done) override;
   void close(Done done) override;
   Usage usage() const override;
+  std::uint64_t object_count(PgId pg) const override;
   const Counters& counters() const override { return state_->counters; }
   bool failed() const override { return !state_->health; }
 

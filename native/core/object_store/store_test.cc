@@ -178,7 +178,9 @@ TEST_CASE("a full disk refuses writes whole, and takes removals; the space comes
 
 TEST_CASE("a full key-value region refuses growth and takes removals") {
   Machine machine(formatted_image(512));
-  machine.must_open();
+  Options options = small_options();
+  options.log = [](const char*, const std::string& text) { MESSAGE(text); };
+  REQUIRE(machine.open(std::move(options)).is_ok());
   Status status;
   int written = 0;
   const auto key = [](int i) { return "key" + std::to_string(i); };
@@ -197,7 +199,8 @@ TEST_CASE("a full key-value region refuses growth and takes removals") {
   machine.executor.run_for(30'000'000'000);
   Transaction again;
   again.omap_set(kPg, kObject, "a", "b", {1, 2});
-  CHECK(machine.submit(std::move(again)).is_ok());
+  const Status grown = machine.submit(std::move(again));
+  CHECK_MESSAGE(grown.is_ok(), grown.to_string());
   CHECK(machine.close().is_ok());
 }
 

@@ -115,7 +115,8 @@ std::vector<PgStatus> OsdCore::pg_statuses() const {
   std::vector<PgStatus> result;
   result.reserve(pgs_.size());
   for (const auto& [id, pg] : pgs_) {
-    result.push_back({id, pg->spec(), pg->phase(), pg->info(), pg->peer_missing_count()});
+    result.push_back({id, pg->spec(), pg->phase(), pg->info(), pg->peer_missing_count(),
+                      store_.object_count(id)});
   }
   return result;
 }

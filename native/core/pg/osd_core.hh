@@ -41,6 +41,7 @@ struct PgStatus {
   Phase phase = Phase::peering;
   PgInfo info;
   std::uint64_t peer_missing_count = 0;
+  std::uint64_t object_count = 0;
 };
 
 class OsdCore : public net::MessengerHandler,

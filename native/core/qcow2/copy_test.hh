@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <random>
@@ -57,7 +58,7 @@ inline std::vector<std::byte> content_of(const net::OwnedFd& fd) {
 }
 
 inline bool same_bytes(ByteSpan left, ByteSpan right) {
-  return left.size() == right.size() && std::memcmp(left.data(), right.data(), left.size()) == 0;
+  return std::equal(left.begin(), left.end(), right.begin(), right.end());
 }
 
 }  // namespace cairn::qcow2

@@ -1,0 +1,365 @@
+// The data-path messages: golden bytes, round trips, and what a decoder refuses.
+#include "net/messages.hh"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+
+namespace cairn::net {
+
+namespace {
+
+constexpr ClientId kClient = 0x1122334455667788;
+constexpr PgId kPg{3, 17};
+const std::string kDataObject = "rbd_data.1.0000000000000002";
+
+Buffer one_block() {
+  Buffer block = Buffer::allocate(kBlockBytes);
+  for (std::size_t i = 0; i < kBlockBytes; ++i) block.data()[i] = static_cast<std::byte>(i * 7);
+  return block;
+}
+
+Step range(StepCode code, std::uint64_t offset, std::uint64_t length) {
+  return {code, offset, length, {}, {}};
+}
+Step pair(StepCode code, std::string key, std::string value) {
+  return {code, 0, 0, std::move(key), std::move(value)};
+}
+
+OpRequest write_request() {
+  return {.id = {kClient, 42},
+          .oldest_unacked = 40,
+          .map_epoch = 7,
+          .pg = kPg,
+          .object = kDataObject,
+          .steps = {range(StepCode::write, 8192, kBlockBytes)}};
+}
+
+OpRequest omap_request() {
+  return {
+      .id = {kClient, 43},
+      .oldest_unacked = 43,
+      .map_epoch = 7,
+      .pg = {3, 1},
+      .object = "rbd_header.1",
+      .steps = {pair(StepCode::omap_compare, "size", "1"), pair(StepCode::omap_set, "size", "22")}};
+}
+
+OpReply full_reply() {
+  return {.sequence = 42,
+          .code = ErrorCode::ok,
+          .epoch = 8,
+          .exists = true,
+          .extents = {{0, 4096, 2}, {4096, 8192, 0}},
+          .omap = {{"a", "1"}, {"b", ""}},
+          .message = {}};
+}
+
+OpReply refusal() {
+  OpReply reply;
+  reply.sequence = 42;
+  reply.code = ErrorCode::stale_epoch;
+  reply.epoch = 9;
+  reply.message = "new interval";
+  return reply;
+}
+
+Replicate replicated_write() {
+  return {.pg = kPg,
+          .interval = 7,
+          .entry = {{7, 100}, {kClient, 42}, kDataObject, false},
+          .trim_to = 4,
+          .steps = {range(StepCode::write, 8192, kBlockBytes)}};
+}
+
+Replicate replicated_remove() {
+  return {.pg = kPg,
+          .interval = 7,
+          .entry = {{7, 101}, {kClient, 44}, "o", true},
+          .trim_to = 0,
+          .steps = {range(StepCode::remove, 0, 0)}};
+}
+
+Push push_of_object() {
+  Push push;
+  push.pg = kPg;
+  push.interval = 7;
+  push.object = "o";
+  push.exists = push.first = push.last = true;
+  push.version = {7, 100};
+  push.blocks = {{0, 1, 0, {6, 90}}, {5, 2, 0xdeadbeef, {7, 100}}};
+  push.omap = {{"k", "v"}};
+  return push;
+}
+
+const Ping kPing{123456789, 9, 20, 30};
+
+// The messages of test/golden/messages by file name.
+std::map<std::string, Frame> golden_messages() {
+  std::map<std::string, Frame> frames;
+  frames["op-write"] = encode(write_request(), one_block());
+  frames["op-omap"] = encode(omap_request(), {});
+  frames["op-reply"] = encode(full_reply(), {});
+  frames["op-reply-refused"] = encode(refusal(), {});
+  frames["replicate"] = encode(replicated_write(), one_block());
+  frames["replicate-remove"] = encode(replicated_remove(), {});
+  frames["replicate-ack"] = encode(ReplicateAck{kPg, 7, 100, ErrorCode::ok});
+  frames["pull"] = encode(Pull{kPg, 7, "o"});
+  frames["push"] = encode(push_of_object(), one_block());
+  frames["push-ack"] = encode(PushAck{kPg, 7, "o", ErrorCode::ok});
+  frames["ping"] = encode_ping(kPing);
+  frames["pong"] = encode_pong(kPing);
+  return frames;
+}
+
+template <typename Message>
+Status again_with_data(const Frame& frame, Frame& into) {
+  Message message;
+  CAIRN_RETURN_IF_ERROR(decode(frame, message));
+  into = encode(message, frame.data);
+  return Status::ok();
+}
+
+template <typename Message>
+Status again(const Frame& frame, Frame& into) {
+  Message message;
+  CAIRN_RETURN_IF_ERROR(decode(frame, message));
+  into = encode(message);
+  return Status::ok();
+}
+
+// Decodes a frame and encodes what came out.
+Status reencode(const Frame& frame, Frame& into) {
+  switch (frame.type) {
+    case FrameType::op:
+      return again_with_data<OpRequest>(frame, into);
+    case FrameType::op_reply:
+      return again_with_data<OpReply>(frame, into);
+    case FrameType::replicate:
+      return again_with_data<Replicate>(frame, into);
+    case FrameType::replicate_ack:
+      return again<ReplicateAck>(frame, into);
+    case FrameType::pull:
+      return again<Pull>(frame, into);
+    case FrameType::push:
+      return again_with_data<Push>(frame, into);
+    case FrameType::push_ack:
+      return again<PushAck>(frame, into);
+    default: {
+      Ping ping;
+      CAIRN_RETURN_IF_ERROR(decode(frame, ping));
+      into = frame.type == FrameType::ping ? encode_ping(ping) : encode_pong(ping);
+      return Status::ok();
+    }
+  }
+}
+
+std::vector<std::byte> bytes_of(const Frame& frame) {
+  std::vector<std::byte> bytes(kFrameHeaderBytes);
+  encode_header(frame, 1, bytes.data());
+  bytes.insert(bytes.end(), frame.meta.begin(), frame.meta.end());
+  bytes.insert(bytes.end(), frame.data.span().begin(), frame.data.span().end());
+  return bytes;
+}
+
+// The bytes behind the line "bytes:" of a golden file.
+std::vector<std::byte> read_golden(const std::filesystem::path& path) {
+  std::ifstream stream(path);
+  std::string line;
+  while (std::getline(stream, line) && line != "bytes:") continue;
+  std::vector<std::byte> bytes;
+  while (std::getline(stream, line)) {
+    for (std::size_t i = 0; i + 1 < line.size(); i += 2)
+      bytes.push_back(static_cast<std::byte>(std::stoul(line.substr(i, 2), nullptr, 16)));
+  }
+  return bytes;
+}
+
+// What a decoder says must be all or nothing: an error, or a value that encodes to the same bytes.
+void check_refused_or_equal(const Frame& frame) {
+  Frame result;
+  const Status status = reencode(frame, result);
+  if (status) {
+    CHECK(result.meta == frame.meta);
+  } else {
+    CHECK(status.code() == ErrorCode::protocol_error);
+  }
+}
+
+template <typename Message>
+bool refused(const Frame& frame) {
+  Message message;
+  return decode(frame, message).code() == ErrorCode::protocol_error;
+}
+
+bool op_refused(const std::function<void(OpRequest&)>& change, Buffer data = {}) {
+  OpRequest request = omap_request();
+  change(request);
+  return refused<OpRequest>(encode(request, std::move(data)));
+}
+
+bool push_refused(const std::function<void(Push&)>& change) {
+  Push push = push_of_object();
+  change(push);
+  return refused<Push>(encode(push, one_block()));
+}
+
+bool replicate_refused(const std::function<void(Replicate&)>& change, Buffer data = one_block()) {
+  Replicate message = replicated_write();
+  change(message);
+  return refused<Replicate>(encode(message, std::move(data)));
+}
+
+}  // namespace
+
+TEST_CASE("messages: golden bytes") {
+  const std::map<std::string, Frame> expected = golden_messages();
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(CAIRN_GOLDEN_DIR "/messages")) {
+    if (entry.path().extension() != ".hex") continue;
+    const std::string name = entry.path().stem().string();
+    INFO(name);
+    REQUIRE(expected.contains(name));
+    CHECK(read_golden(entry.path()) == bytes_of(expected.at(name)));
+    ++files;
+  }
+  CHECK(files == expected.size());
+}
+
+TEST_CASE("messages: what is decoded encodes to the same bytes") {
+  for (const auto& [name, frame] : golden_messages()) {
+    INFO(name);
+    Frame result;
+    CHECK(reencode(frame, result).to_string() == "ok");
+    CHECK(bytes_of(result) == bytes_of(frame));
+  }
+}
+
+TEST_CASE("messages: fields come back") {
+  OpRequest request;
+  REQUIRE(decode(encode(write_request(), one_block()), request).is_ok());
+  CHECK(request.id == RequestId{kClient, 42});
+  CHECK(request.oldest_unacked == 40);
+  CHECK(request.pg == kPg);
+  CHECK(request.object == kDataObject);
+  CHECK(request.mutates());
+  Push push;
+  REQUIRE(decode(encode(push_of_object(), one_block()), push).is_ok());
+  CHECK(push.last);
+  CHECK_FALSE(push.is_pull_reply);
+  CHECK(push.blocks[1].crc == 0xdeadbeef);
+  CHECK(push.version == Version{7, 100});
+  OpReply reply;
+  REQUIRE(decode(encode(refusal(), {}), reply).is_ok());
+  CHECK(reply.code == ErrorCode::stale_epoch);
+  CHECK(reply.message == "new interval");
+}
+
+TEST_CASE("messages: cut short at any length, or with a byte too much, they are refused") {
+  for (const auto& [name, whole] : golden_messages()) {
+    INFO(name);
+    Frame frame = whole;
+    Frame result;
+    for (std::size_t length = 0; length < whole.meta.size(); ++length) {
+      frame.meta.assign(whole.meta.begin(), whole.meta.begin() + static_cast<int>(length));
+      CHECK(reencode(frame, result).code() == ErrorCode::protocol_error);
+    }
+    frame.meta = whole.meta;
+    frame.meta.push_back(std::byte{0});
+    CHECK(reencode(frame, result).code() == ErrorCode::protocol_error);
+  }
+}
+
+TEST_CASE("messages: with any byte changed they are refused or mean what they say") {
+  for (const auto& [name, whole] : golden_messages()) {
+    INFO(name);
+    Frame frame = whole;
+    for (std::size_t at = 0; at < whole.meta.size(); ++at) {
+      for (const int value : {0, 1, 2, 3, 0x7f, 0x80, 0xff}) {
+        frame.meta[at] = static_cast<std::byte>(value);
+        check_refused_or_equal(frame);
+      }
+      frame.meta[at] = whole.meta[at];
+    }
+  }
+}
+
+TEST_CASE("messages: the limits of an operation") {
+  CHECK_FALSE(op_refused([](OpRequest&) {}));
+  CHECK(op_refused([](OpRequest& op) { op.object.clear(); }));
+  CHECK_FALSE(op_refused([](OpRequest& op) { op.object.assign(kMaxObjectNameBytes, 'n'); }));
+  CHECK(op_refused([](OpRequest& op) { op.object.assign(kMaxObjectNameBytes + 1, 'n'); }));
+  CHECK(op_refused([](OpRequest& op) { op.steps.clear(); }));
+  CHECK(op_refused([](OpRequest& op) { op.steps[0].key.assign(kMaxOmapKeyBytes + 1, 'k'); }));
+  CHECK_FALSE(op_refused([](OpRequest& op) { op.steps[0].value.assign(kMaxOmapValueBytes, 'v'); }));
+  CHECK(op_refused([](OpRequest& op) { op.steps[0].value.assign(kMaxOmapValueBytes + 1, 'v'); }));
+  // Each value may pass, all together would not fit the frame that replicates them.
+  CHECK(op_refused([](OpRequest& op) {
+    const std::string value(kMaxOmapValueBytes, 'v');
+    op.steps.assign(9, pair(StepCode::omap_set, "k", value));
+  }));
+  CHECK(op_refused([](OpRequest& op) { op.steps = {range(StepCode::read, kMaxObjectBytes, 1)}; }));
+  CHECK(op_refused(
+      [](OpRequest& op) { op.steps = {range(StepCode::punch, 4096, ~std::uint64_t{0})}; }));
+  CHECK(
+      op_refused([](OpRequest& op) { op.steps.assign(2, range(StepCode::read, 0, kBlockBytes)); }));
+  CHECK(op_refused([](OpRequest& op) { op.steps[0].code = static_cast<StepCode>(0); }));
+}
+
+TEST_CASE("messages: data belongs to exactly one write of its length") {
+  const auto with = [](std::vector<Step> steps) {
+    return [steps](OpRequest& op) { op.steps = steps; };
+  };
+  const Step write = range(StepCode::write, 0, kBlockBytes);
+  CHECK_FALSE(op_refused(with({write}), one_block()));
+  CHECK(op_refused(with({write, write}), one_block()));
+  CHECK(op_refused(with({write}), {}));
+  CHECK(op_refused(with({range(StepCode::write, 0, 4095)}), one_block()));
+  CHECK(op_refused(with({range(StepCode::write, 0, 0)}), {}));
+  CHECK(op_refused(with({range(StepCode::touch, 0, 0)}), one_block()));
+}
+
+TEST_CASE("messages: a replicated entry holds whole blocks and mutations only") {
+  CHECK_FALSE(replicate_refused([](Replicate&) {}));
+  CHECK(replicate_refused([](Replicate& message) { message.steps[0].offset = 1; }));
+  CHECK(replicate_refused(
+      [](Replicate& message) { message.steps = {range(StepCode::read, 0, 4096)}; }, {}));
+  CHECK(replicate_refused([](Replicate& message) { message.trim_to = 100; }));
+  CHECK(replicate_refused([](Replicate& message) {
+    message.trim_to = 0;
+    message.entry.version.number = 0;
+  }));
+}
+
+TEST_CASE("messages: a push names its blocks in order, with their bytes") {
+  CHECK_FALSE(push_refused([](Push&) {}));
+  CHECK(push_refused([](Push& push) { push.blocks[0].index = 5; }));
+  CHECK(push_refused([](Push& push) { push.blocks[1].index = kMaxObjectBytes / kBlockBytes; }));
+  CHECK(push_refused([](Push& push) { push.blocks[0].state = 0; }));
+  CHECK(push_refused([](Push& push) { push.blocks[0].state = 2; }));
+  CHECK(push_refused([](Push& push) { push.blocks[1].state = 1; }));
+  CHECK(push_refused([](Push& push) { push.blocks[0].state = 3; }));
+}
+
+TEST_CASE("messages: counts that cannot be true allocate nothing") {
+  Frame frame = encode(full_reply(), {});
+  const std::size_t extent_count_at = 8 + 2 + 4 + 1;
+  store_le(frame.meta.data() + extent_count_at, std::uint32_t{0xffffffff});
+  CHECK(refused<OpReply>(frame));
+  frame = encode(push_of_object(), one_block());
+  store_le(frame.meta.data() + 28, std::uint32_t{0xffffffff});
+  CHECK(refused<Push>(frame));
+}
+
+TEST_CASE("messages: a long explanation is cut, not garbled") {
+  OpReply reply = refusal();
+  reply.message.assign(100'000, 'm');
+  OpReply decoded;
+  REQUIRE(decode(encode(reply, {}), decoded).is_ok());
+  CHECK(decoded.message.size() == kMaxReplyMessageBytes);
+}
+
+}  // namespace cairn::net

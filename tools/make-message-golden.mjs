@@ -1,0 +1,204 @@
+// Makes test/golden/messages: one frame per message of docs/protocol/data-path.md, from the tables
+// of that page and not from Cairn's codecs, so that those can be held against it.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { crc32c } from "../proto/crc32c.js";
+
+const folder = join(import.meta.dirname, "../test/golden/messages");
+
+// --- fields: [name, bytes, value as text]
+function integer(size) {
+  return (name, value) => {
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigUInt64LE(BigInt(value));
+    return [name, bytes.subarray(0, size), String(value)];
+  };
+}
+const u8 = integer(1);
+const u16 = integer(2);
+const u32 = integer(4);
+const u64 = integer(8);
+const raw = (name, text) => [name, Buffer.from(text), JSON.stringify(text)];
+const text16 = (name, text) => [u16(`${name}Length`, Buffer.byteLength(text)), raw(name, text)];
+const blob32 = (name, text) => [u32(`${name}Length`, Buffer.byteLength(text)), raw(name, text)];
+
+const pg = (pool, seed) => [u32("pool", pool), u32("seed", seed)];
+const version = (epoch, number) => [u32("version.epoch", epoch), u64("version.number", number)];
+const request = (client, sequence) => [u64("client", client), u64("sequence", sequence)];
+const step = (code, offset, length, pair) => [
+  u8("step.code", code),
+  u64("step.offset", offset),
+  u64("step.length", length),
+  pair ? [text16("step.key", pair[0]), blob32("step.value", pair[1])] : [],
+];
+const steps = (...list) => [u8("stepCount", list.length), list];
+const pairs = (...list) => [
+  u32("pairCount", list.length),
+  list.map(([key, value]) => [text16("key", key), blob32("value", value)]),
+];
+const logEntry = (epoch, number, client, sequence, removes, object) => [
+  version(epoch, number),
+  request(client, sequence),
+  u8("removes", removes),
+  text16("object", object),
+];
+const heartbeat = [
+  u64("sentNs", 123456789),
+  u32("epoch", 9),
+  u32("loopAgeMs", 20),
+  u32("diskAgeMs", 30),
+];
+
+const block = Buffer.from(Array.from({ length: 4096 }, (_, i) => (i * 7) & 255));
+const client = 0x1122334455667788n;
+
+// name: [what it is, frame type, fields, data]
+const messages = {
+  "op-write": [
+    "A client writes one block.",
+    5,
+    [
+      request(client, 42),
+      u64("oldestUnacked", 40),
+      u32("mapEpoch", 7),
+      pg(3, 17),
+      text16("object", "rbd_data.1.0000000000000002"),
+      steps(step(2, 8192, 4096)),
+    ],
+    block,
+  ],
+  "op-omap": [
+    "A client swaps a value: a guard, then a change.",
+    5,
+    [
+      request(client, 43),
+      u64("oldestUnacked", 43),
+      u32("mapEpoch", 7),
+      pg(3, 1),
+      text16("object", "rbd_header.1"),
+      steps(step(13, 0, 0, ["size", "1"]), step(14, 0, 0, ["size", "22"])),
+    ],
+  ],
+  "op-reply": [
+    "The answer to a read of extents and key-values.",
+    6,
+    [
+      u64("sequence", 42),
+      u16("code", 0),
+      u32("epoch", 8),
+      u8("exists", 1),
+      u32("extentCount", 2),
+      [u64("extent.offset", 0), u64("extent.length", 4096), u8("extent.state", 2)],
+      [u64("extent.offset", 4096), u64("extent.length", 8192), u8("extent.state", 0)],
+      pairs(["a", "1"], ["b", ""]),
+      text16("message", ""),
+    ],
+  ],
+  "op-reply-refused": [
+    "An OSD whose map is newer refuses an operation.",
+    6,
+    [
+      u64("sequence", 42),
+      u16("code", 15),
+      u32("epoch", 9),
+      u8("exists", 0),
+      u32("extentCount", 0),
+      pairs(),
+      text16("message", "new interval"),
+    ],
+  ],
+  replicate: [
+    "A primary replicates a write of one block.",
+    7,
+    [
+      pg(3, 17),
+      u32("interval", 7),
+      u64("trimTo", 4),
+      logEntry(7, 100, client, 42, 0, "rbd_data.1.0000000000000002"),
+      steps(step(2, 8192, 4096)),
+    ],
+    block,
+  ],
+  "replicate-remove": [
+    "A primary replicates a removal.",
+    7,
+    [
+      pg(3, 17),
+      u32("interval", 7),
+      u64("trimTo", 0),
+      logEntry(7, 101, client, 44, 1, "o"),
+      steps(step(6, 0, 0)),
+    ],
+  ],
+  "replicate-ack": [
+    "A replica has an entry durable.",
+    8,
+    [pg(3, 17), u32("interval", 7), u64("number", 100), u16("code", 0)],
+  ],
+  pull: ["Recovery asks for an object.", 9, [pg(3, 17), u32("interval", 7), text16("object", "o")]],
+  push: [
+    "The only part of an object: a zero block, a data block, a key-value.",
+    10,
+    [
+      pg(3, 17),
+      u32("interval", 7),
+      text16("object", "o"),
+      u8("flags", 1 + 2 + 4),
+      version(7, 100),
+      u32("blockCount", 2),
+      [u32("block.index", 0), u8("block.state", 1), u32("block.crc", 0), version(6, 90)],
+      [u32("block.index", 5), u8("block.state", 2), u32("block.crc", 0xdeadbeef), version(7, 100)],
+      pairs(["k", "v"]),
+    ],
+    block,
+  ],
+  "push-ack": [
+    "A pushed object is durable.",
+    11,
+    [pg(3, 17), u32("interval", 7), text16("object", "o"), u16("code", 0)],
+  ],
+  ping: ["A heartbeat.", 3, heartbeat],
+  pong: ["The answer to a heartbeat.", 4, heartbeat],
+};
+
+function frame(type, meta, data) {
+  const header = Buffer.alloc(32);
+  header.write("CRN1", 0, "latin1");
+  header[4] = 1;
+  header[5] = type;
+  header.writeUInt32LE(meta.length, 8);
+  header.writeUInt32LE(data.length, 12);
+  header.writeBigUInt64LE(1n, 16);
+  header.writeUInt32LE(crc32c(Buffer.concat([meta, data])), 24);
+  header.writeUInt32LE(crc32c(header.subarray(0, 28)), 28);
+  return Buffer.concat([header, meta, data]);
+}
+
+function fileText([what, type, tree, data = Buffer.alloc(0)]) {
+  const fields = [];
+  const collect = (node) =>
+    typeof node[0] === "string" ? fields.push(node) : node.forEach(collect);
+  collect(tree);
+  const meta = Buffer.concat(fields.map(([, bytes]) => bytes));
+  let offset = 0;
+  const table = fields.map(([name, bytes, value]) => {
+    const row = `# ${String(offset).padStart(4)} ${String(bytes.length).padStart(3)} ${name} ${value}`;
+    offset += bytes.length;
+    return row;
+  });
+  const hexadecimal = frame(type, meta, data).toString("hex");
+  return [
+    `# ${what} The fields of meta (offset, size, name, value):`,
+    ...table,
+    "kind: message",
+    `type: ${type}`,
+    "bytes:",
+    ...(hexadecimal.match(/.{1,64}/g) ?? []),
+    "",
+  ].join("\n");
+}
+
+mkdirSync(folder, { recursive: true });
+for (const [name, message] of Object.entries(messages)) {
+  writeFileSync(join(folder, `${name}.hex`), fileText(message));
+}
