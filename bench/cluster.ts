@@ -82,7 +82,7 @@ function osdPids(): number[] {
   const run = join(cluster, "run");
   return readdirSync(run)
     .filter((name) => /^osd.*\.pid$/.test(name))
-    .map((name) => Number(readFileSync(join(run, name), "utf8")));
+    .map((name) => Number(readFileSync(join(run, name), "utf8").split(/\s/)[0]));
 }
 
 async function main(): Promise<void> {

@@ -37,8 +37,8 @@ export class ImageChain {
    * Opens an image and its backing files. Backing files are read with the rights of this process:
    * let users that you do not trust name no images here.
    * @param format undefined: found by content
-   * @throws as probe(), Qcow2Image.open(); corrupt (a loop); unsupported_feature (a backing file that
-   *   is no file, or of another format); not_found, naming the file that needs it
+   * @throws as probe(), Qcow2Image.open(); corrupt (a loop); unsupported_feature (a backing file
+   *   that is no file, or of another format); not_found, naming the file
    */
   static async open(
     path: string,

@@ -1,6 +1,6 @@
 // check(): counts how often each cluster of a qcow2 file is used, and compares with the stored
-// refcounts, as `qemu-img check` does: too high a refcount is a leak (space lost), too low a one is a
-// corruption (the cluster may be overwritten), and so is a table or cluster that is misplaced.
+// refcounts, as `qemu-img check` does: too high a refcount is a leak (space lost), too low a one is
+// a corruption (the cluster may be overwritten), and so is a table or cluster that is misplaced.
 //
 // Invariants
 // - Reads only. Memory: 8 bytes a cluster of the file, at most maxClusters of them.

@@ -1,9 +1,9 @@
-// map(): where the bytes of a disk are, over all files of its chain: what the native copy job is fed
-// with. Only metadata is read.
+// map(): where the bytes of a disk are, over all files of its chain: what the native copy job is
+// fed with. Only metadata is read.
 //
 // Invariants
-// - Extents come in guest order, without gaps or overlaps, from 0 to the disk's size; neighbours that
-//   can be one are one.
+// - Extents come in guest order, without gaps or overlaps, from 0 to the disk's size; neighbours
+//   that can be one are one.
 // - Memory: that of the open images, and one extent a file.
 import { StorageError } from "../common/errors.js";
 import type { ImageChain, Layer } from "./chain.js";

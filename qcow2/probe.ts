@@ -1,6 +1,6 @@
-// Which format a file has, by its content. Only raw and qcow2 are read; formats that would otherwise
-// be taken for raw disks are refused by name, because importing them as they are would give a disk
-// that no guest boots from.
+// Which format a file has, by its content. Only raw and qcow2 are read; formats that would
+// otherwise be taken for raw disks are refused by name, because importing them as they are would
+// give a disk that no guest boots from.
 import { hasQcow2Magic } from "./header.js";
 import { type ByteSource, imageError } from "./source.js";
 

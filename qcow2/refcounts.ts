@@ -30,8 +30,8 @@ export async function refcountBlocks(image: Qcow2Image): Promise<RefcountBlock[]
 }
 
 /**
- * A refcount of a block. Widths below a byte count from the least significant bit. Values above 2^53
- * lose precision, which no comparison with a real count can notice.
+ * A refcount of a block. Widths below a byte count from the least significant bit. Values above
+ * 2^53 lose precision, which no comparison with a real count can notice.
  * @param index of the cluster within the block
  */
 export function refcountAt(block: Buffer, order: number, index: number): number {

@@ -1,8 +1,8 @@
-// What the entries of L1 and L2 tables say. Pure. Source: qcow2 specification, "Cluster mapping" and
-// "Extended L2 Entries".
+// What the entries of L1 and L2 tables say. Pure. Source: qcow2 specification, "Cluster mapping"
+// and "Extended L2 Entries".
 //
-// An entry is handled as two 32-bit halves, because a bigint per entry would cost most of the time of
-// reading a large image.
+// An entry is handled as two 32-bit halves, because a bigint per entry would cost most of the time
+// of reading a large image.
 import type { Qcow2Header } from "./header.js";
 
 /** Subclusters of a cluster with extended L2 entries. */

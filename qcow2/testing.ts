@@ -1,5 +1,5 @@
-// What the tests of this folder share: qemu-img as the outside oracle, and the content of a disk put
-// together in JavaScript from its map. Test code: the product never reads payload this way.
+// What the tests of this folder share: qemu-img as the outside oracle, and the content of a disk
+// put together in JavaScript from its map. Test code: the product never reads payload this way.
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

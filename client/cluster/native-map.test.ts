@@ -75,7 +75,7 @@ describe("NativeMapBuilder", () => {
     const built = builder.build(next);
     expect(built.paused).toBe(true);
     expect([...(built.pools[0]?.acting ?? [])].slice(0, 3)).toEqual([2, 1, -1]);
-    const removed = makeIncremental(next, { removedPools: [1], pgTemp: { ["1.0"]: [] } }, 2).map;
+    const removed = makeIncremental(next, { removedPools: [1], pgTemp: { "1.0": [] } }, 2).map;
     expect(builder.build(removed).pools).toEqual([]);
   });
 });

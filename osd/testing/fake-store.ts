@@ -102,6 +102,7 @@ export class FakeStore {
         role: "stray" as const,
         phase: "peering" as const,
         peerMissingCount: 0,
+        objectCount: copy.objects.size,
       }));
   }
 }

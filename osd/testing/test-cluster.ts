@@ -2,7 +2,7 @@
 // and messages, fake native cores, and a monitor that only makes maps.
 import { assert, defined } from "../../common/assert.js";
 import { silentLog } from "../../common/log.js";
-import { epoch, type PgId, parsePgId, pgId } from "../../common/units.js";
+import { epoch, type PgId, pgId } from "../../common/units.js";
 import type { OsdEvent } from "../../native/index.js";
 import { emptyMap } from "../../proto/fixtures.js";
 import {
@@ -45,6 +45,8 @@ export class TestCluster {
   readonly stores: FakeStore[];
   /** CRUSH's choice for the PG, by preference; the tests change it */
   order: number[];
+  /** true: this message gets lost */
+  loses: () => boolean = () => false;
   private readonly maps: OsdMap[] = [];
   private readonly running = new Map<number, Running>();
   private queue: { osd: number; incarnation: number; run: () => void }[] = [];
@@ -170,11 +172,17 @@ export class TestCluster {
     const gate = defined(this.gate(primary), "the primary's gate");
     assert(gate.phase === "active", `the PG is active, not ${gate.phase}`);
     assert(!this.copy(primary).missing.has(object), `${object} is not missing`);
-    const number = this.copy(primary).lastUpdate()[1] + 1;
+    const numbers = gate.acting.map((osd) => this.copy(osd).lastUpdate()[1]);
+    const number = Math.max(...numbers) + 1;
     const entry = makeEntry({ epoch: gate.interval, number, object, removes });
     for (const osd of reaching ?? gate.acting) this.copy(osd).write(entry);
     if (reaching !== undefined) return;
     this.acked.set(object, removes ? undefined : `${gate.interval},${number}`);
+  }
+
+  /** The acting set that the primary's native core serves with. */
+  members(): number[] {
+    return this.gate(this.primary())?.acting ?? [];
   }
 
   isActive(): boolean {
@@ -241,7 +249,7 @@ export class TestCluster {
 
   private deliver(from: number, to: number, body: Uint8Array): void {
     const [sender, receiver] = [this.running.get(from), this.running.get(to)];
-    if (sender === undefined || receiver === undefined) return;
+    if (sender === undefined || receiver === undefined || this.loses()) return;
     const fromIncarnation = BigInt(sender.incarnation);
     const event: OsdEvent = { type: "control", fromOsd: from, fromIncarnation, body };
     const run = () => this.emit(to, event);
@@ -322,6 +330,3 @@ interface WriteOptions {
   removes?: boolean;
   reaching?: number[];
 }
-
-/** The pool's and PG's parts of testPg, for direct calls. */
-export const testPgParts = parsePgId(testPg);

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -26,15 +27,31 @@ namespace {
 // the kernel and only its address is kept.
 constexpr std::size_t kSlabBytes = 64 * Buffer::kAlignment;
 
+// Blocks of threads that have ended, for whoever needs some next: slabs are shared among threads,
+// so no thread can free one.
+struct Orphans {
+  std::mutex mutex;
+  std::vector<std::byte*> blocks;
+};
+Orphans& orphans() {
+  static Orphans* instance = new Orphans;
+  return *instance;
+}
+
 struct Cache {
   std::vector<std::byte*> hot;
   std::vector<std::byte*> cold;
+  ~Cache() {
+    Orphans& left = orphans();
+    const std::lock_guard lock(left.mutex);
+    left.blocks.insert(left.blocks.end(), hot.begin(), hot.end());
+    left.blocks.insert(left.blocks.end(), cold.begin(), cold.end());
+  }
 };
 
-// Never freed with the thread: blocks of one thread may end in another one's cache.
 Cache& cache() {
-  thread_local Cache* instance = new Cache;
-  return *instance;
+  thread_local Cache instance;
+  return instance;
 }
 
 std::byte* allocate_aligned(std::size_t length) {
@@ -45,6 +62,11 @@ std::byte* allocate_aligned(std::size_t length) {
 
 std::byte* take_block() {
   Cache& local = cache();
+  if (local.hot.empty() && local.cold.empty()) {
+    Orphans& left = orphans();
+    const std::lock_guard lock(left.mutex);
+    local.cold.swap(left.blocks);
+  }
   if (local.hot.empty() && local.cold.empty()) {
     std::byte* slab = allocate_aligned(kSlabBytes);
     for (std::size_t at = 0; at < kSlabBytes; at += Buffer::kAlignment)

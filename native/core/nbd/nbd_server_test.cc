@@ -170,6 +170,16 @@ class Fixture {
     });
     ran.wait(false);
   }
+  // Asks on the reactor's thread until it is true, for ten seconds at most.
+  template <typename F>
+  bool wait_until(F reached) {
+    bool result = false;
+    for (int i = 0; i < 10'000 && !result; ++i) {
+      run([&] { result = reached(); });
+      if (!result) ::usleep(1000);
+    }
+    return result;
+  }
   io::Reactor& reactor() { return *reactor_; }
   test::MemoryDevice& device() { return *device_; }
   NbdServer& server() { return *server_; }
@@ -342,8 +352,7 @@ TEST_CASE("nbd server: a client that leaves inside a payload writes nothing") {
   client.request(Command::write, 0, 100'000);
   client.send_bytes(pattern(50'000));
   client.leave();
-  for (int i = 0; i < 1000 && fixture.log_lines == 0; ++i) ::usleep(1000);
-  CHECK(fixture.log_lines == 1);
+  CHECK(fixture.wait_until([&] { return fixture.log_lines == 1; }));
   CHECK(fixture.device().writes == 0);
 }
 
@@ -354,7 +363,8 @@ TEST_CASE("nbd server: requests in flight are bounded in bytes") {
   client.start(false);
   constexpr int kReads = 40;  // of 4 MiB: 160 MiB where 64 are allowed
   for (int i = 0; i < kReads; ++i) client.request(Command::read, 0, 4 << 20);
-  ::usleep(50'000);
+  CHECK(fixture.wait_until([&] { return fixture.device().in_flight_bytes == 60 << 20; }));
+  ::usleep(20'000);  // time for what must not happen
   fixture.run([&] {
     CHECK(fixture.device().in_flight_bytes == 60 << 20);
     fixture.device().hold(false);
@@ -371,10 +381,10 @@ TEST_CASE("nbd server: replies that nobody reads count as in flight") {
   Client client(fixture.path());
   client.start(false);
   for (int i = 0; i < 100; ++i) client.request(Command::read, 0, 4 << 20);
-  ::usleep(100'000);
-  std::uint64_t reads = 0;
-  fixture.run([&] { reads = fixture.server().counters().read_requests; });
-  CHECK(reads < 20);
+  const auto reads = [&] { return fixture.server().counters().read_requests; };
+  CHECK(fixture.wait_until([&] { return reads() >= 15; }));
+  ::usleep(50'000);  // time for what must not happen
+  fixture.run([&] { CHECK(reads() < 20); });
 }
 
 TEST_CASE("nbd server: at most max_connections") {
@@ -387,7 +397,7 @@ TEST_CASE("nbd server: at most max_connections") {
   Client refused(fixture.path());
   CHECK(refused.closed());
   clients.pop_back();
-  ::usleep(20'000);
+  CHECK(fixture.wait_until([&] { return fixture.server().connection_count() == 3; }));
   Client next(fixture.path());
   next.start(false);
 }
@@ -400,7 +410,7 @@ TEST_CASE("nbd server: close answers what runs, then ends") {
   Client idle(fixture.path());
   idle.start(false);
   client.request(Command::read, 0, 512);
-  ::usleep(20'000);
+  CHECK(fixture.wait_until([&] { return fixture.device().in_flight_bytes == 512; }));
   std::atomic<bool> done{false};
   fixture.run([&] { fixture.server().close([&] { done = true; }); });
   CHECK(idle.closed());
@@ -409,8 +419,7 @@ TEST_CASE("nbd server: close answers what runs, then ends") {
   CHECK(client.simple_reply() == WireError::none);
   CHECK(client.receive(512).size() == 512);
   CHECK(client.closed());
-  for (int i = 0; i < 1000 && !done; ++i) ::usleep(1000);
-  CHECK(done);
+  CHECK(fixture.wait_until([&] { return done.load(); }));
 }
 
 TEST_CASE("nbd server: the socket's path") {

@@ -12,6 +12,9 @@ namespace {
 // Long enough that the cost of a write is spread, short enough that its latency stays small; the
 // images of one group and its front fit in one vectored write of 1024 buffers.
 constexpr std::uint64_t kGroupBytes = std::uint64_t{1} << 20;
+// Of one write beside the WAL.
+constexpr std::size_t kMaxPieces = 256;
+constexpr std::uint64_t kMaxDirectBlocks = 1024;
 
 std::uint64_t padded(std::uint64_t metadata_bytes) {
   return (kRecordHeaderBytes + metadata_bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
@@ -114,16 +117,31 @@ void Wal::start() {
   needs_flush_ = !writing_.direct.empty();
   // One part held back until all have been started.
   parts_left_ = 1;
-  for (const DirectWrite& direct : writing_.direct) {
+  write_direct();
+  write_record(writing_, !needs_flush_);
+  part_done(Status::ok());
+}
+
+// What lies in one piece on the disk goes there in one write, also that of several transactions.
+void Wal::write_direct() {
+  const std::vector<DirectWrite>& direct = writing_.direct;
+  for (std::size_t i = 0; i < direct.size();) {
+    const std::uint32_t first = direct[i].physical;
+    std::uint64_t blocks = 0;
+    std::vector<Buffer> pieces;
+    for (; i < direct.size() && direct[i].physical == first + blocks &&
+           pieces.size() < kMaxPieces && blocks < kMaxDirectBlocks;
+         ++i) {
+      pieces.push_back(direct[i].data);
+      blocks += direct[i].data.size() / kBlockBytes;
+    }
     ++parts_left_;
-    state_.counters.data_written_bytes += direct.data.size();
-    state_.disk.write(state_.disk_offset(direct.physical), {direct.data}, false,
+    state_.counters.data_written_bytes += blocks * kBlockBytes;
+    state_.disk.write(state_.disk_offset(first), std::move(pieces), false,
                       [this, alive = std::weak_ptr(state_.lifetime)](Status status) {
                         if (!alive.expired()) part_done(std::move(status));
                       });
   }
-  write_record(writing_, !needs_flush_);
-  part_done(Status::ok());
 }
 
 std::vector<Buffer> Wal::record_buffers(const Group& group) const {

@@ -91,6 +91,7 @@ class Wal {
  private:
   void schedule();
   void start();
+  void write_direct();
   void write_record(Group& group, bool durable);
   std::vector<Buffer> record_buffers(const Group& group) const;
   void part_done(Status status);

@@ -52,6 +52,7 @@ void Objecter::set_map(ClientMap map) {
   }
   for (const std::uint64_t sequence : gone) {
     auto node = operations_.extract(sequence);
+    counters_.in_flight = operations_.size();
     node.mapped().done(Status(ErrorCode::not_found, "the pool was removed"), {}, {});
   }
 }
@@ -118,7 +119,9 @@ void Objecter::on_accepted(net::ConnectionId connection, const net::Entity&) {
 void Objecter::on_connected(net::ConnectionId connection, const net::Entity&) {
   const auto found = by_connection_.find(connection);
   if (found == by_connection_.end()) return;
-  sessions_[found->second].up = true;
+  Session& session = sessions_[found->second];
+  session.up = true;
+  session.up_since_ns = executor_.now_ns();
   resend_all_to(found->second);
 }
 
@@ -136,12 +139,14 @@ void Objecter::on_closed(net::ConnectionId connection, const Status&) {
   const OsdId osd = found->second;
   by_connection_.erase(found);
   Session& session = sessions_[osd];
-  const bool was_up = session.up;
+  // At once after a connection that was good for a while; an OSD that hangs up on what we send, or
+  // is not there, is dialed at a pace.
+  const bool was_good = session.up && executor_.now_ns() - session.up_since_ns >= kRetryNs;
   session.up = false;
   session.connection = 0;
   ++counters_.connection_losses;
   need_map_(map_.epoch + 1);
-  executor_.run_after(was_up ? 0 : kRetryNs, [this, osd] {
+  run_after(was_good ? 0 : kRetryNs, [this, osd] {
     const auto again = sessions_.find(osd);
     if (again != sessions_.end() && again->second.connection == 0) dial(osd);
   });
@@ -182,7 +187,7 @@ void Objecter::handle_reply(net::OpReply reply, Buffer data) {
 }
 
 void Objecter::retry_later(std::uint64_t sequence) {
-  executor_.run_after(kRetryNs, [this, sequence] {
+  run_after(kRetryNs, [this, sequence] {
     const auto found = operations_.find(sequence);
     if (found == operations_.end() || found->second.sent) return;
     need_map_(map_.epoch + 1);
@@ -190,8 +195,16 @@ void Objecter::retry_later(std::uint64_t sequence) {
   });
 }
 
+void Objecter::run_after(std::uint64_t delay_ns, io::Task task) {
+  executor_.run_after(delay_ns,
+                      [life = std::weak_ptr<const bool>(life_), task = std::move(task)]() mutable {
+                        if (!life.expired()) task();
+                      });
+}
+
 void Objecter::cancel_all(const Status& reason) {
   std::map<std::uint64_t, Operation> operations = std::exchange(operations_, {});
+  counters_.in_flight = 0;
   for (auto& [sequence, operation] : operations) operation.done(reason, {}, {});
 }
 

@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -91,6 +92,7 @@ class Objecter : public net::MessengerHandler {
   struct Session {
     net::ConnectionId connection = 0;
     std::uint64_t incarnation = 0;
+    std::uint64_t up_since_ns = 0;
     bool up = false;
   };
 
@@ -100,6 +102,8 @@ class Objecter : public net::MessengerHandler {
   void resend_all_to(OsdId osd);
   void handle_reply(net::OpReply reply, Buffer data);
   void retry_later(std::uint64_t sequence);
+  // Not run when the objecter is gone by then.
+  void run_after(std::uint64_t delay_ns, io::Task task);
 
   io::Executor& executor_;
   ClientId client_;
@@ -111,6 +115,7 @@ class Objecter : public net::MessengerHandler {
   std::map<OsdId, Session> sessions_;
   std::unordered_map<net::ConnectionId, OsdId> by_connection_;
   ObjecterCounters counters_;
+  std::shared_ptr<const bool> life_ = std::make_shared<const bool>(true);
 };
 
 }  // namespace cairn::objecter

@@ -12,7 +12,7 @@ void PeerLinks::set_peers(const std::vector<Peer>& peers) {
       next[peer.osd] = known->second;
       links_.erase(known);
     } else {
-      next[peer.osd] = Link{peer, 0, false};
+      next[peer.osd] = Link{peer, 0, 0, false};
     }
   }
   std::map<OsdId, Link> gone = std::exchange(links_, std::move(next));
@@ -46,7 +46,9 @@ bool PeerLinks::send(OsdId osd, net::Frame frame) {
 bool PeerLinks::on_connected(net::ConnectionId connection) {
   const auto found = by_connection_.find(connection);
   if (found == by_connection_.end()) return false;
-  links_[found->second].up = true;
+  Link& link = links_[found->second];
+  link.up = true;
+  link.up_since_ns = executor_.now_ns();
   host_.on_link_up(found->second);
   return true;
 }
@@ -64,13 +66,17 @@ bool PeerLinks::on_closed(net::ConnectionId connection, const Status& reason) {
   const bool refused = !was_up && (reason.message().find("refused") != std::string::npos ||
                                    reason.code() == ErrorCode::wrong_daemon);
   if (refused) host_.on_link_refused(osd, link.peer.incarnation);
-  // The first dial after a loss is immediate: it tells a dead process from a lost connection.
-  if (was_up) {
-    executor_.post([this, osd] { dial(osd); });
-  } else {
-    executor_.run_after(kRedialNs, [this, osd] { dial(osd); });
-  }
+  // The first dial after the loss of a good link is immediate: it tells a dead process from a lost
+  // connection. A peer that hangs up again and again is dialed at a pace.
+  const bool was_good = was_up && executor_.now_ns() - link.up_since_ns >= kRedialNs;
+  dial_after(was_good ? 0 : kRedialNs, osd);
   return true;
+}
+
+void PeerLinks::dial_after(std::uint64_t delay_ns, OsdId osd) {
+  executor_.run_after(delay_ns, [this, life = std::weak_ptr<const bool>(life_), osd] {
+    if (!life.expired()) dial(osd);
+  });
 }
 
 OsdId PeerLinks::osd_of(net::ConnectionId connection) const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <unordered_map>
 
 #include "io/executor.hh"
@@ -38,15 +39,19 @@ class PeerLinks {
   struct Link {
     Peer peer;
     net::ConnectionId connection = 0;
+    std::uint64_t up_since_ns = 0;
     bool up = false;
   };
   void dial(OsdId osd);
+  // Nothing happens when the links are gone by then.
+  void dial_after(std::uint64_t delay_ns, OsdId osd);
 
   io::Executor& executor_;
   PeerLinksHost& host_;
   net::Messenger* messenger_ = nullptr;
   std::map<OsdId, Link> links_;
   std::unordered_map<net::ConnectionId, OsdId> by_connection_;
+  std::shared_ptr<const bool> life_ = std::make_shared<const bool>(true);
 };
 
 }  // namespace cairn::pg

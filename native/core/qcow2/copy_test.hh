@@ -37,6 +37,18 @@ Status run_job(io::Reactor& reactor, Start start) {
   return *outcome;
 }
 
+// Asks every millisecond whether reached() is true, for ten seconds at most; then runs then().
+template <typename Reached, typename Then>
+void wait_until(io::Reactor& reactor, Reached reached, Then then, int attempts = 10'000) {
+  static_cast<void>(reactor.run_after(1'000'000, [&reactor, reached, then, attempts] {
+    if (reached() || attempts == 0) {
+      CHECK(attempts != 0);
+      return then();
+    }
+    wait_until(reactor, reached, then, attempts - 1);
+  }));
+}
+
 inline net::OwnedFd memory_file(ByteSpan content = {}) {
   net::OwnedFd fd(::memfd_create("cairn-test", MFD_CLOEXEC));
   REQUIRE(fd.get() >= 0);

@@ -194,12 +194,13 @@ TEST_CASE("import: cancel waits for what is under way, then ends") {
   const Status status = run_job(*reactor, [&](CopyDone done) {
     job = ImportJob::create(*reactor, device, {file.get()}, {}, {}, std::move(done));
     REQUIRE(job->add(std::vector{plain(0, 40 * kMiB)}).is_ok());
-    static_cast<void>(reactor->run_after(20'000'000, [&] {
-      CHECK(device.in_flight_bytes == 16 * kMiB);
-      job->cancel();
-      CHECK(job->add(std::vector{plain(41 * kMiB, 512)}).is_ok());
-      device.hold(false);
-    }));
+    wait_until(
+        *reactor, [&] { return device.in_flight_bytes == 16 * kMiB; },
+        [&] {
+          job->cancel();
+          CHECK(job->add(std::vector{plain(41 * kMiB, 512)}).is_ok());
+          device.hold(false);
+        });
     return job;
   });
   CHECK(status.code() == ErrorCode::canceled);
