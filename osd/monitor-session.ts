@@ -1,6 +1,6 @@
 // The OSD's connection to the monitor: dials, shakes hands, and dials again after a loss, with
-// exponential back-off. It keeps no message for later: whoever sends knows what to say anew when the
-// session is ready again.
+// exponential back-off. It keeps no message for later: whoever sends knows what to say anew when
+// the session is ready again.
 import { createConnection, type Socket } from "node:net";
 import type { Address } from "../common/config.js";
 import { toStorageError } from "../common/errors.js";

@@ -1,7 +1,7 @@
 // The control messages between OSDs by which a PG peers: msgpack in the meta of control frames on
-// the links between native cores. docs/protocol/peering.md. Every message names its PG, the interval
-// that it is about and the map epoch of its sender; anything that does not fit its schema is a
-// protocol_error.
+// the links between native cores. docs/protocol/peering.md. Every message names its PG, the
+// interval that it is about and the map epoch of its sender; anything that does not fit its schema
+// is a protocol_error.
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { StorageError } from "../common/errors.js";
 import { Checker } from "../common/schema.js";

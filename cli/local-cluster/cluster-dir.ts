@@ -106,7 +106,11 @@ export function prepareFolder(dir: string): string | undefined {
   try {
     made = mkdirSync(dir, { recursive: true, mode: 0o700 });
   } catch (thrown) {
-    throw toStorageError(thrown, `make the folder ${dir}`);
+    const { code } = thrown as NodeJS.ErrnoException;
+    if (code !== "EEXIST" && code !== "ENOTDIR") throw toStorageError(thrown, `make ${dir}`);
+    throw new StorageError("already_exists", `${dir} is no folder`, {
+      remedy: "Choose another one with --dir DIR.",
+    });
   }
   if (made !== undefined) return made;
   const foreign = readdirSync(dir).filter((name) => !/^lock/.test(name));

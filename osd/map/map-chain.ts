@@ -1,5 +1,5 @@
-// The cluster map that an OSD has, advanced by what the monitor sends: in epoch order, with the hash
-// chain checked. Pure.
+// The cluster map that an OSD has, advanced by what the monitor sends: in epoch order, with the
+// hash chain checked. Pure.
 import { StorageError } from "../../common/errors.js";
 import type { Maps } from "../../proto/messages.js";
 import { applyIncremental, checkHash, type OsdMap } from "../../proto/osd-map.js";

@@ -210,7 +210,7 @@ describe("strays", () => {
     expect([0, 1, 2].map((id) => cluster.stores[id]?.copies.size)).toEqual([0, 0, 0]);
   });
 
-  it("that come back when the PG is clean without them go, also behind a gap in the maps", async () => {
+  it("that come back to a clean PG go, also behind a gap in the maps", async () => {
     const cluster = await TestCluster.start({ osds: 4 });
     cluster.write("a");
     await cluster.lose(2);

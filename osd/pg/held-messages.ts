@@ -1,6 +1,6 @@
-// Peering messages of OSDs whose map is newer than ours: they wait until we have that map, since the
-// intervals that they are about may not have begun here. Bounded; a message that is dropped is sent
-// again by its primary.
+// Peering messages of OSDs whose map is newer than ours: they wait until we have that map, since
+// the intervals that they are about may not have begun here. Bounded; a message that is dropped is
+// sent again by its primary.
 import type { PeeringMessage } from "../../proto/peering.js";
 
 /** A message and its sender. */

@@ -2,8 +2,8 @@
 // OSDs; their effects are done on the native core.
 //
 // Invariants: a message of a newer map waits for that map; a message of another interval than the
-// PG's is dropped; all startInterval calls of an epoch come before its setMapEpoch; a PG's record is
-// handed to the store before the map that it follows from.
+// PG's is dropped; all startInterval calls of an epoch come before its setMapEpoch; a PG's record
+// is handed to the store before the map that it follows from.
 import type { Logger } from "../../common/log.js";
 import { epoch as checkedEpoch, type PgId, parsePgId, pgId } from "../../common/units.js";
 import type { NativeOsd, NativePgInfo, OsdEvent } from "../../native/index.js";

@@ -1,3 +1,4 @@
+// The failing end of CAIRN_ASSERT: says where, and ends the process.
 #include "base/assert.hh"
 
 #include <cstdio>

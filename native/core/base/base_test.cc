@@ -1,3 +1,4 @@
+// Bytes, buffers, statuses, checksums, histograms and callables.
 #include <doctest/doctest.h>
 
 #include <memory>

@@ -1,3 +1,4 @@
+// Aligned, shared memory and its free list: see buffer.hh.
 #include "base/buffer.hh"
 
 #include <sys/mman.h>

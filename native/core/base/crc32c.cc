@@ -1,3 +1,4 @@
+// CRC-32C by ISA-L: see crc32c.hh.
 #include "base/crc32c.hh"
 
 #include <isa-l/crc.h>

@@ -1,3 +1,4 @@
+// Names of the error codes, and errno as a Status: see status.hh.
 #include "base/status.hh"
 
 #include <cerrno>

@@ -68,8 +68,8 @@ void put_pairs(Writer& writer, const std::vector<std::pair<std::string, std::str
 }
 void get_pairs(Reader& reader, std::vector<std::pair<std::string, std::string>>& pairs) {
   const auto count = reader.get<std::uint32_t>();
-  // Each pair takes at least 6 bytes, so a count beyond that is a lie.
-  if (count > reader.remaining() / 6) return reader.fail();
+  // A count of more than the bytes that are there can hold is a lie.
+  if (count > reader.remaining() / kPairOverheadBytes) return reader.fail();
   pairs.reserve(count);
   for (std::uint32_t i = 0; i < count && reader.ok(); ++i) {
     std::string key(reader.text16());

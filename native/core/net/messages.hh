@@ -20,6 +20,8 @@ constexpr std::size_t kMaxOmapValueBytes = std::size_t{1} << 20;
 // Of an op's meta, and of the key-values of a reply: half of what a frame holds, so that the
 // Replicate that an op becomes, or the reply with its other fields, always fits.
 constexpr std::size_t kMaxOpMetaBytes = kMaxMetaBytes / 2;
+constexpr std::size_t kPairOverheadBytes = 6;  // the lengths of a key and its value
+constexpr std::size_t kMaxReplyOmapBytes = kMaxMetaBytes / 2;
 constexpr std::size_t kMaxReplyMessageBytes = 1024;
 constexpr std::uint8_t kMaxBlockState = 2;  // of object_store::BlockState
 

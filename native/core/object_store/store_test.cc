@@ -271,3 +271,30 @@ TEST_CASE("omap_get: keys, prefixes and pages, pending and stored") {
   CHECK(get({}, "", "a8", 100) == "a9 b ");
   CHECK(get({}, "", "", 2) == "a0 a1 ");
 }
+
+TEST_CASE("reads that race with writes in place show the old or the new data, never an error") {
+  io::SimDiskImage image = formatted_image(64);
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    CAPTURE(seed);
+    Machine machine(image, seed);
+    machine.must_open();
+    Transaction first;
+    first.write(kPg, kObject, 0, block_of(1), {1, 1});
+    REQUIRE(machine.submit(std::move(first)).is_ok());
+    REQUIRE(machine.checkpoint().is_ok());
+    int reads_left = 8;
+    for (int i = 0; i < 8; ++i)
+      machine.store->read(kPg, kObject, 0, 4096, false, [&](Status status, ReadResult result) {
+        REQUIRE_MESSAGE(status.is_ok(), status.to_string());
+        CHECK((equal(result.data, block_of(1)) || equal(result.data, block_of(2))));
+        --reads_left;
+      });
+    Transaction second;
+    second.write(kPg, kObject, 0, block_of(2), {1, 2});
+    machine.store->submit(std::move(second), [](Status) {});
+    REQUIRE(machine.checkpoint().is_ok());
+    machine.executor.run_for(1'000'000'000);
+    CHECK(reads_left == 0);
+    CHECK(machine.store->counters().checksum_errors == 0);
+  }
+}

@@ -292,10 +292,14 @@ Transaction next_transaction(Model& model, Random& random, const Mix& mix) {
   const Version version{static_cast<Epoch>(1 + model.transaction / 20), model.transaction};
   Draw draw{model, random, mix, transaction, {}, {}, version};
   const std::uint64_t ops = 1 + random.below(mix.max_ops);
+  const bool is_full = model.data_blocks() > mix.most_data_blocks;
   for (std::uint64_t i = 0; i < ops; ++i) {
     draw.pg = {7, static_cast<std::uint32_t>(random.below(mix.pgs))};
     draw.name = "object" + std::to_string(random.below(mix.names));
-    add_op(draw);
+    if (is_full)
+      add_remove(draw);
+    else
+      add_op(draw);
   }
   transaction.store_meta_set("transaction", std::to_string(model.transaction));
   return transaction;

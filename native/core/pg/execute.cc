@@ -14,7 +14,8 @@ using net::StepCode;
 struct Pg::Running {
   ClientOp op;
   net::OpReply reply;
-  Buffer data;  // of a read step
+  Buffer data;                 // of a read step
+  std::size_t omap_bytes = 0;  // of the reply's key-values
   std::size_t next_step = 0;
   Epoch interval = 0;
   bool locked = false;
@@ -190,6 +191,13 @@ void Pg::run_omap(std::unique_ptr<Running> running, const Step& step) {
         } else if (code == StepCode::omap_get && values.empty()) {
           return fail_steps(std::move(running), ErrorCode::not_found, "no such key");
         } else {
+          for (const auto& [key, value] : values) {
+            running->omap_bytes += net::kPairOverheadBytes + key.size() + value.size();
+          }
+          if (running->omap_bytes > net::kMaxReplyOmapBytes) {
+            return fail_steps(std::move(running), ErrorCode::too_large,
+                              "too many key-values for one reply; list fewer at a time");
+          }
           auto& omap = running->reply.omap;
           omap.insert(omap.end(), std::make_move_iterator(values.begin()),
                       std::make_move_iterator(values.end()));

@@ -99,6 +99,8 @@ void Pg::start_interval(IntervalSpec spec) {
   peer_missing_.clear();
   sources_.clear();
   recovering_.clear();
+  incoming_.clear();
+  received_.clear();
   wanted_.clear();
   recovery_limit_ = 0;
   replica_acks_.clear();

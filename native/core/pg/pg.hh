@@ -163,6 +163,7 @@ class Pg {
     std::deque<ClientOp> waiting;
   };
   struct Recovery {
+    std::uint64_t attempt = 0;  // tells it from one that was started anew
     OsdId pulling_from = kNoOsd;
     std::set<OsdId> pushing_to;
     std::vector<OsdId> tried;  // sources that could not give it
@@ -211,9 +212,12 @@ class Pg {
   struct Outgoing;  // an object on its way to others
   void pull_object(const std::string& object);
   void push_object(const std::string& object);
+  // False when the interval or the attempt that it belongs to is over.
+  bool wanted_still(const Outgoing& outgoing) const;
   void send_object(std::shared_ptr<Outgoing> outgoing);
   void send_next_part(std::shared_ptr<Outgoing> outgoing);
   void deliver_part(const Outgoing& outgoing, net::Push part, Buffer data);
+  void push_applied(const net::Push& push, net::ConnectionId connection, const Status& status);
   void apply_push(const net::Push& push, Buffer data, object_store::Done done);
   void pull_failed(const std::string& object, const Status& status);
   void recovery_step_done(const std::string& object);
@@ -244,6 +248,11 @@ class Pg {
   std::vector<OsdId> sources_;
   std::size_t recovery_limit_ = 0;
   std::map<std::string, Recovery> recovering_;
+  std::uint64_t recovery_attempts_ = 0;
+  // What arrives by pushes: how many times its first part came; and what has arrived whole in this
+  // interval, so that parts of an abandoned attempt can't undo it.
+  std::map<std::string, std::uint64_t> incoming_;
+  std::set<std::string> received_;
   std::deque<std::string> wanted_;  // objects that a client waits for
   std::map<std::string, std::deque<ClientOp>> waiting_for_object_;
   PgCounters counters_;

@@ -19,8 +19,10 @@ struct Pg::Outgoing {
   std::vector<OsdId> targets;      // push
   net::ConnectionId reply_to = 0;  // or the answer to a pull
   Epoch interval = 0;
+  std::uint64_t attempt = 0;  // of the Recovery that pushes it
   object_store::ObjectInfo info;
   std::uint64_t next_offset = 0;
+  std::size_t next_pair = 0;  // of the key-values
 };
 
 bool Pg::object_is_missing_anywhere(const std::string& object) const {
@@ -54,7 +56,7 @@ void Pg::pump_recovery() {
 }
 
 void Pg::start_recovery(const std::string& object) {
-  recovering_.emplace(object, Recovery{});
+  recovering_[object].attempt = ++recovery_attempts_;
   if (missing_.contains(object)) return pull_object(object);
   push_object(object);
 }
@@ -95,6 +97,7 @@ void Pg::push_object(const std::string& object) {
   outgoing->object = object;
   outgoing->interval = spec_.interval;
   Recovery& recovery = recovering_[object];
+  outgoing->attempt = recovery.attempt;
   for (const auto& [osd, objects] : peer_missing_) {
     if (!objects.contains(object)) continue;
     outgoing->targets.push_back(osd);
@@ -117,10 +120,17 @@ void Pg::on_pull(net::ConnectionId from, const net::Pull& pull) {
   send_object(std::move(outgoing));
 }
 
+bool Pg::wanted_still(const Outgoing& outgoing) const {
+  if (!current(outgoing.interval)) return false;
+  if (outgoing.reply_to != 0) return true;  // a closed connection drops what it no longer wants
+  const auto found = recovering_.find(outgoing.object);
+  return found != recovering_.end() && found->second.attempt == outgoing.attempt;
+}
+
 void Pg::send_object(std::shared_ptr<Outgoing> outgoing) {
   const ObjectId object = object_id(outgoing->object);
   host_.store().info(id_, object, [this, outgoing](Status status, object_store::ObjectInfo info) {
-    if (!current(outgoing->interval)) return;
+    if (!wanted_still(*outgoing)) return;
     if (!status) {
       host_.recovery_failed(id_, outgoing->interval, outgoing->object, status);
       return;
@@ -148,19 +158,28 @@ void Pg::send_next_part(std::shared_ptr<Outgoing> outgoing) {
   part.object = outgoing->object;
   part.exists = info.exists;
   part.version = info.version;
-  part.first = outgoing->next_offset == 0;
-  if (part.first) part.omap = info.omap;
+  part.first = outgoing->next_offset == 0 && outgoing->next_pair == 0;
+  for (std::size_t bytes = 0; bytes < kPartBytes && outgoing->next_pair < info.omap.size();) {
+    part.omap.push_back(info.omap[outgoing->next_pair++]);
+    bytes += part.omap.back().first.size() + part.omap.back().second.size();
+  }
   const std::uint64_t begin = outgoing->next_offset;
   const std::uint64_t end =
       std::min(begin + kPartBytes, std::uint64_t{info.block_count} * kBlockBytes);
   outgoing->next_offset = end;
-  part.last = end == std::uint64_t{info.block_count} * kBlockBytes;
-  if (begin >= end) return deliver_part(*outgoing, std::move(part), {});
+  part.last = end == std::uint64_t{info.block_count} * kBlockBytes &&
+              outgoing->next_pair == info.omap.size();
+  if (begin >= end) {
+    const bool last = part.last;
+    deliver_part(*outgoing, std::move(part), {});
+    if (!last) send_next_part(std::move(outgoing));
+    return;
+  }
   host_.store().read(
       id_, object_id(outgoing->object), begin, end - begin, true,
       [this, outgoing, begin, part = std::move(part)](Status status,
                                                       object_store::ReadResult result) mutable {
-        if (!current(outgoing->interval)) return;
+        if (!wanted_still(*outgoing)) return;
         if (!status) {
           return host_.recovery_failed(id_, outgoing->interval, outgoing->object, status);
         }
@@ -219,7 +238,13 @@ void Pg::apply_push(const net::Push& push, Buffer data, object_store::Done done)
     }
     transaction.set_object_version(id_, object, push.version);
   }
-  if (push.last) transaction.pg_meta_remove(id_, kMissingPrefix + push.object);
+  // Half an object is a missing one, also after a crash.
+  if (push.last) {
+    transaction.pg_meta_remove(id_, kMissingPrefix + push.object);
+  } else if (push.first) {
+    transaction.pg_meta_set(id_, kMissingPrefix + push.object, std::string());
+    missing_.insert(push.object);
+  }
   submit(std::move(transaction), std::move(done));
 }
 
@@ -231,24 +256,44 @@ void Pg::on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffe
   } else if (spec_.role != Role::replica) {
     return;
   }
-  const std::string object = push.object;
-  const Epoch interval = push.interval;
-  const bool last = push.last;
-  const bool pulled = push.is_pull_reply;
+  if (received_.contains(push.object)) {
+    // Sent again although it had arrived: its acknowledgement was lost with a connection.
+    if (push.last && !push.is_pull_reply) push_applied(push, connection, Status::ok());
+    return;
+  }
+  if (push.first) {
+    ++incoming_[push.object];
+  } else if (!incoming_.contains(push.object)) {
+    return;  // its first part was lost with a connection
+  }
+  const std::uint64_t attempt = incoming_[push.object];
+  net::Push head = push;  // the blocks have been used up by then
+  head.blocks.clear();
+  head.omap.clear();
   apply_push(push, std::move(data),
-             [this, connection, object, interval, last, pulled](Status status) {
-               if (!current(interval)) return;
-               if (!status && pulled) return pull_failed(object, status);
-               if (!last && status) return;
-               if (status) missing_.erase(object);
-               if (!pulled) {
-                 const net::PushAck ack{id_, interval, object, status.code()};
-                 return host_.send_on(connection, net::encode(ack));
-               }
-               recovering_[object].pulling_from = kNoOsd;
-               ++counters_.recovered_objects;
-               push_object(object);
+             [this, connection, attempt, head = std::move(head)](Status status) {
+               if (!current(head.interval)) return;
+               const auto found = incoming_.find(head.object);
+               if (found == incoming_.end() || found->second != attempt) return;
+               push_applied(head, connection, status);
              });
+}
+
+void Pg::push_applied(const net::Push& push, net::ConnectionId connection, const Status& status) {
+  if (!status && push.is_pull_reply) return pull_failed(push.object, status);
+  if (!push.last && status) return;
+  if (status) {
+    missing_.erase(push.object);
+    incoming_.erase(push.object);
+    received_.insert(push.object);
+  }
+  if (!push.is_pull_reply) {
+    const net::PushAck ack{id_, push.interval, push.object, status.code()};
+    return host_.send_on(connection, net::encode(ack));
+  }
+  recovering_[push.object].pulling_from = kNoOsd;
+  ++counters_.recovered_objects;
+  push_object(push.object);
 }
 
 void Pg::on_push_ack(OsdId from, const net::PushAck& ack) {

@@ -1,0 +1,118 @@
+// Recovery of objects that are large, in blocks or in key-values, over links that break.
+#include <cstring>
+
+#include "pg/sim_osds.hh"
+
+namespace cairn::pg {
+
+using net::Step;
+using net::StepCode;
+
+namespace {
+
+void write(SimOsds& cluster, const std::string& object, std::uint64_t offset, std::size_t length,
+           int value) {
+  Buffer data = Buffer::allocate(length);
+  std::memset(data.data(), value, length);
+  cluster.operate(object, {{StepCode::write, offset, length, {}, {}}}, data);
+}
+
+// Three values of 1 MiB: several parts of a push.
+void write_large_omap(SimOsds& cluster, const std::string& object) {
+  const std::string value(net::kMaxOmapValueBytes - 1, 'v');
+  for (int i = 0; i < 3; ++i) {
+    cluster.operate(object, {{StepCode::omap_set, 0, 0, "key" + std::to_string(i), value}}, {});
+  }
+}
+
+void check_copies(SimOsds& cluster, const std::string& object) {
+  const std::string expected = cluster.digest(0, object);
+  CHECK(expected.starts_with("exists"));
+  CHECK(cluster.digest(1, object) == expected);
+  CHECK(cluster.digest(2, object) == expected);
+}
+
+}  // namespace
+
+TEST_CASE("pg: key-values beyond one reply are refused; a list has the asked length") {
+  SimOsds cluster(20);
+  cluster.new_interval({0, 1, 2});
+  write_large_omap(cluster, "directory");
+  Status status;
+  std::vector<Step> gets;
+  for (int i = 0; i < 9; ++i) gets.push_back({StepCode::omap_get, 0, 0, "key1", ""});
+  cluster.operate("directory", gets, {}, &status);
+  CHECK(status.code() == ErrorCode::too_large);
+  const net::OpReply page =
+      cluster.operate("directory", {{StepCode::omap_list, 0, 1, "key", "key0"}}, {});
+  REQUIRE(page.omap.size() == 1);
+  CHECK(page.omap[0].first == "key1");
+}
+
+TEST_CASE("pg: key-values beyond one part are recovered, before and beside the blocks") {
+  SimOsds cluster(21);
+  cluster.new_interval({0, 1, 2});
+  cluster.kill(2);
+  cluster.new_interval({0, 1});
+  write_large_omap(cluster, "directory");
+  write(cluster, "directory", 0, 3 << 20, 1);
+  cluster.restart(2);
+  cluster.new_interval({0, 1, 2});
+  cluster.run_until([&cluster] { return cluster.clean(); });
+  check_copies(cluster, "directory");
+}
+
+TEST_CASE("pg: links that break during recovery leave equal copies, and newer writes stay") {
+  for (std::uint64_t seed = 30; seed < 36; ++seed) {
+    INFO("seed ", seed);
+    SimOsds cluster(seed);
+    cluster.new_interval({0, 1, 2});
+    cluster.kill(2);
+    cluster.new_interval({0, 1});
+    for (int i = 0; i < 4; ++i) write(cluster, "object" + std::to_string(i), 0, 4 << 20, 1);
+    cluster.restart(2);
+    net::SimNetworkConfig network;
+    network.resets_per_million = 50'000;
+    cluster.network->set_config(network);
+    cluster.new_interval({0, 1, 2});
+    int answered = 0;
+    for (int i = 0; i < 32; ++i) {
+      Buffer data = Buffer::allocate(kBlockBytes);
+      std::memset(data.data(), 100 + i, kBlockBytes);
+      const auto offset = kBlockBytes * 31U * static_cast<unsigned>(i);
+      cluster.submit("object" + std::to_string(i % 4),
+                     {{StepCode::write, offset, kBlockBytes, {}, {}}}, data,
+                     [&answered](Status status, net::OpReply, Buffer) {
+                       CHECK(status.to_string() == "ok");
+                       ++answered;
+                     });
+    }
+    cluster.run_until([&] { return answered == 32 && cluster.clean(); });
+    cluster.network->set_config({});
+    cluster.executor.run_for(1'000'000'000);
+    for (int i = 0; i < 4; ++i) check_copies(cluster, "object" + std::to_string(i));
+  }
+}
+
+TEST_CASE("pg: a copy that dies in the middle of an object still knows that it lacks it") {
+  SimOsds cluster(40);
+  cluster.new_interval({0, 1, 2});
+  write(cluster, "object", 0, 4 << 20, 1);
+  cluster.kill(2);
+  cluster.new_interval({0, 1});
+  write(cluster, "object", 0, 4 << 20, 2);
+  cluster.restart(2);
+  cluster.new_interval({0, 1, 2});
+  const object_store::Counters& counters = cluster.osds[2]->store->counters();
+  const std::uint64_t before = counters.transactions;
+  cluster.run_until([&] { return counters.transactions > before; });
+  REQUIRE_FALSE(cluster.clean());
+  cluster.kill(2);
+  cluster.restart(2);
+  CHECK(cluster.osds[2]->core->find_pg(kTestPg)->missing() == std::vector<std::string>{"object"});
+  cluster.new_interval({0, 1, 2});
+  cluster.run_until([&cluster] { return cluster.clean(); });
+  check_copies(cluster, "object");
+}
+
+}  // namespace cairn::pg

@@ -1,0 +1,98 @@
+// The words for a PG's state, and the report that the monitor accepts.
+import { describe, expect, it } from "vitest";
+import { epoch, pgId } from "../common/units.js";
+import { decodeMessageToMonitor, encodeMessage } from "../proto/messages.js";
+import { initialPgState, type PgState, pgStateNames } from "./peering/state.js";
+import { pgStateText, reportOf } from "./stats.js";
+
+const interval = { first: 3, up: [0, 1, 2], acting: [0, 1, 2], size: 3, minSize: 2 };
+const state: PgState = { ...initialPgState(pgId(1, 0), 0), name: "Active", interval };
+const undersized = { ...state, interval: { ...interval, acting: [0, 1] } };
+
+describe("the state text", () => {
+  it.each([
+    ["active+clean", { ...state, name: "Clean" as const }, false],
+    ["active", state, false],
+    ["active+undersized+degraded", undersized, false],
+    [
+      "active+recovering+degraded",
+      { ...state, name: "Recovering" as const, missingCount: 2 },
+      false,
+    ],
+    ["active+recovery_wait+degraded", { ...state, missingCount: 2 }, true],
+    [
+      "active+recovery_unfound+degraded",
+      { ...state, missingCount: 1, unfound: new Set("o") },
+      false,
+    ],
+    ["peering", { ...state, name: "GetLog" as const }, false],
+    ["activating", { ...state, name: "Activating" as const }, false],
+    ["down", { ...state, name: "Down" as const }, false],
+    ["undersized+degraded+peered", { ...undersized, name: "Incomplete" as const }, false],
+  ])("%s", (text, pg, waits) => expect(pgStateText(pg, waits)).toBe(text));
+});
+
+describe("the report", () => {
+  const status = {
+    pool: 1,
+    seed: 0,
+    lastUpdate: [3, 9] as [number, number],
+    logTail: 0,
+    lastEpochStarted: 3,
+    missingCount: 1,
+    peerMissingCount: 4,
+    objectCount: 12,
+    interval: 3,
+    acting: [0, 1, 2],
+    role: "primary" as const,
+    phase: "active" as const,
+  };
+  const histogram = { boundsNs: [1000, 2000], counts: [1, 2], count: 3, sumNs: 4500, maxNs: 2000 };
+  const input = {
+    osd: 0,
+    epoch: epoch(5),
+    states: pgStateNames.map((name, seed) => ({ ...state, name, pgid: pgId(1, seed) })),
+    waitsForRecovery: () => false,
+    statuses: [status],
+    core: {
+      counters: { writeBytes: 7 },
+      histograms: { storeCommit: histogram },
+      totalBytes: 100,
+      usedBytes: 10,
+      reservedBytes: 0,
+      objects: 12,
+      oldestOperationMs: 0,
+      roundTripsNs: [],
+    },
+    rssBytes: 1,
+    cpuSeconds: 1.5,
+  };
+
+  it("passes the monitor's check, whatever the states", () => {
+    const report = reportOf(input);
+    const decoded = decodeMessageToMonitor(encodeMessage(report));
+    expect(decoded).toMatchObject({
+      counters: { write_bytes: 7 },
+      histograms: { store_commit: { counts: [1, 2, 0] } },
+    });
+    expect(report.pgs).toHaveLength(pgStateNames.length);
+    expect(report.pgs[0]).toMatchObject({
+      lastUpdate: { epoch: 3, number: 9 },
+      objects: 12,
+      missing: 1,
+      degraded: 5,
+    });
+  });
+
+  it("has only the PGs whose primary it is", () => {
+    expect(reportOf({ ...input, osd: 1 }).pgs).toEqual([]);
+  });
+
+  it("names an operation that hangs", () => {
+    const core = { ...input.core, oldestOperationMs: 10_000 };
+    expect(reportOf({ ...input, core })).toMatchObject({
+      slowOpCount: 1,
+      slowOps: [{ ageMs: 10_000 }],
+    });
+  });
+});

@@ -1,0 +1,90 @@
+// Real processes for the integration tests: bin/cairn run to its end or in the background, and a
+// look into stores whose OSDs are down.
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { native } from "../../native/index.js";
+import { clusterBytes } from "../../proto/control-channel.js";
+
+const program = fileURLToPath(new URL("../../bin/cairn", import.meta.url));
+
+export interface Outcome {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a verb to its end; `dir` is its cluster. */
+export function cairn(dir: string, ...args: string[]): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const options = { env: { ...process.env, CAIRN_DIR: dir }, maxBuffer: 1 << 26 };
+    execFile(process.execPath, [program, ...args], options, (error, stdout, stderr) => {
+      const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
+      resolve({ code, stdout, stderr });
+    });
+  });
+}
+
+/** Runs a verb that has to succeed. @returns what --format json printed */
+export async function cairnJson<T>(dir: string, ...args: string[]): Promise<T> {
+  const { code, stdout, stderr } = await cairn(dir, ...args, "--format", "json");
+  if (code !== 0) throw new Error(`cairn ${args.join(" ")}: exit code ${code}\n${stderr}`);
+  return JSON.parse(stdout) as T;
+}
+
+/** Starts a verb that stays. @returns when it has printed its first line */
+export async function startCairn(
+  dir: string,
+  ...args: string[]
+): Promise<{ child: ChildProcess; line: string; ended: Promise<number | null> }> {
+  const child = spawn(process.execPath, [program, ...args], {
+    env: { ...process.env, CAIRN_DIR: dir },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const ended = new Promise<number | null>((resolve) => child.on("exit", (code) => resolve(code)));
+  const line = await new Promise<string>((resolve, reject) => {
+    child.stdout.once("data", (chunk: Buffer) => resolve(chunk.toString()));
+    child.on("exit", (code) => reject(new Error(`cairn ${args.join(" ")}: exit code ${code}`)));
+  });
+  return { child, line, ended };
+}
+
+/** The process of a daemon of a local cluster. */
+export function daemonPid(dir: string, daemon: string): number {
+  return Number(readFileSync(path.join(dir, "run", `${daemon}.pid`), "utf8").split(" ", 1)[0]);
+}
+
+/** PG -> object -> digest of one OSD's copy; the OSD must be down. */
+export async function copiesOf(
+  dir: string,
+  clusterId: string,
+  osd: number,
+): Promise<Map<string, Map<string, string>>> {
+  const store = new native.Osd({
+    path: path.join(dir, `osd.${osd}`, "store"),
+    clusterId: clusterBytes(clusterId),
+    osd,
+    incarnation: 1n,
+    onEvents: () => undefined,
+  });
+  try {
+    const byPg = new Map<string, Map<string, string>>();
+    for (const { pool, seed } of await store.open()) {
+      const digests = new Map<string, string>();
+      let after: string | null = null;
+      for (;;) {
+        const objects = await store.listObjects(pool, seed, after, 500);
+        for (const [name] of objects) {
+          digests.set(name, await store.objectDigest(pool, seed, name));
+        }
+        after = objects.at(-1)?.[0] ?? null;
+        if (after === null || objects.length < 500) break;
+      }
+      byPg.set(`${pool}.${seed.toString(16)}`, digests);
+    }
+    return byPg;
+  } finally {
+    await store.close();
+  }
+}
