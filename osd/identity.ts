@@ -62,8 +62,8 @@ function parsed(text: string, file: string): unknown {
 /** Writes the file, durably. @throws already_exists */
 export async function writeIdentity(dataDir: string, identity: Identity): Promise<void> {
   const file = identityFile(dataDir);
-  await mkdir(dataDir, { recursive: true, mode: 0o700 });
   try {
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
     const handle = await open(file, "wx", 0o600);
     try {
       await handle.writeFile(`${JSON.stringify(identity)}\n`);

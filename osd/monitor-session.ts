@@ -3,7 +3,7 @@
 // the session is ready again.
 import { createConnection, type Socket } from "node:net";
 import type { Address } from "../common/config.js";
-import { toStorageError } from "../common/errors.js";
+import { type StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import type { CancelTimer, Clock } from "../common/ports.js";
 import { ControlChannel } from "../proto/control-channel.js";
@@ -35,6 +35,7 @@ export class MonitorSession {
   private socket: Socket | undefined;
   private channel: ControlChannel | undefined;
   private ready = false;
+  private wasReady = false;
   private closed = false;
   private retryMs = firstRetryMs;
   private cancelTimer: CancelTimer = () => undefined;
@@ -80,7 +81,7 @@ export class MonitorSession {
     try {
       for (const event of channel.receive(chunk)) {
         if (event.kind === "send") socket.write(event.bytes);
-        else if (event.kind === "refused") throw event.error;
+        else if (event.kind === "refused") this.refused(event.error);
         else if (event.kind === "ready") this.shakenHands();
         else this.options.onMessage(decodeMessageFromMonitor(event.meta));
         if (this.closed || socket !== this.socket) return;
@@ -91,9 +92,20 @@ export class MonitorSession {
     }
   }
 
+  /**
+   * Before the first session a refusal is for good: this OSD is of another cluster or version. Later
+   * another program may sit at the monitor's address for a while.
+   */
+  private refused(error: StorageError): void {
+    if (this.wasReady) throw error;
+    this.close();
+    this.options.onMessage({ kind: "refused", error: error.toJSON() });
+  }
+
   private shakenHands(): void {
     this.cancelTimer();
     this.ready = true;
+    this.wasReady = true;
     this.retryMs = firstRetryMs;
     this.options.log.info({ monitor: this.options.address }, "connected to the monitor");
     this.options.onReady();

@@ -1,4 +1,4 @@
-// Writes the state graph and the table of the peering machine into docs/protocol/peering.md, between
+// Writes the state graph and table of the peering machine into docs/protocol/peering.md, between
 // its markers: `tsx tools/peering-graph.ts`. A test says when the page is out of date.
 import { readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";

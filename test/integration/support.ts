@@ -7,6 +7,9 @@ import { fileURLToPath } from "node:url";
 import { native } from "../../native/index.js";
 import { clusterBytes } from "../../proto/control-channel.js";
 
+/** A verb that hangs fails its test instead of the whole run. */
+const verbTimeoutMs = 120_000;
+
 const program = fileURLToPath(new URL("../../bin/cairn", import.meta.url));
 
 export interface Outcome {
@@ -18,7 +21,11 @@ export interface Outcome {
 /** Runs a verb to its end; `dir` is its cluster. */
 export function cairn(dir: string, ...args: string[]): Promise<Outcome> {
   return new Promise((resolve) => {
-    const options = { env: { ...process.env, CAIRN_DIR: dir }, maxBuffer: 1 << 26 };
+    const options = {
+      env: { ...process.env, CAIRN_DIR: dir },
+      maxBuffer: 1 << 26,
+      timeout: verbTimeoutMs,
+    };
     execFile(process.execPath, [program, ...args], options, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
       resolve({ code, stdout, stderr });
