@@ -3,8 +3,9 @@
 //   npx tsx bench/cluster.ts [--seconds S] [--repeat N] [--dir FOLDER] [--format json]
 //
 // 4 KiB random writes at QD32 (CPU per write over all daemons and the client) and at QD1 (latency
-// beside a bare loopback round trip and a bare fdatasync of the same run), random reads, and what the
-// daemons use when idle. Medians over N repeats. The cluster is made in a new folder and removed.
+// beside a bare loopback round trip and a bare fdatasync of the same run), random reads, and what
+// the daemons use when idle. Medians over N repeats. The cluster is made in a new folder and
+// removed.
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";

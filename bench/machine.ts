@@ -1,5 +1,5 @@
-// What a figure depends on: the machine, and the bare costs of a flush and of a loopback round trip,
-// measured in the same run as what is compared with them.
+// What a figure depends on: the machine, and the bare costs of a flush and of a loopback round
+// trip, measured in the same run as what is compared with them.
 import { execFileSync } from "node:child_process";
 import { closeSync, fdatasyncSync, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
@@ -13,10 +13,11 @@ export function median(values: number[]): number {
 export function machineFacts(): string {
   const cpu = cpus()[0]?.model ?? "unknown CPU";
   const memoryGib = (totalmem() / 2 ** 30).toFixed(0);
-  return `${cpu}, ${cpus().length} CPUs, ${memoryGib} GiB, Linux ${release()}, Node ${process.version}`;
+  const system = `Linux ${release()}, Node ${process.version}`;
+  return `${cpu}, ${cpus().length} CPUs, ${memoryGib} GiB, ${system}`;
 }
 
-/** Median time of a 4 KiB overwrite and an fdatasync, in microseconds, in a folder's file system. */
+/** Median time of a 4 KiB overwrite and an fdatasync, in microseconds, in a folder. */
 export function measureFlushUs(folder: string): { writeUs: number; fdatasyncUs: number } {
   const path = join(folder, "flush-probe");
   const fd = openSync(path, "w+", 0o600);

@@ -42,8 +42,8 @@ export function registerAttach(program: Command): void {
   const attach = program
     .command("attach")
     .description(
-      "Serve an image at a vhost-user socket (virtual machines) or as an NBD server. Stays in the\n" +
-        "foreground; SIGINT or SIGTERM answers what is in flight and ends it.",
+      "Serve an image at a vhost-user socket (virtual machines) or as an NBD server. Stays in\n" +
+        "the foreground; SIGINT or SIGTERM answers what is in flight and ends it.",
     )
     .argument("[pool/image]", "the image", specValue)
     .option("--vhost-user <socket>", "path of the vhost-user-blk socket")

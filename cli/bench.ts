@@ -1,5 +1,5 @@
-// `cairn bench`: load on an image from the native core, with latencies, the longest gap, and the CPU
-// time that each operation has cost the client and the daemons.
+// `cairn bench`: load on an image from the native core, with latencies, the longest gap, and the
+// CPU time that each operation has cost the client and the daemons.
 import { type Command, Option } from "commander";
 import type { ImageSpec } from "../client/image/image-spec.js";
 import { withCluster as onCluster } from "./connect.js";
@@ -43,7 +43,7 @@ export function registerBench(program: Command): void {
   withCluster(bench).action(benchAction);
   withExamples(
     bench,
-    "cairn bench rbd/disk1 --io-type write --io-size 4K --io-pattern rand --io-threads 32 --time 10",
+    "cairn bench rbd/disk1 --io-type write --io-size 4K --io-threads 32 --time 10",
     "cairn bench rbd/disk1 --io-type read --io-threads 1 --time 5s --format json",
   );
 }

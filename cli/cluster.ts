@@ -38,8 +38,8 @@ export function registerCluster(program: Command): void {
   const upCommand = program
     .command("up")
     .description(
-      "Start a cluster on this machine: a monitor, OSDs, and the pool `rbd`. In a folder that has\n" +
-        "one, start what of it is not running. Returns when the cluster is healthy.",
+      "Start a cluster on this machine: a monitor, OSDs, and the pool `rbd`. In a folder that\n" +
+        "has one, start what of it is not running. Returns when the cluster is healthy.",
     )
     .option("--osds <n>", "OSDs of a new cluster", countValue(1, 64), 3)
     .option("--osd-size <size>", "store of each OSD (a sparse file)", sizeValue, 20 * gibibyte)

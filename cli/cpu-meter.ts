@@ -1,5 +1,5 @@
-// CPU time of the client and the daemons over a time. Daemons of a local cluster are read from /proc
-// exactly around the run; others tell theirs in their reports to the monitor, every few seconds.
+// CPU time of the client and the daemons over a time. Daemons of a local cluster are read from
+// /proc exactly around the run; others tell theirs in reports to the monitor, every few seconds.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ClusterClient } from "../client/index.js";
 import { ClusterPaths, readClusterFile } from "./local-cluster/cluster-dir.js";

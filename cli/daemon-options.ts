@@ -1,4 +1,4 @@
-// Options that the daemons' verbs share, and what each daemon of a local cluster finds in its folder.
+// Options that the daemons' verbs share, and what a daemon of a local cluster finds in its folder.
 import { mkdirSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { type Address, type LogConfig, type LogLevel, logLevels } from "../common/config.js";

@@ -1,16 +1,18 @@
-// Errors of the CLI: on stderr, for people as `cairn: MESSAGE` and what to do, or as one JSON object.
+// Errors of the CLI, on stderr: for people as `cairn: MESSAGE` and what to do, or as a JSON object.
 import { type Command, CommanderError } from "commander";
 import { AssertionError } from "../common/assert.js";
 import {
   type ErrorBody,
   exitCodeOf,
   exitCodes,
-  isErrorCode,
   StorageError,
   toStorageError,
 } from "../common/errors.js";
 
-/** Prints the error of a command; stack traces are for bugs of Cairn only. @returns the exit code */
+/**
+ * Prints the error of a command; stack traces are for bugs of Cairn only.
+ * @returns the exit code
+ */
 export function reportError(thrown: unknown, argv: readonly string[], program: Command): number {
   if (thrown instanceof AssertionError || thrown instanceof TypeError) {
     process.stderr.write(`cairn: this is a bug: ${thrown.stack ?? thrown.message}\n`);
@@ -27,10 +29,6 @@ function asStorageError(thrown: unknown, argv: readonly string[], program: Comma
     const message = missing ? "a command is missing" : thrown.message.replace(/^error: /, "");
     return new StorageError("invalid_argument", message, { remedy: usageRemedy(argv, program) });
   }
-  if (thrown instanceof StorageError) return thrown;
-  const code = (thrown as { code?: unknown } | null)?.code;
-  // Errors of the native core have one of our codes, not the class.
-  if (thrown instanceof Error && isErrorCode(code)) return new StorageError(code, thrown.message);
   return toStorageError(thrown);
 }
 

@@ -1,5 +1,5 @@
-// `cairn export`: an image into a new raw file (sparse), or to standard output. A file appears under
-// its name when all of it is there; until then it has a name of its own in the same folder.
+// `cairn export`: an image into a new raw file (sparse), or to standard output. A file appears
+// under its name when all of it is there; until then it has another one in the same folder.
 import { constants, type FileHandle, link, lstat, open, rm } from "node:fs/promises";
 import path from "node:path";
 import type { ImageSpec } from "../client/image/image-spec.js";

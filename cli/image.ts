@@ -87,8 +87,8 @@ function registerCopies(program: Command): void {
   const importing = program
     .command("import")
     .description(
-      "Make an image from a raw or qcow2 file; which of them it is shows in its content. Blocks of\n" +
-        "zeros take no space. The image appears when all of it is stored.",
+      "Make an image from a raw or qcow2 file; which of them it is shows in its content. Blocks\n" +
+        "of zeros take no space. The image appears when all of it is stored.",
     )
     .argument("<file>", "the file; - is standard input")
     .argument("<pool/image>", "pool and name of the new image", specValue)

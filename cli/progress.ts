@@ -1,4 +1,4 @@
-// Progress on stderr: a bar on a terminal, a line now and then elsewhere, nothing with --no-progress.
+// Progress on stderr: a bar on a terminal, a line now and then elsewhere, or nothing at all.
 import { type SingleBar as Bar, default as progressBars } from "cli-progress";
 import { formatSize } from "../common/units.js";
 

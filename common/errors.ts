@@ -109,13 +109,16 @@ const codeOfErrno: Readonly<Record<string, ErrorCode>> = {
 };
 
 /**
- * Any thrown value as a StorageError: StorageErrors as they are, system errors by their errno.
+ * Any thrown value as a StorageError: StorageErrors as they are, native errors by their code,
+ * system errors by their errno.
  * @param doing what was tried, for the message: "open /var/lib/x"
  */
 export function toStorageError(thrown: unknown, doing?: string): StorageError {
   if (thrown instanceof StorageError) return thrown;
   const errno = (thrown as { code?: unknown } | null)?.code;
-  const code = (typeof errno === "string" && codeOfErrno[errno]) || "io_error";
+  // Errors of the native core carry one of our own codes.
+  const own = isErrorCode(errno) ? errno : undefined;
+  const code = own ?? ((typeof errno === "string" && codeOfErrno[errno]) || "io_error");
   const text = thrown instanceof Error ? thrown.message : String(thrown);
   return new StorageError(code, doing === undefined ? text : `cannot ${doing}: ${text}`, {
     cause: thrown,

@@ -93,7 +93,8 @@ export class MonitorSession {
   }
 
   /**
-   * Before the first session a refusal is for good: this OSD is of another cluster or version. Later
+   * Before the first session a refusal is for good: this OSD is of another cluster or version.
+   * Later
    * another program may sit at the monitor's address for a while.
    */
   private refused(error: StorageError): void {

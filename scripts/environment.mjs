@@ -21,7 +21,8 @@ export async function step(name, run) {
 }
 
 /**
- * Runs a command to its end. Its output goes to our stderr, or with `quiet` is shown only when it fails.
+ * Runs a command to its end. Its output goes to our stderr, or with `quiet` is shown only when it
+ * fails.
  * Rejects with a UserError that names the command.
  */
 export function run(command, args, { quiet = false, env = process.env } = {}) {
@@ -84,7 +85,8 @@ export async function ensurePackages(groups) {
   if (missing.length === 0) return;
   if (process.getuid?.() !== 0) {
     throw new UserError(
-      `Debian packages are missing. As root, run:\n\n  apt-get update && apt-get install -y --no-install-recommends ${missing.join(" ")}\n\nand start again.`,
+      "Debian packages are missing. As root, run:\n\n  apt-get update && apt-get install -y " +
+        `--no-install-recommends ${missing.join(" ")}\n\nand start again.`,
     );
   }
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };

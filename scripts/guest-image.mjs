@@ -1,5 +1,6 @@
-// Makes the demo guest's disk: Debian's cloud kernel, busybox, GRUB, ext4, as qcow2. No root needed:
-// packages are downloaded and unpacked, the file system is filled by mke2fs, GRUB is placed by hand.
+// Makes the demo guest's disk: Debian's cloud kernel, busybox, GRUB, ext4, as qcow2. No root
+// needed: packages are downloaded and unpacked, the file system is filled by mke2fs, GRUB is placed
+// by hand.
 //
 // The disk: MBR (GRUB's boot.img, one partition), GRUB's core.img from sector 1, and an ext4
 // partition from 1 MiB that holds /boot and the whole userland. Imports node:* only.
@@ -183,7 +184,7 @@ function makeRootFolder(root, kernelFolder, busybox) {
   writeFileSync(join(root, "boot/initrd"), makeInitialRamDisk(kernelFolder, busybox));
 }
 
-/** Puts GRUB where the BIOS looks: boot.img in the MBR, core.img behind it, and one partition entry. */
+/** Puts GRUB where the BIOS looks: boot.img in the MBR, core.img behind it, one partition entry. */
 function writeBootSectors(disk, work) {
   const modules = "/usr/lib/grub/i386-pc";
   if (!existsSync(join(modules, "boot.img"))) throw new UserError("grub-pc-bin is not installed");

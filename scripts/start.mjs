@@ -1,6 +1,6 @@
-// `npm start`: from nothing to a guest that boots from a replicated volume. Installs and builds what
-// is missing, starts a local cluster, imports a disk image, attaches it with vhost-user-blk, boots
-// QEMU from it and streams the guest's serial console until Ctrl-C.
+// `npm start`: from nothing to a guest that boots from a replicated volume. Installs and builds
+// what is missing, starts a local cluster, imports a disk image, attaches it with vhost-user-blk,
+// boots QEMU from it and streams the guest's serial console until Ctrl-C.
 //
 //   npm start -- [--once] [--image FILE.qcow2] [--dir DIR] [--memory MiB]
 //
@@ -141,7 +141,7 @@ function bootGuest(socket, memoryMib) {
   });
 }
 
-/** Streams the console; resolves when the userland is up: the demo's own line, or a login prompt. */
+/** Streams the console; resolves when the userland is up: the demo line, or a login prompt. */
 function untilReady(qemu, isDemo) {
   return new Promise((done, reject) => {
     let tail = "";

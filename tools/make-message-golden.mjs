@@ -182,9 +182,9 @@ function fileText([what, type, tree, data = Buffer.alloc(0)]) {
   const meta = Buffer.concat(fields.map(([, bytes]) => bytes));
   let offset = 0;
   const table = fields.map(([name, bytes, value]) => {
-    const row = `# ${String(offset).padStart(4)} ${String(bytes.length).padStart(3)} ${name} ${value}`;
+    const start = String(offset).padStart(4);
     offset += bytes.length;
-    return row;
+    return `# ${start} ${String(bytes.length).padStart(3)} ${name} ${value}`;
   });
   const hexadecimal = frame(type, meta, data).toString("hex");
   return [

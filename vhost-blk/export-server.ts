@@ -1,5 +1,5 @@
-// Exports: an open device at a vhost-user socket or as an NBD server. The protocol and the rings are
-// native; here is the policy: what may be asked for, the serial number, and the order of a stop.
+// Exports: an open device at a vhost-user socket or as an NBD server. The protocol and the rings
+// are native; here is the policy: what may be asked for, the serial number, the order of a stop.
 //
 // Invariant: a stop drains (every request that was taken is answered), then the socket goes.
 import { createHash } from "node:crypto";

@@ -1,5 +1,5 @@
-// The folder of a local cluster: its layout, and cluster.json, which marks it as ours and names what
-// is in it. Mode 0700.
+// The folder of a local cluster: its layout, and cluster.json, which marks it as ours and names
+// what is in it. Mode 0700.
 //
 //   cluster.json          what there is; state "creating" until the first start has succeeded
 //   mon/  osd.0/ osd.1/   data of the daemons

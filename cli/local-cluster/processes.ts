@@ -1,7 +1,7 @@
 // Processes of this machine as /proc shows them, and the pid files that name ours.
 //
-// A pid alone can be another process's by now. A pid file therefore holds the pid and the start time
-// (clock ticks since boot, /proc/PID/stat field 22): together they name one process.
+// A pid alone can be another process's by now. A pid file therefore holds the pid and the start
+// time (clock ticks since boot, /proc/PID/stat field 22): together they name one process.
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { StorageError } from "../../common/errors.js";
@@ -62,8 +62,8 @@ export function claimPidFile(file: string, what: string): () => void {
 }
 
 /**
- * CPU time of a process, of all its threads that live, in nanoseconds (/proc/PID/task/TID/schedstat:
- * the scheduler's own clock, not ticks of 10 ms).
+ * CPU time of a process, of all its threads that live, in nanoseconds
+ * (/proc/PID/task/TID/schedstat: the scheduler's own clock, not ticks of 10 ms).
  * @returns undefined when it is gone
  */
 export function cpuTimeNs(pid: number): number | undefined {

@@ -1,5 +1,5 @@
-// A client's session with the monitor: dials, shakes hands, subscribes to the map, carries commands,
-// and dials again when the connection is lost.
+// A client's session with the monitor: dials, shakes hands, carries messages and commands, and
+// dials again when the connection is lost.
 //
 // Invariants: one connection at a time; a command is answered once (its reply, or `disconnected`
 // when the connection is lost before it came: whether it was carried out is then unknown); after

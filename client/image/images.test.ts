@@ -118,7 +118,7 @@ async function clearLater(cluster: FakeCluster): Promise<void> {
 }
 
 describe("a client that dies", () => {
-  it("in create: the image is there whole, or not at all, and nothing stays in the end", async () => {
+  it("in create: the image is there whole or not at all; nothing stays in the end", async () => {
     const deaths = await dyingAtEach(
       async () => undefined,
       (images) => images.create("a", gibibyte),

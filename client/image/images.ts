@@ -280,7 +280,7 @@ export class Images<Io extends ImageIo = ImageIo> {
     }
   }
 
-  /** After a failure while an image was being made: nothing is left of it, and the error goes on. */
+  /** After a failure while an image was being made: nothing is left of it; the error goes on. */
   private async abandon(entry: PendingEntry, thrown: unknown): Promise<never> {
     await this.clear(entry).catch(() => undefined);
     throw toStorageError(thrown);

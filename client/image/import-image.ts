@@ -47,7 +47,7 @@ export interface ImportOptions {
   every?: (periodMs: number, task: () => void) => () => void;
 }
 
-/** Extents of one crossing are at most this many: a batch costs the event loop under a millisecond. */
+/** Extents of one crossing at most: a batch costs the event loop under a millisecond. */
 export const extentsPerBatch = 256;
 
 /**

@@ -448,6 +448,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
     const Promise promise(info.Env(), *thread_);
     Ref();
     thread_->post([this, promise] {
+      if (state_.core != nullptr) state_.core->detach();
       state_.messenger.reset();
       if (state_.store == nullptr) return closed(promise, Status::ok());
       state_.store->close([this, promise](Status status) {

@@ -169,7 +169,7 @@ const maxUnfoundKnown = 1000;
 export const onRecoveryFailed: Handler<"recoveryFailed"> = (state, { object, code }) => {
   if (state.unfound.has(object) || state.unfound.size >= maxUnfoundKnown) return quiet(state);
   const fields = { pgid: state.pgid, object, code };
-  const text = "an object cannot be recovered for now";
+  const text = "an object cannot be recovered at the moment";
   const unfound = code === "unfound" ? new Set(state.unfound).add(object) : state.unfound;
   return { state: { ...state, unfound }, effects: [{ kind: "log", level: "warn", text, fields }] };
 };

@@ -1,5 +1,6 @@
 // A guest boots from its own boot loader on a replicated volume: `npm start -- --once`, twice. The
-// guest counts its boots on its disk, so the second run shows that the first one's writes are there.
+// guest counts its boots on its disk, so the second run shows that the first one's writes are
+// there.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";

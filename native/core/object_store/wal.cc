@@ -110,7 +110,7 @@ void Wal::schedule() {
 }
 
 void Wal::start() {
-  seal();
+  if (groups_.size() == 1) seal();  // else the first one is sealed, and the last one goes on
   writing_ = std::move(groups_.front().group);
   groups_.pop_front();
   is_writing_ = true;
@@ -190,6 +190,7 @@ void Wal::write_record(Group& group, bool durable) {
   if (!wrapped.empty()) state_.disk.write(ring_offset, std::move(wrapped), durable, part);
   state_.counters.wal_bytes += group.record_bytes();
   ++state_.counters.wal_groups;
+  if (durable) ++state_.counters.flushes;
 }
 
 void Wal::part_done(Status status) {
@@ -209,10 +210,11 @@ void Wal::finish() {
   Group group = std::move(writing_);
   writing_ = {};
   if (state_.health) durable_sequence_ = group.sequence;
-  // The next one is on its way before the callbacks run.
-  if (state_.health && !groups_.empty()) start();
   Status outcome = state_.health;
   on_group_(std::move(outcome), std::move(group));
+  // Behind the callbacks: what they submit shares the next record, which halves the number of
+  // records under a steady load.
+  schedule();
 }
 
 void Wal::fail_waiting() {

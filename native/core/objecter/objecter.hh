@@ -19,7 +19,7 @@
 
 #include "base/histogram.hh"
 #include "base/ids.hh"
-#include "io/executor.hh"
+#include "io/scoped_executor.hh"
 #include "net/messages.hh"
 #include "net/messenger.hh"
 
@@ -105,7 +105,7 @@ class Objecter : public net::MessengerHandler {
   // Not run when the objecter is gone by then.
   void run_after(std::uint64_t delay_ns, io::Task task);
 
-  io::Executor& executor_;
+  io::ScopedExecutor executor_;
   ClientId client_;
   std::function<void(Epoch)> need_map_;
   net::Messenger* messenger_ = nullptr;

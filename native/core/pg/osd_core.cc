@@ -18,7 +18,7 @@ OsdCore::OsdCore(io::Executor& executor, object_store::ObjectStore& store, OsdEv
       events_(events),
       self_(self),
       heartbeat_(*this),
-      links_(executor, *this),
+      links_(executor_, *this),
       loop_tick_ns_(executor.now_ns()) {}
 
 OsdCore::~OsdCore() = default;
@@ -26,6 +26,12 @@ OsdCore::~OsdCore() = default;
 void OsdCore::attach(net::Messenger& messenger) {
   messenger_ = &messenger;
   links_.attach(messenger);
+}
+
+void OsdCore::detach() {
+  set_peers({});
+  connections_.clear();
+  messenger_ = nullptr;
 }
 
 Status OsdCore::load() {
@@ -58,6 +64,7 @@ void OsdCore::set_map_epoch(Epoch epoch) {
 }
 
 void OsdCore::set_peers(const std::vector<Peer>& peers) {
+  if (messenger_ == nullptr) return;
   peers_ = peers;
   std::erase_if(queued_control_, [&peers](const auto& entry) {
     return std::none_of(peers.begin(), peers.end(),
@@ -289,6 +296,11 @@ void OsdCore::recovery_progress(PgId pg, Epoch interval, std::uint64_t missing_c
 void OsdCore::recovery_failed(PgId pg, Epoch interval, const std::string& object,
                               const Status& status) {
   events_.on_recovery_failed(pg, interval, object, status);
+}
+
+void OsdCore::store_refused(PgId, const Status& status) {
+  if (std::exchange(store_failure_reported_, true)) return;
+  events_.on_store_failed(status);
 }
 
 void OsdCore::check_store() {

@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "io/scoped_executor.hh"
 #include "net/messenger.hh"
 #include "object_store/object_store.hh"
 #include "pg/heartbeat.hh"
@@ -53,6 +54,8 @@ class OsdCore : public net::MessengerHandler,
   ~OsdCore() override;
   // The messenger needs the core as its handler, so it comes second.
   void attach(net::Messenger& messenger);
+  // Before the messenger goes: closes the links; nothing is sent or heard any more.
+  void detach();
   // Loads the PGs from the store (blocking).
   Status load();
 
@@ -92,6 +95,7 @@ class OsdCore : public net::MessengerHandler,
   void send_on(net::ConnectionId connection, net::Frame frame) override;
   void interval_started(PgId pg, Epoch interval, const PgInfo& info) override;
   void activated(PgId pg, Epoch interval, const Status& status) override;
+  void store_refused(PgId pg, const Status& status) override;
   void recovery_progress(PgId pg, Epoch interval, std::uint64_t missing_count) override;
   void recovery_failed(PgId pg, Epoch interval, const std::string& object,
                        const Status& status) override;
@@ -110,7 +114,7 @@ class OsdCore : public net::MessengerHandler,
   void check_store();
   Pg* find(PgId pg);
 
-  io::Executor& executor_;
+  io::ScopedExecutor executor_;
   object_store::ObjectStore& store_;
   OsdEvents& events_;
   OsdId self_;

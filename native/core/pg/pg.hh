@@ -93,6 +93,8 @@ class PgHost {
   virtual void send_on(net::ConnectionId connection, net::Frame frame) = 0;
   virtual void interval_started(PgId pg, Epoch interval, const PgInfo& info) = 0;
   virtual void activated(PgId pg, Epoch interval, const Status& status) = 0;
+  // The store refused a transaction that is in the log already: this copy can't go on.
+  virtual void store_refused(PgId pg, const Status& status) = 0;
   // Missing objects in all copies changed; 0: the PG is clean in this interval.
   virtual void recovery_progress(PgId pg, Epoch interval, std::uint64_t missing_count) = 0;
   // No source has the object, or a copy is damaged.

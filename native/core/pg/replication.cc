@@ -23,6 +23,11 @@ void Pg::submit(object_store::Transaction transaction, object_store::Done done) 
   host_.store().submit(std::move(transaction),
                        [this, done = std::move(done)](Status status) mutable {
                          --undurable_;
+                         // A damaged push is refused as a whole and asked for again; anything else
+                         // would leave the log ahead of the store.
+                         if (!status && status.code() != ErrorCode::checksum_mismatch) {
+                           host_.store_refused(id_, status);
+                         }
                          done(std::move(status));
                          report_interval_when_quiet();
                        });

@@ -41,7 +41,10 @@ SimOsds::SimOsds(std::uint64_t seed, net::SimNetworkConfig config)
 
 SimOsds::~SimOsds() {
   client_messenger_.reset();
-  for (auto& [id, osd] : osds) osd->messenger.reset();
+  for (auto& [id, osd] : osds) {
+    if (osd->core != nullptr) osd->core->detach();
+    osd->messenger.reset();
+  }
 }
 
 void SimOsds::start(SimOsd& osd) {
@@ -65,6 +68,7 @@ void SimOsds::start(SimOsd& osd) {
 
 void SimOsds::kill(OsdId id) {
   SimOsd& osd = *osds[id];
+  osd.core->detach();
   osd.messenger.reset();
   bool closed = false;
   osd.store->close([&closed](Status) { closed = true; });
