@@ -87,6 +87,8 @@ std::string store_meta(std::string_view user_key) { return std::string("t").appe
 
 std::string removed_pg(Collection collection) { return with_number('x', collection); }
 
+std::string room_probe() { return "z"; }
+
 Range all_of(char kind) {
   return {std::string(1, kind), std::string(1, static_cast<char>(kind + 1))};
 }

@@ -27,6 +27,7 @@ std::string reference_chunk(std::uint32_t chunk);                               
 std::string shard(std::uint64_t object_id, std::uint32_t index);                       // 's'
 std::string store_meta(std::string_view user_key);                                     // 't'
 std::string removed_pg(Collection collection);                                         // 'x'
+std::string room_probe();                                                              // 'z'
 
 // Half-open key ranges.
 using Range = std::pair<std::string, std::string>;

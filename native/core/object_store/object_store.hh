@@ -50,7 +50,9 @@ struct Identity {
 
 struct Geometry {
   std::uint64_t wal_bytes = std::uint64_t{128} << 20;
-  std::uint64_t kv_bytes = 0;  // region of the key-value store; 0: 2 % of the disk, at least 64 MiB
+  // Region of the key-value store; 0: 2 % of the disk, but at least 256 MiB or an eighth of a
+  // smaller disk, and never below 64 MiB.
+  std::uint64_t kv_bytes = 0;
   std::uint64_t kv_unit_bytes = std::uint64_t{256} << 10;
 };
 

@@ -76,10 +76,15 @@ void PgEntry::encode(kv::WriteBatch& batch) {
   batch.put(keys::pg(id_), value);
   for (auto at = segments.begin(); at != segments.end();) {
     LogSegment& segment = at->second;
-    if (segment.is_dirty) batch.put(keys::log_segment(collection, at->first), segment.encode());
-    segment.is_dirty = false;
-    const bool is_last = at->first == log_next / kSegmentEntries;
-    at = is_last ? std::next(at) : segments.erase(at);
+    if (segment.is_dirty) {
+      batch.put(keys::log_segment(collection, at->first), segment.encode());
+      segment.is_dirty = false;
+      ++at;
+    } else {
+      // Written by an earlier checkpoint, which is over.
+      const bool is_last = at->first == log_next / kSegmentEntries;
+      at = is_last ? std::next(at) : segments.erase(at);
+    }
   }
 }
 

@@ -2,8 +2,9 @@
 // how many there are, and the part of the log that the key-value region does not have yet.
 //
 // A PG log is kept in segments of 64 entries, one key-value each: segment s has the entries
-// 64 s to 64 s + 63 as far as they were appended. In memory are the changed segments and the last
-// one. Memory: about 300 bytes a PG, its last segment, and the entries since the last checkpoint.
+// 64 s to 64 s + 63 as far as they were appended. In memory are the changed segments, those that
+// the PG's last checkpoint wrote (the region may not have them yet), and the last one. Memory:
+// about 300 bytes a PG, its last segment, and the entries of two checkpoint periods.
 #pragma once
 
 #include <cstdint>

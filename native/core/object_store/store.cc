@@ -14,6 +14,8 @@ constexpr std::uint64_t kIdleNs = 2'000'000'000;
 constexpr std::uint32_t kKvFreeMaxAge = 256;
 // Of a shard with its key; headers, bitmaps and reference counts are smaller or few.
 constexpr std::uint64_t kEntryBytes = 224;
+// So long a full region is believed to be full: to look again costs a compaction.
+constexpr std::uint64_t kFullForNs = 1'000'000'000;
 constexpr std::size_t kLoadAhead = 32;
 constexpr std::uint64_t kReserveBytes = std::uint64_t{16} << 20;
 
@@ -220,11 +222,31 @@ Store::Room Store::metadata_room(const Transaction& transaction) {
   }
   if (may_use_reserve(transaction)) return Room::enough;
   // Twice: a value needs as much again for the compaction of the tables that hold it.
-  const std::uint64_t needed =
-      state_->superblock.layout.kv_bytes / 16 + 2 * (encoded_bound(transaction) + kEntryBytes);
+  const std::uint64_t needed = 2 * (encoded_bound(transaction) + kEntryBytes);
   const std::uint64_t pending = 2 * (pending_metadata_bytes() + frozen_metadata_bytes_);
   if (kv_free_bytes_ > needed + pending) return Room::enough;
-  return kv_free_bytes_ > needed && checkpointer_.is_needed() ? Room::wait : Room::none;
+  if (kv_free_bytes_ > needed && checkpointer_.is_needed()) return Room::wait;
+  if (state_->executor.now_ns() < kv_full_until_ns_) return Room::none;
+  if (!is_asking_kv_) ask_kv_for_room(needed);
+  return Room::wait;
+}
+
+// The free space of the region leaves out what compaction would free. A put that does not fit makes
+// the region compact itself: only what it says then is true.
+void Store::ask_kv_for_room(std::uint64_t bytes) {
+  is_asking_kv_ = true;
+  kv::WriteBatch batch;
+  batch.put(keys::room_probe(), std::string(bytes, '\0'));
+  batch.put(keys::room_probe(), "");
+  state_->kv->apply(std::move(batch), false, [this, bytes](Status status) {
+    is_asking_kv_ = false;
+    if (!status && status.code() != ErrorCode::no_space && state_->health)
+      state_->health = std::move(status);
+    kv_free_bytes_ = state_->kv->free_bytes();
+    kv_free_age_ = 0;
+    if (kv_free_bytes_ <= bytes) kv_full_until_ns_ = state_->executor.now_ns() + kFullForNs;
+    progress();
+  });
 }
 
 void Store::refuse(Pending& pending, Status status) {

@@ -76,6 +76,7 @@ class Store final : public ObjectStore {
   Room data_room(const Transaction& transaction);
   Room metadata_room(const Transaction& transaction);
   std::uint64_t pending_metadata_bytes() const;
+  void ask_kv_for_room(std::uint64_t bytes);
   void refuse(Pending& pending, Status status);
   void complete(Wal::Completion& completion, const Status& outcome);
   void when_applied(io::Task start);
@@ -111,6 +112,8 @@ class Store final : public ObjectStore {
   std::uint64_t frozen_metadata_bytes_ = 0;  // estimate for the running one
   std::uint64_t kv_free_bytes_ = 0;          // as last asked
   std::uint32_t kv_free_age_ = 0;            // transactions since
+  bool is_asking_kv_ = false;
+  std::uint64_t kv_full_until_ns_ = 0;
   bool is_closing_ = false;
   Done close_done_;
 };

@@ -95,7 +95,10 @@ Result<Layout> make_layout(std::uint64_t disk_bytes, const Geometry& geometry) {
     return Status(ErrorCode::invalid_argument, "the parts of a store are multiples of 4096 bytes");
   if (layout.kv_bytes == 0) {
     const std::uint64_t two_percent = layout.disk_bytes / 50 / kBlockBytes * kBlockBytes;
-    layout.kv_bytes = std::max(two_percent, std::uint64_t{64} << 20);
+    // A small disk gives a larger part, because the region's own reserves do not shrink with it.
+    const std::uint64_t eighth = layout.disk_bytes / 8 / kBlockBytes * kBlockBytes;
+    layout.kv_bytes = std::max(
+        {two_percent, std::uint64_t{64} << 20, std::min(eighth, std::uint64_t{256} << 20)});
   }
   layout.wal_offset = kBlockBytes;
   layout.kv_offset = layout.wal_offset + layout.wal_bytes;
@@ -144,7 +147,7 @@ Buffer encode_superblock(const Superblock& superblock, std::uint32_t copy) {
 Result<Superblock> decode_superblock(ByteSpan block, std::uint32_t copy) {
   CAIRN_ASSERT(block.size() == kBlockBytes);
   const std::byte* from = block.data();
-  if (!has_magic(block)) return Status(ErrorCode::not_found, "no Cairn store on this disk");
+  if (!has_magic(block)) return Status(ErrorCode::not_found, "no Cairn superblock on this disk: it holds no store, or both copies are damaged");
   if (load_le<std::uint32_t>(from + kCrcAt) != checksum(block) ||
       load_le<std::uint64_t>(from + kMagicAt) != kMagic)
     return Status(ErrorCode::corrupt, "a superblock does not match its checksum");
