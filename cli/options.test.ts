@@ -1,4 +1,4 @@
-// Argument values.
+// Tests of the argument values: sizes, counts, addresses, image names.
 import { InvalidArgumentError } from "commander";
 import { describe, expect, it } from "vitest";
 import { addressText, addressValue, countValue, durationValue, sizeValue } from "./options.js";

@@ -147,7 +147,10 @@ Buffer encode_superblock(const Superblock& superblock, std::uint32_t copy) {
 Result<Superblock> decode_superblock(ByteSpan block, std::uint32_t copy) {
   CAIRN_ASSERT(block.size() == kBlockBytes);
   const std::byte* from = block.data();
-  if (!has_magic(block)) return Status(ErrorCode::not_found, "no Cairn superblock on this disk: it holds no store, or both copies are damaged");
+  if (!has_magic(block))
+    return Status(
+        ErrorCode::not_found,
+        "no Cairn superblock on this disk: it holds no store, or both copies are damaged");
   if (load_le<std::uint32_t>(from + kCrcAt) != checksum(block) ||
       load_le<std::uint64_t>(from + kMagicAt) != kMagic)
     return Status(ErrorCode::corrupt, "a superblock does not match its checksum");
