@@ -56,9 +56,9 @@ export function checkNode() {
 }
 
 function missingPackages(packages) {
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query fills these fields
   const query = spawnSync(
     "dpkg-query",
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query fills these fields
     ["-W", "-f", "${Package} ${db:Status-Abbrev}\n", ...packages],
     {
       encoding: "utf8",

@@ -229,14 +229,10 @@ async function clearAway(images: Images, entry: PendingEntry, thrown: unknown): 
     await images.clear(entry);
   } catch (second) {
     const [why, first] = [toStorageError(second).message, toStorageError(thrown)];
-    throw new StorageError(
-      first.code,
-      `${first.message}; its data is still there: ${why}`,
-      {
-        remedy: "The next `cairn rm` or `cairn import` in this pool clears it away.",
-        cause: thrown,
-      },
-    );
+    throw new StorageError(first.code, `${first.message}; its data is still there: ${why}`, {
+      remedy: "The next `cairn rm` or `cairn import` in this pool clears it away.",
+      cause: thrown,
+    });
   }
 }
 

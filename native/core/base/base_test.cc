@@ -42,6 +42,21 @@ TEST_CASE("buffer: slices share the memory, which is aligned") {
   CHECK(part.span()[0] == std::byte{7});
 }
 
+TEST_CASE("buffer: memory that was released comes back as memory") {
+  std::vector<Buffer> held;
+  for (int i = 0; i < 300; ++i) held.push_back(Buffer::zeroed(4096));
+  held.clear();
+  Buffer::release_unused();
+  Buffer::release_unused();
+  for (int i = 0; i < 300; ++i) {
+    held.push_back(Buffer::allocate(4096));
+    held.back().data()[4095] = static_cast<std::byte>(i);
+  }
+  for (int i = 0; i < 300; ++i) {
+    CHECK(held[static_cast<std::size_t>(i)].data()[4095] == static_cast<std::byte>(i));
+  }
+}
+
 TEST_CASE("unique function: inline and heap callables move and run") {
   auto number = std::make_unique<int>(5);
   UniqueFunction<int(int)> small = [number = std::move(number)](int x) { return *number + x; };

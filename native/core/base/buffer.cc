@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -42,6 +43,7 @@ Orphans& orphans() {
 struct Cache {
   std::vector<std::byte*> hot;
   std::vector<std::byte*> cold;
+  std::size_t fewest_hot = 0;  // since the last release_unused()
   ~Cache() {
     Orphans& left = orphans();
     const std::lock_guard lock(left.mutex);
@@ -76,6 +78,7 @@ std::byte* take_block() {
   std::vector<std::byte*>& list = local.hot.empty() ? local.cold : local.hot;
   std::byte* memory = list.back();
   list.pop_back();
+  local.fewest_hot = std::min(local.fewest_hot, local.hot.size());
   return memory;
 }
 
@@ -102,6 +105,17 @@ void give_memory(std::byte* memory, std::size_t capacity) {
 }
 
 }  // namespace
+
+void Buffer::release_unused() {
+  Cache& local = cache();
+  const std::size_t unused = std::min(local.fewest_hot, kMaxReleasedPages);
+  for (std::size_t i = 0; i < unused; ++i) {
+    ::madvise(local.hot.back(), kAlignment, MADV_DONTNEED);
+    local.cold.push_back(local.hot.back());
+    local.hot.pop_back();
+  }
+  local.fewest_hot = local.hot.size();
+}
 
 Buffer Buffer::allocate(std::size_t length) {
   Buffer buffer;

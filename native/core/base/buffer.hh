@@ -1,7 +1,9 @@
 // Buffer: a shared handle to a slice of 4 KiB-aligned memory, fit for O_DIRECT. Copying a Buffer
 // shares the bytes; slices keep the whole allocation alive. The reference count is atomic, the
-// bytes are not: whoever fills a buffer does so before sharing it. Freed memory of up to 64 KiB
-// goes to a small per-thread free list, bounded by kMaxCachedBytes.
+// bytes are not: whoever fills a buffer does so before sharing it.
+// Freed blocks of 4 KiB are kept per thread for reuse, up to kMaxCachedBytes of resident memory: a
+// store that checkpoints frees and needs tens of MiB in turn, and a page fault costs more than the
+// block's whole way. release_unused() gives back what a pause did not need.
 #pragma once
 
 #include <cstddef>
@@ -14,11 +16,15 @@ namespace cairn {
 class Buffer {
  public:
   static constexpr std::size_t kAlignment = 4096;
-  static constexpr std::size_t kMaxCachedBytes = std::size_t{16} << 20;
+  static constexpr std::size_t kMaxCachedBytes = std::size_t{128} << 20;
 
   Buffer() = default;
   // length bytes, contents undefined; the memory is rounded up to the alignment
   static Buffer allocate(std::size_t length);
+  // Gives pages back to the kernel that this thread has not needed since the last call, at most
+  // kMaxReleasedPages at a time. For a timer.
+  static constexpr std::size_t kMaxReleasedPages = 2048;
+  static void release_unused();
   static Buffer zeroed(std::size_t length);
   static Buffer copy_of(ByteSpan bytes);
 

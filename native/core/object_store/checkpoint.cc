@@ -9,7 +9,7 @@ namespace {
 
 // In-place writes go in batches, so that one system call and one wake-up of the device carry many;
 // few enough that a WAL write does not wait long behind them.
-constexpr std::uint32_t kWritesPerBatch = 64;
+constexpr std::uint32_t kWritesPerBatch = 32;
 constexpr std::size_t kBlocksPerWrite = 64;
 // About 0.1 ms each.
 constexpr std::size_t kEntriesPerSlice = 128;

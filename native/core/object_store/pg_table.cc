@@ -74,18 +74,18 @@ void PgEntry::encode(kv::WriteBatch& batch) {
   put_varint(value, log_first);
   put_varint(value, log_next - log_first);
   batch.put(keys::pg(id_), value);
-  for (auto at = segments.begin(); at != segments.end();) {
-    LogSegment& segment = at->second;
-    if (segment.is_dirty) {
-      batch.put(keys::log_segment(collection, at->first), segment.encode());
-      segment.is_dirty = false;
-      ++at;
-    } else {
-      // Written by an earlier checkpoint, which is over.
-      const bool is_last = at->first == log_next / kSegmentEntries;
-      at = is_last ? std::next(at) : segments.erase(at);
-    }
+  for (auto& [number, segment] : segments) {
+    if (!segment.is_dirty) continue;
+    batch.put(keys::log_segment(collection, number), segment.encode());
+    segment.is_dirty = false;
   }
+}
+
+void PgEntry::begin_period() {
+  is_new = false;
+  std::erase_if(segments, [this](const auto& item) {
+    return !item.second.is_dirty && item.first != log_next / kSegmentEntries;
+  });
 }
 
 bool PgEntry::decode(std::string_view value) {

@@ -3,8 +3,8 @@
 //
 // A PG log is kept in segments of 64 entries, one key-value each: segment s has the entries
 // 64 s to 64 s + 63 as far as they were appended. In memory are the changed segments, those that
-// the PG's last checkpoint wrote (the region may not have them yet), and the last one. Memory:
-// about 300 bytes a PG, its last segment, and the entries of two checkpoint periods.
+// the last checkpoint wrote (it may be under way), and the last one. Memory: about 300 bytes a PG,
+// its last segment, and the entries of two checkpoint periods.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +51,8 @@ class PgEntry final : public CheckpointEntry {
   void reset(std::uint64_t first_number);
   // The PG is removed; what its collection has in the region is reclaimed by collection.
   void forget();
+  // A checkpoint begins, and none is under way: what is clean is in the region, and may go.
+  void begin_period();
   // The segment that rewind(to_number) cuts, when it is not in memory.
   std::optional<std::uint64_t> segment_to_rewind(std::uint64_t to_number) const;
 
@@ -83,7 +85,7 @@ class PgTable {
   }
   // The moment of a checkpoint: what is born from now on is in the next period.
   void freeze() {
-    for (auto& [id, entry] : entries_) entry->is_new = false;
+    for (auto& [id, entry] : entries_) entry->begin_period();
   }
 
  private:

@@ -9,6 +9,8 @@ namespace cairn::pg {
 namespace {
 constexpr std::size_t kMaxWaitingForMap = 10'000;
 constexpr std::size_t kMaxQueuedControl = 10'000;
+// Longer than a checkpoint cycle under load, so that its memory is not released within it.
+constexpr std::uint64_t kReleaseIntervalNs = 5'000'000'000;
 }  // namespace
 
 OsdCore::OsdCore(io::Executor& executor, object_store::ObjectStore& store, OsdEvents& events,
@@ -26,6 +28,12 @@ OsdCore::~OsdCore() = default;
 void OsdCore::attach(net::Messenger& messenger) {
   messenger_ = &messenger;
   links_.attach(messenger);
+  release_memory();
+}
+
+void OsdCore::release_memory() {
+  Buffer::release_unused();
+  executor_.run_after(kReleaseIntervalNs, [this] { release_memory(); });
 }
 
 void OsdCore::detach() {

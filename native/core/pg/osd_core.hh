@@ -112,6 +112,7 @@ class OsdCore : public net::MessengerHandler,
   void handle_op(ClientOp op);
   void refuse(const ClientOp& op, ErrorCode code, const char* message);
   void check_store();
+  void release_memory();
   Pg* find(PgId pg);
 
   io::ScopedExecutor executor_;
