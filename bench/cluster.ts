@@ -3,15 +3,15 @@
 //   npx tsx bench/cluster.ts [--seconds S] [--repeat N] [--dir FOLDER] [--format json]
 //
 // 4 KiB random writes at QD32 (CPU per write over all daemons and the client) and at QD1 (latency
-// beside a bare loopback round trip and a bare fdatasync of the same run), random reads, and what
-// the daemons use when idle. Medians over N repeats. The cluster is made in a new folder and
+// beside a bare loopback round trip and a bare durable write of the same run), random reads, and
+// what the daemons use when idle. Medians over N repeats. The cluster is made in a new folder and
 // removed.
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { machineFacts, measureFlushUs, measureLoopbackUs, median } from "./machine.js";
+import { machineFacts, measureDurableWriteUs, measureLoopbackUs, median } from "./machine.js";
 
 const root = join(fileURLToPath(import.meta.url), "../..");
 const { values } = parseArgs({
@@ -110,11 +110,11 @@ async function main(): Promise<void> {
     const shallow: BenchJson[] = [];
     const reads: BenchJson[] = [];
     const loopbackUs: number[] = [];
-    const fdatasyncUs: number[] = [];
+    const durableWriteUs: number[] = [];
     for (let i = 0; i < Number(values.repeat); i++) {
       deep.push(bench("write", 32));
       loopbackUs.push(measureLoopbackUs(root));
-      fdatasyncUs.push(measureFlushUs(folder).fdatasyncUs);
+      durableWriteUs.push(measureDurableWriteUs(folder));
       shallow.push(bench("write", 1));
       reads.push(bench("read", 32));
     }
@@ -134,7 +134,7 @@ async function main(): Promise<void> {
         meanUs: of(shallow, (run) => run.latencyUs.mean),
         p50Us: of(shallow, (run) => run.latencyUs.p50),
         loopbackRoundTripUs: Number(median(loopbackUs).toFixed(1)),
-        fdatasyncUs: Number(median(fdatasyncUs).toFixed(1)),
+        durableWriteUs: Number(median(durableWriteUs).toFixed(1)),
       },
       readQd32: {
         iops: of(reads, (run) => run.iops),

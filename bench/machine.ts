@@ -1,7 +1,7 @@
 // What a figure depends on: the machine, and the bare costs of a flush and of a loopback round
 // trip, measured in the same run as what is compared with them.
 import { execFileSync } from "node:child_process";
-import { closeSync, fdatasyncSync, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
 
@@ -17,29 +17,21 @@ export function machineFacts(): string {
   return `${cpu}, ${cpus().length} CPUs, ${memoryGib} GiB, ${system}`;
 }
 
-/** Median time of a 4 KiB overwrite and an fdatasync, in microseconds, in a folder. */
-export function measureFlushUs(folder: string): { writeUs: number; fdatasyncUs: number } {
+/** Mean time of a durable 4 KiB overwrite (O_DIRECT and O_DSYNC, by dd), in microseconds. */
+export function measureDurableWriteUs(folder: string): number {
   const path = join(folder, "flush-probe");
-  const fd = openSync(path, "w+", 0o600);
-  const block = Buffer.alloc(4096, 1);
-  const writes: number[] = [];
-  const flushes: number[] = [];
+  const write = (...flags: string[]): number => {
+    const started = process.hrtime.bigint();
+    const args = ["if=/dev/zero", `of=${path}`, "bs=4k", "count=500", "status=none", ...flags];
+    execFileSync("dd", args);
+    return Number(process.hrtime.bigint() - started) / 1000 / 500;
+  };
   try {
-    for (let i = 0; i < 64; i++) writeSync(fd, block, 0, block.length, i * block.length);
-    fsyncSync(fd);
-    for (let i = 0; i < 500; i++) {
-      const start = process.hrtime.bigint();
-      writeSync(fd, block, 0, block.length, (i % 64) * block.length);
-      const written = process.hrtime.bigint();
-      fdatasyncSync(fd);
-      writes.push(Number(written - start) / 1000);
-      flushes.push(Number(process.hrtime.bigint() - written) / 1000);
-    }
+    write("conv=fsync");
+    return write("oflag=direct,dsync", "conv=notrunc");
   } finally {
-    closeSync(fd);
     rmSync(path, { force: true });
   }
-  return { writeUs: median(writes), fdatasyncUs: median(flushes) };
 }
 
 /** p50 of a bare loopback round trip by build/native/bench_net, in microseconds. */
