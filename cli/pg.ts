@@ -1,6 +1,5 @@
 // `cairn pg ls`.
 import type { Command } from "commander";
-import { formatSize } from "../common/units.js";
 import type { CommandArgs, PgRow } from "../proto/commands.js";
 import { withMonitor } from "./connect.js";
 import { type ClusterOptions, withCluster, withExamples } from "./options.js";
@@ -41,7 +40,6 @@ function pgTable(pgs: readonly PgRow[]): string {
       { title: "UP" },
       { title: "ACTING" },
       { title: "OBJECTS", align: right },
-      { title: "BYTES", align: right },
       { title: "DEGRADED", align: right },
       { title: "MISSING", align: right },
     ],
@@ -52,7 +50,6 @@ function pgTable(pgs: readonly PgRow[]): string {
       `[${pg.up.join(",")}]`,
       `[${pg.acting.join(",")}]`,
       pg.objects,
-      formatSize(pg.bytes),
       pg.degraded,
       pg.missing,
     ]),
