@@ -5,6 +5,7 @@
 
 #include "client_state.hh"
 #include "convert.hh"
+#include "events.hh"
 #include "exports.hh"
 #include "image/bench_job.hh"
 #include "image/null_device.hh"
@@ -148,14 +149,7 @@ class Client : public Napi::ObjectWrap<Client> {
  private:
   template <typename Fill>
   void emit(const char* type, Fill fill) {
-    thread_->to_js([callback = callback_, type, fill = std::move(fill)](Napi::Env env) mutable {
-      Napi::Object event = Napi::Object::New(env);
-      event.Set("type", type);
-      fill(env, event);
-      Napi::Array batch = Napi::Array::New(env, 1);
-      batch.Set(0U, event);
-      callback->Call({batch});
-    });
+    emit_event(*thread_, callback_, type, std::move(fill));
   }
 
   template <typename Run>

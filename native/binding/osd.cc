@@ -4,6 +4,7 @@
 
 #include "base/crc32c.hh"
 #include "convert.hh"
+#include "events.hh"
 #include "exports.hh"
 #include "io/uring_disk.hh"
 #include "net/tcp_messenger.hh"
@@ -14,7 +15,7 @@ namespace cairn::binding {
 
 namespace {
 
-// Events of the core as closures for JavaScript, gathered into one array per wake-up.
+// The events of an OsdCore as events of binding.d.ts.
 class EventSink : public pg::OsdEvents {
  public:
   EventSink(CoreThread& thread, std::shared_ptr<Napi::FunctionReference> callback)
@@ -23,14 +24,7 @@ class EventSink : public pg::OsdEvents {
   // fill: sets the fields of the event.
   template <typename Fill>
   void emit(const char* type, Fill fill) {
-    thread_.to_js([callback = callback_, type, fill = std::move(fill)](Napi::Env env) mutable {
-      Napi::Object event = Napi::Object::New(env);
-      event.Set("type", type);
-      fill(env, event);
-      Napi::Array batch = Napi::Array::New(env, 1);
-      batch.Set(0U, event);
-      callback->Call({batch});
-    });
+    emit_event(thread_, callback_, type, std::move(fill));
   }
   void log(const char* level, const std::string& text) {
     emit("log", [level, text](Napi::Env, Napi::Object& event) {
