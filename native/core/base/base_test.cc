@@ -3,9 +3,12 @@
 
 #include <memory>
 
+#include <set>
 #include "base/buffer.hh"
 #include "base/crc32c.hh"
 #include "base/histogram.hh"
+#include "base/planted_bug.hh"
+#include "base/probe.hh"
 #include "base/status.hh"
 #include "base/unique_function.hh"
 
@@ -86,6 +89,30 @@ TEST_CASE("reader: never past the end, the first failure sticks") {
 TEST_CASE("status: errno keeps its meaning") {
   CHECK(Status::from_errno(ENOSPC, "write").code() == ErrorCode::no_space);
   CHECK(Status::from_errno(EIO, "write").to_string() == "io_error: write: Input/output error");
+}
+
+CAIRN_DEFINE_PROBE(probe_of_base_test);
+
+TEST_CASE("probe: listed before its first hit, and counted") {
+  const auto hits = [] {
+    for (const auto& [name, count] : Probe::all()) {
+      if (name == "probe_of_base_test") return count;
+    }
+    return ~std::uint64_t{0};
+  };
+  CHECK(hits() == 0);
+  probe_of_base_test.hit();
+  CHECK(hits() == 1);
+}
+
+TEST_CASE("planted bugs: each has a name of its own, and none is live unless it is chosen") {
+  std::set<std::string_view> names;
+  for (int bug = 1; bug <= static_cast<int>(PlantedBug::double_fetch); ++bug) {
+    const auto value = static_cast<PlantedBug>(bug);
+    CHECK(!name_of(value).empty());
+    CHECK(names.insert(name_of(value)).second);
+    if (!kPlantedBugsBuilt) CHECK(!planted(value));
+  }
 }
 
 }  // namespace cairn

@@ -4,7 +4,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/planted_bug.hh"
+#include "base/probe.hh"
+
 namespace cairn::pg {
+
+CAIRN_DEFINE_PROBE(pg_duplicate_answered);
+CAIRN_DEFINE_PROBE(pg_duplicate_in_flight);
 
 namespace {
 constexpr const char* kInfoKey = "info";
@@ -217,14 +223,16 @@ void Pg::admit(ClientOp op) {
 
 bool Pg::answer_duplicate(const ClientOp& op) {
   const net::LogEntry* entry = log_.find(op.request.id);
-  if (entry == nullptr) return false;
+  if (entry == nullptr || planted(PlantedBug::no_dedup)) return false;
   ++counters_.duplicates;
   const auto found = in_flight_.find(entry->version.number);
   if (found != in_flight_.end()) {
     // Still being replicated: the answer goes to whoever asked last.
+    pg_duplicate_in_flight.hit();
     found->second.op.connection = op.connection;
     return true;
   }
+  pg_duplicate_answered.hit();
   net::OpReply answer;
   answer.exists = true;
   reply(op, std::move(answer), {});

@@ -1,0 +1,52 @@
+// Which planted bug is live: see planted_bug.hh.
+#include "base/planted_bug.hh"
+
+#include <cstdlib>
+
+namespace cairn {
+
+std::string_view name_of(PlantedBug bug) {
+  switch (bug) {
+    case PlantedBug::none:
+      return "";
+    case PlantedBug::skip_flush:
+      return "skip_flush";
+    case PlantedBug::trim_log_early:
+      return "trim_log_early";
+    case PlantedBug::checksum_without_offset:
+      return "checksum_without_offset";
+    case PlantedBug::truncate_at_damage:
+      return "truncate_at_damage";
+    case PlantedBug::reuse_block_early:
+      return "reuse_block_early";
+    case PlantedBug::ack_before_replica:
+      return "ack_before_replica";
+    case PlantedBug::stale_interval_op:
+      return "stale_interval_op";
+    case PlantedBug::read_without_lease:
+      return "read_without_lease";
+    case PlantedBug::no_dedup:
+      return "no_dedup";
+    case PlantedBug::no_fencing_check:
+      return "no_fencing_check";
+    case PlantedBug::resurrect_delete:
+      return "resurrect_delete";
+    case PlantedBug::forget_divergent:
+      return "forget_divergent";
+    case PlantedBug::no_address_wrap_check:
+      return "no_address_wrap_check";
+    case PlantedBug::double_fetch:
+      return "double_fetch";
+  }
+  return "";
+}
+
+#ifdef CAIRN_PLANTED_BUGS
+bool planted(PlantedBug bug) {
+  // Read once: the environment does not change, and the choice is per process.
+  static const char* const chosen = std::getenv("CAIRN_PLANTED_BUG");
+  return chosen != nullptr && bug != PlantedBug::none && name_of(bug) == chosen;
+}
+#endif
+
+}  // namespace cairn

@@ -1,0 +1,45 @@
+// Bugs planted on purpose, to show that the harness catches them (`npm run teeth`).
+//
+// They exist only in a build with -DCAIRN_PLANTED_BUGS=ON, where the environment variable
+// CAIRN_PLANTED_BUG names the one that is live. In every other build planted() is the constant
+// false and the compiler drops the branch.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace cairn {
+
+enum class PlantedBug : std::uint8_t {
+  none,
+  // object store
+  skip_flush,               // a commit is acknowledged without its flush
+  trim_log_early,           // the WAL is trimmed before the checkpoint is synced
+  checksum_without_offset,  // a block's checksum is not seeded with its place
+  truncate_at_damage,       // damage below the flushed mark cuts the log instead of refusing
+  reuse_block_early,        // a block with a pending record is reallocated
+  // placement groups
+  ack_before_replica,  // a write is acknowledged before the replicas have it
+  stale_interval_op,   // an operation of an older interval is executed
+  read_without_lease,  // a read is served when the lease has run out
+  no_dedup,            // a resent mutation is applied again
+  no_fencing_check,    // a stale fencing token is accepted
+  resurrect_delete,    // recovery ignores that the object has been removed
+  forget_divergent,    // divergent entries are rewound without marking their objects missing
+  // front ends
+  no_address_wrap_check,  // a guest range may wrap around
+  double_fetch,           // a descriptor is read again after its validation
+};
+
+// Its name in CAIRN_PLANTED_BUG and in reports; empty for none.
+std::string_view name_of(PlantedBug bug);
+
+#ifdef CAIRN_PLANTED_BUGS
+bool planted(PlantedBug bug);
+constexpr bool kPlantedBugsBuilt = true;
+#else
+constexpr bool planted(PlantedBug) { return false; }
+constexpr bool kPlantedBugsBuilt = false;
+#endif
+
+}  // namespace cairn
