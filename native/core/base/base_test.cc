@@ -2,7 +2,6 @@
 #include <doctest/doctest.h>
 
 #include <memory>
-
 #include <set>
 #include "base/buffer.hh"
 #include "base/crc32c.hh"
