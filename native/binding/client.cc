@@ -3,8 +3,10 @@
 #include <map>
 #include <utility>
 
+#include "client_map.hh"
 #include "client_state.hh"
 #include "convert.hh"
+#include "core_thread.hh"
 #include "events.hh"
 #include "exports.hh"
 #include "image/bench_job.hh"
@@ -66,29 +68,6 @@ qcow2::SourceExtent get_extent(const Napi::Object& object) {
   extent.cluster_bytes = small("clusterBytes");
   extent.cluster_offset = small("clusterOffset");
   return extent;
-}
-
-objecter::ClientMap get_map(const Napi::Object& object) {
-  objecter::ClientMap map;
-  map.epoch = static_cast<Epoch>(get_u64(object, "epoch"));
-  map.paused = get_flag(object, "paused");
-  const auto pools = object.Get("pools").As<Napi::Array>();
-  for (std::uint32_t i = 0; i < pools.Length(); ++i) {
-    const auto pool = pools.Get(i).As<Napi::Object>();
-    objecter::ClientMap::Pool& entry = map.pools[static_cast<PoolId>(get_u64(pool, "id"))];
-    entry.pg_num = static_cast<std::uint32_t>(get_u64(pool, "pgNum"));
-    entry.size = static_cast<std::uint32_t>(get_u64(pool, "size"));
-    const auto acting = pool.Get("acting").As<Napi::Int32Array>();
-    entry.acting.assign(acting.Data(), acting.Data() + acting.ElementLength());
-    CAIRN_ASSERT(entry.acting.size() == std::size_t{entry.pg_num} * entry.size);
-  }
-  const auto osds = object.Get("osds").As<Napi::Array>();
-  for (std::uint32_t i = 0; i < osds.Length(); ++i) {
-    const auto osd = osds.Get(i).As<Napi::Object>();
-    map.osds[static_cast<OsdId>(get_u64(osd, "osd"))] = {get_address(osd.Get("address")),
-                                                         get_bigint(osd, "incarnation")};
-  }
-  return map;
 }
 
 class Client : public Napi::ObjectWrap<Client> {
@@ -205,7 +184,7 @@ class Client : public Napi::ObjectWrap<Client> {
   }
 
   void set_map(const Napi::CallbackInfo& info) {
-    run([map = get_map(info[0].As<Napi::Object>())](ClientState& state) mutable {
+    run([map = get_client_map(info[0].As<Napi::Object>())](ClientState& state) mutable {
       state.objecter().set_map(std::move(map));
     });
   }

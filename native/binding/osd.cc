@@ -1,4 +1,4 @@
-// NativeOsd of binding.d.ts: a reactor thread with a store, a messenger and an OsdCore.
+// NativeOsd of binding.d.ts: a store, a messenger and an OsdCore on an OsdPlatform.
 #include <cstdio>
 #include <utility>
 
@@ -6,10 +6,10 @@
 #include "convert.hh"
 #include "events.hh"
 #include "exports.hh"
-#include "io/uring_disk.hh"
-#include "net/tcp_messenger.hh"
 #include "object_store/object_store.hh"
+#include "osd_platform.hh"
 #include "pg/osd_core.hh"
+#include "sim_world.hh"
 
 namespace cairn::binding {
 
@@ -18,13 +18,13 @@ namespace {
 // The events of an OsdCore as events of binding.d.ts.
 class EventSink : public pg::OsdEvents {
  public:
-  EventSink(CoreThread& thread, std::shared_ptr<Napi::FunctionReference> callback)
-      : thread_(thread), callback_(std::move(callback)) {}
+  EventSink(CoreHost& host, std::shared_ptr<Napi::FunctionReference> callback)
+      : host_(host), callback_(std::move(callback)) {}
 
   // fill: sets the fields of the event.
   template <typename Fill>
   void emit(const char* type, Fill fill) {
-    emit_event(thread_, callback_, type, std::move(fill));
+    emit_event(host_, callback_, type, std::move(fill));
   }
   void log(const char* level, const std::string& text) {
     emit("log", [level, text](Napi::Env, Napi::Object& event) {
@@ -84,16 +84,16 @@ class EventSink : public pg::OsdEvents {
   }
 
  private:
-  CoreThread& thread_;
+  CoreHost& host_;
   std::shared_ptr<Napi::FunctionReference> callback_;
 };
 
-// What lives on the reactor thread.
+// What lives on the core's executor.
 struct OsdState {
-  std::unique_ptr<io::UringDisk> disk;
+  std::shared_ptr<io::Disk> disk;
   std::unique_ptr<object_store::ObjectStore> store;
   std::unique_ptr<pg::OsdCore> core;
-  std::unique_ptr<net::TcpMessenger> messenger;
+  std::unique_ptr<net::Messenger> messenger;
 };
 
 std::string digest_text(const object_store::ObjectInfo& info) {
@@ -143,35 +143,39 @@ class Osd : public Napi::ObjectWrap<Osd> {
 
   explicit Osd(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Osd>(info) {
     const auto options = info[0].As<Napi::Object>();
-    path_ = get_text(options, "path");
-    cluster_ = get_uuid(options, "clusterId");
-    osd_ = static_cast<OsdId>(get_u64(options, "osd"));
-    incarnation_ = get_bigint(options, "incarnation");
-    auto thread = CoreThread::start(info.Env(), "cairn-osd");
-    if (!thread) {
-      const Napi::Value error = error_value(info.Env(), thread.status());
+    OsdSelf self;
+    self.path = get_text(options, "path");
+    self.cluster = cluster_ = get_uuid(options, "clusterId");
+    self.osd = osd_ = static_cast<OsdId>(get_u64(options, "osd"));
+    self.incarnation = get_bigint(options, "incarnation");
+    auto platform = options.Has("world") ? make_sim_osd_platform(options.Get("world"), self)
+                                         : make_real_osd_platform(info.Env(), self);
+    if (!platform) {
+      const Napi::Value error = error_value(info.Env(), platform.status());
       Napi::Error(info.Env(), error).ThrowAsJavaScriptException();
       return;
     }
-    thread_ = std::move(*thread);
+    platform_ = std::move(*platform);
+    host_ = &platform_->host();
+    platform_->on_death([this] { drop_state(); });
     auto callback = std::make_shared<Napi::FunctionReference>(
         Napi::Persistent(options.Get("onEvents").As<Napi::Function>()));
-    events_ = std::make_unique<EventSink>(*thread_, std::move(callback));
+    events_ = std::make_unique<EventSink>(*host_, std::move(callback));
   }
 
  private:
   // Runs a task on the core's thread, if the core is open.
   template <typename Run>
   void run(Run run_task) {
-    thread_->post([this, run_task = std::move(run_task)]() mutable {
+    host_->post([this, run_task = std::move(run_task)]() mutable {
       if (state_.core != nullptr) run_task(*state_.core);
     });
   }
   // As run(), for a call with an answer: rejects when the core is not open.
   template <typename Run>
   Napi::Value ask(const Napi::CallbackInfo& info, Run run_task) {
-    const Promise promise(info.Env(), *thread_);
-    thread_->post([this, promise, run_task = std::move(run_task)]() mutable {
+    const Promise promise(info.Env(), *host_);
+    host_->post([this, promise, run_task = std::move(run_task)]() mutable {
       if (state_.core == nullptr) {
         return promise.reject(Status(ErrorCode::not_active, "the OSD is not open"));
       }
@@ -181,35 +185,31 @@ class Osd : public Napi::ObjectWrap<Osd> {
   }
 
   Status open_now() {
-    auto disk = io::UringDisk::open(thread_->reactor(), path_, {});
+    auto disk = platform_->open_disk();
     if (!disk) return disk.status();
     state_.disk = std::move(*disk);
-    object_store::Options options;
-    options.post_back = [this](io::Task task) { thread_->post(std::move(task)); };
+    object_store::Options options = platform_->store_options();
+    options.post_back = [this](io::Task task) { host_->post(std::move(task)); };
     options.log = [this](const char* level, const std::string& text) { events_->log(level, text); };
     const object_store::Identity expected{cluster_, osd_, {}};
-    auto store = object_store::ObjectStore::open(thread_->reactor(), *state_.disk, expected,
+    auto store = object_store::ObjectStore::open(platform_->executor(), *state_.disk, expected,
                                                  std::move(options));
     if (!store) return store.status();
     state_.store = std::move(*store);
-    auto core = std::make_unique<pg::OsdCore>(thread_->reactor(), *state_.store, *events_, osd_);
+    auto core = std::make_unique<pg::OsdCore>(platform_->executor(), *state_.store, *events_, osd_);
     CAIRN_RETURN_IF_ERROR(core->load());
-    net::TcpConfig config;
-    config.cluster = cluster_;
-    config.self = {net::EntityKind::osd, static_cast<std::uint64_t>(osd_), incarnation_};
-    config.log = [this](LogLevel level, std::string_view text) {
-      events_->log(level_name(level), std::string(text));
-    };
     state_.messenger =
-        std::make_unique<net::TcpMessenger>(thread_->reactor(), *core, std::move(config));
+        platform_->make_messenger(*core, [this](LogLevel level, std::string_view text) {
+          events_->log(level_name(level), std::string(text));
+        });
     core->attach(*state_.messenger);
     state_.core = std::move(core);
     return Status::ok();
   }
 
   Napi::Value open(const Napi::CallbackInfo& info) {
-    const Promise promise(info.Env(), *thread_);
-    thread_->post([this, promise] {
+    const Promise promise(info.Env(), *host_);
+    host_->post([this, promise] {
       const Status status = open_now();
       if (!status) return promise.reject(status);
       answer_statuses(*state_.core, promise);
@@ -439,15 +439,15 @@ class Osd : public Napi::ObjectWrap<Osd> {
   }
 
   Napi::Value close(const Napi::CallbackInfo& info) {
-    const Promise promise(info.Env(), *thread_);
+    const Promise promise(info.Env(), *host_);
     Ref();
-    thread_->post([this, promise] {
+    host_->post([this, promise] {
       if (state_.core != nullptr) state_.core->detach();
       state_.messenger.reset();
       if (state_.store == nullptr) return closed(promise, Status::ok());
       state_.store->close([this, promise](Status status) {
         // Not inside the store's own callback.
-        thread_->post([this, promise, status] { closed(promise, status); });
+        host_->post([this, promise, status] { closed(promise, status); });
       });
     });
     return promise.value();
@@ -457,17 +457,25 @@ class Osd : public Napi::ObjectWrap<Osd> {
     state_.store.reset();
     state_.disk.reset();
     promise.settle(status);
-    thread_->to_js([this](Napi::Env) {
-      thread_->stop_and_join();
+    host_->to_js([this](Napi::Env) {
+      host_->stop_and_join();
       Unref();
     });
   }
 
-  std::string path_;
+  // The process has died: nothing is closed in order, nobody is told.
+  void drop_state() {
+    if (state_.core != nullptr) state_.core->detach();
+    state_.messenger.reset();
+    state_.core.reset();
+    state_.store.reset();
+    state_.disk.reset();
+  }
+
   net::ClusterId cluster_{};
   OsdId osd_ = kNoOsd;
-  std::uint64_t incarnation_ = 0;
-  std::unique_ptr<CoreThread> thread_;
+  std::unique_ptr<OsdPlatform> platform_;
+  CoreHost* host_ = nullptr;
   std::unique_ptr<EventSink> events_;
   OsdState state_;
 };
