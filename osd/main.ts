@@ -6,7 +6,9 @@ import { type StorageError, toStorageError } from "../common/errors.js";
 import { openLog } from "../common/log.js";
 import { type Clock, type Random, systemClock, systemRandom } from "../common/ports.js";
 import { readIdentity } from "./identity.js";
+import { native } from "../native/index.js";
 import { Incarnation } from "./incarnation.js";
+import { dialTcp } from "./monitor-session.js";
 
 export { identityFile, storePath } from "./identity.js";
 export { type MkfsOsdOptions, mkfsOsd } from "./mkfs.js";
@@ -94,6 +96,8 @@ class OsdDaemon {
       incarnation: this.ports.random.uint64(),
       daemonLog: this.daemonLog,
       clock: this.ports.clock,
+      createCore: (options) => new native.Osd(options),
+      dialMonitor: dialTcp,
       onEnd: (error) => {
         this.turn = this.turn.then(() => this.next(life, error));
       },
