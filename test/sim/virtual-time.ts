@@ -81,7 +81,7 @@ export class VirtualTime {
 
   /** Lets so much time pass, or less: until the condition holds. @returns whether it does */
   async run(durationMs: number, condition: () => boolean = () => false): Promise<boolean> {
-    const limitNs = this.nowNs() + durationMs * 1e6;
+    const limitNs = this.nowNs() + Math.ceil(durationMs * 1e6);
     await settle();
     for (;;) {
       if (condition()) return true;
