@@ -8,10 +8,13 @@ import type { Native } from "./binding.js";
 
 export type * from "./binding.js";
 
-/** Searches build/native upwards from this file: it runs from the sources and from dist/. */
+/** Which of the builds under build/: a build with planted bugs, for tests of the tests. */
+const buildFolder = process.env["CAIRN_NATIVE_BUILD"] ?? "native";
+
+/** Searches its folder upwards from this file: it runs from the sources and from dist/. */
 function addonPath(): string {
   for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
-    const candidate = join(folder, "build", "native", "cairn.node");
+    const candidate = join(folder, "build", buildFolder, "cairn.node");
     if (existsSync(candidate)) return candidate;
     if (dirname(folder) === folder) break;
   }

@@ -108,8 +108,8 @@ void SimWorldState::crash(OsdId osd, bool loses_unflushed) {
 Result<std::unique_ptr<OsdPlatform>> make_sim_osd_platform(const Napi::Value& world,
                                                            const OsdSelf& self) {
   std::shared_ptr<SimWorldState> state = get_sim_world(world);
-  const SimHost* before = state->machine(self.osd).process;
-  if (before != nullptr && !before->has_ended()) {
+  // A life that has closed its store has let the disk go, before JavaScript has heard of its end.
+  if (state->machine(self.osd).disk.use_count() > 1) {
     return Status(ErrorCode::busy, "another process runs on this disk");
   }
   return std::unique_ptr<OsdPlatform>(std::make_unique<SimOsdPlatform>(std::move(state), self));

@@ -23,7 +23,7 @@ export class Coverage {
     for (const [from, nexts] of Object.entries(successors)) {
       for (const to of Object.keys(nexts)) {
         const name = `${from} -> ${to}`;
-        hits.set(`peering ${name}`, this.transitions.get(name) ?? this.passed(from, to));
+        hits.set(`peering ${name}`, (this.transitions.get(name) ?? 0) + this.passed(from, to));
       }
     }
     return hits;
@@ -38,6 +38,7 @@ export class Coverage {
     let times = 0;
     for (const [name, hits] of this.transitions) {
       const [start, end] = name.split(" -> ") as [string, string];
+      if (start === from && end === to) continue;
       if (pathsThrough(start, end).some(([a, b]) => a === from && b === to)) times += hits;
     }
     return times;

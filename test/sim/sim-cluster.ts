@@ -160,10 +160,14 @@ export class SimCluster {
     return pgRows(cluster.stats, cluster.map(), cluster.placements());
   }
 
-  /** True when the monitor shows every PG as clean in the newest epoch. */
+  /** True when the monitor shows all OSDs up and every PG clean, both as of now. */
   isClean(): boolean {
-    const { epoch } = this.map();
-    return this.pgs().every((pg) => pg.state === "active+clean" && pg.epoch === epoch);
+    const { epoch, osds } = this.map();
+    const areUp = this.osds.every(({ id, incarnation }) => {
+      const shown = osds.find((osd) => osd.id === id);
+      return shown?.up === true && shown.in && shown.incarnation === String(incarnation);
+    });
+    return areUp && this.pgs().every((pg) => pg.state === "active+clean" && pg.epoch === epoch);
   }
 
   untilClean(limitMs: number): Promise<boolean> {

@@ -41,6 +41,8 @@ export class SimOsd {
   private readonly storeId: string;
   private process: Process | undefined;
   private frozen = false;
+  /** of its present life */
+  incarnation = 0n;
   /** the OSD has ended by itself, as one whose disk fails does */
   failed: StorageError | undefined;
 
@@ -106,6 +108,7 @@ export class SimOsd {
   private begin(process: Process): void {
     const { parts, id, host } = this;
     const { clock } = process;
+    this.incarnation = parts.random.uint64();
     const life = new Incarnation({
       config: {
         id,
@@ -117,7 +120,7 @@ export class SimOsd {
         deviceClass: "ssd",
       },
       identity: { osd: id, clusterId: parts.clusterId, storeId: this.storeId },
-      incarnation: parts.random.uint64(),
+      incarnation: this.incarnation,
       daemonLog: traceLog(parts.trace, `osd.${id}`),
       clock,
       createCore: (options) => {

@@ -140,6 +140,11 @@ void Pg::activate(Activation activation) {
     transaction.log_reset(id_, activation.log_base.number + 1);
   } else if (activation.rewind_to < log_.head_number()) {
     CAIRN_ASSERT(activation.rewind_to >= log_.tail_number());
+    if (planted(PlantedBug::forget_divergent)) {
+      for (const net::LogEntry& entry : log_.entries_after(activation.rewind_to, ~std::size_t{0})) {
+        std::erase(activation.missing, entry.object);
+      }
+    }
     log_.rewind(activation.rewind_to);
     transaction.log_rewind(id_, activation.rewind_to);
   }
@@ -193,7 +198,7 @@ void Pg::reply(const ClientOp& op, net::OpReply answer, Buffer data) {
 
 void Pg::on_client_op(ClientOp op) {
   if (spec_.role != Role::primary) return refuse(op, ErrorCode::not_primary, "not the primary");
-  if (op.request.map_epoch < spec_.interval) {
+  if (op.request.map_epoch < spec_.interval && !planted(PlantedBug::stale_interval_op)) {
     return refuse(op, ErrorCode::stale_epoch, "sent in an older interval");
   }
   if (phase_ == Phase::active) return admit(std::move(op));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/planted_bug.hh"
 #include "pg/pg.hh"
 
 namespace cairn::pg {
@@ -210,7 +211,8 @@ void Pg::apply_push(const net::Push& push, Buffer data, object_store::Done done)
   using object_store::BlockState;
   object_store::Transaction transaction;
   const ObjectId object = object_id(push.object);
-  if (push.first) transaction.remove(id_, object);
+  const bool keeps = !push.exists && planted(PlantedBug::resurrect_delete);
+  if (push.first && !keeps) transaction.remove(id_, object);
   if (push.exists) {
     if (push.first) transaction.touch(id_, object, push.version);
     std::size_t taken = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/planted_bug.hh"
 #include "pg/pg.hh"
 
 namespace cairn::pg {
@@ -133,7 +134,7 @@ void Pg::member_done(std::uint64_t number, OsdId member) {
   if (found == in_flight_.end()) return;
   std::vector<OsdId>& waiting = found->second.waiting_for;
   waiting.erase(std::remove(waiting.begin(), waiting.end(), member), waiting.end());
-  if (waiting.empty()) finish_write(number);
+  if (waiting.empty() || planted(PlantedBug::ack_before_replica)) finish_write(number);
 }
 
 void Pg::finish_write(std::uint64_t number) {
@@ -153,7 +154,8 @@ void Pg::on_replicate_ack(OsdId from, const net::ReplicateAck& ack) {
 }
 
 void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer data) {
-  if (!current(message.interval) || phase_ != Phase::replica_active) return;
+  const bool in_interval = current(message.interval) || planted(PlantedBug::stale_interval_op);
+  if (!in_interval || phase_ != Phase::replica_active) return;
   const std::uint64_t number = message.entry.version.number;
   const Epoch interval = message.interval;
   const auto acknowledge = [this, number, interval](net::ConnectionId connection) {
