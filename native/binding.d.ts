@@ -335,7 +335,8 @@ export interface SimNetworkOptions {
  * same seed and calls give the same run. Hosts are named "osdN", and as SimClientOptions say.
  */
 export declare class NativeSimWorld {
-  constructor(options: { seed: bigint });
+  /** logEntriesKept: of each PG; an OSD that lacks more is backfilled */
+  constructor(options: { seed: bigint; logEntriesKept: number });
   nowNs(): number;
   /**
    * Lets time pass up to limitNs, or less: until something has come for JavaScript, which is then

@@ -197,6 +197,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
     if (!store) return store.status();
     state_.store = std::move(*store);
     auto core = std::make_unique<pg::OsdCore>(platform_->executor(), *state_.store, *events_, osd_);
+    core->set_log_entries_kept(platform_->log_entries_kept());
     CAIRN_RETURN_IF_ERROR(core->load());
     state_.messenger =
         platform_->make_messenger(*core, [this](LogLevel level, std::string_view text) {

@@ -13,6 +13,7 @@
 #include "io/disk.hh"
 #include "net/messenger.hh"
 #include "object_store/object_store.hh"
+#include "pg/pg.hh"
 
 namespace cairn::binding {
 
@@ -34,6 +35,7 @@ class OsdPlatform {
   // The disk of the store; shared, since a simulated one outlives the process.
   virtual Result<std::shared_ptr<io::Disk>> open_disk() = 0;
   virtual object_store::Options store_options() = 0;
+  virtual std::uint64_t log_entries_kept() { return pg::kDefaultLogEntriesKept; }
   virtual std::unique_ptr<net::Messenger> make_messenger(net::MessengerHandler& handler,
                                                          LogLine log) = 0;
   // teardown drops all that the OSD has, at once, as the death of its process does; it is for

@@ -43,6 +43,7 @@ class SimOsdPlatform final : public OsdPlatform {
     return world_->open_disk(self_.osd, host_.executor());
   }
   object_store::Options store_options() override { return small_store_options(); }
+  std::uint64_t log_entries_kept() override { return world_->log_entries_kept; }
   std::unique_ptr<net::Messenger> make_messenger(net::MessengerHandler& handler,
                                                  LogLine) override {
     net::SimMessengerConfig config;
@@ -65,8 +66,9 @@ class SimOsdPlatform final : public OsdPlatform {
 
 std::string sim_host_name(OsdId osd) { return "osd" + std::to_string(osd); }
 
-SimWorldState::SimWorldState(std::uint64_t seed)
-    : random(seed), executor({.seed = random.next(), .shuffle = true}), network(executor, random.next()) {}
+SimWorldState::SimWorldState(std::uint64_t seed, std::uint64_t pg_log_entries_kept)
+    : log_entries_kept(pg_log_entries_kept),
+      random(seed), executor({.seed = random.next(), .shuffle = true}), network(executor, random.next()) {}
 
 SimWorldState::~SimWorldState() = default;
 

@@ -32,13 +32,14 @@ struct SimMachine {
 
 // What outlives the JavaScript object as long as anything lives in it.
 struct SimWorldState {
-  explicit SimWorldState(std::uint64_t seed);
+  SimWorldState(std::uint64_t seed, std::uint64_t pg_log_entries_kept);
   ~SimWorldState();
   SimMachine& machine(OsdId osd);
   std::shared_ptr<io::Disk> open_disk(OsdId osd, io::Executor& executor);
   // The process of an OSD dies. loses_unflushed: with the power of its host.
   void crash(OsdId osd, bool loses_unflushed);
 
+  const std::uint64_t log_entries_kept;
   io::Random random;
   io::SimExecutor executor;
   net::SimNetwork network;

@@ -46,7 +46,8 @@ class World : public Napi::ObjectWrap<World> {
   explicit World(const Napi::CallbackInfo& info)
       : Napi::ObjectWrap<World>(info),
         state_(std::make_shared<SimWorldState>(
-            get_bigint(info[0].As<Napi::Object>(), "seed"))) {}
+            get_bigint(info[0].As<Napi::Object>(), "seed"),
+            get_u64(info[0].As<Napi::Object>(), "logEntriesKept"))) {}
 
   const std::shared_ptr<SimWorldState>& state() const { return state_; }
 

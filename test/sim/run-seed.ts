@@ -61,6 +61,7 @@ function planOf(random: SeededRandom, mode: Mode | undefined): Plan {
       pgNum: random.pick([1, 2, 4, 8]),
       size,
       minSize: size === 2 ? 1 : random.pick([1, 2, 2]),
+      logEntriesKept: random.pick([100, 400, 1500]),
     },
     workload: {
       objects: random.between(2, 8),

@@ -27,6 +27,8 @@ export interface SimClusterOptions {
   pgNum: number;
   size: number;
   minSize: number;
+  /** of each PG: few, and OSDs are backfilled often */
+  logEntriesKept: number;
 }
 
 const monitorOptions = {
@@ -90,7 +92,10 @@ export class SimCluster {
     makeTrace: (nowNs: () => number) => Trace,
     coverage: Coverage,
   ): Promise<SimCluster> {
-    const world = new native.SimWorld({ seed: random.uint64() });
+    const world = new native.SimWorld({
+      seed: random.uint64(),
+      logEntriesKept: options.logEntriesKept,
+    });
     const time = new VirtualTime(world);
     const trace = makeTrace(() => world.nowNs());
     const sim = new SimCluster(options, world, time, trace, random, coverage);

@@ -64,6 +64,7 @@ class OsdCore : public net::MessengerHandler,
   void set_map_epoch(Epoch epoch);
   void set_peers(const std::vector<Peer>& peers);
   void set_full(bool full) { full_ = full; }
+  void set_log_entries_kept(std::uint64_t entries) { log_entries_kept_ = entries; }
   void loop_tick() { loop_tick_ns_ = executor_.now_ns(); }
   void start_interval(PgId pg, IntervalSpec spec);
   void activate(PgId pg, Activation activation);
@@ -91,6 +92,7 @@ class OsdCore : public net::MessengerHandler,
   OsdId self() const override { return self_; }
   Epoch map_epoch() const override { return map_epoch_; }
   bool full() const override { return full_; }
+  std::uint64_t log_entries_kept() const override { return log_entries_kept_; }
   void send_to_osd(OsdId osd, net::Frame frame) override;
   void send_on(net::ConnectionId connection, net::Frame frame) override;
   void interval_started(PgId pg, Epoch interval, const PgInfo& info) override;
@@ -129,6 +131,7 @@ class OsdCore : public net::MessengerHandler,
   std::deque<ClientOp> waiting_for_map_;
   Epoch map_epoch_ = 0;
   bool full_ = false;
+  std::uint64_t log_entries_kept_ = kDefaultLogEntriesKept;
   bool store_failure_reported_ = false;
   std::uint64_t loop_tick_ns_ = 0;
   std::vector<Peer> peers_;

@@ -38,6 +38,8 @@
 
 namespace cairn::pg {
 
+constexpr std::uint64_t kDefaultLogEntriesKept = 1500;
+
 enum class Role : std::uint8_t { stray = 0, replica = 1, primary = 2 };
 enum class Phase : std::uint8_t { peering = 0, replica_active = 1, active = 2 };
 
@@ -86,6 +88,8 @@ class PgHost {
   virtual io::Executor& executor() = 0;
   virtual OsdId self() const = 0;
   virtual Epoch map_epoch() const = 0;
+  // Entries of its log that a PG keeps: for dedup, and for recovery without backfill.
+  virtual std::uint64_t log_entries_kept() const { return kDefaultLogEntriesKept; }
   // No room for writes that allocate: the cluster or this OSD is full.
   virtual bool full() const = 0;
   // To a member of the acting set; resent by the Pg after peer_reconnected().
@@ -112,7 +116,7 @@ struct ClientOp {
 
 class Pg {
  public:
-  static constexpr std::uint64_t kLogEntriesKept = 1500;
+  static constexpr std::uint64_t kLogEntriesKept = kDefaultLogEntriesKept;
   static constexpr std::uint64_t kMaxWaitingBytes = std::uint64_t{64} << 20;
   static constexpr std::size_t kMaxRecoveriesInFlight = 4;
 

@@ -5,9 +5,14 @@
 #include <utility>
 
 #include "base/planted_bug.hh"
+#include "base/probe.hh"
 #include "pg/pg.hh"
 
 namespace cairn::pg {
+
+CAIRN_DEFINE_PROBE(pg_pull_failed);
+CAIRN_DEFINE_PROBE(pg_push_repeated);
+CAIRN_DEFINE_PROBE(pg_push_removes);
 
 namespace {
 constexpr std::uint64_t kPartBytes = std::uint64_t{1} << 20;
@@ -88,6 +93,7 @@ void Pg::pull_object(const std::string& object) {
 void Pg::pull_failed(const std::string& object, const Status& status) {
   const auto found = recovering_.find(object);
   if (found == recovering_.end() || found->second.pulling_from == kNoOsd) return;
+  pg_pull_failed.hit();
   found->second.tried.push_back(std::exchange(found->second.pulling_from, kNoOsd));
   host_.recovery_failed(id_, spec_.interval, object, status);
   pull_object(object);
@@ -211,6 +217,7 @@ void Pg::apply_push(const net::Push& push, Buffer data, object_store::Done done)
   using object_store::BlockState;
   object_store::Transaction transaction;
   const ObjectId object = object_id(push.object);
+  if (!push.exists) pg_push_removes.hit();
   const bool keeps = !push.exists && planted(PlantedBug::resurrect_delete);
   if (push.first && !keeps) transaction.remove(id_, object);
   if (push.exists) {
@@ -259,6 +266,7 @@ void Pg::on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffe
     return;
   }
   if (received_.contains(push.object)) {
+    pg_push_repeated.hit();
     // Sent again although it had arrived: its acknowledgement was lost with a connection.
     if (push.last && !push.is_pull_reply) push_applied(push, connection, Status::ok());
     return;

@@ -4,12 +4,18 @@
 #include <utility>
 
 #include "base/planted_bug.hh"
+#include "base/probe.hh"
 #include "pg/pg.hh"
 
 namespace cairn::pg {
 
 using net::Step;
 using net::StepCode;
+
+CAIRN_DEFINE_PROBE(pg_stale_replicate_dropped);
+CAIRN_DEFINE_PROBE(pg_replicate_repeated);
+CAIRN_DEFINE_PROBE(pg_replicate_gap);
+CAIRN_DEFINE_PROBE(pg_write_resent_to_peer);
 
 namespace {
 
@@ -36,9 +42,10 @@ void Pg::submit(object_store::Transaction transaction, object_store::Done done) 
 
 std::uint64_t Pg::trim_point() const {
   const std::uint64_t head = log_.head_number();
-  const std::uint64_t wanted = head > kLogEntriesKept ? head - kLogEntriesKept : 0;
+  const std::uint64_t kept = host_.log_entries_kept();
+  const std::uint64_t wanted = head > kept ? head - kept : 0;
   // Trimmed in steps, so that most writes carry no trimming.
-  if (wanted < log_.tail_number() + kLogEntriesKept / 8) return 0;
+  if (wanted < log_.tail_number() + kept / 8) return 0;
   // Nothing that is still in flight, and nothing a member may lack.
   return in_flight_.empty() ? wanted : std::min(wanted, in_flight_.begin()->first - 1);
 }
@@ -154,14 +161,18 @@ void Pg::on_replicate_ack(OsdId from, const net::ReplicateAck& ack) {
 }
 
 void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer data) {
-  const bool in_interval = current(message.interval) || planted(PlantedBug::stale_interval_op);
-  if (!in_interval || phase_ != Phase::replica_active) return;
+  const bool is_stale = message.interval < spec_.interval;
+  if (is_stale) pg_stale_replicate_dropped.hit();
+  const bool takes_stale = is_stale && planted(PlantedBug::stale_interval_op);
+  const bool takes = current(message.interval) && phase_ == Phase::replica_active;
+  if (!takes && !takes_stale) return;
   const std::uint64_t number = message.entry.version.number;
   const Epoch interval = message.interval;
   const auto acknowledge = [this, number, interval](net::ConnectionId connection) {
     host_.send_on(connection, net::encode(net::ReplicateAck{id_, interval, number, ErrorCode::ok}));
   };
   if (number <= log_.head_number()) {
+    pg_replicate_repeated.hit();
     // Sent again after a lost connection: acknowledged at once when durable, else with the others.
     const auto pending = replica_acks_.find(number);
     if (pending == replica_acks_.end()) return acknowledge(from);
@@ -170,7 +181,7 @@ void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer dat
   }
   // A gap means that frames before this one were lost with a connection; the primary sends them
   // again in order when it has reconnected.
-  if (number != log_.head_number() + 1) return;
+  if (number != log_.head_number() + 1) return pg_replicate_gap.hit();
   replica_acks_[number] = from;
   apply_entry(message.entry, message.steps, std::move(data), message.trim_to,
               [this, number, interval, acknowledge](Status status) {
@@ -188,6 +199,7 @@ void Pg::peer_reconnected(OsdId osd) {
   for (const auto& [number, write] : in_flight_) {
     const auto& waiting = write.waiting_for;
     if (std::find(waiting.begin(), waiting.end(), osd) != waiting.end()) {
+      pg_write_resent_to_peer.hit();
       host_.send_to_osd(osd, write.frame);
     }
   }
