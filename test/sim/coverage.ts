@@ -4,6 +4,11 @@ import { native } from "../../native/index.js";
 import { successors } from "../../osd/peering/machine.js";
 import type { PgEventKind, PgStateName } from "../../osd/peering/state.js";
 
+/** Branches that nothing in a simulated cluster can reach, and why. */
+const unreachable: Readonly<Record<string, string>> = {
+  "peering Clean -> Active": "needs a scrub that finds damage",
+};
+
 export class Coverage {
   private readonly transitions = new Map<string, number>();
   private readonly events = new Map<string, number>();
@@ -30,7 +35,7 @@ export class Coverage {
   }
 
   neverReached(): string[] {
-    return [...this.hits()].filter(([, times]) => times === 0).map(([name]) => name);
+    return [...this.hits()].filter(([name, times]) => times === 0 && unreachable[name] === undefined).map(([name]) => name);
   }
 
   /** A step may pass through states without staying in them; then it is seen as a longer one. */

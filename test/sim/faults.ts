@@ -3,8 +3,10 @@
 //
 // Safety mode: any number of faults at once. Liveness mode: at any time at most one OSD is affected,
 // and nothing that the cluster cannot tolerate: it has to go on serving.
+import type { PgStateName } from "../../osd/peering/state.js";
 import type { SeededRandom } from "./random.js";
 import type { SimCluster } from "./sim-cluster.js";
+import type { SimOsd } from "./sim-osd.js";
 
 export type Mode = "safety" | "liveness";
 
@@ -26,6 +28,14 @@ interface Kind {
   ): (() => void | Promise<void>) | Promise<(() => void | Promise<void>) | undefined> | undefined;
 }
 
+const briefStates: readonly PgStateName[] = [
+  "GetInfo",
+  "GetLog",
+  "GetMissing",
+  "WaitUpThru",
+  "Activating",
+  "Recovering",
+];
 const quietNetwork = {
   minDelayNs: 20_000,
   maxDelayNs: 200_000,
@@ -95,6 +105,29 @@ export const kinds = {
       return endAll(running.map((osd) => () => osd.start()));
     },
   },
+  killInPeering: {
+    // An OSD dies just when a PG gets into a state that does not last.
+    tolerated: false,
+    begin: (cluster, random) => {
+      const state = random.pick(briefStates);
+      const killed: SimOsd[] = [];
+      cluster.onPeering = (to) => {
+        if (to !== state || killed.length > 1) return;
+        const osd = random.pick(cluster.osds);
+        const losesUnflushed = random.percent(50);
+        killed.push(osd);
+        cluster.time.schedule(random.below(1000) / 500, () => {
+          cluster.trace.add(`osd.${osd.id} dies in ${state}`);
+          osd.kill(losesUnflushed);
+        });
+      };
+      cluster.time.schedule(random.below(500), () => random.pick(cluster.osds).kill(false));
+      return () => {
+        cluster.onPeering = undefined;
+        for (const osd of cluster.osds) osd.start();
+      };
+    },
+  },
   silentPowerCut: {
     // Nobody is told: peers see an OSD that does not answer.
     tolerated: true,
@@ -150,6 +183,7 @@ export const kinds = {
   },
   slowNetwork: { tolerated: true, begin: network({ maxDelayNs: 50_000_000 }) },
   resets: { tolerated: true, begin: network({ resetsPerMillion: 5_000 }) },
+  manyResets: { tolerated: false, begin: network({ resetsPerMillion: 60_000 }) },
   corruption: { tolerated: true, begin: network({ corruptionsPerMillion: 5_000 }) },
   connectionReset: {
     tolerated: true,

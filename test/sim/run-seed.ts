@@ -12,16 +12,16 @@ import { initialValue, Workload, type WorkloadOptions } from "./workload.js";
 export interface SeedOptions {
   seed: bigint;
   /** the trace goes there too */
-  tracePath?: string;
-  mode?: Mode;
-  onlyFaults?: readonly FaultKind[];
+  tracePath?: string | undefined;
+  mode?: Mode | undefined;
+  onlyFaults?: readonly FaultKind[] | undefined;
   coverage: Coverage;
 }
 
 export interface SeedResult {
   seed: bigint;
   mode: Mode;
-  cluster: SimClusterOptions;
+  plan: SimClusterOptions;
   /** what must never happen; none: the seed is good */
   findings: string[];
   faults: ReadonlyMap<FaultKind, number>;
@@ -106,7 +106,7 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
   const result = {
     seed: options.seed,
     mode: plan.mode,
-    cluster: plan.cluster,
+    plan: plan.cluster,
     findings,
     faults: faults.delivered,
     errors: workload.errors,

@@ -11,6 +11,7 @@ import { ControlServer } from "../../monitor/server.js";
 import { pgRows } from "../../monitor/services/pg-stats.js";
 import { MemoryMapStore } from "../../monitor/testing/memory-map-store.js";
 import { type NativeSimWorld, native } from "../../native/index.js";
+import type { PgStateName } from "../../osd/peering/state.js";
 import type { PgRow } from "../../proto/commands.js";
 import type { ControlStream } from "../../proto/control-stream.js";
 import { ControlNetwork } from "./control-network.js";
@@ -44,6 +45,8 @@ export class SimCluster {
   readonly clients: SimClient[];
   readonly control: ControlNetwork;
   readonly monitorHost = "mon";
+  /** told of every PG that changes its state, on any OSD */
+  onPeering: ((to: PgStateName) => void) | undefined;
   private readonly store: MemoryMapStore;
   private readonly monitorEnd: MonitorEnd;
   private cluster: Cluster | undefined;
@@ -76,7 +79,10 @@ export class SimCluster {
           random: random.fork(),
           trace,
           clusterId,
-          onPgStep: (...step) => coverage.pgStep(...step),
+          onPgStep: (from, event, to) => {
+            coverage.pgStep(from, event, to);
+            if (from !== to) this.onPeering?.(to);
+          },
         }),
     );
     this.clients = Array.from({ length: options.clients }, (_, index) => {

@@ -14,7 +14,6 @@ using net::StepCode;
 
 CAIRN_DEFINE_PROBE(pg_stale_replicate_dropped);
 CAIRN_DEFINE_PROBE(pg_replicate_repeated);
-CAIRN_DEFINE_PROBE(pg_replicate_gap);
 CAIRN_DEFINE_PROBE(pg_write_resent_to_peer);
 
 namespace {
@@ -181,7 +180,7 @@ void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer dat
   }
   // A gap means that frames before this one were lost with a connection; the primary sends them
   // again in order when it has reconnected.
-  if (number != log_.head_number() + 1) return pg_replicate_gap.hit();
+  if (number != log_.head_number() + 1) return;
   replica_acks_[number] = from;
   apply_entry(message.entry, message.steps, std::move(data), message.trim_to,
               [this, number, interval, acknowledge](Status status) {
