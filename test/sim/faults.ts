@@ -128,6 +128,26 @@ export const kinds = {
       };
     },
   },
+  authorityDies: {
+    // The only OSD with a PG's newest log leaves the acting set, and dies while others ask it.
+    tolerated: false,
+    begin: async (cluster, random) => {
+      const osd = random.pick(cluster.osds);
+      if (!osd.isRunning()) return undefined;
+      const state = random.pick(["GetLog", "GetMissing", "Recovering"] as const);
+      cluster.onPeering = (to) => {
+        if (to !== state) return;
+        cluster.onPeering = undefined;
+        cluster.time.schedule(random.below(200) / 1000, () => osd.kill(false));
+      };
+      await cluster.command("osd out", { id: osd.id }).catch(() => undefined);
+      return async () => {
+        cluster.onPeering = undefined;
+        osd.start();
+        await cluster.command("osd in", { id: osd.id }).catch(() => undefined);
+      };
+    },
+  },
   silentPowerCut: {
     // Nobody is told: peers see an OSD that does not answer.
     tolerated: true,

@@ -73,13 +73,22 @@ void OsdCore::set_map_epoch(Epoch epoch) {
 
 void OsdCore::set_peers(const std::vector<Peer>& peers) {
   if (messenger_ == nullptr) return;
-  peers_ = peers;
+  const std::vector<Peer> before = std::exchange(peers_, peers);
   std::erase_if(queued_control_, [&peers](const auto& entry) {
     return std::none_of(peers.begin(), peers.end(),
                         [&entry](const Peer& peer) { return peer.osd == entry.first; });
   });
   links_.set_peers(peers);
   heartbeat_.set_peers(peers);
+  for (const Peer& peer : before) {
+    if (is_peer(peer.osd)) continue;
+    for (auto& [id, pg] : pgs_) pg->peer_gone(peer.osd);
+  }
+}
+
+bool OsdCore::is_peer(OsdId osd) const {
+  return std::any_of(peers_.begin(), peers_.end(),
+                     [osd](const Peer& peer) { return peer.osd == osd; });
 }
 
 void OsdCore::start_interval(PgId id, IntervalSpec spec) {

@@ -94,6 +94,7 @@ class OsdCore : public net::MessengerHandler,
   bool full() const override { return full_; }
   std::uint64_t log_entries_kept() const override { return log_entries_kept_; }
   void send_to_osd(OsdId osd, net::Frame frame) override;
+  bool is_peer(OsdId osd) const override;
   void send_on(net::ConnectionId connection, net::Frame frame) override;
   void interval_started(PgId pg, Epoch interval, const PgInfo& info) override;
   void activated(PgId pg, Epoch interval, const Status& status) override;

@@ -94,6 +94,8 @@ class PgHost {
   virtual bool full() const = 0;
   // To a member of the acting set; resent by the Pg after peer_reconnected().
   virtual void send_to_osd(OsdId osd, net::Frame frame) = 0;
+  // False: the map shows it down, nothing sent to it now arrives.
+  virtual bool is_peer(OsdId) const { return true; }
   virtual void send_on(net::ConnectionId connection, net::Frame frame) = 0;
   virtual void interval_started(PgId pg, Epoch interval, const PgInfo& info) = 0;
   virtual void activated(PgId pg, Epoch interval, const Status& status) = 0;
@@ -152,6 +154,8 @@ class Pg {
   void on_push_ack(OsdId from, const net::PushAck& ack);
   // The connection to a peer is new: what it has not acknowledged is sent again.
   void peer_reconnected(OsdId osd);
+  // The map shows a peer down: what it was to give is asked of others.
+  void peer_gone(OsdId osd);
 
  private:
   struct InFlightWrite {

@@ -70,6 +70,7 @@ void Pg::start_recovery(const std::string& object) {
 void Pg::pull_object(const std::string& object) {
   Recovery& recovery = recovering_[object];
   for (const OsdId source : sources_) {
+    if (!host_.is_peer(source)) continue;
     const auto lacks = peer_missing_.find(source);
     if (lacks != peer_missing_.end() && lacks->second.contains(object)) continue;
     if (std::find(recovery.tried.begin(), recovery.tried.end(), source) != recovery.tried.end()) {
@@ -97,6 +98,16 @@ void Pg::pull_failed(const std::string& object, const Status& status) {
   found->second.tried.push_back(std::exchange(found->second.pulling_from, kNoOsd));
   host_.recovery_failed(id_, spec_.interval, object, status);
   pull_object(object);
+}
+
+void Pg::peer_gone(OsdId osd) {
+  std::vector<std::string> asked;
+  for (const auto& [object, recovery] : recovering_) {
+    if (recovery.pulling_from == osd) asked.push_back(object);
+  }
+  for (const std::string& object : asked) {
+    pull_failed(object, Status(ErrorCode::disconnected, "the source is down"));
+  }
 }
 
 void Pg::push_object(const std::string& object) {
