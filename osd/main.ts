@@ -5,8 +5,8 @@ import type { Address, OsdConfig } from "../common/config.js";
 import { type StorageError, toStorageError } from "../common/errors.js";
 import { openLog } from "../common/log.js";
 import { type Clock, type Random, systemClock, systemRandom } from "../common/ports.js";
-import { readIdentity } from "./identity.js";
 import { native } from "../native/index.js";
+import { readIdentity } from "./identity.js";
 import { Incarnation } from "./incarnation.js";
 import { dialTcp } from "./monitor-session.js";
 

@@ -1,5 +1,5 @@
-// One end of the byte stream under a control connection, as a port: a TCP socket, or a simulated one
-// in virtual time. A net.Socket is one as it is.
+// One end of the byte stream under a control connection, as a port: a TCP socket, or a simulated
+// one in virtual time. A net.Socket is one as it is.
 import type { Address } from "../common/config.js";
 
 export interface ControlStream {

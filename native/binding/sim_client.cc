@@ -54,8 +54,8 @@ class Client : public Napi::ObjectWrap<Client> {
     on_need_map_ = std::make_shared<Napi::FunctionReference>(
         Napi::Persistent(options.Get("onNeedMap").As<Napi::Function>()));
     const ClientId id = get_bigint(options, "clientId");
-    objecter_ = std::make_unique<objecter::Objecter>(
-        host_->executor(), id, [this](Epoch epoch) { need_map(epoch); });
+    objecter_ = std::make_unique<objecter::Objecter>(host_->executor(), id,
+                                                     [this](Epoch epoch) { need_map(epoch); });
     net::SimMessengerConfig config;
     config.host = get_text(options, "host");
     config.cluster = get_uuid(options, "clusterId");

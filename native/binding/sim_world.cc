@@ -44,8 +44,7 @@ class SimOsdPlatform final : public OsdPlatform {
   }
   object_store::Options store_options() override { return small_store_options(); }
   std::uint64_t log_entries_kept() override { return world_->log_entries_kept; }
-  std::unique_ptr<net::Messenger> make_messenger(net::MessengerHandler& handler,
-                                                 LogLine) override {
+  std::unique_ptr<net::Messenger> make_messenger(net::MessengerHandler& handler, LogLine) override {
     net::SimMessengerConfig config;
     config.host = sim_host_name(self_.osd);
     config.cluster = self_.cluster;
@@ -68,7 +67,9 @@ std::string sim_host_name(OsdId osd) { return "osd" + std::to_string(osd); }
 
 SimWorldState::SimWorldState(std::uint64_t seed, std::uint64_t pg_log_entries_kept)
     : log_entries_kept(pg_log_entries_kept),
-      random(seed), executor({.seed = random.next(), .shuffle = true}), network(executor, random.next()) {}
+      random(seed),
+      executor({.seed = random.next(), .shuffle = true}),
+      network(executor, random.next()) {}
 
 SimWorldState::~SimWorldState() = default;
 

@@ -25,22 +25,18 @@ io::DiskFault::On fault_kind(const std::string& name) {
 class World : public Napi::ObjectWrap<World> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "SimWorld",
-                       {InstanceMethod<&World::now_ns>("nowNs"),
-                        InstanceMethod<&World::run_until>("runUntil"),
-                        InstanceMethod<&World::format_osd>("formatOsd"),
-                        InstanceMethod<&World::crash>("crash"),
-                        InstanceMethod<&World::freeze>("freeze"),
-                        InstanceMethod<&World::thaw>("thaw"),
-                        InstanceMethod<&World::partition>("partition"),
-                        InstanceMethod<&World::heal>("heal"),
-                        InstanceMethod<&World::reset_streams>("resetStreams"),
-                        InstanceMethod<&World::set_network>("setNetwork"),
-                        InstanceMethod<&World::add_disk_fault>("addDiskFault"),
-                        InstanceMethod<&World::clear_disk_faults>("clearDiskFaults"),
-                        InstanceMethod<&World::set_disk_latency>("setDiskLatency"),
-                        InstanceMethod<&World::counters>("counters"),
-                        InstanceMethod<&World::destroy>("destroy")});
+    return DefineClass(
+        env, "SimWorld",
+        {InstanceMethod<&World::now_ns>("nowNs"), InstanceMethod<&World::run_until>("runUntil"),
+         InstanceMethod<&World::format_osd>("formatOsd"), InstanceMethod<&World::crash>("crash"),
+         InstanceMethod<&World::freeze>("freeze"), InstanceMethod<&World::thaw>("thaw"),
+         InstanceMethod<&World::partition>("partition"), InstanceMethod<&World::heal>("heal"),
+         InstanceMethod<&World::reset_streams>("resetStreams"),
+         InstanceMethod<&World::set_network>("setNetwork"),
+         InstanceMethod<&World::add_disk_fault>("addDiskFault"),
+         InstanceMethod<&World::clear_disk_faults>("clearDiskFaults"),
+         InstanceMethod<&World::set_disk_latency>("setDiskLatency"),
+         InstanceMethod<&World::counters>("counters"), InstanceMethod<&World::destroy>("destroy")});
   }
 
   explicit World(const Napi::CallbackInfo& info)
@@ -118,9 +114,7 @@ class World : public Napi::ObjectWrap<World> {
   void partition(const Napi::CallbackInfo& info) {
     state_->network.partition(text(info, 0), text(info, 1));
   }
-  void heal(const Napi::CallbackInfo& info) {
-    state_->network.heal(text(info, 0), text(info, 1));
-  }
+  void heal(const Napi::CallbackInfo& info) { state_->network.heal(text(info, 0), text(info, 1)); }
   void reset_streams(const Napi::CallbackInfo& info) {
     state_->network.reset_streams(text(info, 0), text(info, 1));
   }

@@ -35,7 +35,9 @@ export class Coverage {
   }
 
   neverReached(): string[] {
-    return [...this.hits()].filter(([name, times]) => times === 0 && unreachable[name] === undefined).map(([name]) => name);
+    return [...this.hits()]
+      .filter(([name, times]) => times === 0 && unreachable[name] === undefined)
+      .map(([name]) => name);
   }
 
   /** A step may pass through states without staying in them; then it is seen as a longer one. */

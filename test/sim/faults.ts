@@ -1,8 +1,8 @@
 // The faults of a simulated cluster: what they do, how long they last, and a schedule of them drawn
 // from a seed. Each seed uses some kinds only, so that runs differ more than their numbers.
 //
-// Safety mode: any number of faults at once. Liveness mode: at any time at most one OSD is affected,
-// and nothing that the cluster cannot tolerate: it has to go on serving.
+// Safety mode: any number of faults at once. Liveness mode: at any time at most one OSD is
+// affected, and nothing that the cluster cannot tolerate: it has to go on serving.
 import type { PgStateName } from "../../osd/peering/state.js";
 import type { SeededRandom } from "./random.js";
 import type { SimCluster } from "./sim-cluster.js";

@@ -1,9 +1,9 @@
 // One seed of the simulation: a cluster, a workload and faults that all follow from the seed; then
 // the faults end, the cluster has to become clean, and everything is looked at.
 import { findViolations } from "../checkers/linearizability.js";
+import { compareCopies } from "./copies.js";
 import type { Coverage } from "./coverage.js";
 import { type FaultKind, FaultSchedule, type Mode } from "./faults.js";
-import { compareCopies } from "./copies.js";
 import { SeededRandom } from "./random.js";
 import { SimCluster, type SimClusterOptions } from "./sim-cluster.js";
 import { Trace } from "./trace.js";
@@ -132,7 +132,8 @@ async function recover(
   const healedMs = cluster.nowMs();
   if (mode === "liveness") {
     const stalledMs = healedMs - workload.oldestPendingNs() / 1e6;
-    if (stalledMs > stallLimitMs) findings.push(`an operation has been stalled for ${stalledMs} ms`);
+    if (stalledMs > stallLimitMs)
+      findings.push(`an operation has been stalled for ${stalledMs} ms`);
   }
   if (!(await cluster.untilClean(cleanLimitMs))) {
     const states = cluster.pgs().map(({ pgid, state, acting }) => `${pgid} ${state} [${acting}]`);
@@ -156,7 +157,8 @@ function judge(cluster: SimCluster, workload: Workload, faults: FaultSchedule): 
   const findings = findViolations(workload.history, initialValue).map(({ kind, text }) => {
     return `${kind}: ${text}`;
   });
-  const diskFaults = (faults.delivered.get("writeError") ?? 0) + (faults.delivered.get("flushError") ?? 0);
+  const diskFaults =
+    (faults.delivered.get("writeError") ?? 0) + (faults.delivered.get("flushError") ?? 0);
   if (diskFaults === 0) {
     for (const [code, times] of workload.errors) {
       findings.push(`${times} operations failed with ${code}`);

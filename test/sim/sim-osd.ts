@@ -1,11 +1,12 @@
 // One OSD daemon of a simulated cluster: the real Incarnation, on a simulated machine. It can be
 // killed, lose its power, be stopped, and be started again on what its disk then holds.
+
+import { type StorageError, toStorageError } from "../../common/errors.js";
 import type { DaemonLog } from "../../common/log.js";
-import { toStorageError, type StorageError } from "../../common/errors.js";
 import { type NativeOsd, type NativeSimWorld, native } from "../../native/index.js";
+import { Incarnation, type IncarnationOptions } from "../../osd/incarnation.js";
 import { clusterBytes } from "../../proto/control-channel.js";
 import type { ControlStream } from "../../proto/control-stream.js";
-import { Incarnation, type IncarnationOptions } from "../../osd/incarnation.js";
 import type { ControlNetwork } from "./control-network.js";
 import type { SeededRandom } from "./random.js";
 import type { Trace } from "./trace.js";

@@ -109,7 +109,7 @@ export class VirtualTime {
   }
 }
 
-/** Everything runs that waits for promises alone; setImmediate is how the monitor ends its turns. */
+/** Everything runs that waits for promises alone; the monitor ends its turns by setImmediate. */
 async function settle(): Promise<void> {
   await new Promise(setImmediate);
 }

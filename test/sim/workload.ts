@@ -140,7 +140,10 @@ export class Workload {
   }
 
   /** @returns true when it was answered with ok */
-  private async run(operation: BlockOperation, answer: Promise<number>): Promise<number | undefined> {
+  private async run(
+    operation: BlockOperation,
+    answer: Promise<number>,
+  ): Promise<number | undefined> {
     const { trace, time } = this.cluster;
     const name = `${operation.kind} ${operation.block}`;
     try {

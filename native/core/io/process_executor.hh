@@ -2,8 +2,9 @@
 // can be stopped as by SIGSTOP (what falls due waits, time goes on) and ended as by SIGKILL (what
 // it was to do never happens), which the world's executor can do to no part of itself.
 //
-// Invariants: tasks that fall due while it is stopped run after resume(), in the order in which they
-// fell due; posted tasks stay first in, first out; after end() nothing runs and nothing is kept.
+// Invariants: tasks that fall due while it is stopped run after resume(), in the order in which
+// they fell due; posted tasks stay first in, first out; after end() nothing runs and nothing is
+// kept.
 #pragma once
 
 #include <cstdint>
