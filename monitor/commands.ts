@@ -12,12 +12,14 @@ import {
   type PgRow,
   type Verb,
 } from "../proto/commands.js";
+import { type MapFlag, withFlag } from "../proto/map-flags.js";
 import { findOsd, fullWeight, type OsdInfo } from "../proto/osd-map.js";
 import type { Cluster } from "./cluster.js";
-import { failureDomainOf, numberSetting, planConfigSet } from "./services/config-service.js";
+import { failureDomainOf, planConfigSet } from "./services/config-service.js";
 import { healthOf } from "./services/health.js";
 import { countByState, hasState, pgRows } from "./services/pg-stats.js";
 import { planPoolCreate, planPoolRemove } from "./services/pool-service.js";
+import { commitLatency } from "./services/slow-service.js";
 
 /** What the handlers work with. */
 export interface CommandContext {
@@ -102,15 +104,13 @@ function allPgs(cluster: Cluster): PgRow[] {
 
 function clusterHealth(cluster: Cluster, pgs = allPgs(cluster)): Health {
   const map = cluster.map();
-  const { nearfullRatio, fullRatio, statsStaleMs } = cluster.options;
   return healthOf({
     map,
     pgs,
     stats: cluster.stats,
     nowMs: cluster.nowMs(),
-    statsStaleMs,
-    nearfullRatio: numberSetting(map, "mon.nearfull_ratio", nearfullRatio),
-    fullRatio: numberSetting(map, "mon.full_ratio", fullRatio),
+    statsStaleMs: cluster.options.statsStaleMs,
+    commitLatency: (osd) => commitLatency(cluster.slow, map, osd),
   });
 }
 
@@ -213,9 +213,8 @@ async function osdEvent(
   return { epoch: (await cluster.settled()).epoch };
 }
 
-async function setFlag({ cluster }: CommandContext, flag: string, isSet: boolean) {
-  const others = cluster.draftMap().flags.filter((other) => other !== flag);
-  const flags = isSet ? [...others, flag].sort() : others;
+async function setFlag({ cluster }: CommandContext, flag: MapFlag, isSet: boolean) {
+  const flags = withFlag(cluster.draftMap().flags, flag, isSet);
   return { epoch: (await cluster.change({ flags })).epoch };
 }
 

@@ -2,6 +2,7 @@
 // result. The CLI sends them, the monitor answers them, and /api/v1 has the same result types.
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { AddressSchema } from "../common/config.js";
+import { MapFlagSchema, MapFlagsSchema } from "./map-flags.js";
 import { PgStatsSchema } from "./messages.js";
 import {
   ByteCountSchema,
@@ -30,6 +31,8 @@ export const HealthCheckSchema = Type.Object(
     severity: HealthLevelSchema,
     /** "1 osds down" */
     summary: Type.String(),
+    /** what the operator can do */
+    remedy: Type.String(),
     /** one line for each thing that it is about; at most 50 */
     detail: Type.Array(Type.String()),
   },
@@ -63,7 +66,7 @@ export const StatusSchema = Type.Object(
       { usedBytes: ByteCountSchema, totalBytes: ByteCountSchema, objects: CountSchema },
       closed,
     ),
-    flags: Type.Array(Type.String()),
+    flags: MapFlagsSchema,
   },
   closed,
 );
@@ -133,23 +136,7 @@ export type PgRow = Static<typeof PgRowSchema>;
 const IdArgs = Type.Object({ id: OsdIdSchema }, closed);
 const MapEpochResult = Type.Object({ epoch: EpochSchema }, closed);
 
-/** Settings that `config set` knows. */
-export const settingNames = [
-  "log_level",
-  "mon.log_level",
-  "osd.log_level",
-  "client.log_level",
-  "mon.down_out_interval_ms",
-  "mon.nearfull_ratio",
-  "mon.full_ratio",
-  "crush.failure_domain",
-] as const;
-
-export const mapFlags = ["noout", "nodown", "noup", "noin", "pause"] as const;
-const FlagArgs = Type.Object(
-  { flag: Type.Union(mapFlags.map((flag) => Type.Literal(flag))) },
-  closed,
-);
+const FlagArgs = Type.Object({ flag: MapFlagSchema }, closed);
 
 /** verb -> schemas. A command that changes the map is answered when the new epoch is durable. */
 export const commandSchemas = {

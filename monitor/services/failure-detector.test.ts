@@ -21,6 +21,42 @@ describe("failure detector, 3 OSDs", () => {
     expect(test.up()).toEqual([0, 1]);
   });
 
+  it("wants witnesses on two hosts, where there are two", async () => {
+    const test = await TestCluster.make(3);
+    for (const osd of [3, 4]) test.connectAndBoot(osd, { host: "host0" });
+    await test.settle();
+    for (const osd of [0, 3, 4]) test.report(osd, 2);
+    await test.clock.advance(900);
+    expect(test.up()).toEqual([0, 1, 2, 3, 4]);
+    test.report(1, 2);
+    await test.settle();
+    expect(test.up()).toEqual([0, 1, 3, 4]);
+  });
+
+  it("believes one host alone after 10 s, if it reports nobody else", async () => {
+    const cut = await TestCluster.make(3);
+    const lone = await TestCluster.make(3);
+    for (const test of [cut, lone]) {
+      for (const osd of [3, 4]) test.connectAndBoot(osd, { host: "host0" });
+      await test.settle();
+      for (const osd of [0, 3, 4]) test.report(osd, 2);
+    }
+    cut.report(3, 1);
+    await cut.clock.advance(11_000);
+    expect(cut.up()).toEqual([0, 1, 2, 3, 4]);
+    await lone.clock.advance(11_000);
+    expect(lone.up()).toEqual([0, 1, 3, 4]);
+  });
+
+  it("takes two OSDs of the only other host", async () => {
+    const test = await TestCluster.make(1);
+    for (const osd of [1, 2, 3]) test.connectAndBoot(osd, { host: "other" });
+    await test.settle();
+    for (const osd of [1, 2]) test.report(osd, 0);
+    await test.settle();
+    expect(test.up()).toEqual([1, 2, 3]);
+  });
+
   it("does not count the same reporter twice", async () => {
     const test = await TestCluster.make(3);
     test.report(0, 2);

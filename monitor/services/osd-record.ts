@@ -12,8 +12,3 @@ export function downRecord(osd: OsdInfo, epoch: Epoch): OsdInfo {
 export function changesUp(osd: OsdInfo, map: OsdMap): boolean {
   return osd.upFrom === map.epoch || osd.downAt === map.epoch;
 }
-
-/** True when that flag is set in the map. */
-export function hasFlag(map: OsdMap, flag: string): boolean {
-  return map.flags.includes(flag);
-}
