@@ -45,6 +45,7 @@ const handlers: { readonly [V in Verb]: Handler<V> } = {
   "osd down": (context, { id }) => osdEvent(context, "osdDown", id),
   "osd set": (context, { flag }) => setFlag(context, flag, true),
   "osd unset": (context, { flag }) => setFlag(context, flag, false),
+  "osd primary affinity": (context, args) => setAffinity(context, args),
   "pg ls": ({ cluster }, args) => ({ pgs: selectedPgs(cluster, args) }),
   "pool create": async ({ cluster }, args) => {
     const rules = cluster.crush.rules(cluster.draftMap().crush);
@@ -140,6 +141,15 @@ function status({ cluster, sessions, startedMs }: CommandContext): ClusterStatus
   };
 }
 
+function conditionsOf({ primaryAffinity, fullState, slow, failed }: OsdInfo) {
+  return {
+    ...(primaryAffinity !== undefined && { primaryAffinity: primaryAffinity / fullWeight }),
+    ...(fullState && { fullState }),
+    ...(slow && { slow }),
+    ...(failed && { failed }),
+  };
+}
+
 function osdRow(cluster: Cluster, osd: OsdInfo): OsdRow {
   const report = cluster.stats.osds.get(osd.id);
   return {
@@ -156,6 +166,7 @@ function osdRow(cluster: Cluster, osd: OsdInfo): OsdRow {
     upFrom: osd.upFrom,
     upThru: osd.upThru,
     downAt: osd.downAt,
+    ...conditionsOf(osd),
     ...(report && {
       usedBytes: report.stats.usedBytes,
       rssBytes: report.stats.rssBytes,
@@ -182,6 +193,7 @@ function osdTree(cluster: Cluster): CommandResult<"osd tree"> {
         up: osd.up,
         in: osd.in,
         reweight: osd.in ? osd.weight / fullWeight : 0,
+        ...conditionsOf(osd),
       }),
     };
   });
@@ -199,18 +211,33 @@ function selectedPgs(cluster: Cluster, args: CommandArgs<"pg ls">): PgRow[] {
   );
 }
 
+/** @throws not_found */
+function existingOsd(cluster: Cluster, id: number): OsdInfo {
+  const osd = findOsd(cluster.draftMap(), id);
+  if (osd !== undefined) return osd;
+  throw new StorageError("not_found", `there is no osd.${id}`, {
+    remedy: "`cairn osd tree` lists them.",
+  });
+}
+
 async function osdEvent(
   { cluster }: CommandContext,
   kind: "osdOut" | "osdIn" | "osdDown",
   osd: number,
 ): Promise<{ epoch: OsdRow["upFrom"] }> {
-  if (findOsd(cluster.draftMap(), osd) === undefined) {
-    throw new StorageError("not_found", `there is no osd.${osd}`, {
-      remedy: "`cairn osd tree` lists them.",
-    });
-  }
+  existingOsd(cluster, osd);
   cluster.handle({ kind, osd });
   return { epoch: (await cluster.settled()).epoch };
+}
+
+async function setAffinity(
+  { cluster }: CommandContext,
+  { id, share }: CommandArgs<"osd primary affinity">,
+) {
+  const { primaryAffinity: _, ...osd } = existingOsd(cluster, id);
+  const primaryAffinity = Math.round(share * fullWeight);
+  const record = primaryAffinity === fullWeight ? osd : { ...osd, primaryAffinity };
+  return { epoch: (await cluster.change({ osds: [record] })).epoch };
 }
 
 async function setFlag({ cluster }: CommandContext, flag: MapFlag, isSet: boolean) {

@@ -244,6 +244,10 @@ export class Incarnation {
       if (steps.length > 0) this.publish();
     } catch (thrown) {
       const error = toStorageError(thrown);
+      if (error.code === "wrong_cluster") {
+        this.end(error);
+        return;
+      }
       if (error.code !== "corrupt") throw error;
       this.log.error({ reason: error.message }, "map refused; fetching it whole");
       this.session.send({ kind: "subscribe", fromEpoch: noEpoch });

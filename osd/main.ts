@@ -10,6 +10,7 @@ import { Incarnation } from "./incarnation.js";
 
 export { identityFile, storePath } from "./identity.js";
 export { type MkfsOsdOptions, mkfsOsd } from "./mkfs.js";
+export { type OfflineOsd, readOfflineOsd } from "./offline.js";
 
 /** What tests may replace. */
 export interface OsdPorts {

@@ -11,6 +11,7 @@ import {
   NameSchema,
   OsdIdSchema,
   OsdMapSchema,
+  OsdSchema,
   PoolSchema,
   UuidSchema,
 } from "./osd-map.js";
@@ -72,6 +73,14 @@ export const StatusSchema = Type.Object(
 );
 export type ClusterStatus = Static<typeof StatusSchema>;
 
+/** What is not as it should be with an OSD; absent: nothing. */
+const osdConditions = {
+  primaryAffinity: Type.Optional(Type.Number()),
+  fullState: OsdSchema.properties.fullState,
+  slow: OsdSchema.properties.slow,
+  failed: OsdSchema.properties.failed,
+};
+
 /** A row of `osd tree`, depth first; a bucket has a negative id. */
 export const OsdTreeNodeSchema = Type.Object(
   {
@@ -87,6 +96,7 @@ export const OsdTreeNodeSchema = Type.Object(
     in: Type.Optional(Type.Boolean()),
     /** 0 to 1 */
     reweight: Type.Optional(Type.Number()),
+    ...osdConditions,
   },
   closed,
 );
@@ -107,6 +117,7 @@ export const OsdRowSchema = Type.Object(
     upFrom: EpochSchema,
     upThru: EpochSchema,
     downAt: EpochSchema,
+    ...osdConditions,
     /** from its last report; absent when there is none */
     usedBytes: Type.Optional(ByteCountSchema),
     rssBytes: Type.Optional(ByteCountSchema),
@@ -152,6 +163,10 @@ export const commandSchemas = {
   "osd down": { args: IdArgs, result: MapEpochResult },
   "osd set": { args: FlagArgs, result: MapEpochResult },
   "osd unset": { args: FlagArgs, result: MapEpochResult },
+  "osd primary affinity": {
+    args: Type.Object({ id: OsdIdSchema, share: Type.Number({ minimum: 0, maximum: 1 }) }, closed),
+    result: MapEpochResult,
+  },
   "pg ls": {
     args: Type.Object(
       { pool: Type.Optional(NameSchema), state: Type.Optional(Type.String()) },

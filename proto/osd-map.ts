@@ -113,8 +113,15 @@ const MapConfigSchema = Type.Record(
   closed,
 );
 
-/** The newest map that was found when the monitor's store was made anew: proto/generation.ts. */
-const RebuildSchema = Type.Object({ fromEpoch: EpochSchema, fromHash: HashSchema }, closed);
+/** A generation, and the newest map that was found when it was begun: proto/generation.ts. */
+const RebuildSchema = Type.Object(
+  {
+    generation: Type.Integer({ minimum: 1, maximum: 63 }),
+    fromEpoch: EpochSchema,
+    fromHash: HashSchema,
+  },
+  closed,
+);
 export type Rebuild = Static<typeof RebuildSchema>;
 
 export const OsdMapSchema = Type.Object(
@@ -139,7 +146,7 @@ export const OsdMapSchema = Type.Object(
     pgTemp: PgTempSchema,
     /** settings of the cluster and its daemons: "osd.log_level" */
     config: MapConfigSchema,
-    /** from what each generation after the first was made, oldest first; absent: never rebuilt */
+    /** the generations after the first, oldest first; absent: never rebuilt */
     rebuilds: Type.Optional(Type.Array(RebuildSchema, { maxItems: 64 })),
   },
   closed,
