@@ -1,5 +1,5 @@
-// `cairn monitor rebuild`: makes the lost store of a monitor anew from what OSDs that do not run have
-// in theirs; `cairn osd export-map`: takes that from an OSD on another host.
+// `cairn monitor rebuild`: makes the lost store of a monitor anew from what OSDs that do not run
+// have in theirs; `cairn osd export-map`: takes that from an OSD on another host.
 import { readFile, writeFile } from "node:fs/promises";
 import { type Command, InvalidArgumentError } from "commander";
 import { StorageError, toStorageError } from "../common/errors.js";

@@ -1,5 +1,5 @@
-// `cairn osd set`, `unset`: the flags of the cluster map; `osd primary-affinity`: how many PGs an OSD
-// leads.
+// `cairn osd set`, `unset`: the flags of the cluster map; `osd primary-affinity`: how many PGs an
+// OSD leads.
 import { Argument, type Command, InvalidArgumentError } from "commander";
 import { type MapFlag, mapFlags } from "../proto/map-flags.js";
 import { withMonitor } from "./connect.js";

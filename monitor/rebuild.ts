@@ -1,6 +1,6 @@
-// Makes the first map of a new generation out of the maps that OSDs hold, for a monitor whose store
-// is lost. Pure; nothing is guessed: what would lose something unseen is refused, and what cannot be
-// known is listed. docs/operating/monitor-recovery.md
+// Makes the first map of a new generation out of the maps that OSDs hold, for a monitor whose
+// store is lost. Pure; nothing is guessed: what would lose something unseen is refused, and what
+// cannot be known is listed. docs/operating/monitor-recovery.md
 //
 // Why the newest map of the OSDs is enough: a PG serves writes only in an interval that its members
 // have a map of, and each OSD has that map in its store before it serves. So the newest map of all
@@ -57,8 +57,8 @@ export interface Rebuilt {
 
 /**
  * @throws invalid_argument: OSDs are missing. wrong_cluster, wrong_daemon: a source is of another
- *   cluster, or not the store that the map knows. corrupt: two of them disagree. precondition_failed:
- *   data would be lost
+ *   cluster, or not the store that the map knows. corrupt: two of them disagree.
+ *   precondition_failed: data would be lost
  */
 export function planRebuild(sources: readonly RebuildSource[], options: RebuildOptions): Rebuilt {
   const newest = newestMap(sources);

@@ -32,6 +32,8 @@ export interface IncarnationOptions {
   config: OsdConfig;
   identity: Identity;
   incarnation: bigint;
+  /** of this process's life before, if that ended because a map showed it down although it ran */
+  previousIncarnation?: bigint | undefined;
   daemonLog: DaemonLog;
   clock: Clock;
   /** this life has to end: another one begins unless there is an error */
@@ -142,6 +144,10 @@ export class Incarnation {
     return this.port;
   }
 
+  incarnation(): bigint {
+    return this.options.incarnation;
+  }
+
   /** @param graceful the map shows this OSD down first, so that nobody waits for it */
   async stop(graceful: boolean): Promise<void> {
     const { config, incarnation, clock } = this.options;
@@ -192,7 +198,7 @@ export class Incarnation {
   }
 
   private boot(): void {
-    const { config, identity, incarnation } = this.options;
+    const { config, identity, incarnation, previousIncarnation: previous } = this.options;
     const { host } = config.listen;
     this.core
       .stats()
@@ -203,6 +209,7 @@ export class Incarnation {
           osd: config.id,
           uuid: identity.storeId,
           incarnation: String(incarnation),
+          ...(previous !== undefined && { previousIncarnation: String(previous) }),
           address: { host, port: this.port },
           sizeBytes: totalBytes,
           host: config.host,

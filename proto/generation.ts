@@ -1,6 +1,7 @@
-// Generations of the cluster map. When the monitor's store is lost and made anew from maps that the
-// OSDs hold, nobody knows which epochs the lost one had given out after those. So the new one begins
-// a new generation: the high bits of the epoch go up by one, and no epoch is ever used twice. Pure.
+// Generations of the cluster map. When the monitor's store is lost and made anew from maps that
+// the OSDs hold, nobody knows which epochs the lost one had given out after those. So the new one
+// begins a new generation: the high bits of the epoch go up by one, and no epoch is ever used
+// twice. Pure.
 //
 //   epoch (32 bits):  generation 6 bits | number 26 bits
 //

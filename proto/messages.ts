@@ -54,6 +54,8 @@ export const OsdBootSchema = Type.Object(
     osd: OsdIdSchema,
     uuid: UuidSchema,
     incarnation: IncarnationSchema,
+    /** of the life that this process has ended because a map showed it down although it ran */
+    previousIncarnation: Type.Optional(IncarnationSchema),
     address: AddressSchema,
     sizeBytes: ByteCountSchema,
     host: NameSchema,

@@ -4,14 +4,14 @@
 // It errs on neither side for long: a dead OSD stalls its PGs until it is shown down, a live one
 // shown down costs a peering. What is proof is acted on at once (nobody listens at its address; two
 // witnesses agree; a report while it has also left the monitor). What may be the reporter's own
-// fault waits for a second witness on another host, and where there can be none, for a while. An OSD that proves
-// that it lives, by coming back with the same incarnation, is not taken down again by one witness's
-// refused connection alone; the OSD service makes it wait longer each time.
+// fault waits for a second witness on another host, and where there can be none, for a while. An
+// OSD that proves that it lives, by coming back out of the same process, is not taken down again by
+// one witness's refused connection alone; the OSD service makes it wait longer each time.
 import { hasFlag } from "../../proto/map-flags.js";
-import type { FailureReason, OsdFailure, OsdRecovered } from "../../proto/messages.js";
+import type { FailureReason, OsdBoot, OsdFailure, OsdRecovered } from "../../proto/messages.js";
 import { findOsd, type OsdInfo, type OsdMap } from "../../proto/osd-map.js";
 import { type Effect, logEffect, type MonitorEvent, type StepContext } from "./events.js";
-import { changesUp, downRecord } from "./osd-record.js";
+import { changesUp, downRecord, isReturn } from "./osd-record.js";
 
 interface Report {
   reason: FailureReason;
@@ -79,7 +79,7 @@ export function stepFailure(
     case "osdDisconnected":
       return disconnected(state, event.osd, event.incarnation, context);
     case "osdBoot":
-      rememberReturn(state, event.osd, event.incarnation, context);
+      rememberReturn(state, event, context);
       return [];
     case "tick":
       dropVoid(state, context);
@@ -143,16 +143,9 @@ function disconnected(
   return decide(state, osd, context);
 }
 
-function rememberReturn(
-  state: FailureState,
-  osd: number,
-  incarnation: string,
-  { map, nowMs }: StepContext,
-): void {
-  const known = findOsd(map, osd);
-  if (known !== undefined && !known.up && known.incarnation === incarnation) {
-    state.provedAliveUntilMs.set(osd, nowMs + provedAliveMs);
-  }
+function rememberReturn(state: FailureState, boot: OsdBoot, { map, nowMs }: StepContext): void {
+  if (!isReturn(findOsd(map, boot.osd), boot)) return;
+  state.provedAliveUntilMs.set(boot.osd, nowMs + provedAliveMs);
 }
 
 /** Removes reports that are too old, or whose reporter or target is no longer up. */

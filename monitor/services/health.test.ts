@@ -1,4 +1,5 @@
 // Table of the health checks, and of the aggregation of PG states below them.
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { type Epoch, pgId } from "../../common/units.js";
 import type { PgRow } from "../../proto/commands.js";
@@ -8,7 +9,7 @@ import type { OsdMap } from "../../proto/osd-map.js";
 import { allPlacements } from "../../proto/placement.js";
 import { fakeCrush } from "../testing/fake-crush.js";
 import { statsOf } from "../testing/test-cluster.js";
-import { healthOf } from "./health.js";
+import { healthCodes, healthOf } from "./health.js";
 import { countByState, initialStatsState, observeUp, pgRows, type StatsState } from "./pg-stats.js";
 
 const pool = testPool(1, { name: "rbd" });
@@ -89,6 +90,11 @@ describe("health", () => {
     expect(found.status).toBe(status);
     expect(found.checks[0]?.detail.length).toBeGreaterThan(0);
     expect(found.checks[0]?.remedy).toMatch(/\.$/);
+  });
+
+  it("has every code explained for operators", () => {
+    const text = readFileSync("docs/operating/health.md", "utf8");
+    for (const code of healthCodes) expect(text).toMatch(new RegExp(`^\\| .*\\b${code}\\b`, "m"));
   });
 
   it("names the figures: how full, how slow, which error", () => {

@@ -260,6 +260,9 @@ function slowOps(daemon: string, { slowOpCount, slowOps: oldest }: SlowOpsReport
   return [`${daemon}: ${plural(slowOpCount, "operation")}${named}`];
 }
 
+/** The codes of all checks; docs/operating/health.md explains each. */
+export const healthCodes: readonly string[] = checkKinds.map(({ name }) => name);
+
 /** The state of the cluster's health. */
 export function healthOf(input: HealthInput): Health {
   const checks: HealthCheck[] = [];

@@ -18,7 +18,7 @@ import {
 } from "../../proto/osd-map.js";
 import { failureDomainOf } from "./config-service.js";
 import { type Effect, logEffect, type MonitorEvent, type StepContext } from "./events.js";
-import { changesUp, downRecord } from "./osd-record.js";
+import { changesUp, downRecord, isReturn } from "./osd-record.js";
 
 export interface OsdServiceOptions {
   /** a down OSD is marked out after this long; 0: never */
@@ -29,7 +29,7 @@ export interface OsdServiceOptions {
   buildCrush(osds: readonly OsdInfo[], failureDomain: string): string;
 }
 
-/** How often an OSD came back with the incarnation that was marked down. */
+/** How often an OSD came back that was marked down although it ran. */
 interface Returns {
   count: number;
   lastMs: number;
@@ -148,7 +148,7 @@ function boot(
     const waitMs = notBeforeMs - context.nowMs;
     return [logEffect("warn", "boot held back: it keeps going down", { osd: event.osd, waitMs })];
   }
-  if (before?.incarnation === event.incarnation) countReturn(state, event.osd, context.nowMs);
+  if (isReturn(before, event)) countReturn(state, event.osd, context.nowMs);
   state.heldBoots.delete(event.osd);
   try {
     return comeUp(event, before, context, options);
@@ -190,7 +190,7 @@ function backoffEndMs(
   nowMs: number,
 ): number {
   const returns = state.returns.get(event.osd);
-  if (returns === undefined || before.incarnation !== event.incarnation) return 0;
+  if (returns === undefined || !isReturn(before, event)) return 0;
   if (nowMs - returns.lastMs > forgetReturnsMs) return 0;
   return returns.lastMs + Math.min(firstBackoffMs * 2 ** returns.count, maxBackoffMs);
 }

@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { callCommand } from "../commands.js";
 import { statsOf, TestCluster } from "../testing/test-cluster.js";
-import { clearAfterMs, commitLatency } from "./slow-service.js";
+import { clearAfterMs, commitLatency, forgetAfterMs } from "./slow-service.js";
 
 class Load {
   private readonly done = new Map<number, { commits: number; sumNs: number }>();
@@ -19,7 +19,7 @@ class Load {
         const commits = before.commits + 2 * perSecond;
         const sumNs = before.sumNs + 2 * perSecond * ms * 1e6;
         this.done.set(osd, { commits, sumNs });
-        const store_commit = { boundsNs: [1e6], counts: [commits - 1, 1], sumNs };
+        const store_commit = { boundsNs: [1e6], counts: [commits, 0], sumNs };
         this.test.cluster.reportOsd(statsOf(osd, { histograms: { store_commit } }));
       }
       await this.test.settle();
@@ -83,6 +83,15 @@ describe("slow OSDs", () => {
     const load = await loadOn(3);
     await load.run(30_000, [1, 60, 300]);
     expect(load.slow()).toHaveLength(1);
+  });
+
+  it("forgets the mark of an OSD that has had nothing to do for ten minutes", async () => {
+    const load = await loadOn(3);
+    await load.run(20_000, [1, 60, 1]);
+    await load.run(forgetAfterMs - 20_000, [1, 60, 1], 0);
+    expect(load.slow()).toEqual([1]);
+    await load.run(60_000, [1, 60, 1], 0);
+    expect(load.slow()).toEqual([]);
   });
 
   it("marks none with the setting 0, and takes the mark away at a restart", async () => {

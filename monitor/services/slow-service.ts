@@ -1,12 +1,13 @@
-// The slow-OSD service: finds OSDs whose disk takes far longer to commit than those of their peers,
-// and marks them slow in the map, which moves the PGs that they lead to others (proto/placement.ts).
-// Pure.
+// The slow-OSD service: finds OSDs whose disk takes far longer to commit than those of their
+// peers, and marks them slow in the map, which moves the PGs that they lead to others
+// (proto/placement.ts). Pure.
 //
 // What is compared is the mean time of a store commit over the last seconds, from the histograms
 // that OSDs report. An OSD is slow when its mean is above a bound in milliseconds AND several times
 // the median of the others: load alone makes all of them slow, and moves nothing. Marked and
 // unmarked with delay, since each change is a new interval for its PGs. An OSD that commits nothing
-// stays what it is; a restart clears the mark. At most half of the OSDs that are up are marked.
+// stays what it is for ten minutes; a restart clears the mark. At most half of the OSDs that are up
+// are marked.
 import type { OsdStats } from "../../proto/messages.js";
 import { findOsd, type OsdInfo, type OsdMap } from "../../proto/osd-map.js";
 import { limitMs } from "../../proto/settings.js";
@@ -25,6 +26,8 @@ interface Watched {
   /** since when each report has said the same: slow, or quick enough to lose the mark */
   slowSinceMs: number | undefined;
   quickSinceMs: number | undefined;
+  /** since when there have been too few commits to say anything */
+  idleSinceMs: number | undefined;
 }
 
 export interface SlowState {
@@ -49,6 +52,8 @@ export const minCommits = 20;
 export const slowFactor = 4;
 export const markAfterMs = 6000;
 export const clearAfterMs = 60_000;
+/** A mark goes when there has been nothing to judge by for so long. */
+export const forgetAfterMs = 600_000;
 /** A mark goes when the mean is below this share of the bound. */
 const clearShare = 0.5;
 
@@ -87,7 +92,8 @@ function judge(state: SlowState, stats: OsdStats, { map, nowMs }: StepContext): 
   if (osd === undefined || !osd.up) return [];
   const watched = observe(state, stats, nowMs);
   const latency = commitLatency(state, map, osd.id);
-  if (latency === undefined) return [];
+  if (latency === undefined) return judgeIdle(watched, osd, nowMs);
+  watched.idleSinceMs = undefined;
   const boundMs = Math.max(limitMs(map, "mon.slow_osd_latency_ms"), slowFactor * latency.peersMs);
   const { commitMs } = latency;
   watched.slowSinceMs = commitMs >= boundMs ? (watched.slowSinceMs ?? nowMs) : undefined;
@@ -102,6 +108,15 @@ function judge(state: SlowState, stats: OsdStats, { map, nowMs }: StepContext): 
   const lasts = nowMs - (watched.slowSinceMs ?? nowMs) >= markAfterMs;
   if (!lasts || !mayMarkAnother(map)) return [];
   return [mark(osd, true), logEffect("warn", "OSD marked slow", fieldsOf(osd, latency))];
+}
+
+/** Nothing is known: a mark does not stay for ever, and comes back soon when there is load. */
+function judgeIdle(watched: Watched, osd: OsdInfo, nowMs: number): Effect[] {
+  watched.slowSinceMs = undefined;
+  watched.quickSinceMs = undefined;
+  watched.idleSinceMs ??= nowMs;
+  if (!osd.slow || nowMs - watched.idleSinceMs < forgetAfterMs) return [];
+  return [mark(osd, false), logEffect("info", "OSD no longer shown slow: idle", { osd: osd.id })];
 }
 
 function fieldsOf(osd: OsdInfo, latency: CommitLatency): Record<string, unknown> {
@@ -124,6 +139,7 @@ function observe(state: SlowState, stats: OsdStats, nowMs: number): Watched {
     samples: [],
     slowSinceMs: undefined,
     quickSinceMs: undefined,
+    idleSinceMs: undefined,
   };
   state.watched.set(stats.osd, watched);
   const histogram = stats.histograms.store_commit;

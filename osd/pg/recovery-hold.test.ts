@@ -41,7 +41,7 @@ describe("recovery", () => {
     expect(cluster.differences()).toEqual([]);
   });
 
-  it("by log goes on under nobackfill, and backfill of what is degraded under norebalance", async () => {
+  it("goes on by log under nobackfill, and if degraded under norebalance", async () => {
     expect((await withStale(few, ["nobackfill"])).stateOf(0)).toBe("Clean");
     expect((await withStale(tooMany, ["norebalance"])).stateOf(0)).toBe("Clean");
   });

@@ -1,5 +1,5 @@
-// A monitor that has lost its store: it is refused, made anew from the OSDs, and everything that was
-// written is there again.
+// A monitor that has lost its store: it is refused, made anew from the OSDs, and everything that
+// was written is there again.
 import { createHash, randomBytes } from "node:crypto";
 import {
   existsSync,
