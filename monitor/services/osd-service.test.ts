@@ -192,6 +192,12 @@ describe("down for long", () => {
     await downOsd(noout, 3);
     await noout.clock.advance(600_000);
     expect(noout.osd(3).in).toBe(true);
+    const all = await make();
+    await all.cluster.change({ config: { "mon.min_in_ratio": "1" } });
+    await all.cluster.change({ config: { "mon.down_out_interval_ms": "60000" } });
+    for (const id of [2, 3]) await downOsd(all, id);
+    await all.clock.advance(600_000);
+    expect(all.map().osds.filter((osd) => osd.in)).toHaveLength(3);
     const never = await make();
     await never.cluster.change({ config: { "mon.down_out_interval_ms": "0" } });
     await downOsd(never, 3);
