@@ -135,7 +135,9 @@ function describe({ target, inputs, executions, coverage, newCoverage, finding }
       : `${inputs} inputs replayed, ${executions} executions, coverage ${coverage} (${newCoverage} new)`;
   if (!finding) return `fuzz_${target}: ${counts}, no finding\n`;
   const input = relative(rootFolder, finding.input);
-  return `fuzz_${target}: ${counts}, FOUND ${input}\n${finding.report.slice(-6000)}\n`;
+  // Without libFuzzer's progress lines.
+  const report = finding.report.replaceAll(/^#\d+\s.*\n/gm, "").slice(-4000);
+  return `fuzz_${target}: ${counts}, FOUND ${input}\n${report}\n`;
 }
 
 /**

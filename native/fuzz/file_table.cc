@@ -26,7 +26,7 @@ void repair(std::vector<std::byte>& slot) {
   if (slot.size() < kTableHeaderBytes) slot.resize(kTableHeaderBytes);
   FileTable empty;
   empty.geometry = kGeometry;
-  const Result<std::vector<std::byte>> good = empty.encode();
+  Result<std::vector<std::byte>> good = empty.encode();
   CAIRN_ASSERT(good.is_ok());
   std::memcpy(slot.data(), good->data(), kCrcAt);
   std::memcpy(slot.data() + kRegionAt, good->data() + kRegionAt, kUnitAt + 8 - kRegionAt);
@@ -59,19 +59,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   const ByteSpan input = std::as_bytes(std::span(bytes, size)).subspan(1);
   std::vector<std::byte> slot(input.begin(), input.end());
   if (bytes[0] != 0) repair(slot);
-  const Result<FileTable> table = FileTable::decode(slot, kGeometry);
+  Result<FileTable> table = FileTable::decode(slot, kGeometry);
   if (!table) {
     CAIRN_ASSERT(!table.status().message().empty());
     return 0;
   }
   check(*table);
-  const Result<std::vector<std::byte>> encoded = table->encode();
+  Result<std::vector<std::byte>> encoded = table->encode();
   // Foreign tables may have more tails or larger names than there is room for.
   if (!encoded) {
     CAIRN_ASSERT(encoded.status().code() == ErrorCode::no_space);
     return 0;
   }
-  const Result<FileTable> again = FileTable::decode(*encoded, kGeometry);
+  Result<FileTable> again = FileTable::decode(*encoded, kGeometry);
   CAIRN_ASSERT(again.is_ok() && again->files == table->files &&
                again->generation == table->generation &&
                again->next_file_id == table->next_file_id);

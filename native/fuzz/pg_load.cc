@@ -76,8 +76,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   LoadingHost host;
   Pg pg(host, snapshot.pg);
   if (const Status status = pg.load(snapshot); !status) {
-    CAIRN_ASSERT(status.code() == ErrorCode::corrupt ||
-                 status.code() == ErrorCode::protocol_error);
+    CAIRN_ASSERT(status.code() == ErrorCode::corrupt || status.code() == ErrorCode::protocol_error);
     return 0;
   }
   const PgInfo info = pg.info();

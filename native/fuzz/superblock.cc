@@ -41,6 +41,7 @@ void check_layout(const Layout& layout) {
   CAIRN_ASSERT(layout.wal_offset >= kBlockBytes);
   CAIRN_ASSERT(layout.wal_bytes <= layout.kv_offset - layout.wal_offset);
   CAIRN_ASSERT(layout.kv_bytes <= layout.data_offset - layout.kv_offset);
+  CAIRN_ASSERT(layout.kv_unit_bytes > 0 && layout.kv_unit_bytes % kBlockBytes == 0);
   const std::uint64_t data_bytes = std::uint64_t{layout.data_blocks} * kBlockBytes;
   CAIRN_ASSERT(layout.disk_bytes >= kBlockBytes &&
                layout.data_offset <= layout.disk_bytes - kBlockBytes &&
@@ -54,7 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   const std::uint32_t copy = bytes[0] & 1;
   Buffer block = block_of(std::as_bytes(std::span(bytes, size)).subspan(1));
   if ((bytes[0] & 2) != 0) repair(block.span());
-  const Result<Superblock> superblock = decode_superblock(block.span(), copy);
+  Result<Superblock> superblock = decode_superblock(block.span(), copy);
   if (!superblock) {
     CAIRN_ASSERT(!superblock.status().message().empty());
     return 0;
@@ -62,7 +63,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   check_layout(superblock->layout);
   CAIRN_ASSERT((superblock->incompatible & ~kKnownIncompatible) == 0);
   const Buffer encoded = encode_superblock(*superblock, copy);
-  const Result<Superblock> again = decode_superblock(encoded.span(), copy);
+  Result<Superblock> again = decode_superblock(encoded.span(), copy);
   CAIRN_ASSERT(again.is_ok() && again->layout == superblock->layout &&
                again->generation == superblock->generation);
   CAIRN_ASSERT(!decode_superblock(encoded.span(), 1 - copy).is_ok());

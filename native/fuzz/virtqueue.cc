@@ -29,8 +29,8 @@ constexpr std::size_t kRewrittenBytes = 0x1000;
 // The most that a ring of 128 can hold, twice over; the fuzzer's memory does not refill itself.
 constexpr int kMaxTurns = 1024;
 
-// Rewrites the rings, and what lies behind them, with words of the input until it is destroyed: what
-// a hostile guest does from another processor.
+// Rewrites the rings, and what lies behind them, with words of the input until it is destroyed:
+// what a hostile guest does from another processor.
 class Rewriter {
  public:
   Rewriter(std::byte* memory, const std::uint8_t* words, std::size_t length)

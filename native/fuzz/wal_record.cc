@@ -57,7 +57,7 @@ void check_op(const Transaction::Op& op) {
 
 void fuzz_transactions(ByteSpan metadata, std::uint32_t count, std::size_t image_count) {
   const Buffer images = Buffer::zeroed(image_count * kBlockBytes);
-  const Result<std::vector<Transaction>> decoded = decode_transactions(metadata, count, images);
+  Result<std::vector<Transaction>> decoded = decode_transactions(metadata, count, images);
   if (!decoded) {
     CAIRN_ASSERT(decoded.status().code() == ErrorCode::corrupt);
     return;
