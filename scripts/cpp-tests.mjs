@@ -26,9 +26,7 @@ export const sanitizers = {
     only: ["io", "net", "nbd", "object_store", "vhost_user", "virtio"],
     // ThreadSanitizer's shadow memory does not fit every layout that the kernel draws.
     launcher: ["setarch", "-R"],
-    env: {
-      TSAN_OPTIONS: `suppressions=${join(rootFolder, "native/test/tsan-suppressions.txt")}`,
-    },
+    env: {},
   },
 };
 

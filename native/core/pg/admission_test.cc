@@ -1,5 +1,5 @@
-// Who may connect to an OSD: not one who claims its own id, nor that of a peer that the map knows as
-// another incarnation.
+// Who may connect to an OSD: not one who claims its own id, nor that of a peer that the map knows
+// as another incarnation.
 #include "pg/sim_osds.hh"
 
 namespace cairn::pg {
@@ -10,7 +10,7 @@ constexpr std::uint64_t kSecondNs = 1'000'000'000;
 
 // Dials an OSD under any name, and keeps what came of it.
 struct Dialer : net::MessengerHandler {
-  explicit Dialer(SimOsds& sim, OsdId claimed, std::uint64_t incarnation) : sim(sim) {
+  Dialer(SimOsds& sim, OsdId claimed, std::uint64_t incarnation) {
     net::SimMessengerConfig config;
     config.host = "dialer" + std::to_string(incarnation);
     config.cluster = net::ClusterId{1};
@@ -24,7 +24,6 @@ struct Dialer : net::MessengerHandler {
   void on_frame(net::ConnectionId, net::Frame) override {}
   void on_closed(net::ConnectionId, const Status& reason) override { closed = reason.code(); }
 
-  SimOsds& sim;
   std::unique_ptr<net::SimMessenger> messenger;
   net::ConnectionId connection = 0;
   bool is_in = false;
