@@ -30,7 +30,7 @@ function randomOf(seed: number): (below: number) => number {
   };
 }
 
-/** Bytes that decoders trip over: length fields, map and array heads of msgpack, NaN, extensions. */
+/** Bytes that decoders trip over: length fields, heads of msgpack's maps and arrays, extensions. */
 const oddBytes = [
   0x00, 0x7f, 0x80, 0x8f, 0x9f, 0xc1, 0xc7, 0xcb, 0xcf, 0xd4, 0xdb, 0xdd, 0xdf, 0xff,
 ];

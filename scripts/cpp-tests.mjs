@@ -1,5 +1,5 @@
-// Running C++ test programs: as they are built for the product, or under a sanitizer. Imports node:*
-// only.
+// Running C++ test programs: as they are built for the product, or under a sanitizer. Imports
+// node:* only.
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";

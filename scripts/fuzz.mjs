@@ -1,7 +1,7 @@
 // `npm run fuzz -- [--seconds N] [--target NAME]... [--seed S]`: builds the libFuzzer targets of
 // native/fuzz with ASan and UBSan, replays the committed corpus, then fuzzes each target for its
-// share of the seconds, two at a time. A finding is minimised into native/fuzz/corpus/TARGET/found-*
-// and makes the exit code 1. Imports node:* only.
+// share of the seconds, two at a time. A finding is minimised into
+// native/fuzz/corpus/TARGET/found-* and makes the exit code 1. Imports node:* only.
 import { spawn } from "node:child_process";
 import { createHash, randomInt } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -129,10 +129,8 @@ async function examine(target, seconds, seed) {
 }
 
 function describe({ target, inputs, executions, coverage, newCoverage, finding }) {
-  const counts =
-    coverage === undefined
-      ? `${inputs} inputs of the corpus replayed`
-      : `${inputs} inputs replayed, ${executions} executions, coverage ${coverage} (${newCoverage} new)`;
+  const fuzzed = `, ${executions} executions, coverage ${coverage} (${newCoverage} new)`;
+  const counts = `${inputs} inputs replayed${coverage === undefined ? "" : fuzzed}`;
   if (!finding) return `fuzz_${target}: ${counts}, no finding\n`;
   const input = relative(rootFolder, finding.input);
   // Without libFuzzer's progress lines.
