@@ -14,6 +14,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ClusterClient } from "../../client/index.js";
 import type { Address } from "../../common/config.js";
 import type { ErrorCode } from "../../common/errors.js";
 import type { Epoch } from "../../common/units.js";
@@ -298,6 +299,31 @@ describe("strangers", () => {
     for (const socket of silent) socket.on("error", () => undefined);
     await expectUndisturbed();
     for (const socket of silent) socket.destroy();
+  });
+});
+
+describe("an operation beyond the limits", () => {
+  it("ends at the client, at once, and its connections stay", async () => {
+    const cluster = await ClusterClient.connect({ monitor: control, log: () => undefined });
+    try {
+      const pool = cluster.pool("rbd").id;
+      const key = "k".repeat(1025);
+      const value = Buffer.alloc((1 << 20) + 1);
+      const set = (object: string, step: { key: string; value?: Uint8Array }) =>
+        cluster.io.operate(pool, object, [{ code: "omapSet", ...step }]);
+      await expect(set("probe", { key })).rejects.toMatchObject({ code: "too_large" });
+      await expect(set("probe", { key: "k", value })).rejects.toMatchObject({ code: "too_large" });
+      const long = set("n".repeat(256), { key: "k" });
+      await expect(long).rejects.toMatchObject({ code: "invalid_argument" });
+      const many = Array.from({ length: 65 }, () => ({ code: "touch" as const }));
+      const tooMany = cluster.io.operate(pool, "probe", many);
+      await expect(tooMany).rejects.toMatchObject({ code: "invalid_argument" });
+      expect(await cluster.io.operate(pool, "probe", [{ code: "touch" }])).toBeDefined();
+      expect((await cluster.io.stats()).counters).toMatchObject({ connectionLosses: 0 });
+      await cluster.io.operate(pool, "probe", [{ code: "remove" }]);
+    } finally {
+      await cluster.close();
+    }
   });
 });
 
