@@ -125,7 +125,7 @@ function boot(
   options: OsdServiceOptions,
 ): Effect[] {
   const { map } = context;
-  const refusal = refusalOf(event, map);
+  const refusal = bootRefusal(event, map);
   if (refusal !== undefined) return [{ kind: "refuse", osd: event.osd, error: refusal }];
   const before = findOsd(map, event.osd);
   if (before?.up && before.incarnation === event.incarnation) {
@@ -159,7 +159,8 @@ function boot(
   }
 }
 
-function refusalOf(event: OsdBoot, map: OsdMap): StorageError | undefined {
+/** Why the OSD that says this can't be the one of that id; undefined: it can. */
+export function bootRefusal(event: OsdBoot, map: OsdMap): StorageError | undefined {
   const known = findOsd(map, event.osd);
   if (known !== undefined && known.uuid !== event.uuid) {
     return new StorageError(

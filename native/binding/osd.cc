@@ -418,6 +418,8 @@ class Osd : public Napi::ObjectWrap<Osd> {
         set("netBytesReceived", net.bytes_received);
         set("netProtocolErrors", net.protocol_errors);
         set("netHandshakeRefusals", net.handshake_refusals);
+        for (const auto& [code, count] : net.refused_connections)
+          set(("refusedConnections_" + std::string(error_name(code))).c_str(), count);
         Napi::Object histograms = Napi::Object::New(env);
         histograms.Set("write", histogram_value(env, pgs->write_ns));
         histograms.Set("read", histogram_value(env, pgs->read_ns));

@@ -81,6 +81,9 @@ class OsdCore : public net::MessengerHandler,
   std::vector<std::pair<OsdId, std::uint64_t>> round_trips() const;
 
   // --- MessengerHandler
+  // permission_denied: an OSD that claims our id, or that of a peer whose incarnation in the map is
+  // another one (it may also be our map that is old: it dials again).
+  Status admit(const net::Entity& peer) override;
   void on_accepted(net::ConnectionId connection, const net::Entity& peer) override;
   void on_connected(net::ConnectionId connection, const net::Entity& peer) override;
   void on_frame(net::ConnectionId connection, net::Frame frame) override;
