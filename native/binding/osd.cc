@@ -77,6 +77,12 @@ class EventSink : public pg::OsdEvents {
       event.Set("reason", reason);
     });
   }
+  void on_peer_recovered(OsdId osd, std::uint64_t incarnation) override {
+    emit("peerRecovered", [osd, incarnation](Napi::Env env, Napi::Object& event) {
+      event.Set("osd", osd);
+      event.Set("incarnation", Napi::BigInt::New(env, incarnation));
+    });
+  }
   void on_store_failed(const Status& status) override {
     emit("storeFailed", [status](Napi::Env env, Napi::Object& event) {
       event.Set("error", error_value(env, status));

@@ -350,6 +350,10 @@ void OsdCore::peer_failed(OsdId osd, std::uint64_t incarnation, const std::strin
   events_.on_peer_failed(osd, incarnation, reason);
 }
 
+void OsdCore::peer_recovered(OsdId osd, std::uint64_t incarnation) {
+  events_.on_peer_recovered(osd, incarnation);
+}
+
 void OsdCore::on_link_up(OsdId osd) {
   if (auto queued = queued_control_.extract(osd)) {
     for (auto& body : queued.mapped()) send_control(osd, body);
