@@ -7,6 +7,7 @@
 #include "convert.hh"
 #include "events.hh"
 #include "exports.hh"
+#include "history.hh"
 #include "image/bench_job.hh"
 #include "image/null_device.hh"
 
@@ -106,6 +107,7 @@ class Client : public Napi::ObjectWrap<Client> {
                         InstanceMethod<&Client::serve_nbd>("serveNbd"),
                         InstanceMethod<&Client::stop_export>("stopExport"),
                         InstanceMethod<&Client::bench>("bench"),
+                        InstanceMethod<&Client::history>("history"),
                         InstanceMethod<&Client::import_begin>("importBegin"),
                         InstanceMethod<&Client::import_extents>("importExtents"),
                         InstanceMethod<&Client::import_end>("importEnd"),
@@ -326,6 +328,19 @@ class Client : public Napi::ObjectWrap<Client> {
         if (report.errors != 0) return promise.reject(report.first_error);
         auto shared = std::make_shared<image::BenchReport>(std::move(report));
         promise.resolve([shared](Napi::Env env) { return bench_value(env, *shared); });
+      });
+    });
+  }
+  Napi::Value history(const Napi::CallbackInfo& info) {
+    return ask_device(info, [spec = get_history_spec(info[1].As<Napi::Object>())](
+                                ClientState& state, image::BlockDevice& device,
+                                const Promise& promise) {
+      if (const Status fits = image::HistoryJob::check(device, spec); !fits) {
+        return promise.reject(fits);
+      }
+      image::HistoryJob::start(state.reactor(), device, spec, [promise](image::History history) {
+        auto shared = std::make_shared<image::History>(std::move(history));
+        promise.resolve([shared](Napi::Env env) { return history_value(env, *shared); });
       });
     });
   }
