@@ -78,7 +78,10 @@ export class FaultControl {
     this.sockets.add(socket);
     socket.on("close", () => this.sockets.delete(socket));
     socket.on("error", () => socket.destroy());
-    createInterface({ input: socket }).on("line", (line) => {
+    const lines = createInterface({ input: socket });
+    // It passes the errors of its input on.
+    lines.on("error", () => undefined);
+    lines.on("line", (line) => {
       void this.answer(line).then((answer) => socket.write(`${JSON.stringify(answer)}\n`));
     });
   }

@@ -36,6 +36,8 @@ export interface IncarnationOptions {
   config: OsdConfig;
   identity: Identity;
   incarnation: bigint;
+  /** that of this process's life before */
+  previousIncarnation?: bigint | undefined;
   daemonLog: DaemonLog;
   /** for tests: the store lies on a disk with these faults */
   diskFaults?: DiskFaults;
@@ -204,7 +206,7 @@ export class Incarnation {
   }
 
   private boot(): void {
-    const { config, identity, incarnation } = this.options;
+    const { config, identity, incarnation, previousIncarnation } = this.options;
     const { host } = config.listen;
     this.core
       .stats()
@@ -215,6 +217,9 @@ export class Incarnation {
           osd: config.id,
           uuid: identity.storeId,
           incarnation: String(incarnation),
+          ...(previousIncarnation === undefined
+            ? {}
+            : { previousIncarnation: String(previousIncarnation) }),
           address: { host, port: this.port },
           sizeBytes: totalBytes,
           host: config.host,

@@ -49,6 +49,8 @@ class OsdDaemon {
   private settle: { resolve(): void; reject(error: StorageError): void } | undefined;
   private readonly daemonLog;
   private life: Incarnation | undefined;
+  /** of the life before, which the map showed down while this process was alive */
+  private previousIncarnation: bigint | undefined;
   private port = 0;
   private closing: Promise<void> | undefined;
   private faultControl: FaultControl | undefined;
@@ -103,10 +105,12 @@ class OsdDaemon {
 
   private async begin(): Promise<void> {
     const identity = await readIdentity(this.config);
+    const incarnation = this.ports.random.uint64();
     const life = new Incarnation({
       config: this.config,
       identity,
-      incarnation: this.ports.random.uint64(),
+      incarnation,
+      previousIncarnation: this.previousIncarnation,
       daemonLog: this.daemonLog,
       ...(this.faultControl === undefined ? {} : { diskFaults: this.faultControl.faults }),
       clock: this.ports.clock,
@@ -116,6 +120,7 @@ class OsdDaemon {
     });
     this.port = await life.start();
     this.life = life;
+    this.previousIncarnation = incarnation;
   }
 
   /** A life has ended: another one begins, unless it ended for good. */

@@ -45,6 +45,8 @@ export const OsdBootSchema = Type.Object(
     osd: OsdIdSchema,
     uuid: UuidSchema,
     incarnation: IncarnationSchema,
+    /** that of its life before this one in the same process: it did not die in between */
+    previousIncarnation: Type.Optional(IncarnationSchema),
     address: AddressSchema,
     sizeBytes: ByteCountSchema,
     host: NameSchema,

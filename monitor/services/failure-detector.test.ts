@@ -157,6 +157,21 @@ describe("an OSD that was wrongly taken down", () => {
     expect(changes).toBeLessThanOrEqual(14);
   });
 
+  it("is held back just so with a new incarnation of the same process", async () => {
+    const test = await TestCluster.make(3);
+    const before = test.map().epoch;
+    for (let second = 0; second < 60; second += 1) {
+      const { up, incarnation } = test.osd(2);
+      if (up) test.report(0, 2);
+      const next = { incarnation: String(second + 1), previousIncarnation: incarnation };
+      if (!up) test.connectAndBoot(2, next);
+      await test.clock.advance(1000);
+    }
+    const changes = test.map().epoch - before;
+    expect(changes).toBeGreaterThanOrEqual(6);
+    expect(changes).toBeLessThanOrEqual(14);
+  });
+
   it("is not held back after a real restart", async () => {
     const test = await TestCluster.make(3);
     for (let start = 0; start < 5; start += 1) {

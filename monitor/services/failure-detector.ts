@@ -5,12 +5,12 @@
 // shown down costs a peering. What is proof is acted on at once (nobody listens at its address; two
 // witnesses agree; a report while it has also left the monitor). What may be the reporter's own
 // fault waits for a second witness, and where there can be none, for a while. An OSD that proves
-// that it lives, by coming back with the same incarnation, is not taken down again by one witness's
+// that it lives, by coming back from the same process, is not taken down again by one witness's
 // refused connection alone; the OSD service makes it wait longer each time.
-import type { FailureReason, OsdFailure, OsdRecovered } from "../../proto/messages.js";
+import type { FailureReason, OsdBoot, OsdFailure, OsdRecovered } from "../../proto/messages.js";
 import { findOsd, type OsdInfo, type OsdMap } from "../../proto/osd-map.js";
 import { type Effect, logEffect, type MonitorEvent, type StepContext } from "./events.js";
-import { changesUp, downRecord, hasFlag } from "./osd-record.js";
+import { changesUp, downRecord, hasFlag, wasAlive } from "./osd-record.js";
 
 interface Report {
   reason: FailureReason;
@@ -78,7 +78,7 @@ export function stepFailure(
     case "osdDisconnected":
       return disconnected(state, event.osd, event.incarnation, context);
     case "osdBoot":
-      rememberReturn(state, event.osd, event.incarnation, context);
+      rememberReturn(state, event, context);
       return [];
     case "tick":
       dropVoid(state, context);
@@ -142,15 +142,10 @@ function disconnected(
   return decide(state, osd, context);
 }
 
-function rememberReturn(
-  state: FailureState,
-  osd: number,
-  incarnation: string,
-  { map, nowMs }: StepContext,
-): void {
-  const known = findOsd(map, osd);
-  if (known !== undefined && !known.up && known.incarnation === incarnation) {
-    state.provedAliveUntilMs.set(osd, nowMs + provedAliveMs);
+function rememberReturn(state: FailureState, boot: OsdBoot, { map, nowMs }: StepContext): void {
+  const known = findOsd(map, boot.osd);
+  if (known !== undefined && !known.up && wasAlive(boot, known)) {
+    state.provedAliveUntilMs.set(boot.osd, nowMs + provedAliveMs);
   }
 }
 

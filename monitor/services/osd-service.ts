@@ -17,7 +17,7 @@ import {
 } from "../../proto/osd-map.js";
 import { failureDomainOf } from "./config-service.js";
 import { type Effect, logEffect, type MonitorEvent, type StepContext } from "./events.js";
-import { changesUp, downRecord, hasFlag } from "./osd-record.js";
+import { changesUp, downRecord, hasFlag, wasAlive } from "./osd-record.js";
 
 export interface OsdServiceOptions {
   /** a down OSD is marked out after this long; 0: never */
@@ -28,7 +28,7 @@ export interface OsdServiceOptions {
   buildCrush(osds: readonly OsdInfo[], failureDomain: string): string;
 }
 
-/** How often an OSD came back with the incarnation that was marked down. */
+/** How often an OSD came back that had been alive when it was marked down. */
 interface Returns {
   count: number;
   lastMs: number;
@@ -145,7 +145,7 @@ function boot(
     const waitMs = notBeforeMs - context.nowMs;
     return [logEffect("warn", "boot held back: it keeps going down", { osd: event.osd, waitMs })];
   }
-  if (before?.incarnation === event.incarnation) countReturn(state, event.osd, context.nowMs);
+  if (wasAlive(event, before)) countReturn(state, event.osd, context.nowMs);
   state.heldBoots.delete(event.osd);
   try {
     return comeUp(event, before, context, options);
@@ -187,7 +187,7 @@ function backoffEndMs(
   nowMs: number,
 ): number {
   const returns = state.returns.get(event.osd);
-  if (returns === undefined || before.incarnation !== event.incarnation) return 0;
+  if (returns === undefined || !wasAlive(event, before)) return 0;
   if (nowMs - returns.lastMs > forgetReturnsMs) return 0;
   return returns.lastMs + Math.min(firstBackoffMs * 2 ** returns.count, maxBackoffMs);
 }

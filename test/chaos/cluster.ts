@@ -1,8 +1,10 @@
 // The cluster under test: one monitor and four OSDs, each on a host of its own; made new in a
 // folder, healed, looked at, stopped.
+import { appendFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MonitorSession } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
+import { mkfsOsd } from "../../osd/index.js";
 import type { ClusterStatus, PgRow } from "../../proto/commands.js";
 import { copiesOf } from "../integration/support.js";
 import { cairn, Daemon } from "./daemons.js";
@@ -11,6 +13,8 @@ import { makeBridge, makeHost } from "./network.js";
 export const osdCount = 4;
 const monitorPort = 6789;
 const pgNum = 32;
+/** Small, so that checkpoints, writes in place and reads from the disk are common. */
+const walBytes = 4 << 20;
 
 export class Cluster {
   readonly osds: Daemon[] = [];
@@ -42,14 +46,7 @@ export class Cluster {
     });
     this.mon.start();
     for (let id = 0; id < osdCount; ++id) await this.makeOsd(id);
-    this.session = await MonitorSession.connect({
-      monitor: this.monitor,
-      clusterId,
-      clientId: systemRandom.uint64(),
-      clock: systemClock,
-      random: systemRandom,
-      connectTimeoutMs: 30_000,
-    });
+    this.session = await this.connect(30_000);
     await this.poll("OSDs to come up", 60_000, ({ osds }) => osds.up === osdCount);
     await this.command().command("pool create", { name: "rbd", pgNum, size: 3, minSize: 2 });
     await this.untilClean(60_000);
@@ -58,8 +55,8 @@ export class Cluster {
   private async makeOsd(id: number): Promise<void> {
     const host = await makeHost(`osd.${id}`, 10 + id);
     const folder = `${this.dir}/osd.${id}`;
-    const mkfs = ["--id", `${id}`, "--data", folder, "--size", "4G"];
-    await cairn("osd", "mkfs", ...mkfs, "--cluster-id", this.clusterId);
+    const { clusterId } = this;
+    await mkfsOsd({ id, dataDir: folder, clusterId, sizeBytes: 4 * 2 ** 30, walBytes });
     const address = `${this.monitor.host}:${monitorPort}`;
     const args = ["osd", "--id", `${id}`, "--data", folder, "--monitor", address];
     const place = ["--listen", `${host.address}:6800`, "--host", `host${id}`];
@@ -74,10 +71,32 @@ export class Cluster {
     this.osds.push(daemon);
   }
 
+  /** A monitor that has just been started does not listen yet. */
+  private async connect(limitMs: number): Promise<MonitorSession> {
+    for (const endMs = performance.now() + limitMs; ; await sleep(100)) {
+      try {
+        return await MonitorSession.connect({
+          monitor: this.monitor,
+          clusterId: this.clusterId,
+          clientId: systemRandom.uint64(),
+          clock: systemClock,
+          random: systemRandom,
+        });
+      } catch (thrown) {
+        if (performance.now() > endMs) throw thrown;
+      }
+    }
+  }
+
   osd(id: number): Daemon {
     const daemon = this.osds[id];
     if (daemon === undefined) throw new Error(`there is no osd.${id}`);
     return daemon;
+  }
+
+  /** A line in faults.log, which lies beside the daemons' logs. */
+  note(text: string): void {
+    appendFileSync(`${this.dir}/faults.log`, `${new Date().toISOString()} ${text}\n`);
   }
 
   daemons(): Daemon[] {

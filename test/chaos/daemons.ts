@@ -137,7 +137,10 @@ export class Daemon {
       };
       const timer = setTimeout(() => finish(undefined), controlTimeoutMs);
       socket.on("error", () => finish(undefined));
-      createInterface({ input: socket }).on("line", (line) => {
+      const lines = createInterface({ input: socket });
+      // It passes the errors of its input on.
+      lines.on("error", () => finish(undefined));
+      lines.on("line", (line) => {
         const answer = JSON.parse(line) as { counters?: DiskFaultCounters };
         finish(answer.counters);
       });

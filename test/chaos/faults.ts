@@ -89,10 +89,12 @@ const table: Readonly<Record<FaultKind, Deliver>> = {
   async fulldisk(cluster, { osd }) {
     return badDisk(cluster.osd(osd), { full: true }, ({ failed }) => failed);
   },
-  async diskerror(cluster, { osd, choice }) {
-    const kinds = ["failReads", "failWrites", "failFlushes"] as const;
-    const kind = kinds[Math.floor(choice * kinds.length)] ?? "failWrites";
-    return badDisk(cluster.osd(osd), { [kind]: true }, ({ failed }) => failed);
+  async readerror(cluster, { osd }) {
+    return badDisk(cluster.osd(osd), { failReads: true }, ({ failed }) => failed);
+  },
+  async writeerror(cluster, { osd, choice }) {
+    const faults = choice < 0.5 ? { failWrites: true } : { failFlushes: true };
+    return badDisk(cluster.osd(osd), faults, ({ failed }) => failed);
   },
   async clockjump(cluster, { osd, choice }) {
     const daemon = cluster.daemons()[osd] ?? cluster.osd(osd);
@@ -111,9 +113,12 @@ export async function runFault(
   cluster: Cluster,
   fault: Fault,
 ): Promise<{ met: boolean; lostBlocks: number }> {
+  const note = (what: string) => cluster.note(`${what} ${fault.kind} osd.${fault.osd}`);
+  note("begin");
   const delivered = await table[fault.kind](cluster, fault);
   await sleep(fault.durationMs);
   const met = (await delivered.heal()) ?? true;
+  note(met ? "end" : "end (met nothing)");
   return { met, lostBlocks: delivered.lostBlocks ?? 0 };
 }
 
@@ -159,17 +164,19 @@ function restart(daemon: Daemon, met: boolean): boolean {
   return met;
 }
 
-/** At the same moment, as nearly as signals can be. */
+/** At the same moment, as nearly as signals can be; and when something can be lost, if it comes. */
 async function powerCut(daemons: readonly Daemon[], choice: number): Promise<Delivered> {
-  // A drive writes back some of what it holds, in any order.
-  const faults = { writeBackPercent: Math.floor(choice * 60) };
-  await Promise.all(daemons.map((daemon) => daemon.setDiskFaults(faults)));
-  await sleep(300);
-  const counters = await Promise.all(daemons.map((daemon) => daemon.setDiskFaults(faults)));
+  // A drive writes back some of what it holds, in any order; a slow one holds it for longer.
+  const faults = { writeBackPercent: Math.floor(choice * 60), delayMs: 3 };
+  let heldBlocks = 0;
+  for (const end = performance.now() + 1500; heldBlocks === 0 && performance.now() < end; ) {
+    const counters = await Promise.all(daemons.map((daemon) => daemon.setDiskFaults(faults)));
+    heldBlocks = counters.reduce((sum, of) => sum + (of?.heldBlocks ?? 0), 0);
+  }
   const ended = await Promise.all(daemons.map((daemon) => daemon.end("SIGKILL")));
   return {
     heal: () => daemons.map((daemon, at) => restart(daemon, ended[at] ?? false)).every(Boolean),
-    lostBlocks: counters.reduce((sum, of) => sum + (of?.heldBlocks ?? 0), 0),
+    lostBlocks: heldBlocks,
   };
 }
 

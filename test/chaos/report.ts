@@ -45,7 +45,6 @@ export function reportText(report: Report): string {
   const byKind = [...counts].map(([kind, count]) => `${kind} ${count}`).join(", ");
   const lostBlocks = report.faults.reduce((sum, { lostBlocks }) => sum + lostBlocks, 0);
   const lines = [
-    `seed ${report.seed}`,
     `faults delivered ${total} of ${report.faults.length}: ${byKind || "none"}`,
     `unflushed blocks lost in power cuts ${lostBlocks}`,
     `operations ${report.operations}, pending ${(report.pendingShare * 100).toFixed(2)} %, ` +

@@ -14,7 +14,8 @@ export const faultKinds = [
   "reset",
   "slowdisk",
   "fulldisk",
-  "diskerror",
+  "readerror",
+  "writeerror",
   "clockjump",
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
@@ -27,7 +28,8 @@ export const diskKinds: ReadonlySet<FaultKind> = new Set([
   "blackout",
   "slowdisk",
   "fulldisk",
-  "diskerror",
+  "readerror",
+  "writeerror",
 ]);
 
 export interface Fault {
@@ -86,11 +88,11 @@ function storm({ seed, kinds, osds, loadMs }: ScheduleOptions): Fault[] {
   const faults: Fault[] = [];
   const busyUntilMs = new Array<number>(osds).fill(0);
   let bag: FaultKind[] = [];
-  for (let atMs = firstMs; atMs < loadMs - quietEndMs; atMs += 1200 + random() * 1800) {
+  for (let atMs = firstMs; atMs < loadMs - quietEndMs; atMs += 700 + random() * 1300) {
     if (bag.length === 0) bag = shuffled(kinds, random);
     const kind = bag[0];
     if (kind === undefined) break;
-    const durationMs = Math.round(1000 + random() * 4000);
+    const durationMs = Math.round(1000 + random() * 3000);
     const free = [...busyUntilMs.keys()].filter((osd) => (busyUntilMs[osd] ?? 0) <= atMs);
     const all = wholeCluster.has(kind);
     const osd = free[Math.floor(random() * free.length)];
@@ -99,7 +101,7 @@ function storm({ seed, kinds, osds, loadMs }: ScheduleOptions): Fault[] {
     if (osd === undefined || free.length < (all ? osds : osds - 1)) continue;
     bag.shift();
     // A fault ends some time before the next one of the same OSD: its restart takes a while.
-    const untilMs = atMs + durationMs + 1500;
+    const untilMs = atMs + durationMs + 1000;
     for (const id of busyUntilMs.keys()) if (all || id === osd) busyUntilMs[id] = untilMs;
     faults.push({ kind, osd, atMs: Math.round(atMs), durationMs, choice });
   }
