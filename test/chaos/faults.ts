@@ -21,6 +21,7 @@ type Deliver = (cluster: Cluster, fault: Fault) => Promise<Delivered>;
 const resetMs = 400;
 const slowLinkKilobits = 1000;
 const hour = 3600;
+const startLimitMs = 5000;
 
 /** @returns undefined when the kind can be delivered on this machine, else why not */
 export function whyNot(kind: FaultKind): string | undefined {
@@ -187,7 +188,10 @@ async function badDisk(
 ): Promise<Delivered> {
   // An OSD whose disk fails is to end by itself.
   daemon.expectEnd();
-  await daemon.setDiskFaults(faults);
+  // One that has just been started has no store open yet.
+  for (const end = performance.now() + startLimitMs; performance.now() < end; await sleep(50)) {
+    if (!daemon.isRunning() || (await daemon.setDiskFaults(faults)) !== undefined) break;
+  }
   return {
     async heal() {
       const counters = await daemon.setDiskFaults({});

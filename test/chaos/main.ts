@@ -11,7 +11,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { whyNot } from "./faults.js";
-import { deliveredByKind, reportText } from "./report.js";
+import { reportText } from "./report.js";
 import { type RunOptions, run } from "./run.js";
 import { type FaultKind, faultKinds } from "./schedule.js";
 
@@ -20,7 +20,7 @@ const usage = `usage: npm run chaos -- [--seconds N] [--seed S] [--faults KIND,.
   --seconds N   of load (default 60)
   --seed S      of the faults and the load (default: a new one, which is printed)
   --faults LIST only these: ${faultKinds.join(", ")}
-  --single      one fault at a time, 4 KiB writes at depth 32: for the figures of failure detection
+  --single      one fault at a time, 4 KiB writes at depth 32: figures of failure detection
   --keep        leave the folder with logs and histories also when nothing was found
 `;
 const insideVariable = "CAIRN_CHAOS_INSIDE";
@@ -68,7 +68,8 @@ function missing(kinds: readonly FaultKind[]): string[] {
     .filter(([command]) => spawnSync("which", [command]).status !== 0)
     .map(([command, name]) => `${command} is not installed (Debian package ${name})`);
   const probe = spawnSync("unshare", [...namespaces(), "true"], { encoding: "utf8" });
-  const barred = `namespaces cannot be made: ${probe.stderr?.trim()} (be root, or allow user namespaces)`;
+  const remedy = "be root, or allow user namespaces";
+  const barred = `namespaces cannot be made: ${probe.stderr?.trim()} (${remedy})`;
   const clocks = kinds.flatMap((kind) => whyNot(kind) ?? []);
   return [...commands, ...(probe.status === 0 ? [] : [barred]), ...clocks];
 }
@@ -99,12 +100,11 @@ async function runInside(chosen: ReturnType<typeof options>): Promise<number> {
   let found = true;
   try {
     const report = await run({ ...chosen, dir });
-    for (const kind of new Set(report.faults.map((fault) => fault.kind))) {
-      if (!deliveredByKind(report.faults).has(kind)) {
-        report.findings.push(`no ${kind} was delivered`);
-      }
+    // A run that has met nothing proves nothing.
+    const met = report.faults.filter((fault) => fault.met).length;
+    if (met === 0 || met < report.faults.length / 2) {
+      report.findings.push(`only ${met} of ${report.faults.length} faults were delivered`);
     }
-    if (report.faults.length === 0) report.findings.push("no fault was delivered");
     process.stdout.write(reportText(report));
     found = report.findings.length > 0;
   } finally {

@@ -2,7 +2,8 @@
 // network and process namespaces of the runner, and ends with it.
 //
 // A host is a sleeping process that holds its namespace open; its end of a veth pair is "eth0".
-// Faults are nft rules inside the host, with counters: a fault counts as delivered when packets met it.
+// Faults are nft rules inside the host, with counters: a fault counts as delivered when packets met
+// it.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";

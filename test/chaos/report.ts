@@ -11,14 +11,14 @@ export interface Measured extends Fault {
   lostBlocks: number;
   /** of each client */
   stallsMs: number[];
-  /** how often the monitor has shown its OSD down, over the whole run */
-  marks: number;
 }
 
 export interface Report {
   seed: number;
   mode: "storm" | "single";
   faults: Measured[];
+  /** how often the monitor has shown an OSD down */
+  markDowns: number;
   operations: number;
   pendingShare: number;
   failed: number;
@@ -33,7 +33,7 @@ export interface Report {
 const maxFindings = 40;
 
 /** Faults that have met something, by kind. */
-export function deliveredByKind(faults: readonly Measured[]): Map<FaultKind, number> {
+function deliveredByKind(faults: readonly Measured[]): Map<FaultKind, number> {
   const counts = new Map<FaultKind, number>();
   for (const { kind, met } of faults) if (met) counts.set(kind, (counts.get(kind) ?? 0) + 1);
   return counts;
@@ -44,8 +44,11 @@ export function reportText(report: Report): string {
   const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
   const byKind = [...counts].map(([kind, count]) => `${kind} ${count}`).join(", ");
   const lostBlocks = report.faults.reduce((sum, { lostBlocks }) => sum + lostBlocks, 0);
+  const missed = report.faults.filter(({ met }) => !met).map(({ kind }) => kind);
   const lines = [
     `faults delivered ${total} of ${report.faults.length}: ${byKind || "none"}`,
+    ...(missed.length === 0 ? [] : [`faults that met nothing: ${missed.join(", ")}`]),
+    `OSDs marked down ${report.markDowns} times`,
     `unflushed blocks lost in power cuts ${lostBlocks}`,
     `operations ${report.operations}, pending ${(report.pendingShare * 100).toFixed(2)} %, ` +
       `failed ${report.failed}${report.firstErrors[0] ? ` (${report.firstErrors[0]})` : ""}`,

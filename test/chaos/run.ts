@@ -75,11 +75,15 @@ export async function run(options: RunOptions): Promise<Report> {
   const operations = [...results, ...finals].flatMap((result) => result.operations);
   const violations = findViolations(operations, initialValue);
   findings.push(...violations.map(({ block, kind, text }) => `${block}: ${kind}: ${text}`));
-  for (const fault of measured) addStalls(fault, results, marks, findings, mode);
+  for (const fault of measured) addStalls(fault, results, findings, mode);
+  if (mode === "single" && marks.length > measured.length) {
+    findings.push(`flapping: ${marks.length} times down for ${measured.length} faults`);
+  }
   return {
     seed,
     mode,
     faults: measured,
+    markDowns: marks.length,
     operations: operations.length,
     pendingShare: pendingShare(operations),
     failed: sum(results, ({ failedReads, failedWrites }) => failedReads + failedWrites),
@@ -124,7 +128,7 @@ function deliverAll(cluster: Cluster, faults: readonly Fault[]): Promise<Measure
       await sleep(fault.atMs);
       const atNs = bootTimeNs();
       const { met, lostBlocks } = await runFault(cluster, fault);
-      return { ...fault, atNs, healedNs: bootTimeNs(), met, lostBlocks, stallsMs: [], marks: 0 };
+      return { ...fault, atNs, healedNs: bootTimeNs(), met, lostBlocks, stallsMs: [] };
     }),
   );
 }
@@ -160,22 +164,18 @@ async function states(cluster: Cluster): Promise<unknown> {
   return typeof status === "string" ? status : { osds: status.osds, pgs: status.pgs.byState };
 }
 
-/** When the monitor has shown which OSD down, by its log. */
-function markDowns(cluster: Cluster): { osd: number; because: string }[] {
+/** The lines of the monitor's log that show an OSD down. */
+function markDowns(cluster: Cluster): string[] {
   const [monitor] = cluster.daemons();
   if (monitor === undefined) return [];
-  return readFileSync(monitor.logFile, "utf8")
-    .split("\n")
-    .filter((line) => line.includes("OSD marked down"))
-    .map((line) => JSON.parse(line) as { osd: number; msg: string })
-    .map(({ osd, msg }) => ({ osd, because: msg }));
+  const lines = readFileSync(monitor.logFile, "utf8").split("\n");
+  return lines.filter((line) => line.includes("OSD marked down"));
 }
 
 /** What a fault has cost the clients; in single mode against the limits. */
 function addStalls(
   fault: Measured,
   results: readonly ClientResult[],
-  marks: readonly { osd: number }[],
   findings: string[],
   mode: RunOptions["mode"],
 ): void {
@@ -188,7 +188,6 @@ function addStalls(
     const text = `${fault.kind} of osd.${fault.osd} stalled a client for ${longest.toFixed(0)} ms`;
     findings.push(`${text} (limit ${limitMs} ms)`);
   }
-  fault.marks = marks.filter(({ osd }) => osd === fault.osd).length;
 }
 
 /** Blocks whose last read shows that an acknowledged write is gone. */
