@@ -97,6 +97,9 @@ const table: Readonly<Record<FaultKind, Deliver>> = {
     const faults = choice < 0.5 ? { failWrites: true } : { failFlushes: true };
     return badDisk(cluster.osd(osd), faults, ({ failed }) => failed);
   },
+  async hungdisk(cluster, { osd }) {
+    return badDisk(cluster.osd(osd), { delayMs: 3_600_000 }, ({ delayed }) => delayed);
+  },
   async clockjump(cluster, { osd, choice }) {
     const daemon = cluster.daemons()[osd] ?? cluster.osd(osd);
     daemon.setClockOffset(choice < 0.5 ? hour : -hour);

@@ -13,14 +13,14 @@ import { parseArgs } from "node:util";
 import { whyNot } from "./faults.js";
 import { reportText } from "./report.js";
 import { type RunOptions, run } from "./run.js";
-import { type FaultKind, faultKinds } from "./schedule.js";
+import { type FaultKind, faultKinds, stormKinds } from "./schedule.js";
 
-const usage = `usage: npm run chaos -- [--seconds N] [--seed S] [--faults KIND,...] [--single] [--keep]
+const usage = `usage: npm run chaos -- [options]
 
   --seconds N   of load (default 60)
   --seed S      of the faults and the load (default: a new one, which is printed)
   --faults LIST only these: ${faultKinds.join(", ")}
-  --single      one fault at a time, 4 KiB writes at depth 32: figures of failure detection
+  --single      one fault at a time, 4 KiB writes at depth 32: to measure failure detection
   --keep        leave the folder with logs and histories also when nothing was found
 `;
 const insideVariable = "CAIRN_CHAOS_INSIDE";
@@ -44,7 +44,7 @@ function options(): Omit<RunOptions, "dir"> & { keep: boolean } {
   } catch (thrown) {
     throw new UsageError(String(thrown));
   }
-  const names = typeof values.faults === "string" ? values.faults.split(",") : [...faultKinds];
+  const names = typeof values.faults === "string" ? values.faults.split(",") : [...stormKinds];
   const unknown = names.find((name) => !(faultKinds as readonly string[]).includes(name));
   if (unknown !== undefined) throw new UsageError(`there is no fault "${unknown}"`);
   return {

@@ -38,6 +38,7 @@ const shapes: Readonly<Record<RunOptions["mode"], LoadShape>> = {
 /** The clients that run in single mode: one on raw objects, one on an image. */
 const singleClients = [1, 5];
 const cleanLimitMs = 90_000;
+const finalReadLimitMs = 60_000;
 /** Behind its start, a fault may stall clients for so long and still be found to have done so. */
 const stallWindowMs = 8000;
 const limitsMs: Partial<Record<FaultKind, number>> = { kill: 1000, stop: 3000, oneway: 3000 };
@@ -139,15 +140,31 @@ async function readAll(cluster: Cluster, dir: string, findings: string[]): Promi
   const clients = each.map((device, at) =>
     startClient(dir, cluster.monitor, device, finalReads(finalClient + at)),
   );
-  await Promise.all(clients.map(({ ready }) => ready));
-  for (const client of clients) client.go();
-  const results = await Promise.all(clients.map(({ result }) => result));
-  for (const { device, operations, firstError } of results) {
+  // A header in a PG that nobody can serve is never read.
+  const timer = setTimeout(() => {
+    for (const client of clients) client.kill();
+  }, finalReadLimitMs);
+  const outcomes = await Promise.allSettled(
+    clients.map(async (client) => {
+      await client.ready;
+      client.go();
+      return client.result;
+    }),
+  );
+  clearTimeout(timer);
+  return outcomes.flatMap((outcome, at) => {
+    const name = each[at]?.name;
+    if (outcome.status === "rejected") {
+      findings.push(`${name} cannot be opened or read at the end: ${outcome.reason}`);
+      return [];
+    }
+    const { operations, firstError } = outcome.value;
     const missing = blocksPerDevice - operations.length;
-    if (missing === 0) continue;
-    findings.push(`${missing} blocks of ${device.name} cannot be read at the end: ${firstError}`);
-  }
-  return results;
+    if (missing > 0) {
+      findings.push(`${missing} blocks of ${name} cannot be read at the end: ${firstError}`);
+    }
+    return [outcome.value];
+  });
 }
 
 async function compare(cluster: Cluster, findings: string[]) {

@@ -17,7 +17,10 @@ export const faultKinds = [
   "readerror",
   "writeerror",
   "clockjump",
+  "hungdisk",
 ] as const;
+/** Too long for a storm: it is only found when it has lasted for 10 s. */
+export const stormKinds = faultKinds.filter((kind) => kind !== "hungdisk");
 export type FaultKind = (typeof faultKinds)[number];
 
 /** Those that hit more than one OSD. */
@@ -30,6 +33,7 @@ export const diskKinds: ReadonlySet<FaultKind> = new Set([
   "fulldisk",
   "readerror",
   "writeerror",
+  "hungdisk",
 ]);
 
 export interface Fault {
@@ -53,8 +57,8 @@ export interface ScheduleOptions {
 const firstMs = 2000;
 /** The load goes on behind the last fault: its end must be seen, too. */
 const quietEndMs = 6000;
-const singleEveryMs = 9000;
-const singleMs = 4500;
+const singleRestMs = 4500;
+const singleMs = (kind: FaultKind) => (kind === "hungdisk" ? 14_000 : 4500);
 
 /** Uniform in [0, 1), from a seed (mulberry32). */
 export function seeded(seed: number): () => number {
@@ -74,11 +78,15 @@ export function makeSchedule(options: ScheduleOptions): Fault[] {
 function single({ seed, kinds, osds, loadMs }: ScheduleOptions): Fault[] {
   const random = seeded(seed);
   const faults: Fault[] = [];
-  for (let atMs = firstMs; atMs + singleEveryMs <= loadMs; atMs += singleEveryMs) {
+  for (let atMs = firstMs; ; ) {
     const kind = kinds[faults.length % kinds.length];
     if (kind === undefined) break;
+    const durationMs = singleMs(kind);
+    const nextMs = atMs + durationMs + singleRestMs;
+    if (nextMs > loadMs) break;
     const osd = Math.floor(random() * osds);
-    faults.push({ kind, osd, atMs, durationMs: singleMs, choice: random() });
+    faults.push({ kind, osd, atMs, durationMs, choice: random() });
+    atMs = nextMs;
   }
   return faults;
 }

@@ -47,9 +47,12 @@ export interface ClientResult extends Omit<HistoryResult, "records"> {
 }
 
 export interface RunningClient {
+  device: Device;
   /** settles when its device is open */
   ready: Promise<void>;
   go(): void;
+  /** Ends the process; its result is an error then. */
+  kill(): void;
   /** @throws when the process ended without a result */
   result: Promise<ClientResult>;
 }
@@ -114,7 +117,13 @@ export function startClient(
     return { client, device, operations, ...rest };
   });
   result.catch(() => undefined);
-  return { ready: untilReady(child, ended, failure), go: () => child.stdin.write("\n"), result };
+  return {
+    device,
+    ready: untilReady(child, ended, failure),
+    go: () => child.stdin.write("\n"),
+    kill: () => child.kill("SIGKILL"),
+    result,
+  };
 }
 
 function untilReady(
