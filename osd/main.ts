@@ -11,6 +11,7 @@ import { Incarnation } from "./incarnation.js";
 
 export { identityFile, storePath } from "./identity.js";
 export { type MkfsOsdOptions, mkfsOsd } from "./mkfs.js";
+export { type OfflineOsd, readOfflineOsd } from "./offline.js";
 
 /** What tests may replace. */
 export interface OsdPorts {
@@ -49,8 +50,6 @@ class OsdDaemon {
   private settle: { resolve(): void; reject(error: StorageError): void } | undefined;
   private readonly daemonLog;
   private life: Incarnation | undefined;
-  /** of the life before, which the map showed down while this process was alive */
-  private previousIncarnation: bigint | undefined;
   private port = 0;
   private closing: Promise<void> | undefined;
   private faultControl: FaultControl | undefined;
@@ -103,14 +102,13 @@ class OsdDaemon {
     });
   }
 
-  private async begin(): Promise<void> {
+  private async begin(previousIncarnation?: bigint): Promise<void> {
     const identity = await readIdentity(this.config);
-    const incarnation = this.ports.random.uint64();
     const life = new Incarnation({
       config: this.config,
       identity,
-      incarnation,
-      previousIncarnation: this.previousIncarnation,
+      incarnation: this.ports.random.uint64(),
+      previousIncarnation,
       daemonLog: this.daemonLog,
       ...(this.faultControl === undefined ? {} : { diskFaults: this.faultControl.faults }),
       clock: this.ports.clock,
@@ -120,7 +118,6 @@ class OsdDaemon {
     });
     this.port = await life.start();
     this.life = life;
-    this.previousIncarnation = incarnation;
   }
 
   /** A life has ended: another one begins, unless it ended for good. */
@@ -133,7 +130,7 @@ class OsdDaemon {
     this.life = undefined;
     try {
       await life.stop(false);
-      await this.begin();
+      await this.begin(life.incarnation());
     } catch (thrown) {
       this.closing = this.finish(toStorageError(thrown));
       await this.closing;

@@ -14,16 +14,11 @@ export function changesUp(osd: OsdInfo, map: OsdMap): boolean {
   return osd.upFrom === map.epoch || osd.downAt === map.epoch;
 }
 
-/** True when that flag is set in the map. */
-export function hasFlag(map: OsdMap, flag: string): boolean {
-  return map.flags.includes(flag);
-}
-
 /**
- * True when an OSD boots that the map shows down, or another life of it, although it was alive all
- * the time: with the same incarnation, or with the next one of the same process.
+ * True when an OSD boots that was shown down although it ran: it proves that it lives, with the
+ * incarnation that is down, or with the one that the same process has begun after it.
  */
-export function wasAlive(boot: OsdBoot, known: OsdInfo | undefined): boolean {
-  const before = known?.incarnation;
-  return before !== undefined && [boot.incarnation, boot.previousIncarnation].includes(before);
+export function isReturn(before: OsdInfo | undefined, boot: OsdBoot): boolean {
+  if (before === undefined || before.up) return false;
+  return [boot.incarnation, boot.previousIncarnation].includes(before.incarnation);
 }

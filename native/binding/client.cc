@@ -3,8 +3,10 @@
 #include <map>
 #include <utility>
 
+#include "bench_value.hh"
 #include "client_state.hh"
 #include "convert.hh"
+#include "device_io.hh"
 #include "events.hh"
 #include "exports.hh"
 #include "history.hh"
@@ -95,29 +97,33 @@ objecter::ClientMap get_map(const Napi::Object& object) {
 class Client : public Napi::ObjectWrap<Client> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "Client",
-                       {InstanceMethod<&Client::set_map>("setMap"),
-                        InstanceMethod<&Client::operate>("operate"),
-                        InstanceMethod<&Client::open_image>("openImage"),
-                        InstanceMethod<&Client::open_null>("openNull"),
-                        InstanceMethod<&Client::set_image_size>("setImageSize"),
-                        InstanceMethod<&Client::close_device>("closeDevice"),
-                        InstanceMethod<&Client::discard>("discard"),
-                        InstanceMethod<&Client::serve_vhost_user>("serveVhostUser"),
-                        InstanceMethod<&Client::serve_nbd>("serveNbd"),
-                        InstanceMethod<&Client::stop_export>("stopExport"),
-                        InstanceMethod<&Client::bench>("bench"),
-                        InstanceMethod<&Client::history>("history"),
-                        InstanceMethod<&Client::import_begin>("importBegin"),
-                        InstanceMethod<&Client::import_extents>("importExtents"),
-                        InstanceMethod<&Client::import_end>("importEnd"),
-                        InstanceMethod<&Client::import_raw>("importRaw"),
-                        InstanceMethod<&Client::import_stream>("importStream"),
-                        InstanceMethod<&Client::export_to>("exportTo"),
-                        InstanceMethod<&Client::cancel_job>("cancelJob"),
-                        InstanceMethod<&Client::cancel_copies>("cancelCopies"),
-                        InstanceMethod<&Client::stats>("stats"),
-                        InstanceMethod<&Client::close>("close")});
+    return DefineClass(
+        env, "Client",
+        {InstanceMethod<&Client::set_map>("setMap"),
+         InstanceMethod<&Client::operate>("operate"),
+         InstanceMethod<&Client::open_image>("openImage"),
+         InstanceMethod<&Client::open_null>("openNull"),
+         InstanceMethod<&Client::set_image_size>("setImageSize"),
+         InstanceMethod<&Client::close_device>("closeDevice"),
+         InstanceMethod<&Client::discard>("discard"),
+         InstanceMethod<&Client::device_io<DeviceIo::Kind::read>>("readDevice"),
+         InstanceMethod<&Client::device_io<DeviceIo::Kind::write>>("writeDevice"),
+         InstanceMethod<&Client::device_io<DeviceIo::Kind::write_zeroes>>("writeZeroes"),
+         InstanceMethod<&Client::device_io<DeviceIo::Kind::flush>>("flush"),
+         InstanceMethod<&Client::serve_vhost_user>("serveVhostUser"),
+         InstanceMethod<&Client::serve_nbd>("serveNbd"),
+         InstanceMethod<&Client::stop_export>("stopExport"),
+         InstanceMethod<&Client::bench>("bench"),
+         InstanceMethod<&Client::import_begin>("importBegin"),
+         InstanceMethod<&Client::import_extents>("importExtents"),
+         InstanceMethod<&Client::import_end>("importEnd"),
+         InstanceMethod<&Client::import_raw>("importRaw"),
+         InstanceMethod<&Client::import_stream>("importStream"),
+         InstanceMethod<&Client::export_to>("exportTo"),
+         InstanceMethod<&Client::cancel_job>("cancelJob"),
+         InstanceMethod<&Client::cancel_copies>("cancelCopies"),
+         InstanceMethod<&Client::stats>("stats"),
+         InstanceMethod<&Client::close>("close")});
   }
 
   explicit Client(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Client>(info) {
@@ -278,6 +284,15 @@ class Client : public Napi::ObjectWrap<Client> {
         });
   }
 
+  template <DeviceIo::Kind kKind>
+  Napi::Value device_io(const Napi::CallbackInfo& info) {
+    return ask_device(
+        info, [request = get_device_io(info, kKind)](ClientState&, image::BlockDevice& device,
+                                                     const Promise& promise) mutable {
+          start_device_io(std::move(request), device, promise);
+        });
+  }
+
   Napi::Value serve_vhost_user(const Napi::CallbackInfo& info) {
     const auto options = info[1].As<Napi::Object>();
     return ask_device(
@@ -309,16 +324,7 @@ class Client : public Napi::ObjectWrap<Client> {
 
   Napi::Value bench(const Napi::CallbackInfo& info) {
     const auto options = info[1].As<Napi::Object>();
-    image::BenchSpec spec;
-    const std::string type = get_text(options, "ioType");
-    spec.type = type == "read"    ? image::BenchSpec::Type::read
-                : type == "write" ? image::BenchSpec::Type::write
-                                  : image::BenchSpec::Type::mixed;
-    spec.io_bytes = get_u64(options, "ioBytes");
-    spec.random_offsets = get_text(options, "pattern") == "rand";
-    spec.queue_depth = static_cast<std::uint32_t>(get_u64(options, "queueDepth"));
-    spec.duration_ns = get_u64(options, "durationMs") * 1'000'000;
-    spec.seed = get_u64(options, "seed");
+    const image::BenchSpec spec = get_bench_spec(options);
     return ask_device(info, [spec](ClientState& state, image::BlockDevice& device,
                                    const Promise& promise) {
       if (const Status allowed = image::BenchJob::check(device, spec); !allowed) {
@@ -344,34 +350,6 @@ class Client : public Napi::ObjectWrap<Client> {
       });
     });
   }
-  static Napi::Value bench_value(Napi::Env env, const image::BenchReport& report) {
-    Napi::Object object = Napi::Object::New(env);
-    const auto number = [env](std::uint64_t value) {
-      return Napi::Number::New(env, static_cast<double>(value));
-    };
-    object.Set("operations", number(report.operations));
-    object.Set("bytes", number(report.bytes));
-    object.Set("elapsedNs", number(report.elapsed_ns));
-    object.Set("errors", number(report.errors));
-    object.Set("longestGapNs", number(report.longest_gap_ns));
-    object.Set("latency", histogram_value(env, report.latency_ns));
-    Napi::Object latency = Napi::Object::New(env);
-    const Histogram& histogram = report.latency_ns;
-    latency.Set("mean",
-                number(histogram.count() == 0 ? 0 : histogram.sum_ns() / histogram.count()));
-    latency.Set("p50", number(histogram.percentile_ns(0.5)));
-    latency.Set("p95", number(histogram.percentile_ns(0.95)));
-    latency.Set("p99", number(histogram.percentile_ns(0.99)));
-    latency.Set("p999", number(histogram.percentile_ns(0.999)));
-    latency.Set("max", number(histogram.max_ns()));
-    object.Set("latencyNs", latency);
-    Napi::Array series = Napi::Array::New(env, report.series.size());
-    for (std::uint32_t i = 0; i < report.series.size(); ++i)
-      series.Set(i, number(report.series[i]));
-    object.Set("series", series);
-    return object;
-  }
-
   Napi::Value import_begin(const Napi::CallbackInfo& info) {
     const auto array = info[1].As<Napi::Array>();
     std::vector<int> fds;
