@@ -114,6 +114,7 @@ class Client : public Napi::ObjectWrap<Client> {
          InstanceMethod<&Client::serve_nbd>("serveNbd"),
          InstanceMethod<&Client::stop_export>("stopExport"),
          InstanceMethod<&Client::bench>("bench"),
+         InstanceMethod<&Client::history>("history"),
          InstanceMethod<&Client::import_begin>("importBegin"),
          InstanceMethod<&Client::import_extents>("importExtents"),
          InstanceMethod<&Client::import_end>("importEnd"),
