@@ -2,16 +2,18 @@
 // OSD whenever one has to end while the daemon goes on.
 import { chmod } from "node:fs/promises";
 import type { Address, OsdConfig } from "../common/config.js";
-import { type StorageError, toStorageError } from "../common/errors.js";
+import { StorageError, toStorageError } from "../common/errors.js";
 import { openLog } from "../common/log.js";
 import { type Clock, type Random, systemClock, systemRandom } from "../common/ports.js";
 import { native } from "../native/index.js";
+import { FaultControl } from "./fault-control.js";
 import { readIdentity } from "./identity.js";
 import { Incarnation } from "./incarnation.js";
 import { dialTcp } from "./monitor-session.js";
 
 export { identityFile, storePath } from "./identity.js";
 export { type MkfsOsdOptions, mkfsOsd } from "./mkfs.js";
+export { type OfflineOsd, readOfflineOsd } from "./offline.js";
 
 /** What tests may replace. */
 export interface OsdPorts {
@@ -52,6 +54,7 @@ class OsdDaemon {
   private life: Incarnation | undefined;
   private port = 0;
   private closing: Promise<void> | undefined;
+  private faultControl: FaultControl | undefined;
   /** lives begin and end one after the other */
   private turn: Promise<void> = Promise.resolve();
 
@@ -72,12 +75,14 @@ class OsdDaemon {
 
   async start(): Promise<void> {
     try {
+      await this.openFaultControl();
       await this.begin();
       await chmod(this.config.dataDir, 0o700);
     } catch (thrown) {
       const error = toStorageError(thrown);
       this.daemonLog.log.fatal({ code: error.code, reason: error.message }, "cannot start");
       await this.life?.stop(false);
+      this.faultControl?.close();
       this.daemonLog.close();
       throw error;
     }
@@ -88,13 +93,26 @@ class OsdDaemon {
     return this.closing;
   }
 
-  private async begin(): Promise<void> {
+  private async openFaultControl(): Promise<void> {
+    const { faultDisk } = this.config;
+    if (faultDisk === undefined) return;
+    this.daemonLog.log.warn({ socket: faultDisk }, "TEST: the disk loses data when told to");
+    this.faultControl = await FaultControl.listen(faultDisk, (faults) => {
+      const { life } = this;
+      if (life !== undefined) return life.setDiskFaults(faults);
+      throw new StorageError("not_active", "the store is not open");
+    });
+  }
+
+  private async begin(previousIncarnation?: bigint): Promise<void> {
     const identity = await readIdentity(this.config);
     const life = new Incarnation({
       config: this.config,
       identity,
       incarnation: this.ports.random.uint64(),
+      previousIncarnation,
       daemonLog: this.daemonLog,
+      ...(this.faultControl === undefined ? {} : { diskFaults: this.faultControl.faults }),
       clock: this.ports.clock,
       createCore: (options) => new native.Osd(options),
       dialMonitor: dialTcp,
@@ -116,7 +134,7 @@ class OsdDaemon {
     this.life = undefined;
     try {
       await life.stop(false);
-      await this.begin();
+      await this.begin(life.incarnation());
     } catch (thrown) {
       this.closing = this.finish(toStorageError(thrown));
       await this.closing;
@@ -136,6 +154,7 @@ class OsdDaemon {
       log.fatal({ code: error.code, reason: error.message }, "OSD has ended");
       this.settle?.reject(error);
     }
+    this.faultControl?.close();
     this.daemonLog.close();
   }
 }
