@@ -106,7 +106,7 @@ export class SimOsd {
     this.process?.clock.resume();
   }
 
-  private begin(process: Process): void {
+  private begin(process: Process, previousIncarnation?: bigint): void {
     const { parts, id, host } = this;
     const { clock } = process;
     this.incarnation = parts.random.uint64();
@@ -122,6 +122,7 @@ export class SimOsd {
       },
       identity: { osd: id, clusterId: parts.clusterId, storeId: this.storeId },
       incarnation: this.incarnation,
+      previousIncarnation,
       daemonLog: traceLog(parts.trace, `osd.${id}`),
       clock,
       createCore: (options) => {
@@ -140,7 +141,7 @@ export class SimOsd {
   private async end(process: Process, life: Incarnation, error?: StorageError): Promise<void> {
     await life.stop(false).catch(() => undefined);
     if (process !== this.process || process.life !== life) return;
-    if (error === undefined) this.begin(process);
+    if (error === undefined) this.begin(process, this.incarnation);
     else this.fail(process, error);
   }
 
