@@ -6,7 +6,6 @@
 import type { PgStateName } from "../../osd/peering/state.js";
 import type { SeededRandom } from "./random.js";
 import type { SimCluster } from "./sim-cluster.js";
-import type { SimOsd } from "./sim-osd.js";
 
 export type Mode = "safety" | "liveness";
 
@@ -110,38 +109,52 @@ export const kinds = {
     tolerated: false,
     begin: (cluster, random) => {
       const state = random.pick(briefStates);
-      const killed: SimOsd[] = [];
+      let killed = 0;
+      let over = false;
       cluster.onPeering = (to) => {
-        if (to !== state || killed.length > 1) return;
+        if (to !== state || killed > 1) return;
         const osd = random.pick(cluster.osds);
         const losesUnflushed = random.percent(50);
-        killed.push(osd);
+        killed += 1;
         cluster.time.schedule(random.below(1000) / 500, () => {
+          if (over) return;
           cluster.trace.add(`osd.${osd.id} dies in ${state}`);
           osd.kill(losesUnflushed);
         });
       };
-      cluster.time.schedule(random.below(500), () => random.pick(cluster.osds).kill(false));
+      const first = random.pick(cluster.osds);
+      cluster.time.schedule(random.below(500), () => {
+        if (!over) first.kill(false);
+      });
       return () => {
+        over = true;
         cluster.onPeering = undefined;
         for (const osd of cluster.osds) osd.start();
       };
     },
   },
   authorityDies: {
-    // The only OSD with a PG's newest log leaves the acting set, and dies while others ask it.
+    // The only OSD with a PG's newest writes leaves the acting set, and dies while others ask it.
     tolerated: false,
     begin: async (cluster, random) => {
       const osd = random.pick(cluster.osds);
       if (!osd.isRunning()) return undefined;
+      let over = false;
+      const others = cluster.osds.filter((other) => other !== osd);
+      for (const other of others) other.kill(false);
+      await cluster.time.run(random.between(200, 3000));
       const state = random.pick(["GetLog", "GetMissing", "Recovering"] as const);
       cluster.onPeering = (to) => {
         if (to !== state) return;
         cluster.onPeering = undefined;
-        cluster.time.schedule(random.below(200) / 1000, () => osd.kill(false));
+        cluster.time.schedule(random.below(200) / 1000, () => {
+          if (!over) osd.kill(false);
+        });
       };
       await cluster.command("osd out", { id: osd.id }).catch(() => undefined);
+      for (const other of others) other.start();
       return async () => {
+        over = true;
         cluster.onPeering = undefined;
         osd.start();
         await cluster.command("osd in", { id: osd.id }).catch(() => undefined);
