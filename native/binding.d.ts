@@ -410,6 +410,9 @@ export interface SimNetworkOptions {
   corruptionsPerMillion: number;
 }
 
+/** An I/O error that is made. */
+export type SimDiskFault = { on: "read" | "write" | "flush"; skip: number; times: number };
+
 /**
  * A cluster's time, network and disks, simulated: nothing native runs but inside runUntil(). The
  * same seed and calls give the same run. Hosts are named "osdN", and as SimClientOptions say.
@@ -418,10 +421,7 @@ export declare class NativeSimWorld {
   /** logEntriesKept: of each PG; an OSD that lacks more is backfilled */
   constructor(options: { seed: bigint; logEntriesKept: number });
   nowNs(): number;
-  /**
-   * Lets time pass up to limitNs, or less: until something has come for JavaScript, which is then
-   * delivered (events, promises). Throws what an event's callback throws. Returns the time.
-   */
+  /** Lets time pass up to limitNs, or until something has come for JavaScript, and delivers that. */
   runUntil(limitNs: number): number;
   /** A new disk with an empty store; once for each OSD. */
   formatOsd(options: { osd: number; clusterId: Uint8Array; storeId: Uint8Array }): void;
@@ -436,10 +436,7 @@ export declare class NativeSimWorld {
   resetStreams(a: string, b: string): void;
   setNetwork(options: SimNetworkOptions): void;
   /** I/O errors: the operations behind the first `skip` ones, `times` of them. */
-  addDiskFault(
-    osd: number,
-    fault: { on: "read" | "write" | "flush"; skip: number; times: number },
-  ): void;
+  addDiskFault(osd: number, fault: SimDiskFault): void;
   clearDiskFaults(osd: number): void;
   setDiskLatency(osd: number, minNs: number, maxNs: number): void;
   /** Steps taken and faults delivered. */

@@ -156,7 +156,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
   }
 
  private:
-  // Runs a task on the core's thread, if the core is open.
+  // Runs a task on the core, if it is open.
   template <typename Run>
   void run(Run run_task) {
     host_->post([this, run_task = std::move(run_task)]() mutable {
@@ -197,10 +197,10 @@ class Osd : public Napi::ObjectWrap<Osd> {
     auto core = std::make_unique<pg::OsdCore>(platform_->executor(), *state_.store, *events_, osd_);
     core->set_log_entries_kept(platform_->log_entries_kept());
     CAIRN_RETURN_IF_ERROR(core->load());
-    state_.messenger =
-        platform_->make_messenger(*core, [this](LogLevel level, std::string_view text) {
-          events_->log(level_name(level), std::string(text));
-        });
+    const auto log = [this](LogLevel level, std::string_view text) {
+      events_->log(level_name(level), std::string(text));
+    };
+    state_.messenger = platform_->make_messenger(*core, log);
     core->attach(*state_.messenger);
     state_.core = std::move(core);
     return Status::ok();
@@ -464,10 +464,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
     return promise.value();
   }
   void closed(const Promise& promise, const Status& status) {
-    state_.core.reset();
-    state_.store.reset();
-    state_.fault_disk.reset();
-    state_.disk.reset();
+    drop_store();
     promise.settle(status);
     host_->to_js([this](Napi::Env) {
       host_->stop_and_join();
@@ -479,6 +476,9 @@ class Osd : public Napi::ObjectWrap<Osd> {
   void drop_state() {
     if (state_.core != nullptr) state_.core->detach();
     state_.messenger.reset();
+    drop_store();
+  }
+  void drop_store() {
     state_.core.reset();
     state_.store.reset();
     state_.fault_disk.reset();
