@@ -472,7 +472,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
     });
   }
 
-  // The process has died: nothing is closed in order, nobody is told.
+  // The process has died: nobody is told.
   void drop_state() {
     if (state_.core != nullptr) state_.core->detach();
     state_.messenger.reset();
