@@ -44,6 +44,22 @@ std::uint64_t other_place(const object_store::Layout& layout, const io::PendingW
   return region.offset + random.below(places) * kBlockBytes;
 }
 
+// False: another write has been where this one came to, or it came to its own place.
+bool misdirect(io::SimDiskImage& image, const FieldMap& fields, const io::SimDiskImage& before,
+               const io::PendingWrite& write, Random& random, Damage& damage) {
+  const ByteRange target{other_place(fields.layout(), write, random), write.bytes.size()};
+  if (target.overlaps(damage.places.front())) return false;
+  // What was written later lies over it.
+  if (!equal(read(before, target.offset, target.length), read(image, target.offset, target.length)))
+    return false;
+  image.replace(target.offset, write.bytes);
+  damage.description += " and came to " + at(target);
+  // Of two damaged places each must have a second copy, if everything is to be healed.
+  if (fields.verdict(target) != damage.verdict) damage.verdict = Verdict::may_name;
+  damage.places.push_back(target);
+  return true;
+}
+
 }  // namespace
 
 std::optional<Damage> flip_bit(io::SimDiskImage& image, const FieldMap& fields, FieldClass field,
@@ -84,15 +100,9 @@ std::optional<Damage> displace_write(io::SimDiskImage& image, const FieldMap& fi
     damage.verdict = fields.verdict(place);
     damage.description = "the write at " + at(place) + " was lost";
     image.replace(place.offset, old);
-    if (kind == StateKind::misdirected_write) {
-      const ByteRange target{other_place(fields.layout(), write, random), place.length};
-      if (target.overlaps(place)) return std::nullopt;
-      damage.description += " and came to " + at(target);
-      image.replace(target.offset, write.bytes);
-      // Two places are damaged: one of them has a second copy only if both have.
-      if (fields.verdict(target) != damage.verdict) damage.verdict = Verdict::may_name;
-      damage.places.push_back(target);
-    }
+    if (kind == StateKind::misdirected_write &&
+        !misdirect(image, fields, life.moments[found.moment - 1].image, write, random, damage))
+      return std::nullopt;
     return damage;
   }
   return std::nullopt;

@@ -64,14 +64,15 @@ bool Explorer::run_lives(std::uint64_t seed) {
   Result<io::SimDiskImage> formatted = formatted_image(geometry_);
   CAIRN_ASSERT(formatted.is_ok());
   io::SimDiskImage image = *formatted;
-  Model model;
+  std::vector<Model> history(1);
   at_ = {seed, 0, 0};
   for (std::uint64_t number = 0; number < kLivesOfSeed; ++number) {
     known_.clear();
     known_damaged_.clear();
-    const Life life = live(image, model, mixed(seed, number));
+    const std::uint64_t before = history.back().transaction;
+    const Life life = live(image, std::move(history), mixed(seed, number));
     ++tally_.lives;
-    tally_.transactions += life.models.size() - 1;
+    tally_.transactions += life.models.back().transaction - before;
     if (!life.failure.empty()) {
       at_.step += life.moments.size() - 1;
       at_.state = 0;
@@ -87,7 +88,8 @@ bool Explorer::run_lives(std::uint64_t seed) {
     // What it holds has been judged with the states of the moment, or is now.
     const Checked checked = check(life, image, {last.acked, last.submitted});
     if (!checked.problem.empty()) return true;
-    model = life.model(checked.last);
+    history.assign(life.models.begin(),
+                   life.models.begin() + static_cast<std::ptrdiff_t>(checked.last) + 1);
   }
   return true;
 }
@@ -243,13 +245,13 @@ Explorer::Checked Explorer::check(const Life& life, const io::SimDiskImage& imag
   }
   const std::optional<std::string> text = machine.store->store_meta("transaction");
   checked.last = text ? std::stoull(*text) : 0;
-  const std::uint64_t newest = life.models.back().transaction;
   if (checked.last < bounds.lowest || checked.last > bounds.highest ||
-      checked.last < life.models.front().transaction || checked.last > newest) {
+      checked.last >= life.models.size()) {
     checked.problem = between(checked.last, bounds.lowest, bounds.highest);
     return checked;
   }
-  const Model& model = life.model(checked.last);
+  const Model& history.assign(life.models.begin(),
+                              life.models.begin() + static_cast<std::ptrdiff_t>(checked.last) + 1);
   const Comparison compared = compare(
       *machine.store, model, [&](const bool& flag) { return machine.run_until(flag); },
       bounds.tolerance);

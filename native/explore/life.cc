@@ -7,21 +7,31 @@ namespace cairn::explore {
 
 namespace {
 
-// A small data area and few names, so that freed blocks are used again soon.
-constexpr Mix kMix{
-    .pgs = 2, .names = 2, .blocks = 10, .large_blocks = 5, .max_ops = 3, .most_data_blocks = 44};
 constexpr std::uint64_t kMostTransactions = 50;
-constexpr double kChanceOfPause = 0.6;
 constexpr double kChanceOfCheckpoint = 0.05;
 constexpr double kChanceOfIdleTime = 0.02;
 constexpr double kChanceOfMisplacedCopy = 0.05;
 constexpr std::uint64_t kIdleNs = 3'000'000'000;
 
+// A small data area and few names, so that freed blocks are used again soon. Lives differ, so that
+// some have few large transactions and some many small ones.
+Mix draw_mix(Random& random) {
+  Mix mix{.pgs = 2, .large_blocks = 5, .most_data_blocks = 44};
+  mix.names = static_cast<std::uint32_t>(random.between(1, 3));
+  mix.blocks = static_cast<std::uint32_t>(random.between(6, 20));
+  mix.max_ops = static_cast<std::uint32_t>(random.between(1, 5));
+  return mix;
+}
+
 class Recorder {
  public:
-  Recorder(const io::SimDiskImage& image, const Model& base, std::uint64_t seed)
-      : random_(seed), machine_(image, random_.next()), acked_(base.transaction) {
-    life_.models.push_back(base);
+  Recorder(const io::SimDiskImage& image, std::vector<Model> history, std::uint64_t seed)
+      : random_(seed),
+        machine_(image, random_.next()),
+        mix_(draw_mix(random_)),
+        chance_of_pause_(0.1 * static_cast<double>(random_.between(1, 8))),
+        acked_(history.back().transaction) {
+    life_.models = std::move(history);
   }
 
   Life run() {
@@ -48,7 +58,7 @@ class Recorder {
 
   void submit_next() {
     Model model = life_.models.back();
-    Transaction transaction = next_transaction(model, random_, kMix);
+    Transaction transaction = next_transaction(model, random_, mix_);
     const std::uint64_t number = model.transaction;
     life_.models.push_back(std::move(model));
     machine_.store->submit(std::move(transaction), [this, number](Status status) {
@@ -74,7 +84,7 @@ class Recorder {
     for (std::uint64_t i = 0; i < transactions && life_.failure.empty(); ++i) {
       submit_next();
       if (random_.chance(kChanceOfMisplacedCopy)) submit_misplaced();
-      if (random_.chance(kChanceOfPause)) machine_.executor.run_until_idle(random_.below(40));
+      if (random_.chance(chance_of_pause_)) machine_.executor.run_until_idle(random_.below(40));
       if (random_.chance(kChanceOfCheckpoint)) machine_.store->checkpoint([](Status) {});
       if (random_.chance(kChanceOfIdleTime)) machine_.executor.run_for(kIdleNs);
     }
@@ -83,6 +93,8 @@ class Recorder {
 
   Random random_;
   Machine machine_;
+  const Mix mix_;
+  const double chance_of_pause_;
   std::uint64_t acked_;
   std::uint64_t newest_write_ = 0;
   Life life_;
@@ -90,8 +102,8 @@ class Recorder {
 
 }  // namespace
 
-Life live(const io::SimDiskImage& image, const Model& base, std::uint64_t seed) {
-  return Recorder(image, base, seed).run();
+Life live(const io::SimDiskImage& image, std::vector<Model> history, std::uint64_t seed) {
+  return Recorder(image, std::move(history), seed).run();
 }
 
 }  // namespace cairn::explore

@@ -27,17 +27,14 @@ struct DiskWrite {
 };
 
 struct Life {
-  std::vector<Model> models;  // [i]: after transaction models[0].transaction + i
+  std::vector<Model> models;  // [i]: after transaction i, from the first life on
   std::vector<Moment> moments;
   std::vector<DiskWrite> writes;
   std::string failure;  // the store did without any fault what it must not; empty: nothing
-
-  const Model& model(std::uint64_t transaction) const {
-    return models[transaction - models.front().transaction];
-  }
 };
 
-// base: what the image holds. A crash is not part of it: the last moment is the end.
-Life live(const io::SimDiskImage& image, const Model& base, std::uint64_t seed);
+// history: the models up to the one that the image holds. A crash is not part of a life: the last
+// moment is its end.
+Life live(const io::SimDiskImage& image, std::vector<Model> history, std::uint64_t seed);
 
 }  // namespace cairn::explore

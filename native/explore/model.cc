@@ -114,6 +114,15 @@ void add_remove(Draw& draw) {
   if (pg != draw.model.pgs.end()) pg->second.objects.erase({draw.name, snap});
 }
 
+// As recovery brings an object: its former content goes in the transaction that brings the new one.
+void add_rewrite(Draw& draw) {
+  draw.to.remove(draw.pg, draw.object(kHead));
+  draw.model.pgs[draw.pg].objects.erase({draw.name, kHead});
+  const auto count = 1 + static_cast<std::uint32_t>(draw.random.below(2 * draw.mix.large_blocks));
+  ModelObject& object = draw.change(kHead);
+  draw.to.write(draw.pg, draw.object(kHead), 0, make_data(draw, object, 0, count), draw.version);
+}
+
 void add_omap(Draw& draw) {
   ModelObject& object = draw.change(kHead);
   const std::string key = "key" + std::to_string(draw.random.below(6));
@@ -182,7 +191,8 @@ void add_meta(Draw& draw) {
 
 void add_op(Draw& draw) {
   const std::uint64_t kind = draw.random.below(100);
-  if (kind < 40) return add_write(draw);
+  if (kind < 32) return add_write(draw);
+  if (kind < 40) return add_rewrite(draw);
   if (kind < 46) return add_checked_write(draw);
   if (kind < 55) return add_range(draw);
   if (kind < 65) return add_clone(draw);
