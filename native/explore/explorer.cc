@@ -250,8 +250,7 @@ Explorer::Checked Explorer::check(const Life& life, const io::SimDiskImage& imag
     checked.problem = between(checked.last, bounds.lowest, bounds.highest);
     return checked;
   }
-  const Model& history.assign(life.models.begin(),
-                              life.models.begin() + static_cast<std::ptrdiff_t>(checked.last) + 1);
+  const Model& model = life.models[checked.last];
   const Comparison compared = compare(
       *machine.store, model, [&](const bool& flag) { return machine.run_until(flag); },
       bounds.tolerance);

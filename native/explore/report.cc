@@ -121,7 +121,7 @@ std::string plain_report(const RunResult& result, const RunOptions& options) {
   text += plain_line("faults delivered:", kFaults, tally);
   text += plain_line("damage:", kDamage, tally);
   for (const RunResult::Finding& finding : result.findings)
-    text += "BAD " + finding.state.to_string() + " after " + decimal(finding.after_seconds) +
+    text += "FINDING " + finding.state.to_string() + " after " + decimal(finding.after_seconds) +
             " s: " + finding.text + "\n  " + replay_command(finding.state, options.geometry) + "\n";
   return text + "bad states " + std::to_string(result.findings.size()) + "\n";
 }

@@ -16,7 +16,7 @@ struct RunOptions {
   std::uint64_t seed = 1;
   double seconds = 60;               // none limits it: 0
   std::uint64_t most_states = 0;     // none limits it: 0
-  std::uint64_t most_findings = 10;  // then the run ends
+  std::uint64_t most_findings = 5;  // then the run ends
   unsigned workers = 2;
   StoreGeometry geometry;
 };

@@ -234,6 +234,7 @@ void Transaction::append(Transaction other) {
   ops_.insert(ops_.end(), std::make_move_iterator(other.ops_.begin()),
               std::make_move_iterator(other.ops_.end()));
   data_bytes_ += other.data_bytes_;
+  may_use_reserve_ = may_use_reserve_ || other.may_use_reserve_;
 }
 
 }  // namespace cairn::object_store
