@@ -33,6 +33,13 @@ FieldClass class_of_file(std::string_view name) {
   return FieldClass::kv_manifest;
 }
 
+bool any_overlap(const std::vector<ByteRange>& some, const std::vector<ByteRange>& others) {
+  return std::any_of(some.begin(), some.end(), [&](const ByteRange& one) {
+    return std::any_of(others.begin(), others.end(),
+                       [&](const ByteRange& other) { return one.overlaps(other); });
+  });
+}
+
 bool is_zero(ByteSpan bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
@@ -69,12 +76,12 @@ void FieldMap::add_record(const io::SimDiskImage& image, std::uint64_t at) {
   const Buffer front = read(image, layout_.wal_offset + at, kBlockBytes);
   const std::optional<RecordHeader> header = object_store::decode_record_header(front.span());
   if (!header || header->record_bytes() >= layout_.wal_bytes) return;
-  Record record{header->sequence, header->generation, header->flushed_sequence, {}, {}};
+  Record record{header->sequence, header->generation, header->flushed_sequence, {}, {}, {}, {}};
   Buffer bytes = Buffer::allocate(header->record_bytes());
   for (std::uint64_t done = 0; done < bytes.size(); done += kBlockBytes) {
     const std::uint64_t offset = layout_.wal_offset + (at + done) % layout_.wal_bytes;
     image.read(offset, bytes.span().subspan(done, kBlockBytes));
-    record.places.push_back({offset, kBlockBytes});
+    record.in_ring.push_back({offset, kBlockBytes});
     if (done == 0) add(FieldClass::wal_header, offset, kRecordHeaderBytes);
     const std::uint64_t used = kRecordHeaderBytes + header->metadata_bytes;
     const std::uint64_t first = done == 0 ? kRecordHeaderBytes : 0;
@@ -97,9 +104,9 @@ void FieldMap::add_record(const io::SimDiskImage& image, std::uint64_t at) {
         std::from_chars(op.value.data(), op.value.data() + op.value.size(), number);
         record.transactions.push_back(number);
       }
-      if (!op.direct) continue;
+      std::vector<ByteRange>& to = op.direct ? record.direct : record.images;
       for (const object_store::PlacedBlock& block : op.placed)
-        record.places.push_back({layout_.data_offset + block.physical * kBlockBytes, kBlockBytes});
+        to.push_back({layout_.data_offset + block.physical * kBlockBytes, kBlockBytes});
     }
   records_.push_back(std::move(record));
 }
@@ -130,23 +137,44 @@ Verdict FieldMap::verdict(const ByteRange& damaged) const {
   return Verdict::may_name;
 }
 
-std::uint64_t FieldMap::lowest_last(std::uint64_t last,
-                                    const std::vector<ByteRange>& damaged) const {
+std::uint64_t FieldMap::Record::before() const {
+  return *std::min_element(transactions.begin(), transactions.end()) - 1;
+}
+
+// The one that the last transaction came with, if no later record proves it.
+const FieldMap::Record* FieldMap::newest_record(std::uint64_t last) const {
   const Record* newest = nullptr;
   for (const Record& record : records_) {
     if (std::count(record.transactions.begin(), record.transactions.end(), last) == 0) continue;
     if (newest == nullptr || record.generation > newest->generation) newest = &record;
   }
+  if (newest == nullptr) return nullptr;
+  const bool is_proven = std::any_of(records_.begin(), records_.end(), [&](const Record& record) {
+    return record.sequence > newest->sequence && record.flushed_sequence >= newest->sequence &&
+           record.generation >= newest->generation;
+  });
+  return is_proven ? nullptr : newest;
+}
+
+const FieldMap::Record* FieldMap::predecessor(const Record& record) const {
+  const Record* found = nullptr;
+  for (const Record& other : records_)
+    if (other.sequence + 1 == record.sequence && other.generation <= record.generation &&
+        (found == nullptr || other.generation > found->generation))
+      found = &other;
+  return found;
+}
+
+std::uint64_t FieldMap::lowest_last(std::uint64_t last,
+                                    const std::vector<ByteRange>& damaged) const {
+  const Record* const newest = newest_record(last);
   if (newest == nullptr) return last;
-  for (const Record& record : records_)
-    if (record.sequence > newest->sequence && record.flushed_sequence >= newest->sequence &&
-        record.generation >= newest->generation)
-      return last;
-  for (const ByteRange& place : newest->places)
-    for (const ByteRange& range : damaged)
-      if (place.overlaps(range))
-        return *std::min_element(newest->transactions.begin(), newest->transactions.end()) - 1;
-  return last;
+  if (!any_overlap(newest->in_ring, damaged) && !any_overlap(newest->direct, damaged)) return last;
+  const Record* const before = predecessor(*newest);
+  if (before != nullptr && !before->transactions.empty() &&
+      any_overlap(before->direct, newest->images))
+    return before->before();
+  return newest->before();
 }
 
 }  // namespace cairn::explore

@@ -3,8 +3,9 @@
 //
 // The rule: damage is healed, or named by an error, or harmless. One loss is allowed, because
 // nothing on the disk can tell it from a power cut (replay.hh): the newest durable WAL record,
-// while no later record proves that it was durable. This oracle reads the disk by the formats, and
-// asks nothing of the store.
+// while no later record proves that it was durable; and with it the record before, when the newest
+// one's images lie over its direct data. This oracle reads the disk by the formats, and asks
+// nothing of the store.
 #pragma once
 
 #include <array>
@@ -68,9 +69,14 @@ class FieldMap {
     std::uint64_t generation = 0;
     std::uint64_t flushed_sequence = 0;
     std::vector<std::uint64_t> transactions;  // numbers of the model
-    std::vector<ByteRange> places;            // the record and its direct data
+    std::vector<ByteRange> in_ring;
+    std::vector<ByteRange> direct;  // data blocks beside the WAL
+    std::vector<ByteRange> images;  // where in the data area its images go
+    std::uint64_t before() const;   // the transaction that is the last one without this record
   };
   void add(FieldClass field, std::uint64_t offset, std::uint64_t length);
+  const Record* newest_record(std::uint64_t last) const;
+  const Record* predecessor(const Record& record) const;
   void find_records(const io::SimDiskImage& image);
   void add_record(const io::SimDiskImage& image, std::uint64_t at);
   void find_key_value_files(const io::SimDiskImage& image);

@@ -14,8 +14,8 @@ namespace cairn::explore {
 
 struct RunOptions {
   std::uint64_t seed = 1;
-  double seconds = 60;               // none limits it: 0
-  std::uint64_t most_states = 0;     // none limits it: 0
+  double seconds = 60;              // none limits it: 0
+  std::uint64_t most_states = 0;    // none limits it: 0
   std::uint64_t most_findings = 5;  // then the run ends
   unsigned workers = 2;
   StoreGeometry geometry;
