@@ -70,7 +70,7 @@ bool Explorer::run_lives(std::uint64_t seed) {
     known_.clear();
     known_damaged_.clear();
     const std::uint64_t before = history.back().transaction;
-    const Life life = live(image, std::move(history), mixed(seed, number));
+    const Life life = live(image, std::move(history), mixed(seed, number), geometry_);
     ++tally_.lives;
     tally_.transactions += life.models.back().transaction - before;
     if (!life.failure.empty()) {
@@ -265,7 +265,8 @@ Explorer::Checked Explorer::check(const Life& life, const io::SimDiskImage& imag
 std::string Explorer::check_further(Machine& machine, const Model& model) {
   Model next = model;
   Random random(mixed(at_.seed, at_.state));
-  const Mix mix{.pgs = 2, .names = 2, .blocks = 8, .large_blocks = 4, .max_ops = 2};
+  Mix mix{.pgs = 2, .names = 2, .blocks = 8, .large_blocks = 4, .max_ops = 2};
+  mix.most_data_blocks = most_data_blocks(geometry_, mix);
   if (const Status status = machine.submit(next_transaction(next, random, mix)); !status)
     return "a transaction after recovery: " + status.to_string();
   if (const Status status = machine.checkpoint(); !status)

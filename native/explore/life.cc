@@ -15,20 +15,22 @@ constexpr std::uint64_t kIdleNs = 3'000'000'000;
 
 // A small data area and few names, so that freed blocks are used again soon. Lives differ, so that
 // some have few large transactions and some many small ones.
-Mix draw_mix(Random& random) {
-  Mix mix{.pgs = 2, .large_blocks = 5, .most_data_blocks = 44};
+Mix draw_mix(Random& random, const StoreGeometry& geometry) {
+  Mix mix{.pgs = 2, .large_blocks = 5};
   mix.names = static_cast<std::uint32_t>(random.between(1, 3));
   mix.blocks = static_cast<std::uint32_t>(random.between(6, 20));
   mix.max_ops = static_cast<std::uint32_t>(random.between(1, 5));
+  mix.most_data_blocks = most_data_blocks(geometry, mix);
   return mix;
 }
 
 class Recorder {
  public:
-  Recorder(const io::SimDiskImage& image, std::vector<Model> history, std::uint64_t seed)
+  Recorder(const io::SimDiskImage& image, std::vector<Model> history, std::uint64_t seed,
+           const StoreGeometry& geometry)
       : random_(seed),
         machine_(image, random_.next()),
-        mix_(draw_mix(random_)),
+        mix_(draw_mix(random_, geometry)),
         chance_of_pause_(0.1 * static_cast<double>(random_.between(1, 8))),
         acked_(history.back().transaction) {
     life_.models = std::move(history);
@@ -102,8 +104,16 @@ class Recorder {
 
 }  // namespace
 
-Life live(const io::SimDiskImage& image, std::vector<Model> history, std::uint64_t seed) {
-  return Recorder(image, std::move(history), seed).run();
+std::uint64_t most_data_blocks(const StoreGeometry& geometry, const Mix& mix) {
+  // The store keeps a sixteenth back; a write has up to twice large_blocks.
+  const std::uint64_t usable = geometry.data_blocks - geometry.data_blocks / 16;
+  const std::uint64_t growth = std::uint64_t{mix.max_ops} * 2 * mix.large_blocks;
+  return usable > growth ? usable - growth : 0;
+}
+
+Life live(const io::SimDiskImage& image, std::vector<Model> history, std::uint64_t seed,
+          const StoreGeometry& geometry) {
+  return Recorder(image, std::move(history), seed, geometry).run();
 }
 
 }  // namespace cairn::explore

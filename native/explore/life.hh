@@ -33,8 +33,12 @@ struct Life {
   std::string failure;  // the store did without any fault what it must not; empty: nothing
 };
 
+// Data that a model may hold before a transaction of so many ops that it must not fill the disk.
+std::uint64_t most_data_blocks(const StoreGeometry& geometry, const Mix& mix);
+
 // history: the models up to the one that the image holds. A crash is not part of a life: the last
 // moment is its end.
-Life live(const io::SimDiskImage& image, std::vector<Model> history, std::uint64_t seed);
+Life live(const io::SimDiskImage& image, std::vector<Model> history, std::uint64_t seed,
+          const StoreGeometry& geometry);
 
 }  // namespace cairn::explore

@@ -13,12 +13,15 @@ namespace {
 
 constexpr std::size_t kMostExhaustive = 10;
 constexpr std::size_t kSamples = 48;
-constexpr std::size_t kTearsOfOthers = 4;
 // Of a longer write the tears are drawn.
 constexpr std::size_t kMostTears = 64;
-constexpr std::size_t kRecoveries = 4;
-constexpr std::size_t kRecoveriesTwice = 3;
-constexpr std::size_t kMisplacedWrites = 2;
+// How much beside the power cuts themselves is tried at a moment. Most is at those at which a write
+// became pending: the others differ from the one before in what has been flushed or acknowledged.
+struct Extent {
+  std::size_t recoveries, recoveries_twice, bit_flips, misplaced_writes, other_tears;
+};
+constexpr Extent kAtNewWrite{4, 3, kFieldClasses, 2, 4};
+constexpr Extent kElsewhere{1, 1, 2, 1, 1};
 
 constexpr std::array<std::string_view, kStateKinds> kNames = {
     "subset",         "sample",   "tear",       "recovery",
@@ -34,16 +37,18 @@ class Enumeration {
       add_subsets();
     else
       add_samples();
+    const Extent& extent = is_new ? kAtNewWrite : kElsewhere;
     if (is_new) add_tears();
-    for (std::size_t i = 0; i < kTearsOfOthers && !pending_.empty(); ++i)
+    for (std::size_t i = 0; i < extent.other_tears && !pending_.empty(); ++i)
       add_drawn_tear(random_.below(pending_.size()));
-    for (std::size_t i = 0; i < kRecoveries; ++i) add_drawn(StateKind::recovery);
-    for (std::size_t i = 0; i < kRecoveriesTwice; ++i) add_drawn(StateKind::recovery_twice);
-    for (std::size_t i = 0; i < kFieldClasses; ++i) {
+    for (std::size_t i = 0; i < extent.recoveries; ++i) add_drawn(StateKind::recovery);
+    for (std::size_t i = 0; i < extent.recoveries_twice; ++i) add_drawn(StateKind::recovery_twice);
+    const std::uint64_t first_class = random_.below(kFieldClasses);
+    for (std::size_t i = 0; i < extent.bit_flips; ++i) {
       add_drawn(StateKind::bit_flip);
-      states_.back().field_class = i;
+      states_.back().field_class = (first_class + i) % kFieldClasses;
     }
-    for (std::size_t i = 0; i < kMisplacedWrites; ++i) {
+    for (std::size_t i = 0; i < extent.misplaced_writes; ++i) {
       add_drawn(StateKind::lost_write);
       add_drawn(StateKind::misdirected_write);
     }
