@@ -1,5 +1,5 @@
-// `npm run explore`: builds the crash explorer of the object store and runs it with the arguments given
-// (native/explore/README.md). Exit code: 0 no finding, 1 a finding, 2 bad arguments.
+// `npm run explore`: builds the crash explorer of the object store and runs it with the arguments
+// given (native/explore/README.md). Exit code: 0 no finding, 1 a finding, 2 bad arguments.
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { buildNative } from "./build.mjs";
