@@ -69,6 +69,7 @@ export type OsdEvent =
   | { type: "control"; fromOsd: number; fromIncarnation: bigint; body: Uint8Array }
   | { type: "needMap"; epoch: number }
   | { type: "peerFailed"; osd: number; incarnation: bigint; reason: string }
+  | { type: "peerRecovered"; osd: number; incarnation: bigint }
   | { type: "storeFailed"; error: NativeError }
   | { type: "log"; level: "info" | "warn" | "error"; text: string };
 
