@@ -17,8 +17,8 @@ constexpr std::uint64_t kIdleNs = 3'000'000'000;
 // some have few large transactions and some many small ones.
 Mix draw_mix(Random& random, const StoreGeometry& geometry) {
   Mix mix{.pgs = 2, .large_blocks = 5};
-  mix.names = static_cast<std::uint32_t>(random.between(1, 3));
-  mix.blocks = static_cast<std::uint32_t>(random.between(6, 20));
+  mix.names = static_cast<std::uint32_t>(random.between(1, 4));
+  mix.blocks = static_cast<std::uint32_t>(random.between(6, 24));
   mix.max_ops = static_cast<std::uint32_t>(random.between(1, 5));
   mix.most_data_blocks = most_data_blocks(geometry, mix);
   return mix;

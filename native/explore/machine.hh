@@ -12,7 +12,7 @@ namespace cairn::explore {
 
 // What a run's stores look like. The key-value region has the least size that it takes.
 struct StoreGeometry {
-  std::uint64_t wal_bytes = std::uint64_t{128} << 10;
+  std::uint64_t wal_bytes = std::uint64_t{160} << 10;
   std::uint32_t data_blocks = 96;
 
   object_store::Geometry parts() const;

@@ -114,6 +114,15 @@ void add_remove(Draw& draw) {
   if (pg != draw.model.pgs.end()) pg->second.objects.erase({draw.name, snap});
 }
 
+// Every other block, so that a checkpoint has many pieces to write.
+void add_scattered_writes(Draw& draw) {
+  const std::uint32_t most = 2 * draw.mix.large_blocks;
+  ModelObject& object = draw.change(kHead);
+  for (std::uint32_t i = 0; i < most && 2 * i < draw.mix.blocks; ++i)
+    draw.to.write(draw.pg, draw.object(kHead), 2 * i * kBlockBytes,
+                  make_data(draw, object, 2 * i, 1), draw.version);
+}
+
 // As recovery brings an object: its former content goes in the transaction that brings the new one.
 void add_rewrite(Draw& draw) {
   draw.to.remove(draw.pg, draw.object(kHead));
@@ -191,7 +200,8 @@ void add_meta(Draw& draw) {
 
 void add_op(Draw& draw) {
   const std::uint64_t kind = draw.random.below(100);
-  if (kind < 25) return add_write(draw);
+  if (kind < 18) return add_write(draw);
+  if (kind < 25) return add_scattered_writes(draw);
   if (kind < 40) return add_rewrite(draw);
   if (kind < 46) return add_checked_write(draw);
   if (kind < 55) return add_range(draw);
