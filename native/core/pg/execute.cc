@@ -29,6 +29,11 @@ const Step* write_step(const std::vector<Step>& steps) {
   return found == steps.end() ? nullptr : &*found;
 }
 
+bool may_grow(StepCode code) {
+  return code == StepCode::write || code == StepCode::write_zeroes || code == StepCode::touch ||
+         code == StepCode::omap_set;
+}
+
 bool is_aligned(const Step& step) { return (step.offset | step.length) % kBlockBytes == 0; }
 
 std::uint64_t round_down(std::uint64_t value) { return value / kBlockBytes * kBlockBytes; }
@@ -66,6 +71,18 @@ bool Pg::whole_blocks(const ClientOp& op) {
   return write == nullptr || is_aligned(*write);
 }
 
+Status Pg::room_for(const ClientOp& op) const {
+  std::uint64_t metadata_bytes = 0;
+  bool grows = false;
+  for (const Step& step : op.request.steps) {
+    if (!may_grow(step.code)) continue;
+    grows = true;
+    metadata_bytes += step.key.size() + step.value.size();
+  }
+  if (!grows) return Status::ok();
+  return host_.store().room_for(round_up(op.data.size()), metadata_bytes);
+}
+
 void Pg::execute(ClientOp op) {
   const bool mutates = op.request.mutates();
   for (const Step& step : op.request.steps) {
@@ -76,6 +93,10 @@ void Pg::execute(ClientOp op) {
   }
   if (mutates && host_.full() && write_step(op.request.steps) != nullptr) {
     return refuse(op, ErrorCode::no_space, "the OSD is full; add OSDs or delete data");
+  }
+  // Before the change is in any log: what is logged must happen.
+  if (const Status room = room_for(op); !room) {
+    return refuse(op, room.code(), "osd." + std::to_string(host_.self()) + ": " + room.message());
   }
   if (mutates && !needs_guard(op) && whole_blocks(op)) return commit_write(std::move(op), {});
   auto running = std::make_unique<Running>();

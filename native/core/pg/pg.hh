@@ -196,6 +196,8 @@ class Pg {
   bool still_current(const Running& running);
   static bool needs_guard(const ClientOp& op);
   static bool whole_blocks(const ClientOp& op);
+  // no_space when the store has no room for what the operation may add.
+  Status room_for(const ClientOp& op) const;
 
   // replication.cc
   void commit_write(ClientOp op, net::OpReply reply);

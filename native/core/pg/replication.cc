@@ -20,17 +20,18 @@ bool touches_more_than_data(StepCode code) {
 
 void Pg::submit(object_store::Transaction transaction, object_store::Done done) {
   ++undurable_;
-  host_.store().submit(std::move(transaction),
-                       [this, done = std::move(done)](Status status) mutable {
-                         --undurable_;
-                         // A damaged push is refused as a whole and asked for again; anything else
-                         // would leave the log ahead of the store.
-                         if (!status && status.code() != ErrorCode::checksum_mismatch) {
-                           host_.store_refused(id_, status);
-                         }
-                         done(std::move(status));
-                         report_interval_when_quiet();
-                       });
+  const bool is_logged = transaction.may_use_reserve();
+  host_.store().submit(
+      std::move(transaction), [this, is_logged, done = std::move(done)](Status status) mutable {
+        --undurable_;
+        // A push that is damaged, or has no room, is refused as a whole and asked for again;
+        // anything else would leave the log ahead of the store.
+        const bool is_refused_push = status.code() == ErrorCode::checksum_mismatch ||
+                                     (status.code() == ErrorCode::no_space && !is_logged);
+        if (!status && !is_refused_push) host_.store_refused(id_, status);
+        done(std::move(status));
+        report_interval_when_quiet();
+      });
 }
 
 std::uint64_t Pg::trim_point() const {
@@ -45,6 +46,8 @@ std::uint64_t Pg::trim_point() const {
 void Pg::apply_entry(const net::LogEntry& entry, const std::vector<Step>& steps, Buffer data,
                      std::uint64_t trim_to, object_store::Done done) {
   object_store::Transaction transaction;
+  // The primary has asked for room; what is logged must happen on every member.
+  transaction.allow_reserve();
   const ObjectId object = object_id(entry.object);
   const Version version = entry.version;
   for (const Step& step : steps) {
