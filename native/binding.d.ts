@@ -32,6 +32,10 @@ export interface NativePgInfo {
   logTail: number;
   lastEpochStarted: number;
   missingCount: number;
+  /** what is left, rounded up, of a read lease that this copy has granted in an older interval */
+  leaseMs: number;
+  /** to whom; -1: not known */
+  leaseHolder: number;
 }
 
 export type NativeRole = "stray" | "replica" | "primary";
@@ -128,6 +132,8 @@ export interface NativeActivation {
   peerMissing: Array<[osd: number, objects: string[]]>;
   /** primary only: who can give what is missing here, best first */
   sources: number[];
+  /** primary only: for so long nothing is served, since an older primary may hold a read lease */
+  leaseWaitMs: number;
 }
 
 export declare class NativeOsd {

@@ -24,7 +24,14 @@ const bodies: { readonly [Kind in PeeringBody["kind"]]: Extract<PeeringBody, { k
   getInfo: { kind: "getInfo" },
   info: {
     kind: "info",
-    info: { lastUpdate: [7, 12], logTail: 2, lastEpochStarted: 7, missingCount: 0 },
+    info: {
+      lastUpdate: [7, 12],
+      logTail: 2,
+      lastEpochStarted: 7,
+      missingCount: 0,
+      leaseMs: 440,
+      leaseHolder: 2,
+    },
     history,
   },
   getLog: { kind: "getLog", after: 2 },

@@ -18,6 +18,8 @@ export const objectPageNames = 1000;
 export const pageBytes = 4 << 20;
 /** Past intervals of one PG; older ones are folded into a range that counts as unknown. */
 export const maxPastIntervals = 128;
+/** No read lease lasts longer, with its margin for clocks that drift. */
+export const maxLeaseMs = 500;
 const maxEntryBytes = 64 << 10;
 const maxParts = 65536;
 
@@ -40,6 +42,10 @@ export const PgInfoSchema = Type.Object(
     /** newest interval in which this copy was activated; 0: never, so it holds nothing */
     lastEpochStarted: EpochSchema,
     missingCount: CountSchema,
+    /** what is left of a read lease that this copy has granted in an older interval */
+    leaseMs: Type.Integer({ minimum: 0, maximum: maxLeaseMs }),
+    /** who holds it; -1: not known */
+    leaseHolder: Type.Union([OsdIdSchema, Type.Literal(-1)]),
   },
   closed,
 );

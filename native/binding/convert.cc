@@ -2,6 +2,7 @@
 #include "convert.hh"
 
 #include <algorithm>
+#include <cmath>
 
 namespace cairn::binding {
 
@@ -115,6 +116,8 @@ void set_pg_info(Napi::Object& object, const pg::PgInfo& info) {
   object.Set("logTail", static_cast<double>(info.log_tail));
   object.Set("lastEpochStarted", info.last_epoch_started);
   object.Set("missingCount", static_cast<double>(info.missing_count));
+  object.Set("leaseMs", std::ceil(static_cast<double>(info.lease_remaining_ns) / 1e6));
+  object.Set("leaseHolder", info.lease_holder);
 }
 
 Napi::Value pg_status_value(Napi::Env env, const pg::PgStatus& status) {
@@ -200,6 +203,7 @@ Result<pg::Activation> get_activation(const Napi::Object& object) {
                                          get_texts(pair.Get(1U)));
   }
   activation.sources = get_osds(object.Get("sources"));
+  activation.lease_wait_ns = get_u64(object, "leaseWaitMs") * 1'000'000;
   return activation;
 }
 

@@ -7,6 +7,7 @@ import {
   type PeeringBodyOf,
   pageBytes,
 } from "../../proto/peering.js";
+import { leaseWaitMs } from "./leases.js";
 import { sourcesOf } from "./merge.js";
 import { answered, request, withGathered } from "./requests.js";
 import {
@@ -50,6 +51,7 @@ export const enterActivating: Entry = (state, now) => {
     plan: planOf(state.self),
     peerMissing: replicas.map((osd) => [osd, planOf(osd).missing] as const),
     sources: sourcesOf(state),
+    leaseWaitMs: leaseWaitMs(state.gathered, now),
   };
   const requests = replicas.flatMap((to) =>
     activationParts(state, planOf(to)).map((message) => ({ to, message })),

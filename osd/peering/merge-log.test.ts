@@ -1,11 +1,13 @@
 // Authority, where logs part, and what a copy needs.
+
 import { describe, expect, it } from "vitest";
 import type { LogEntry, LogVersion, PgInfo } from "../../proto/peering.js";
+import { testInfo } from "../testing/fixtures.js";
 import { backfillPlan, chooseAuthority, joiningPlan, relate } from "./merge-log.js";
 
 function info(lastUpdate: LogVersion, overrides: Partial<PgInfo> = {}): PgInfo {
   const [lastEpochStarted] = lastUpdate;
-  return { lastUpdate, logTail: 0, lastEpochStarted, missingCount: 0, ...overrides };
+  return testInfo({ lastUpdate, lastEpochStarted, ...overrides });
 }
 
 function entries(...versions: LogVersion[]): LogEntry[] {

@@ -77,6 +77,8 @@ export interface MemberPlan {
 export interface Gathered {
   /** infos by OSD, our own among them; strays too */
   infos: ReadonlyMap<number, PgInfo>;
+  /** when the read lease that a copy has granted in an older interval is over, by OSD */
+  leasesEndMs: ReadonlyMap<number, number>;
   /** key: receiver and kind */
   pending: ReadonlyMap<string, Pending>;
   /** who has the authoritative log; -1: not chosen yet */
@@ -93,6 +95,7 @@ export interface Gathered {
 
 export const nothingGathered: Gathered = {
   infos: new Map(),
+  leasesEndMs: new Map(),
   pending: new Map(),
   authority: -1,
   logs: new Map(),
@@ -112,6 +115,8 @@ export interface PgState {
   readonly history: PgHistory;
   /** our copy as it was when the interval started; undefined before that */
   readonly local: PgInfo | undefined;
+  /** when that was */
+  readonly startedMs: number;
   readonly gathered: Gathered;
   /** replica: parts of the activation so far; complete when activating is true */
   readonly parts: readonly PeeringMessageOf<"activate">[];
@@ -173,6 +178,8 @@ export type PgEffect =
       plan: MemberPlan;
       peerMissing: readonly (readonly [osd: number, objects: readonly string[]])[];
       sources: readonly number[];
+      /** for so long nothing is served: an older primary may hold a read lease */
+      leaseWaitMs: number;
     }
   | { kind: "goActive" }
   /** ask the monitor to record that this OSD is alive in the interval */
@@ -212,6 +219,7 @@ export function initialPgState(pgid: PgId, self: number): PgState {
     map: { epoch: 0, osds: new Map() },
     history: { since: 0, intervals: [] },
     local: undefined,
+    startedMs: 0,
     gathered: nothingGathered,
     parts: [],
     activating: false,

@@ -68,7 +68,14 @@ export interface PgServicePorts {
   onContact(osd: number): void;
 }
 
-const noCopy: PgInfo = { lastUpdate: [0, 0], logTail: 0, lastEpochStarted: 0, missingCount: 0 };
+const noCopy: PgInfo = {
+  lastUpdate: [0, 0],
+  logTail: 0,
+  lastEpochStarted: 0,
+  missingCount: 0,
+  leaseMs: 0,
+  leaseHolder: -1,
+};
 
 export class PgService {
   private readonly pgs = new Map<PgId, { state: PgState; key: string }>();
@@ -282,7 +289,7 @@ export class PgService {
 
   private activate(state: PgState, effect: Extract<PgEffect, { kind: "activate" }>): void {
     const { pool, seed } = parsePgId(state.pgid);
-    const { plan, peerMissing, sources } = effect;
+    const { plan, peerMissing, sources, leaseWaitMs } = effect;
     const activation = {
       interval: state.interval.first,
       ...(plan.resetLogTo === undefined ? {} : { resetLogTo: plan.resetLogTo }),
@@ -291,6 +298,7 @@ export class PgService {
       missing: [...plan.missing],
       peerMissing: peerMissing.map(([osd, objects]): [number, string[]] => [osd, [...objects]]),
       sources: [...sources],
+      leaseWaitMs,
     };
     try {
       this.ports.core.activate(pool, seed, activation);
@@ -355,6 +363,7 @@ function idOf({ pool, seed }: { pool: number; seed: number }): PgId {
   return pgId(pool, seed);
 }
 
-function infoOf({ lastUpdate, logTail, lastEpochStarted, missingCount }: NativePgInfo): PgInfo {
-  return { lastUpdate, logTail, lastEpochStarted, missingCount };
+function infoOf(info: NativePgInfo): PgInfo {
+  const { lastUpdate, logTail, lastEpochStarted, missingCount, leaseMs, leaseHolder } = info;
+  return { lastUpdate, logTail, lastEpochStarted, missingCount, leaseMs, leaseHolder };
 }

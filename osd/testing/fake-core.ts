@@ -16,13 +16,14 @@ export interface CoreHost {
   copyOf(osd: number, pgid: PgId, interval: number): FakeCopy | undefined;
 }
 
-interface Gate {
+export interface Gate {
   interval: number;
   acting: number[];
   minSize: number;
   role: NativeRole;
   phase: "peering" | "replica_active" | "active";
   sources: number[];
+  leaseWaitMs: number;
   peerMissing: Map<number, Set<string>>;
 }
 
@@ -47,7 +48,13 @@ export class FakeCore implements PgCore {
   ): void {
     const pgid = pgId(pool, seed);
     assert(spec.interval >= (this.gates.get(pgid)?.interval ?? 0), "intervals grow");
-    this.gates.set(pgid, { ...spec, phase: "peering", sources: [], peerMissing: new Map() });
+    this.gates.set(pgid, {
+      ...spec,
+      phase: "peering",
+      sources: [],
+      leaseWaitMs: 0,
+      peerMissing: new Map(),
+    });
     const { interval } = spec;
     this.host.later(() => {
       if (this.gates.get(pgid)?.interval !== interval) return;
@@ -62,6 +69,7 @@ export class FakeCore implements PgCore {
     if (gate?.interval !== activation.interval || gate.phase !== "peering") return;
     this.store.copy(pgid).activate(activation);
     gate.sources = activation.sources;
+    gate.leaseWaitMs = activation.leaseWaitMs;
     gate.peerMissing = new Map(
       activation.peerMissing.map(([osd, objects]) => [osd, new Set(objects)]),
     );

@@ -15,6 +15,9 @@ export class FakeCopy {
   readonly objects = new Map<string, LogVersion>();
   readonly missing = new Set<string>();
   lastEpochStarted = 0;
+  /** what is left of a granted read lease, and to whom; tests set it */
+  leaseMs = 0;
+  leaseHolder = -1;
 
   lastUpdate(): LogVersion {
     const head = this.log.at(-1);
@@ -27,6 +30,8 @@ export class FakeCopy {
       logTail: this.base[1],
       lastEpochStarted: this.lastEpochStarted,
       missingCount: this.missing.size,
+      leaseMs: this.leaseMs,
+      leaseHolder: this.leaseHolder,
     };
   }
 
@@ -41,7 +46,7 @@ export class FakeCopy {
     }
   }
 
-  activate(activation: Omit<NativeActivation, "peerMissing" | "sources">): void {
+  activate(activation: Omit<NativeActivation, "peerMissing" | "sources" | "leaseWaitMs">): void {
     if (activation.resetLogTo !== undefined) {
       this.log = [];
       this.base = [...activation.resetLogTo];

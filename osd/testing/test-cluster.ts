@@ -261,7 +261,8 @@ export class TestCluster {
     return gate?.interval === interval ? this.stores[osd]?.copy(pgid) : undefined;
   }
 
-  private gate(id: number) {
+  /** The gate of the PG at an OSD's native core. */
+  gate(id: number) {
     return this.running.get(id)?.core.gates.get(testPg);
   }
 

@@ -54,6 +54,8 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
       missing_.insert(key.substr(std::string_view(kMissingPrefix).size()));
     }
   }
+  // What was promised before the restart is not known.
+  granted_lease_.assume_full(host_.executor().now_ns());
   log_.reset(base);
   if (!snapshot.log.empty()) log_.reset(Version{0, snapshot.log.front().number - 1});
   for (const object_store::LogEntryBytes& stored : snapshot.log) {
@@ -69,7 +71,12 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
 }
 
 PgInfo Pg::info() const {
-  return PgInfo{log_.head(), log_.tail_number(), last_epoch_started_, missing_.size()};
+  return PgInfo{log_.head(),
+                log_.tail_number(),
+                last_epoch_started_,
+                missing_.size(),
+                granted_lease_.remaining_ns(host_.executor().now_ns()),
+                granted_lease_.holder()};
 }
 
 std::vector<std::string> Pg::missing() const { return {missing_.begin(), missing_.end()}; }
@@ -87,6 +94,7 @@ std::uint64_t Pg::oldest_operation_ns(std::uint64_t now_ns) const {
   };
   if (!in_flight_.empty()) oldest = std::min(oldest, in_flight_.begin()->second.op.arrived_ns);
   look(waiting_for_active_);
+  look(waiting_for_lease_);
   for (const auto& [name, state] : objects_) look(state.waiting);
   for (const auto& [name, queue] : waiting_for_object_) look(queue);
   return now_ns - oldest;
@@ -110,6 +118,11 @@ void Pg::start_interval(IntervalSpec spec) {
   wanted_.clear();
   recovery_limit_ = 0;
   replica_acks_.clear();
+  std::vector<OsdId> replicas = spec_.acting;
+  std::erase(replicas, host_.self());
+  lease_.start(replicas);
+  lease_asked_ns_ = 0;
+  serve_not_before_ns_ = 0;
   interval_report_due_ = true;
   host_.executor().post([this] { report_interval_when_quiet(); });
 }
@@ -126,6 +139,7 @@ void Pg::drop_waiting() {
     queue.clear();
   };
   refuse_all(waiting_for_active_);
+  refuse_all(waiting_for_lease_);
   for (auto& [name, state] : objects_) refuse_all(state.waiting);
   for (auto& [name, queue] : waiting_for_object_) refuse_all(queue);
   waiting_for_object_.clear();
@@ -158,6 +172,9 @@ void Pg::activate(Activation activation) {
     if (!objects.empty()) peer_missing_[osd] = {objects.begin(), objects.end()};
   }
   sources_ = activation.sources;
+  if (activation.lease_wait_ns != 0) {
+    serve_not_before_ns_ = host_.executor().now_ns() + with_drift_margin(activation.lease_wait_ns);
+  }
   last_epoch_started_ = spec_.interval;
   transaction.pg_meta_set(id_, kInfoKey, encode_info());
   submit(std::move(transaction), [this, interval = spec_.interval](Status status) {
@@ -170,11 +187,13 @@ void Pg::activate(Activation activation) {
 void Pg::go_active() {
   CAIRN_ASSERT(spec_.role == Role::primary && phase_ == Phase::peering);
   CAIRN_ASSERT(spec_.acting.size() >= spec_.min_size);
+  if (waits_for_old_lease()) return;
   phase_ = Phase::active;
   std::deque<ClientOp> waiting = std::exchange(waiting_for_active_, {});
   waiting_bytes_ = 0;
   for (ClientOp& op : waiting) on_client_op(std::move(op));
   report_progress();
+  pump_recovery();  // set_recovery() may have come before
 }
 
 void Pg::refuse(const ClientOp& op, ErrorCode code, std::string message) {
@@ -193,11 +212,11 @@ void Pg::reply(const ClientOp& op, net::OpReply answer, Buffer data) {
 
 void Pg::on_client_op(ClientOp op) {
   if (spec_.role != Role::primary) return refuse(op, ErrorCode::not_primary, "not the primary");
-  if (op.request.map_epoch < spec_.interval) {
+  if (op.request.map_epoch < spec_.interval && !planted(PlantedBug::stale_interval_op)) {
     return refuse(op, ErrorCode::stale_epoch, "sent in an older interval");
   }
   if (phase_ == Phase::active) return admit(std::move(op));
-  const std::uint64_t bytes = op.data.size() + 256;
+  const std::uint64_t bytes = op.data.size() + kWaitingOpBytes;
   if (waiting_bytes_ + bytes > kMaxWaitingBytes) {
     return refuse(op, ErrorCode::busy, "the PG is peering and its queue is full");
   }
@@ -255,6 +274,10 @@ bool Pg::blocked_by_object(const ClientOp& op) const {
   if (state.locked || !state.waiting.empty()) return true;
   if (state.in_flight_writes == 0) return false;
   if (op.request.mutates()) return needs_guard(op) || !whole_blocks(op);
+  return overlaps_in_flight(op);
+}
+
+bool Pg::overlaps_in_flight(const ClientOp& op) const {
   for (const auto& [number, write] : in_flight_) {
     if (write.op.request.object != op.request.object) continue;
     if (write.whole_object) return true;

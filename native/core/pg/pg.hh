@@ -10,7 +10,8 @@
 //    last_update that it reports does not change any more.
 //  - A write is acknowledged when the local store and every other member of the acting set have it
 //    durable, in the interval in which it was accepted.
-//  - A read waits for every in-flight write of its object that it overlaps.
+//  - A read waits for every in-flight write of its object that it overlaps, also one that began
+//    while the store read, and is served only under a lease of all other members (lease.hh).
 //  - Log entries are numbered without gaps; a replica accepts only the next number of its interval.
 //  - An operation on an object that is missing here, or a write to one that is missing on a member
 //    of the acting set, waits until that object (and only that) is recovered.
@@ -34,6 +35,7 @@
 #include "net/messages.hh"
 #include "net/messenger.hh"
 #include "object_store/object_store.hh"
+#include "pg/lease.hh"
 #include "pg/pg_log.hh"
 
 namespace cairn::pg {
@@ -54,6 +56,9 @@ struct PgInfo {
   std::uint64_t log_tail = 0;  // number
   Epoch last_epoch_started = 0;
   std::uint64_t missing_count = 0;
+  // A read lease that this copy has granted in an older interval, and to whom (kNoOsd: not known).
+  std::uint64_t lease_remaining_ns = 0;
+  OsdId lease_holder = kNoOsd;
 };
 
 // How the local copy becomes the authoritative one in this interval.
@@ -69,6 +74,8 @@ struct Activation {
   // primary only: who has a whole copy of an object that is missing here (first that is up is
   // asked)
   std::vector<OsdId> sources;
+  // primary only: nothing is served for so long, since an older primary may hold a read lease
+  std::uint64_t lease_wait_ns = 0;
 };
 
 struct PgCounters {
@@ -79,6 +86,7 @@ struct PgCounters {
 };
 
 // What a Pg needs from the OSD around it.
+class Pg;
 class PgHost {
  public:
   virtual ~PgHost() = default;
@@ -91,6 +99,8 @@ class PgHost {
   // To a member of the acting set; resent by the Pg after peer_reconnected().
   virtual void send_to_osd(OsdId osd, net::Frame frame) = 0;
   virtual void send_on(net::ConnectionId connection, net::Frame frame) = 0;
+  // Asks the other members of the PG's acting set for a read lease.
+  virtual void request_lease(const Pg& pg) = 0;
   virtual void interval_started(PgId pg, Epoch interval, const PgInfo& info) = 0;
   virtual void activated(PgId pg, Epoch interval, const Status& status) = 0;
   // The store refused a transaction that is in the log already: this copy can't go on.
@@ -115,6 +125,7 @@ class Pg {
   static constexpr std::uint64_t kLogEntriesKept = 1500;
   static constexpr std::uint64_t kMaxWaitingBytes = std::uint64_t{64} << 20;
   static constexpr std::size_t kMaxRecoveriesInFlight = 4;
+  static constexpr std::uint64_t kWaitingOpBytes = 256;  // of one that waits, without its data
 
   Pg(PgHost& host, PgId id);
   // From what the store held at its opening.
@@ -146,6 +157,9 @@ class Pg {
   void on_pull(net::ConnectionId from, const net::Pull& pull);
   void on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffer data);
   void on_push_ack(OsdId from, const net::PushAck& ack);
+  void on_lease_granted(OsdId replica, Epoch interval, std::uint64_t sent_ns);
+  // Replica: false when it does not follow this primary in this interval.
+  bool grant_lease(OsdId primary, Epoch interval);
   // The connection to a peer is new: what it has not acknowledged is sent again.
   void peer_reconnected(OsdId osd);
 
@@ -181,6 +195,13 @@ class Pg {
   void release_object(const std::string& object);
   void drop_waiting();
 
+  // pg_lease.cc
+  bool has_lease_for(const ClientOp& op);
+  void ask_for_lease();
+  void wait_for_lease(ClientOp op);
+  void retry_lease_later();
+  bool waits_for_old_lease();
+
   // execute.cc: steps of an operation
   struct Running;  // an operation whose reading steps and guards are being carried out
   void execute(ClientOp op);
@@ -196,6 +217,9 @@ class Pg {
   bool still_current(const Running& running);
   static bool needs_guard(const ClientOp& op);
   static bool whole_blocks(const ClientOp& op);
+  bool overlaps_in_flight(const ClientOp& op) const;
+  // True: a write that the read overlaps began meanwhile; it is carried out again behind it.
+  bool read_again(Running& running);
 
   // replication.cc
   void commit_write(ClientOp op, net::OpReply reply);
@@ -240,10 +264,17 @@ class Pg {
   std::map<std::uint64_t, InFlightWrite> in_flight_;      // by entry number
   std::unordered_map<std::string, ObjectState> objects_;  // only objects with something under way
   std::deque<ClientOp> waiting_for_active_;
+  std::deque<ClientOp> waiting_for_lease_;
   std::uint64_t waiting_bytes_ = 0;
   std::uint64_t undurable_ = 0;  // local transactions not yet durable
   bool interval_report_due_ = false;
   std::map<std::uint64_t, net::ConnectionId> replica_acks_;  // replica: entries to acknowledge
+
+  ReadLease lease_;
+  GrantedLease granted_lease_;
+  std::uint64_t lease_asked_ns_ = 0;  // when it was asked for and not yet granted
+  bool lease_retry_due_ = false;
+  std::uint64_t serve_not_before_ns_ = 0;  // an older primary's lease may last until then
 
   std::set<std::string> missing_;
   std::map<OsdId, std::set<std::string>> peer_missing_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/planted_bug.hh"
 #include "pg/pg.hh"
 
 namespace cairn::pg {
@@ -153,7 +154,9 @@ void Pg::on_replicate_ack(OsdId from, const net::ReplicateAck& ack) {
 }
 
 void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer data) {
-  if (!current(message.interval) || phase_ != Phase::replica_active) return;
+  const bool belongs = current(message.interval) ||
+                       (planted(PlantedBug::stale_interval_op) && message.interval != 0);
+  if (!belongs || phase_ != Phase::replica_active) return;
   const std::uint64_t number = message.entry.version.number;
   const Epoch interval = message.interval;
   const auto acknowledge = [this, number, interval](net::ConnectionId connection) {
@@ -188,6 +191,10 @@ void Pg::peer_reconnected(OsdId osd) {
     if (std::find(waiting.begin(), waiting.end(), osd) != waiting.end()) {
       host_.send_to_osd(osd, write.frame);
     }
+  }
+  if (!waiting_for_lease_.empty()) {
+    lease_asked_ns_ = 0;
+    ask_for_lease();
   }
   std::vector<std::string> again;
   for (auto& [object, recovery] : recovering_) {

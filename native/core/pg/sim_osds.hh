@@ -30,10 +30,12 @@ struct SimOsd : OsdEvents {
   std::unique_ptr<OsdCore> core;
   std::unique_ptr<net::SimMessenger> messenger;
   Epoch started_interval = 0, activated_interval = 0;
+  PgInfo info;  // as the newest interval started
   std::uint64_t missing = ~std::uint64_t{0};
 
-  void on_interval_started(PgId, Epoch interval, const PgInfo&) override {
+  void on_interval_started(PgId, Epoch interval, const PgInfo& found) override {
     started_interval = interval;
+    info = found;
   }
   void on_activated(PgId, Epoch interval, const Status& status) override {
     CHECK(status.to_string() == "ok");
@@ -47,6 +49,12 @@ struct SimOsd : OsdEvents {
   void on_store_failed(const Status& status) override { FAIL(status.to_string()); }
 };
 
+// A client beside the first one.
+struct SimClient {
+  std::unique_ptr<objecter::Objecter> objecter;
+  std::unique_ptr<net::SimMessenger> messenger;
+};
+
 class SimOsds {
  public:
   explicit SimOsds(std::uint64_t seed, net::SimNetworkConfig network = {});
@@ -54,6 +62,10 @@ class SimOsds {
 
   // A new epoch with this acting set; peers of it, the first has the log that counts.
   void new_interval(const std::vector<OsdId>& acting);
+  // No map reaches this OSD from now on; it goes on with the one that it has.
+  void cut_off(OsdId osd) { cut_off_.insert(osd); }
+  // One more client, with the newest map; it gets no other.
+  SimClient add_client(ClientId id);
   // The process ends: nothing unflushed is lost (that is the object store's test).
   void kill(OsdId osd);
   void restart(OsdId osd);
@@ -76,11 +88,16 @@ class SimOsds {
  private:
   void start(SimOsd& osd);
   void push_maps(const std::vector<OsdId>& acting);
+  objecter::ClientMap client_map(const std::vector<OsdId>& acting) const;
+  // How long an older primary that is not a member may still believe in its lease.
+  std::uint64_t lease_wait_ns(const std::vector<OsdId>& acting) const;
   Activation catch_up(SimOsd& authority, SimOsd& member);
 
   net::ClusterId cluster_{1};
   std::unique_ptr<net::SimMessenger> client_messenger_;
   std::uint64_t next_incarnation_ = 100;
+  std::vector<OsdId> acting_;
+  std::set<OsdId> cut_off_;
 };
 
 }  // namespace cairn::pg

@@ -79,8 +79,20 @@ void SimOsds::kill(OsdId id) {
 
 void SimOsds::restart(OsdId id) { start(*osds[id]); }
 
-void SimOsds::push_maps(const std::vector<OsdId>& acting) {
-  std::vector<Peer> peers;
+SimClient SimOsds::add_client(ClientId id) {
+  SimClient added;
+  added.objecter = std::make_unique<objecter::Objecter>(executor, id, [](Epoch) {});
+  net::SimMessengerConfig config;
+  config.host = "client" + std::to_string(id);
+  config.cluster = cluster_;
+  config.self = {net::EntityKind::client, id, id};
+  added.messenger = std::make_unique<net::SimMessenger>(*network, *added.objecter, config);
+  added.objecter->attach(*added.messenger);
+  added.objecter->set_map(client_map(acting_));
+  return added;
+}
+
+objecter::ClientMap SimOsds::client_map(const std::vector<OsdId>& acting) const {
   objecter::ClientMap map;
   map.epoch = epoch;
   objecter::ClientMap::Pool& pool = map.pools[kTestPg.pool];
@@ -90,17 +102,24 @@ void SimOsds::push_maps(const std::vector<OsdId>& acting) {
   pool.acting.resize(3, kNoOsd);
   for (const auto& [id, osd] : osds) {
     if (osd->core == nullptr) continue;
-    peers.push_back({id, {host_of(id), 6800}, osd->incarnation});
     map.osds[id] = {{host_of(id), 6800}, osd->incarnation};
   }
+  return map;
+}
+
+void SimOsds::push_maps(const std::vector<OsdId>& acting) {
+  std::vector<Peer> peers;
   for (const auto& [id, osd] : osds) {
-    if (osd->core == nullptr) continue;
+    if (osd->core != nullptr) peers.push_back({id, {host_of(id), 6800}, osd->incarnation});
+  }
+  for (const auto& [id, osd] : osds) {
+    if (osd->core == nullptr || cut_off_.contains(id)) continue;
     std::vector<Peer> others = peers;
     std::erase_if(others, [id = id](const Peer& peer) { return peer.osd == id; });
     osd->core->set_peers(others);
     osd->core->set_map_epoch(epoch);
   }
-  client->set_map(std::move(map));
+  client->set_map(client_map(acting));
 }
 
 Activation SimOsds::catch_up(SimOsd& authority, SimOsd& member) {
@@ -124,8 +143,19 @@ Activation SimOsds::catch_up(SimOsd& authority, SimOsd& member) {
   return activation;
 }
 
+std::uint64_t SimOsds::lease_wait_ns(const std::vector<OsdId>& acting) const {
+  std::uint64_t longest = 0;
+  for (const OsdId id : acting) {
+    const PgInfo& info = osds.at(id)->info;
+    const bool heard = std::find(acting.begin(), acting.end(), info.lease_holder) != acting.end();
+    if (!heard) longest = std::max(longest, info.lease_remaining_ns);
+  }
+  return longest;
+}
+
 void SimOsds::new_interval(const std::vector<OsdId>& acting) {
   ++epoch;
+  acting_ = acting;
   for (const OsdId id : acting) {
     const Role role = id == acting.front() ? Role::primary : Role::replica;
     osds[id]->core->start_interval(kTestPg, IntervalSpec{epoch, acting, 1, role});
@@ -138,6 +168,7 @@ void SimOsds::new_interval(const std::vector<OsdId>& acting) {
   SimOsd& primary = *osds[acting.front()];
   Activation own;
   own.interval = epoch;
+  own.lease_wait_ns = lease_wait_ns(acting);
   own.rewind_to = primary.core->find_pg(kTestPg)->log().head_number();
   for (const OsdId id : acting) {
     if (id == primary.id) continue;
