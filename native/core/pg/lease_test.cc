@@ -2,9 +2,6 @@
 // it has been replaced.
 #include "pg/lease.hh"
 
-#include <algorithm>
-#include <cstring>
-
 #include "base/planted_bug.hh"
 #include "pg/sim_osds.hh"
 
@@ -15,45 +12,8 @@ using net::StepCode;
 
 namespace {
 
-constexpr std::uint64_t kMillisecond = 1'000'000;
-constexpr std::uint64_t kSecond = 1000 * kMillisecond;
-
-Buffer block_of(int value) {
-  Buffer block = Buffer::allocate(kBlockBytes);
-  std::memset(block.data(), value, kBlockBytes);
-  return block;
-}
-
 void write(SimOsds& cluster, const std::string& object, int value) {
   cluster.operate(object, {{StepCode::write, 0, kBlockBytes, {}, {}}}, block_of(value));
-}
-
-// One operation of a client that is watched: answered or not, and how.
-struct Watched {
-  bool answered = false;
-  Status status;
-  int value = -1;
-};
-
-std::shared_ptr<Watched> watch(objecter::Objecter& client, const std::string& object,
-                               std::vector<Step> steps, Buffer data = {}) {
-  auto watched = std::make_shared<Watched>();
-  client.submit(kTestPg.pool, object, std::move(steps), std::move(data),
-                [watched](Status status, net::OpReply, Buffer bytes) {
-                  watched->answered = true;
-                  watched->status = std::move(status);
-                  if (bytes.size() != 0) watched->value = static_cast<int>(*bytes.data());
-                });
-  return watched;
-}
-
-std::shared_ptr<Watched> watch_read(objecter::Objecter& client, const std::string& object) {
-  return watch(client, object, {{StepCode::read, 0, kBlockBytes, {}, {}}});
-}
-
-void cut_between(SimOsds& cluster, const std::string& a, const std::string& b) {
-  cluster.network->partition(a, b);
-  cluster.network->partition(b, a);
 }
 
 // osd.0 leads, its lease is fresh, and no map and no packet of the others reaches it any more; a
@@ -66,9 +26,9 @@ struct OldPrimary {
     const auto read = watch_read(*behind.objecter, "a");
     cluster.run_until([&read] { return read->answered; });
     cluster.cut_off(0);
-    cut_between(cluster, "osd0", "osd1");
-    cut_between(cluster, "osd0", "osd2");
-    cut_between(cluster, "osd0", "client");
+    cluster.cut_between("osd0", "osd1");
+    cluster.cut_between("osd0", "osd2");
+    cluster.cut_between("osd0", "client");
   }
   SimOsds cluster;
   SimClient behind;
@@ -223,7 +183,7 @@ TEST_CASE("lease: a request that is lost with its connection is sent again") {
   SimOsds cluster(63);
   cluster.new_interval({0, 1, 2});
   write(cluster, "a", 1);
-  cut_between(cluster, "osd0", "osd2");
+  cluster.cut_between("osd0", "osd2");
   const auto read = watch_read(*cluster.client, "a");
   cluster.executor.run_for(kSecond);
   CHECK_FALSE(read->answered);

@@ -20,6 +20,8 @@
 namespace cairn::pg {
 
 constexpr PgId kTestPg{1, 0};
+constexpr std::uint64_t kMillisecond = 1'000'000;
+constexpr std::uint64_t kSecond = 1000 * kMillisecond;
 
 // One OSD: its disk outlives restarts of the rest.
 struct SimOsd : OsdEvents {
@@ -55,6 +57,21 @@ struct SimClient {
   std::unique_ptr<net::SimMessenger> messenger;
 };
 
+// An operation whose answer a test waits for, or not.
+struct Watched {
+  bool answered = false;
+  Status status;
+  net::OpReply reply;
+  int value = -1;  // first byte of what was read
+};
+
+std::shared_ptr<Watched> watch(objecter::Objecter& client, const std::string& object,
+                               std::vector<net::Step> steps, Buffer data = {});
+// Reads the object's first block.
+std::shared_ptr<Watched> watch_read(objecter::Objecter& client, const std::string& object);
+// A block of equal bytes.
+Buffer block_of(int value);
+
 class SimOsds {
  public:
   explicit SimOsds(std::uint64_t seed, net::SimNetworkConfig network = {});
@@ -62,6 +79,11 @@ class SimOsds {
 
   // A new epoch with this acting set; peers of it, the first has the log that counts.
   void new_interval(const std::vector<OsdId>& acting);
+  // new_interval() in two halves: when the first one is over all members have started the interval.
+  void begin_interval(const std::vector<OsdId>& acting);
+  void finish_interval();
+  // No packet passes between two hosts ("osd0", "client", "client78").
+  void cut_between(const std::string& a, const std::string& b);
   // No map reaches this OSD from now on; it goes on with the one that it has.
   void cut_off(OsdId osd) { cut_off_.insert(osd); }
   // One more client, with the newest map; it gets no other.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "base/crc32c.hh"
 
@@ -14,6 +15,29 @@ constexpr std::uint64_t kLimitNs = 60'000'000'000;
 
 std::string host_of(OsdId osd) { return "osd" + std::to_string(osd); }
 }  // namespace
+
+std::shared_ptr<Watched> watch(objecter::Objecter& client, const std::string& object,
+                               std::vector<net::Step> steps, Buffer data) {
+  auto watched = std::make_shared<Watched>();
+  client.submit(kTestPg.pool, object, std::move(steps), std::move(data),
+                [watched](Status status, net::OpReply reply, Buffer bytes) {
+                  watched->answered = true;
+                  watched->status = std::move(status);
+                  watched->reply = std::move(reply);
+                  if (bytes.size() != 0) watched->value = static_cast<int>(*bytes.data());
+                });
+  return watched;
+}
+
+std::shared_ptr<Watched> watch_read(objecter::Objecter& client, const std::string& object) {
+  return watch(client, object, {{net::StepCode::read, 0, kBlockBytes, {}, {}}});
+}
+
+Buffer block_of(int value) {
+  Buffer block = Buffer::allocate(kBlockBytes);
+  std::memset(block.data(), value, kBlockBytes);
+  return block;
+}
 
 SimOsds::SimOsds(std::uint64_t seed, net::SimNetworkConfig config)
     : executor(io::SimExecutor::Options{seed, true, 1'000'000'000}) {
@@ -153,7 +177,17 @@ std::uint64_t SimOsds::lease_wait_ns(const std::vector<OsdId>& acting) const {
   return longest;
 }
 
+void SimOsds::cut_between(const std::string& a, const std::string& b) {
+  network->partition(a, b);
+  network->partition(b, a);
+}
+
 void SimOsds::new_interval(const std::vector<OsdId>& acting) {
+  begin_interval(acting);
+  finish_interval();
+}
+
+void SimOsds::begin_interval(const std::vector<OsdId>& acting) {
   ++epoch;
   acting_ = acting;
   for (const OsdId id : acting) {
@@ -165,6 +199,10 @@ void SimOsds::new_interval(const std::vector<OsdId>& acting) {
     return std::all_of(acting.begin(), acting.end(),
                        [this](OsdId id) { return osds[id]->started_interval == epoch; });
   });
+}
+
+void SimOsds::finish_interval() {
+  const std::vector<OsdId>& acting = acting_;
   SimOsd& primary = *osds[acting.front()];
   Activation own;
   own.interval = epoch;
