@@ -60,7 +60,10 @@ TEST_CASE("visibility: whatever reads an object waits for the write that it over
   cluster.cut_between("osd0", "osd2");
   const auto creation = watch(*cluster.client, "new", {{StepCode::omap_set, 0, 0, "k", "v"}});
   const auto change = watch(*cluster.client, "a", {kWriteFirstBlock}, block_of(2));
+  const Step far{StepCode::write, 5 * kBlockBytes, kBlockBytes, {}, {}};
+  const auto far_creation = watch(*cluster.client, "far", {far}, block_of(2));
   cluster.executor.run_for(2 * kMillisecond);
+  const auto stat_of_far = watch(*cluster.client, "far", {{StepCode::stat, 0, 0, {}, {}}});
   const auto of_new = read_all_ways(cluster, "new");
   const auto of_other = read_all_ways(cluster, "other");
   const auto beside =
@@ -70,6 +73,9 @@ TEST_CASE("visibility: whatever reads an object waits for the write that it over
   CHECK_FALSE(creation->answered);
   CHECK_FALSE(change->answered);
   CHECK(answered(of_new) == 0);
+  // Also a change of other blocks shows in whether the object exists.
+  CHECK_FALSE(far_creation->answered);
+  CHECK_FALSE(stat_of_far->answered);
   CHECK_FALSE(overlapping->answered);
   // It is the writes that they wait for, not the lease.
   CHECK(answered(of_other) == of_other.size());
