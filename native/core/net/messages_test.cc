@@ -35,6 +35,7 @@ OpRequest write_request() {
   return {.id = {kClient, 42},
           .oldest_unacked = 40,
           .map_epoch = 7,
+          .resent = false,
           .pg = kPg,
           .object = kDataObject,
           .steps = {range(StepCode::write, 8192, kBlockBytes)}};
@@ -45,6 +46,7 @@ OpRequest omap_request() {
       .id = {kClient, 43},
       .oldest_unacked = 43,
       .map_epoch = 7,
+      .resent = true,
       .pg = {3, 1},
       .object = "rbd_header.1",
       .steps = {pair(StepCode::omap_compare, "size", "1"), pair(StepCode::omap_set, "size", "22")}};

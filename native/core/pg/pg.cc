@@ -11,6 +11,7 @@ namespace cairn::pg {
 
 CAIRN_DEFINE_PROBE(pg_duplicate_answered);
 CAIRN_DEFINE_PROBE(pg_duplicate_in_flight);
+CAIRN_DEFINE_PROBE(pg_forgotten_request_refused);
 
 namespace {
 constexpr const char* kInfoKey = "info";
@@ -52,6 +53,9 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
       if (!reader.at_end()) return Status(ErrorCode::corrupt, "PG info is malformed");
     } else if (key.starts_with(kMissingPrefix)) {
       missing_.insert(key.substr(std::string_view(kMissingPrefix).size()));
+    } else {
+      auto known = horizon_.load(key, value);
+      if (!known) return known.status();
     }
   }
   // What was promised before the restart is not known.
@@ -121,6 +125,7 @@ void Pg::start_interval(IntervalSpec spec) {
   std::vector<OsdId> replicas = spec_.acting;
   std::erase(replicas, host_.self());
   lease_.start(replicas);
+  horizon_.start_interval();
   lease_asked_ns_ = 0;
   serve_not_before_ns_ = 0;
   interval_report_due_ = true;
@@ -152,6 +157,8 @@ void Pg::activate(Activation activation) {
   if (activation.reset_log) {
     log_.reset(activation.log_base);
     transaction.log_reset(id_, activation.log_base.number + 1);
+    if (activation.horizon) horizon_.merge(*activation.horizon);
+    horizon_.store(id_, transaction);
   } else if (activation.rewind_to < log_.head_number()) {
     CAIRN_ASSERT(activation.rewind_to >= log_.tail_number());
     log_.rewind(activation.rewind_to);
@@ -215,7 +222,14 @@ void Pg::on_client_op(ClientOp op) {
   if (op.request.map_epoch < spec_.interval && !planted(PlantedBug::stale_interval_op)) {
     return refuse(op, ErrorCode::stale_epoch, "sent in an older interval");
   }
-  if (phase_ == Phase::active) return admit(std::move(op));
+  if (phase_ == Phase::active) {
+    horizon_.heard(op.request.id.client, op.request.oldest_unacked);
+    if (is_forgotten(op)) {
+      pg_forgotten_request_refused.hit();
+      return refuse(op, ErrorCode::too_old, "a resend of what may have been applied long ago");
+    }
+    return admit(std::move(op));
+  }
   const std::uint64_t bytes = op.data.size() + kWaitingOpBytes;
   if (waiting_bytes_ + bytes > kMaxWaitingBytes) {
     return refuse(op, ErrorCode::busy, "the PG is peering and its queue is full");
@@ -256,6 +270,12 @@ bool Pg::answer_duplicate(const ClientOp& op) {
   answer.exists = true;
   reply(op, std::move(answer), {});
   return true;
+}
+
+bool Pg::is_forgotten(const ClientOp& op) const {
+  const RequestId& id = op.request.id;
+  return op.request.mutates() && log_.find(id) == nullptr && !planted(PlantedBug::no_dedup) &&
+         horizon_.may_have_been_applied(id, op.request.resent);
 }
 
 bool Pg::waits_for_recovery(const ClientOp& op) {

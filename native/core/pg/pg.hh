@@ -15,7 +15,8 @@
 //  - Log entries are numbered without gaps; a replica accepts only the next number of its interval.
 //  - An operation on an object that is missing here, or a write to one that is missing on a member
 //    of the acting set, waits until that object (and only that) is recovered.
-//  - A resent mutation (same RequestId) is answered from the log, never applied again.
+//  - A resent mutation (same RequestId) is answered from the log, never applied again; one that the
+//    log has forgotten is refused (dup_horizon.hh).
 //
 // It does not choose intervals, leaders or what is authoritative, and it knows no sockets.
 #pragma once
@@ -35,6 +36,7 @@
 #include "net/messages.hh"
 #include "net/messenger.hh"
 #include "object_store/object_store.hh"
+#include "pg/dup_horizon.hh"
 #include "pg/lease.hh"
 #include "pg/pg_log.hh"
 
@@ -66,6 +68,7 @@ struct Activation {
   Epoch interval = 0;
   bool reset_log = false;              // the log does not reach: start it anew at log_base
   Version log_base;                    // with reset_log: version of the entry before the first
+  std::optional<DupHorizon> horizon;   // with reset_log: of the authoritative copy
   std::uint64_t rewind_to = 0;         // without reset_log: entries above are divergent and go
   std::vector<net::LogEntry> entries;  // then these are appended
   std::vector<std::string> missing;    // objects that this copy lacks (added to those known)
@@ -123,6 +126,8 @@ struct ClientOp {
 class Pg {
  public:
   static constexpr std::uint64_t kLogEntriesKept = 1500;
+  // So many while a client that is heard may still resend the oldest of them.
+  static constexpr std::uint64_t kMaxLogEntries = 3000;
   static constexpr std::uint64_t kMaxWaitingBytes = std::uint64_t{64} << 20;
   static constexpr std::size_t kMaxRecoveriesInFlight = 4;
   static constexpr std::uint64_t kWaitingOpBytes = 256;  // of one that waits, without its data
@@ -136,6 +141,7 @@ class Pg {
   const IntervalSpec& spec() const { return spec_; }
   PgInfo info() const;
   const PgLog& log() const { return log_; }
+  const DupHorizon& horizon() const { return horizon_; }
   std::vector<std::string> missing() const;
   const PgCounters& counters() const { return counters_; }
   std::uint64_t peer_missing_count() const;
@@ -189,6 +195,7 @@ class Pg {
   void admit(ClientOp op);
   bool waits_for_recovery(const ClientOp& op);
   bool answer_duplicate(const ClientOp& op);
+  bool is_forgotten(const ClientOp& op) const;
   bool blocked_by_object(const ClientOp& op) const;
   void refuse(const ClientOp& op, ErrorCode code, std::string message);
   void reply(const ClientOp& op, net::OpReply reply, Buffer data);
@@ -228,6 +235,8 @@ class Pg {
   void member_done(std::uint64_t number, OsdId member);
   void finish_write(std::uint64_t number);
   std::uint64_t trim_point() const;
+  // Forgets log entries, but not that there were such requests.
+  void trim_log(std::uint64_t up_to_number, object_store::Transaction& transaction);
   // Hands a transaction to the store; done runs when it is durable, whatever the interval is then.
   void submit(object_store::Transaction transaction, object_store::Done done);
   void report_interval_when_quiet();
@@ -259,6 +268,7 @@ class Pg {
   IntervalSpec spec_;
   Phase phase_ = Phase::peering;
   PgLog log_;
+  DupHorizon horizon_;
   Epoch last_epoch_started_ = 0;
 
   std::map<std::uint64_t, InFlightWrite> in_flight_;      // by entry number
