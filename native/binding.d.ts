@@ -123,6 +123,8 @@ export interface NativeActivation {
   interval: number;
   /** set when the local log does not reach the authoritative one: version before its first entry */
   resetLogTo?: NativeVersion;
+  /** with resetLogTo: pgHorizon() of the authoritative copy */
+  horizon?: Uint8Array;
   /** without resetLogTo: local entries with a larger number go */
   rewindTo: number;
   /** NativeLogEntry.bytes of the authoritative entries to append, in order */
@@ -159,6 +161,8 @@ export declare class NativeOsd {
   pgStatuses(): Promise<NativePgStatus[]>;
   /** Entries with a number above `after`, oldest first. */
   pgLog(pool: number, seed: number, after: number, limit: number): Promise<NativeLogEntry[]>;
+  /** What the copy knows of requests older than its log; opaque, for activate() of another copy. */
+  pgHorizon(pool: number, seed: number): Promise<Uint8Array>;
   pgMissing(pool: number, seed: number): Promise<string[]>;
   /** Objects behind `after` in name order, with their versions. */
   listObjects(

@@ -27,6 +27,8 @@ const EpochSchema = Type.Integer({ minimum: 0, maximum: 0xffff_ffff });
 const CountSchema = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 const ObjectNameSchema = Type.String({ minLength: 1, maxLength: 4096 });
 const AfterNameSchema = Type.Union([ObjectNameSchema, Type.Null()]);
+/** Opaque: native/core/pg/dup_horizon.hh. */
+const HorizonSchema = Type.Uint8Array({ maxByteLength: 1 << 20 });
 const EntryBytesSchema = Type.Uint8Array({ maxByteLength: maxEntryBytes });
 
 /** Version of a log entry: [epoch, number]. */
@@ -111,6 +113,8 @@ const schemas = {
     after: CountSchema,
     entries: Type.Array(LogEntrySchema, { maxItems: logPageEntries }),
     more: Type.Boolean(),
+    /** with the last page: what the copy knows of requests older than its log */
+    horizon: Type.Optional(HorizonSchema),
   }),
   /** objects that the receiver's copy lacks, behind `after` in name order; null: from the first */
   getMissing: message("getMissing", { after: AfterNameSchema }),
@@ -134,6 +138,8 @@ const schemas = {
     parts: Type.Integer({ minimum: 1, maximum: maxParts }),
     /** the log starts anew behind this version; absent: the log is kept up to rewindTo */
     resetLogTo: Type.Optional(LogVersionSchema),
+    /** with resetLogTo, in part 0: horizon of the authoritative log */
+    horizon: Type.Optional(HorizonSchema),
     rewindTo: CountSchema,
     /** entries to append, in order over all parts */
     entries: Type.Array(EntryBytesSchema, { maxItems: logPageEntries }),

@@ -187,6 +187,11 @@ Result<pg::Activation> get_activation(const Napi::Object& object) {
     activation.log_base.epoch = pair.Get(0U).ToNumber().Uint32Value();
     activation.log_base.number = static_cast<std::uint64_t>(pair.Get(1U).ToNumber().Int64Value());
   }
+  if (const Napi::Value bytes = object.Get("horizon"); bytes.IsTypedArray()) {
+    auto horizon = pg::DupHorizon::decode(get_bytes(bytes));
+    if (!horizon) return horizon.status();
+    activation.horizon = std::move(*horizon);
+  }
   const auto entries = object.Get("entries").As<Napi::Array>();
   for (std::uint32_t i = 0; i < entries.Length(); ++i) {
     const std::vector<std::byte> bytes = get_bytes(entries.Get(i));

@@ -132,6 +132,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
                         InstanceMethod<&Osd::send_control>("sendControl"),
                         InstanceMethod<&Osd::pg_statuses>("pgStatuses"),
                         InstanceMethod<&Osd::pg_log>("pgLog"),
+                        InstanceMethod<&Osd::pg_horizon>("pgHorizon"),
                         InstanceMethod<&Osd::pg_missing>("pgMissing"),
                         InstanceMethod<&Osd::list_objects>("listObjects"),
                         InstanceMethod<&Osd::object_digest>("objectDigest"),
@@ -308,6 +309,15 @@ class Osd : public Napi::ObjectWrap<Osd> {
           array.Set(i, log_entry_value(env, entries[i]));
         }
         return array;
+      });
+    });
+  }
+  Napi::Value pg_horizon(const Napi::CallbackInfo& info) {
+    return ask(info, [pg = get_pg(info)](pg::OsdCore& core, const Promise& promise) {
+      const pg::Pg* found = core.find_pg(pg);
+      promise.resolve([bytes = found == nullptr ? pg::DupHorizon().encode()
+                                                : found->horizon().encode()](Napi::Env env) {
+        return bytes_value(env, bytes);
       });
     });
   }

@@ -70,6 +70,7 @@ export function activationParts(state: PgState, plan: MemberPlan): PeeringBodyOf
     part,
     parts,
     ...(plan.resetLogTo === undefined ? {} : { resetLogTo: plan.resetLogTo }),
+    ...(plan.horizon === undefined || part > 0 ? {} : { horizon: plan.horizon }),
     rewindTo: plan.rewindTo,
     entries: entries[part] ?? [],
     missing: missing[part] ?? [],

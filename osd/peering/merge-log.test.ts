@@ -125,7 +125,8 @@ describe("plans", () => {
   });
 
   const authority = info([7, 4], { logTail: 2 });
-  const log = { after: 2, entries: entries([7, 3], [7, 4]) };
+  const horizon = Uint8Array.of(1);
+  const log = { after: 2, entries: entries([7, 3], [7, 4]), horizon };
   const base = { authority, log, sourceLacks: [], targetLacks: [] };
 
   it("of a backfill compare names and versions both ways", () => {
@@ -142,7 +143,7 @@ describe("plans", () => {
         ["deleted", [1, 2]],
       ]),
     });
-    expect(plan).toMatchObject({ resetLogTo: [0, 2], rewindTo: 2 });
+    expect(plan).toMatchObject({ resetLogTo: [0, 2], rewindTo: 2, horizon });
     expect(plan.entries).toHaveLength(2);
     expect([...plan.missing].sort()).toEqual(["changed", "deleted", "new"]);
   });
@@ -163,7 +164,7 @@ describe("plans", () => {
   it("start an empty log at the head", () => {
     const plan = backfillPlan({
       ...base,
-      log: { after: 4, entries: [] },
+      log: { after: 4, entries: [], horizon },
       source: new Map(),
       target: new Map(),
     });

@@ -158,6 +158,7 @@ export function backfillPlan(input: BackfillInput): MemberPlan {
   const base: LogVersion = log.entries.length === 0 ? authority.lastUpdate : [0, authority.logTail];
   return {
     resetLogTo: base,
+    horizon: defined(log.horizon, "the horizon of the authority's log"),
     rewindTo: base[1],
     entries: log.entries.map(({ bytes }) => bytes),
     missing: [...missing],

@@ -61,7 +61,12 @@ export const enterGetLog: Entry = (state, now) => {
 export const onLog: Handler<"log"> = (state, { from, message }, now) => {
   if (pendingTo(state, from, "getLog")?.after !== message.after) return quiet(state);
   const before = defined(state.gathered.logs.get(from), "the log that is fetched");
-  const copy = { after: before.after, entries: [...before.entries, ...message.entries] };
+  const { horizon } = message;
+  const copy: LogCopy = {
+    after: before.after,
+    entries: [...before.entries, ...message.entries],
+    ...(horizon === undefined ? {} : { horizon }),
+  };
   const logs = withEntry(state.gathered.logs, from, copy);
   const next = answered(withGathered(state, { logs }), from, "getLog");
   const last = message.entries.at(-1)?.number;

@@ -77,7 +77,9 @@ export const onActivate: Handler<"activate"> = (state, { from, message }) => {
   );
   const parts = [...others, message].sort((a, b) => a.part - b.part);
   if (parts.length < message.parts) return quiet({ ...state, parts });
+  const horizon = parts[0]?.horizon;
   const plan = {
+    ...(horizon === undefined ? {} : { horizon }),
     ...(message.resetLogTo === undefined ? {} : { resetLogTo: message.resetLogTo }),
     rewindTo: message.rewindTo,
     entries: parts.flatMap(({ entries }) => entries),

@@ -55,6 +55,9 @@ describe("a replica", () => {
     expect(cluster.stateOf(0)).toBe("Clean");
     expect(cluster.differences()).toEqual([]);
     expect(cluster.copy(2).base[1]).toBeGreaterThan(0);
+    // It knows as well as the others which requests it has to refuse.
+    expect(cluster.copy(2).horizon).toBe(cluster.copy(0).horizon);
+    expect(cluster.copy(2).horizon).toBeGreaterThan(0);
   });
 
   it("with a write that nobody else has gives it up", async () => {

@@ -56,6 +56,8 @@ export interface LogCopy {
   /** number of the entry before the first one asked for */
   after: number;
   entries: readonly LogEntry[];
+  /** what the copy knows of requests older than its log; undefined: not fetched to the end yet */
+  horizon?: Uint8Array;
 }
 
 /** A request that waits for its answer, and is sent again until then. */
@@ -68,6 +70,8 @@ export interface Pending {
 /** How one copy becomes the authoritative one. */
 export interface MemberPlan {
   resetLogTo?: LogVersion;
+  /** with resetLogTo */
+  horizon?: Uint8Array;
   rewindTo: number;
   entries: readonly Uint8Array[];
   missing: readonly string[];

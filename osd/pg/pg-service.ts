@@ -50,6 +50,7 @@ export type PgCore = Pick<
   | "sendControl"
   | "setMeta"
   | "pgLog"
+  | "pgHorizon"
   | "pgMissing"
   | "listObjects"
 >;
@@ -293,6 +294,7 @@ export class PgService {
     const activation = {
       interval: state.interval.first,
       ...(plan.resetLogTo === undefined ? {} : { resetLogTo: plan.resetLogTo }),
+      ...(plan.horizon === undefined ? {} : { horizon: plan.horizon }),
       rewindTo: plan.rewindTo,
       entries: [...plan.entries],
       missing: [...plan.missing],

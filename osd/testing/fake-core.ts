@@ -112,6 +112,10 @@ export class FakeCore implements PgCore {
     return log.filter(({ number }) => number > after).slice(0, limit);
   }
 
+  async pgHorizon(pool: number, seed: number) {
+    return Uint8Array.of(this.store.copy(pgId(pool, seed)).horizon);
+  }
+
   async pgMissing(pool: number, seed: number) {
     return [...this.store.copy(pgId(pool, seed)).missing];
   }

@@ -15,6 +15,8 @@ export class FakeCopy {
   readonly objects = new Map<string, LogVersion>();
   readonly missing = new Set<string>();
   lastEpochStarted = 0;
+  /** number of the newest entry that the log has forgotten, in this copy or in one before it */
+  horizon = 0;
   /** what is left of a granted read lease, and to whom; tests set it */
   leaseMs = 0;
   leaseHolder = -1;
@@ -43,6 +45,7 @@ export class FakeCopy {
     while (this.log.length > logEntriesKept) {
       const oldest = defined(this.log.shift(), "the oldest entry");
       this.base = [oldest.epoch, oldest.number];
+      this.horizon = oldest.number;
     }
   }
 
@@ -50,6 +53,8 @@ export class FakeCopy {
     if (activation.resetLogTo !== undefined) {
       this.log = [];
       this.base = [...activation.resetLogTo];
+      const horizon = defined(activation.horizon?.[0], "the horizon of a log that replaces ours");
+      this.horizon = Math.max(this.horizon, horizon);
     } else if (activation.rewindTo < this.lastUpdate()[1]) {
       assert(activation.rewindTo >= this.base[1], "the log reaches the rewind point");
       this.log = this.log.filter(({ number }) => number <= activation.rewindTo);

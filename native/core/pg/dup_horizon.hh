@@ -3,7 +3,8 @@
 // or below its client's floor, may have been applied: it is refused, never applied.
 //
 // Invariants
-//  - Each request that was ever applied to the copy's history is in its log, or at or below a floor,
+//  - Each request that was ever applied to the copy's history is in its log, or at or below a
+//  floor,
 //    or its client's floor was given up; in that case has_given_up() is true for good, and resends
 //    of clients without a floor are refused too.
 //  - Floors only grow, and are stored with the trim that made them: they survive restarts, changes
