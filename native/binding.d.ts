@@ -119,6 +119,9 @@ export interface FormatOptions {
   walBytes: number;
 }
 
+/** An object that a copy lacks: the version that it needs ([0, 0]: not known), or its removal. */
+export type NativeMissing = [name: string, need: NativeVersion, removed: boolean];
+
 export interface NativeActivation {
   interval: number;
   /** set when the local log does not reach the authoritative one: version before its first entry */
@@ -129,11 +132,13 @@ export interface NativeActivation {
   rewindTo: number;
   /** NativeLogEntry.bytes of the authoritative entries to append, in order */
   entries: Uint8Array[];
-  missing: string[];
+  missing: NativeMissing[];
   /** primary only */
   peerMissing: Array<[osd: number, objects: string[]]>;
   /** primary only: who can give what is missing here, best first */
   sources: number[];
+  /** primary only: who may have a version that is known by number */
+  otherSources: number[];
   /** primary only: for so long nothing is served, since an older primary may hold a read lease */
   leaseWaitMs: number;
 }
@@ -163,7 +168,7 @@ export declare class NativeOsd {
   pgLog(pool: number, seed: number, after: number, limit: number): Promise<NativeLogEntry[]>;
   /** What the copy knows of requests older than its log; opaque, for activate() of another copy. */
   pgHorizon(pool: number, seed: number): Promise<Uint8Array>;
-  pgMissing(pool: number, seed: number): Promise<string[]>;
+  pgMissing(pool: number, seed: number): Promise<NativeMissing[]>;
   /** Objects behind `after` in name order, with their versions. */
   listObjects(
     pool: number,

@@ -43,7 +43,7 @@ const bodies: { readonly [Kind in PeeringBody["kind"]]: Extract<PeeringBody, { k
     horizon: Uint8Array.of(0, 0, 0, 0, 0),
   },
   getMissing: { kind: "getMissing", after: null },
-  missing: { kind: "missing", after: "a", objects: ["b"], more: false },
+  missing: { kind: "missing", after: "a", objects: [["b", [7, 12], true]], more: false },
   listObjects: { kind: "listObjects", after: "a" },
   objects: { kind: "objects", after: null, objects: [["a", [7, 12]]], more: false },
   activate: {
@@ -54,7 +54,7 @@ const bodies: { readonly [Kind in PeeringBody["kind"]]: Extract<PeeringBody, { k
     horizon: Uint8Array.of(0, 0, 0, 0, 0),
     rewindTo: 2,
     entries: [Uint8Array.of(1, 2, 3)],
-    missing: ["b"],
+    missing: [["b", [7, 12], false]],
     history,
   },
   activated: { kind: "activated" },

@@ -93,6 +93,10 @@ export const LogEntrySchema = Type.Object(
 );
 export type LogEntry = Static<typeof LogEntrySchema>;
 
+/** [name, version that is needed ([0, 0]: not known), true: the object is to be gone] */
+export const MissingObjectSchema = Type.Tuple([ObjectNameSchema, LogVersionSchema, Type.Boolean()]);
+export type MissingObject = [name: string, need: LogVersion, removed: boolean];
+
 const header = { pgid: PgIdSchema, interval: EpochSchema, epoch: EpochSchema } as const;
 
 function message<Kind extends string, Fields extends Record<string, TSchema>>(
@@ -120,7 +124,7 @@ const schemas = {
   getMissing: message("getMissing", { after: AfterNameSchema }),
   missing: message("missing", {
     after: AfterNameSchema,
-    objects: Type.Array(ObjectNameSchema, { maxItems: objectPageNames }),
+    objects: Type.Array(MissingObjectSchema, { maxItems: objectPageNames }),
     more: Type.Boolean(),
   }),
   /** objects that the receiver's copy has, with their versions: the comparison of a backfill */
@@ -144,7 +148,7 @@ const schemas = {
     /** entries to append, in order over all parts */
     entries: Type.Array(EntryBytesSchema, { maxItems: logPageEntries }),
     /** objects that the copy lacks then */
-    missing: Type.Array(ObjectNameSchema, { maxItems: objectPageNames }),
+    missing: Type.Array(MissingObjectSchema, { maxItems: objectPageNames }),
     history: PgHistorySchema,
   }),
   /** replica -> primary: all of it is durable */

@@ -324,11 +324,18 @@ class Osd : public Napi::ObjectWrap<Osd> {
   Napi::Value pg_missing(const Napi::CallbackInfo& info) {
     return ask(info, [pg = get_pg(info)](pg::OsdCore& core, const Promise& promise) {
       const pg::Pg* found = core.find_pg(pg);
-      std::vector<std::string> names;
-      if (found != nullptr) names = found->missing();
-      promise.resolve([names = std::move(names)](Napi::Env env) -> Napi::Value {
-        Napi::Array array = Napi::Array::New(env, names.size());
-        for (std::uint32_t i = 0; i < names.size(); ++i) array.Set(i, names[i]);
+      std::map<std::string, pg::Missing> missing;
+      if (found != nullptr) missing = found->missing();
+      promise.resolve([missing = std::move(missing)](Napi::Env env) -> Napi::Value {
+        Napi::Array array = Napi::Array::New(env, missing.size());
+        std::uint32_t length = 0;
+        for (const auto& [name, lacks] : missing) {
+          Napi::Array triple = Napi::Array::New(env, 3);
+          triple.Set(0U, name);
+          triple.Set(1U, version_value(env, lacks.need));
+          triple.Set(2U, Napi::Boolean::New(env, lacks.removed));
+          array.Set(length++, triple);
+        }
         return array;
       });
     });

@@ -8,7 +8,7 @@ import {
   pageBytes,
 } from "../../proto/peering.js";
 import { leaseWaitMs } from "./leases.js";
-import { sourcesOf } from "./merge.js";
+import { otherSourcesOf, sourcesOf } from "./merge.js";
 import { answered, request, withGathered } from "./requests.js";
 import {
   type Entry,
@@ -49,8 +49,9 @@ export const enterActivating: Entry = (state, now) => {
   const local: PgEffect = {
     kind: "activate",
     plan: planOf(state.self),
-    peerMissing: replicas.map((osd) => [osd, planOf(osd).missing] as const),
+    peerMissing: replicas.map((osd) => [osd, planOf(osd).missing.map(([name]) => name)] as const),
     sources: sourcesOf(state),
+    otherSources: otherSourcesOf(state),
     leaseWaitMs: leaseWaitMs(state.gathered, now),
   };
   const requests = replicas.flatMap((to) =>
@@ -63,7 +64,7 @@ export const enterActivating: Entry = (state, now) => {
 /** A plan as messages of bounded size. */
 export function activationParts(state: PgState, plan: MemberPlan): PeeringBodyOf<"activate">[] {
   const entries = pages(plan.entries, logPageEntries, (entry) => entry.length);
-  const missing = pages(plan.missing, objectPageNames, (name) => name.length);
+  const missing = pages(plan.missing, objectPageNames, ([name]) => name.length);
   const parts = Math.max(1, entries.length, missing.length);
   return Array.from({ length: parts }, (_, part) => ({
     kind: "activate",

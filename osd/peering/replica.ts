@@ -88,7 +88,7 @@ export const onActivate: Handler<"activate"> = (state, { from, message }) => {
   return {
     state: { ...state, parts: [], activating: true, history: message.history },
     effects: [
-      { kind: "activate", plan, peerMissing: [], sources: [], leaseWaitMs: 0 },
+      { kind: "activate", plan, peerMissing: [], sources: [], otherSources: [], leaseWaitMs: 0 },
       { kind: "persistHistory" },
     ],
   };

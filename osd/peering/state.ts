@@ -5,6 +5,7 @@ import type { PgId } from "../../common/units.js";
 import type {
   LogEntry,
   LogVersion,
+  MissingObject,
   PeeringBody,
   PeeringKind,
   PeeringMessage,
@@ -74,7 +75,7 @@ export interface MemberPlan {
   horizon?: Uint8Array;
   rewindTo: number;
   entries: readonly Uint8Array[];
-  missing: readonly string[];
+  missing: readonly MissingObject[];
 }
 
 /** What the primary learns while it peers. Dropped when the PG is active. */
@@ -89,7 +90,7 @@ export interface Gathered {
   authority: number;
   logs: ReadonlyMap<number, LogCopy>;
   /** objects that each copy says it lacks */
-  missing: ReadonlyMap<number, readonly string[]>;
+  missing: ReadonlyMap<number, readonly MissingObject[]>;
   /** object listings for a backfill: name -> version */
   listings: ReadonlyMap<number, ReadonlyMap<string, LogVersion>>;
   plans: ReadonlyMap<number, MemberPlan>;
@@ -182,6 +183,8 @@ export type PgEffect =
       plan: MemberPlan;
       peerMissing: readonly (readonly [osd: number, objects: readonly string[]])[];
       sources: readonly number[];
+      /** who may have a version that is known by number */
+      otherSources: readonly number[];
       /** for so long nothing is served: an older primary may hold a read lease */
       leaseWaitMs: number;
     }

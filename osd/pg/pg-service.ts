@@ -290,7 +290,7 @@ export class PgService {
 
   private activate(state: PgState, effect: Extract<PgEffect, { kind: "activate" }>): void {
     const { pool, seed } = parsePgId(state.pgid);
-    const { plan, peerMissing, sources, leaseWaitMs } = effect;
+    const { plan, peerMissing, sources, otherSources, leaseWaitMs } = effect;
     const activation = {
       interval: state.interval.first,
       ...(plan.resetLogTo === undefined ? {} : { resetLogTo: plan.resetLogTo }),
@@ -300,6 +300,7 @@ export class PgService {
       missing: [...plan.missing],
       peerMissing: peerMissing.map(([osd, objects]): [number, string[]] => [osd, [...objects]]),
       sources: [...sources],
+      otherSources: [...otherSources],
       leaseWaitMs,
     };
     try {

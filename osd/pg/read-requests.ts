@@ -25,9 +25,9 @@ export async function readFor(request: ReadRequest, core: PgReader): Promise<Pee
       return { kind: "log", after: request.after, entries, more, horizon };
     }
     case "getMissing": {
-      const all = (await core.pgMissing(pool, seed)).sort(byCodePoint);
-      const found = all.filter((name) => request.after === null || name > request.after);
-      const objects = bounded(found, objectPageNames, (name) => name.length);
+      const all = (await core.pgMissing(pool, seed)).sort(([a], [b]) => byCodePoint(a, b));
+      const found = all.filter(([name]) => request.after === null || name > request.after);
+      const objects = bounded(found, objectPageNames, ([name]) => name.length);
       const more = objects.length < found.length;
       return { kind: "missing", after: request.after, objects, more };
     }

@@ -23,6 +23,7 @@ export interface Gate {
   role: NativeRole;
   phase: "peering" | "replica_active" | "active";
   sources: number[];
+  otherSources: number[];
   leaseWaitMs: number;
   peerMissing: Map<number, Set<string>>;
 }
@@ -52,6 +53,7 @@ export class FakeCore implements PgCore {
       ...spec,
       phase: "peering",
       sources: [],
+      otherSources: [],
       leaseWaitMs: 0,
       peerMissing: new Map(),
     });
@@ -69,6 +71,7 @@ export class FakeCore implements PgCore {
     if (gate?.interval !== activation.interval || gate.phase !== "peering") return;
     this.store.copy(pgid).activate(activation);
     gate.sources = activation.sources;
+    gate.otherSources = activation.otherSources;
     gate.leaseWaitMs = activation.leaseWaitMs;
     gate.peerMissing = new Map(
       activation.peerMissing.map(([osd, objects]) => [osd, new Set(objects)]),
@@ -117,7 +120,7 @@ export class FakeCore implements PgCore {
   }
 
   async pgMissing(pool: number, seed: number) {
-    return [...this.store.copy(pgId(pool, seed)).missing];
+    return [...this.store.copy(pgId(pool, seed)).missing.values()];
   }
 
   async listObjects(pool: number, seed: number, after: string | null, limit: number) {
@@ -140,12 +143,15 @@ export class FakeCore implements PgCore {
     const pgid = pgId(pool, seed);
     if (this.gates.get(pgid) !== gate) return;
     const own = this.store.copy(pgid);
-    for (const object of [...own.missing]) {
-      const source = gate.sources
+    for (const lack of [...own.missing.values()]) {
+      const [object, need, removed] = lack;
+      const isKnown = need[1] !== 0;
+      const source = [...gate.sources, ...(isKnown ? gate.otherSources : [])]
         .filter((osd) => !gate.peerMissing.get(osd)?.has(object))
         .map((osd) => this.host.copyOf(osd, pgid, gate.interval))
-        .find((copy) => copy !== undefined && !copy.missing.has(object));
-      if (source !== undefined) own.recover(object, source);
+        .find((copy) => copy?.has(lack));
+      if (removed) own.remove(object);
+      else if (source !== undefined) own.recover(object, source);
       else this.unfound(pool, seed, gate, object);
     }
     for (const [osd, objects] of gate.peerMissing) {

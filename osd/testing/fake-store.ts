@@ -2,7 +2,12 @@
 // and its metadata. It asserts what the native core asserts.
 import { assert, defined } from "../../common/assert.js";
 import { type PgId, parsePgId } from "../../common/units.js";
-import type { NativeActivation, NativeLogEntry, NativePgInfo } from "../../native/index.js";
+import type {
+  NativeActivation,
+  NativeLogEntry,
+  NativeMissing,
+  NativePgInfo,
+} from "../../native/index.js";
 import type { LogEntry, LogVersion } from "../../proto/peering.js";
 
 /** Entries that a copy keeps. */
@@ -13,7 +18,7 @@ export class FakeCopy {
   /** version of the entry at the tail */
   base: LogVersion = [0, 0];
   readonly objects = new Map<string, LogVersion>();
-  readonly missing = new Set<string>();
+  readonly missing = new Map<string, NativeMissing>();
   lastEpochStarted = 0;
   /** number of the newest entry that the log has forgotten, in this copy or in one before it */
   horizon = 0;
@@ -49,7 +54,9 @@ export class FakeCopy {
     }
   }
 
-  activate(activation: Omit<NativeActivation, "peerMissing" | "sources" | "leaseWaitMs">): void {
+  activate(
+    activation: Omit<NativeActivation, "peerMissing" | "sources" | "otherSources" | "leaseWaitMs">,
+  ): void {
     if (activation.resetLogTo !== undefined) {
       this.log = [];
       this.base = [...activation.resetLogTo];
@@ -60,8 +67,16 @@ export class FakeCopy {
       this.log = this.log.filter(({ number }) => number <= activation.rewindTo);
     }
     for (const bytes of activation.entries) this.append(decodeEntry(bytes));
-    for (const object of activation.missing) this.missing.add(object);
+    for (const missing of activation.missing) this.missing.set(missing[0], missing);
     this.lastEpochStarted = activation.interval;
+  }
+
+  /** True when this copy has what another one lacks. */
+  has([name, need, removed]: NativeMissing): boolean {
+    const has = this.objects.get(name);
+    if (this.missing.has(name)) return false;
+    if (need[1] === 0) return true;
+    return removed ? has === undefined : `${has}` === `${need}`;
   }
 
   /** Takes an object as another copy has it, also its absence. */
@@ -69,6 +84,12 @@ export class FakeCopy {
     const version = from.objects.get(object);
     if (version === undefined) this.objects.delete(object);
     else this.objects.set(object, version);
+    this.missing.delete(object);
+  }
+
+  /** Takes an object as gone. */
+  remove(object: string): void {
+    this.objects.delete(object);
     this.missing.delete(object);
   }
 

@@ -204,7 +204,7 @@ export class TestCluster {
     const found: string[] = [];
     for (const id of this.acting()) {
       const copy = this.copy(id);
-      if (copy.missing.size > 0) found.push(`osd.${id} lacks ${[...copy.missing]}`);
+      if (copy.missing.size > 0) found.push(`osd.${id} lacks ${[...copy.missing.keys()]}`);
       const first = this.copy(this.primary());
       if (`${copy.lastUpdate()}` !== `${first.lastUpdate()}`) found.push(`osd.${id} log`);
       for (const name of new Set([...copy.objects.keys(), ...first.objects.keys()])) {

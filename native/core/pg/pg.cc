@@ -52,7 +52,9 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
       base.number = reader.get<std::uint64_t>();
       if (!reader.at_end()) return Status(ErrorCode::corrupt, "PG info is malformed");
     } else if (key.starts_with(kMissingPrefix)) {
-      missing_.insert(key.substr(std::string_view(kMissingPrefix).size()));
+      auto missing = decode_missing(value);
+      if (!missing) return missing.status();
+      missing_[key.substr(std::string_view(kMissingPrefix).size())] = *missing;
     } else {
       auto known = horizon_.load(key, value);
       if (!known) return known.status();
@@ -82,8 +84,6 @@ PgInfo Pg::info() const {
                 granted_lease_.remaining_ns(host_.executor().now_ns()),
                 granted_lease_.holder()};
 }
-
-std::vector<std::string> Pg::missing() const { return {missing_.begin(), missing_.end()}; }
 
 std::uint64_t Pg::peer_missing_count() const {
   std::uint64_t count = 0;
@@ -116,6 +116,7 @@ void Pg::start_interval(IntervalSpec spec) {
   objects_.clear();
   peer_missing_.clear();
   sources_.clear();
+  other_sources_.clear();
   recovering_.clear();
   incoming_.clear();
   received_.clear();
@@ -154,6 +155,7 @@ void Pg::drop_waiting() {
 void Pg::activate(Activation activation) {
   if (!current(activation.interval) || phase_ != Phase::peering) return;
   object_store::Transaction transaction;
+  std::set<std::string> rewound;
   if (activation.reset_log) {
     log_.reset(activation.log_base);
     transaction.log_reset(id_, activation.log_base.number + 1);
@@ -161,6 +163,9 @@ void Pg::activate(Activation activation) {
     horizon_.store(id_, transaction);
   } else if (activation.rewind_to < log_.head_number()) {
     CAIRN_ASSERT(activation.rewind_to >= log_.tail_number());
+    for (const net::LogEntry& entry : log_.entries_after(activation.rewind_to, log_.size())) {
+      rewound.insert(entry.object);
+    }
     log_.rewind(activation.rewind_to);
     transaction.log_rewind(id_, activation.rewind_to);
   }
@@ -170,15 +175,18 @@ void Pg::activate(Activation activation) {
     transaction.log_append(id_, entry.version.number, writer.take());
     log_.append(std::move(entry));
   }
-  for (const std::string& object : activation.missing) {
-    if (missing_.insert(object).second) {
-      transaction.pg_meta_set(id_, kMissingPrefix + object, std::string());
-    }
+  for (const auto& [name, missing] : activation.missing) {
+    if (planted(PlantedBug::forget_divergent) && rewound.contains(name)) continue;
+    const auto [known, is_new] = missing_.try_emplace(name, missing);
+    if (!is_new && known->second == missing) continue;
+    known->second = missing;
+    transaction.pg_meta_set(id_, kMissingPrefix + name, encode_missing(missing));
   }
   for (auto& [osd, objects] : activation.peer_missing) {
     if (!objects.empty()) peer_missing_[osd] = {objects.begin(), objects.end()};
   }
   sources_ = activation.sources;
+  other_sources_ = activation.other_sources;
   if (activation.lease_wait_ns != 0) {
     serve_not_before_ns_ = host_.executor().now_ns() + with_drift_margin(activation.lease_wait_ns);
   }

@@ -38,6 +38,7 @@
 #include "object_store/object_store.hh"
 #include "pg/dup_horizon.hh"
 #include "pg/lease.hh"
+#include "pg/missing.hh"
 #include "pg/pg_log.hh"
 
 namespace cairn::pg {
@@ -71,12 +72,14 @@ struct Activation {
   std::optional<DupHorizon> horizon;   // with reset_log: of the authoritative copy
   std::uint64_t rewind_to = 0;         // without reset_log: entries above are divergent and go
   std::vector<net::LogEntry> entries;  // then these are appended
-  std::vector<std::string> missing;    // objects that this copy lacks (added to those known)
+  std::vector<MissingObject> missing;  // what this copy lacks (over what it knew of them)
   // primary only: what the other members of the acting set lack
   std::vector<std::pair<OsdId, std::vector<std::string>>> peer_missing;
   // primary only: who has a whole copy of an object that is missing here (first that is up is
   // asked)
   std::vector<OsdId> sources;
+  // primary only: who may have a version that is asked for by name
+  std::vector<OsdId> other_sources;
   // primary only: nothing is served for so long, since an older primary may hold a read lease
   std::uint64_t lease_wait_ns = 0;
 };
@@ -142,7 +145,7 @@ class Pg {
   PgInfo info() const;
   const PgLog& log() const { return log_; }
   const DupHorizon& horizon() const { return horizon_; }
-  std::vector<std::string> missing() const;
+  const std::map<std::string, Missing>& missing() const { return missing_; }
   const PgCounters& counters() const { return counters_; }
   std::uint64_t peer_missing_count() const;
   // Age of the oldest operation that waits or is in flight, 0 when there is none.
@@ -246,6 +249,9 @@ class Pg {
   void start_recovery(const std::string& object);
   struct Outgoing;  // an object on its way to others
   void pull_object(const std::string& object);
+  OsdId next_source(const std::string& object) const;
+  void report_unfound(const std::string& object);
+  void remove_missing(const std::string& object);
   void push_object(const std::string& object);
   // False when the interval or the attempt that it belongs to is over.
   bool wanted_still(const Outgoing& outgoing) const;
@@ -286,9 +292,10 @@ class Pg {
   bool lease_retry_due_ = false;
   std::uint64_t serve_not_before_ns_ = 0;  // an older primary's lease may last until then
 
-  std::set<std::string> missing_;
+  std::map<std::string, Missing> missing_;
   std::map<OsdId, std::set<std::string>> peer_missing_;
   std::vector<OsdId> sources_;
+  std::vector<OsdId> other_sources_;
   std::size_t recovery_limit_ = 0;
   std::map<std::string, Recovery> recovering_;
   std::uint64_t recovery_attempts_ = 0;

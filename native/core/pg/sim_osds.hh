@@ -33,6 +33,7 @@ struct SimOsd : OsdEvents {
   std::unique_ptr<net::SimMessenger> messenger;
   Epoch started_interval = 0, activated_interval = 0;
   PgInfo info;  // as the newest interval started
+  std::set<std::string> unfound;
   std::uint64_t missing = ~std::uint64_t{0};
 
   void on_interval_started(PgId, Epoch interval, const PgInfo& found) override {
@@ -44,7 +45,9 @@ struct SimOsd : OsdEvents {
     activated_interval = interval;
   }
   void on_recovery_progress(PgId, Epoch, std::uint64_t count) override { missing = count; }
-  void on_recovery_failed(PgId, Epoch, const std::string&, const Status&) override {}
+  void on_recovery_failed(PgId, Epoch, const std::string& object, const Status& status) override {
+    if (status.code() == ErrorCode::unfound) unfound.insert(object);
+  }
   void on_control(const net::Entity&, ByteSpan) override {}
   void on_need_map(Epoch) override {}
   void on_peer_failed(OsdId, std::uint64_t, const std::string&) override {}

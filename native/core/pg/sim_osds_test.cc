@@ -159,11 +159,14 @@ Activation SimOsds::catch_up(SimOsd& authority, SimOsd& member) {
   }
   activation.rewind_to = common;
   activation.entries = good.entries_after(common, 100000);
-  std::set<std::string> missing;
-  for (const net::LogEntry& entry : activation.entries) missing.insert(entry.object);
-  for (const net::LogEntry& entry : own.entries_after(common, 100000)) missing.insert(entry.object);
-  for (const std::string& name : member.core->find_pg(kTestPg)->missing()) missing.insert(name);
-  activation.missing.assign(missing.begin(), missing.end());
+  std::map<std::string, Missing> missing = member.core->find_pg(kTestPg)->missing();
+  for (const net::LogEntry& entry : own.entries_after(common, 100000)) {
+    missing.try_emplace(entry.object);
+  }
+  for (const net::LogEntry& entry : activation.entries) {
+    missing[entry.object] = {entry.version, entry.removes};
+  }
+  for (const auto& [name, lacks] : missing) activation.missing.push_back({name, lacks});
   return activation;
 }
 
@@ -211,7 +214,9 @@ void SimOsds::finish_interval() {
   for (const OsdId id : acting) {
     if (id == primary.id) continue;
     Activation activation = catch_up(primary, *osds[id]);
-    own.peer_missing.emplace_back(id, activation.missing);
+    auto& [osd, names] = own.peer_missing.emplace_back();
+    osd = id;
+    for (const MissingObject& lacks : activation.missing) names.push_back(lacks.name);
     own.sources.push_back(id);
     osds[id]->core->activate(kTestPg, std::move(activation));
   }
