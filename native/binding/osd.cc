@@ -7,6 +7,7 @@
 #include "events.hh"
 #include "exports.hh"
 #include "io/uring_disk.hh"
+#include "missing_value.hh"
 #include "net/tcp_messenger.hh"
 #include "object_store/object_store.hh"
 #include "pg/osd_core.hh"
@@ -333,16 +334,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
       std::map<std::string, pg::Missing> missing;
       if (found != nullptr) missing = found->missing();
       promise.resolve([missing = std::move(missing)](Napi::Env env) -> Napi::Value {
-        Napi::Array array = Napi::Array::New(env, missing.size());
-        std::uint32_t length = 0;
-        for (const auto& [name, lacks] : missing) {
-          Napi::Array triple = Napi::Array::New(env, 3);
-          triple.Set(0U, name);
-          triple.Set(1U, version_value(env, lacks.need));
-          triple.Set(2U, Napi::Boolean::New(env, lacks.removed));
-          array.Set(length++, triple);
-        }
-        return array;
+        return missing_value(env, missing);
       });
     });
   }

@@ -7,6 +7,7 @@ import type { PgHistory } from "../../proto/peering.js";
 import { leaseEnds } from "./leases.js";
 import { chooseAuthority } from "./merge-log.js";
 import { blockingIntervals, holders, mergeHistories } from "./past-intervals.js";
+import { betterActing } from "./pg-temp.js";
 import { answered, request, resend, withEntry, withGathered } from "./requests.js";
 import {
   type Entry,
@@ -62,7 +63,8 @@ function judge(state: PgState): Step {
   const authority = chooseAuthority(infos, state.self);
   const chosen = withGathered(state, { authority });
   const effects: PgEffect[] = [{ kind: "requestUpThru" }];
-  return enter({ ...chosen, strays: new Set([...state.strays, ...strays]) }, "GetLog", effects);
+  const next = betterActing(chosen) === undefined ? "GetLog" : "WaitActing";
+  return enter({ ...chosen, strays: new Set([...state.strays, ...strays]) }, next, effects);
 }
 
 export const onInfo: Handler<"info"> = (state, { from, message }, now) => {

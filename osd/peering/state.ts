@@ -23,6 +23,7 @@ export const pgStateNames = [
   "GetInfo",
   "Down",
   "Incomplete",
+  "WaitActing",
   "GetLog",
   "GetMissing",
   "WaitUpThru",
@@ -135,7 +136,7 @@ export interface PgState {
   readonly unfound: ReadonlySet<string>;
   /** active: members whose log did not reach, so that all of their copy is made anew */
   readonly backfilling: readonly number[];
-  /** Recovering: when it last got on */
+  /** Recovering: when it last got on; WaitActing: when it began */
   readonly progressMs: number;
   /** stray: when it last told the primary about itself */
   readonly notifiedMs: number;
@@ -193,6 +194,8 @@ export type PgEffect =
   | { kind: "goActive" }
   /** ask the monitor to record that this OSD is alive in the interval */
   | { kind: "requestUpThru" }
+  /** ask the monitor for an acting set in place of the up set; empty: back to the up set */
+  | { kind: "requestPgTemp"; acting: readonly number[] }
   | { kind: "requestRecovery"; priority: number }
   | { kind: "releaseRecovery" }
   | { kind: "setRecovery" }

@@ -64,6 +64,8 @@ export interface PgServicePorts {
   nowMs(): number;
   /** asks the monitor to record that this OSD is alive in that epoch */
   requestUpThru(epoch: number): void;
+  /** asks the monitor for an acting set in place of the up set; empty: back to the up set */
+  requestPgTemp(pgid: PgId, acting: readonly number[]): void;
   /** a PG of which this OSD is primary changed its state */
   onStateChanged(): void;
   /** an OSD that the native core has to be connected with */
@@ -294,6 +296,9 @@ export class PgService {
         break;
       case "requestUpThru":
         this.ports.requestUpThru(first);
+        break;
+      case "requestPgTemp":
+        this.ports.requestPgTemp(pgid, effect.acting);
         break;
       case "requestRecovery":
         this.grant(this.reservations.request(pgid, effect.priority));
