@@ -63,6 +63,7 @@ struct OpRequest {
   RequestId id;
   std::uint64_t oldest_unacked = 0;  // every sequence below has been answered and forgotten
   Epoch map_epoch = 0;               // of the map that chose the primary
+  bool resent = false;               // it has been sent before, maybe to another primary
   PgId pg;
   std::string object;
   std::vector<Step> steps;
