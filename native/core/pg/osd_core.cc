@@ -343,6 +343,9 @@ net::Ping OsdCore::current_ping() {
   ping.sent_ns = executor_.now_ns();
   ping.epoch = map_epoch_;
   ping.loop_age_ms = static_cast<std::uint32_t>((ping.sent_ns - loop_tick_ns_) / 1'000'000);
+  if (const std::uint64_t since_ns = store_.oldest_pending_ns(); since_ns != 0) {
+    ping.disk_age_ms = static_cast<std::uint32_t>((ping.sent_ns - since_ns) / 1'000'000);
+  }
   return ping;
 }
 
