@@ -71,7 +71,7 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
     Reader reader(stored.bytes);
     net::LogEntry entry;
     CAIRN_RETURN_IF_ERROR(net::decode(reader, entry));
-    if (entry.version.number != log_.head_number() + 1) {
+    if (entry.version.number != log_.head_number() + 1 || entry.version.number != stored.number) {
       return Status(ErrorCode::corrupt, "PG log has a gap");
     }
     log_.append(std::move(entry));
