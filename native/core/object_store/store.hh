@@ -50,6 +50,9 @@ class Store final : public ObjectStore {
   Usage usage() const override;
   std::uint64_t object_count(PgId pg) const override;
   const Counters& counters() const override { return state_->counters; }
+  std::uint64_t oldest_pending_ns() const override {
+    return pending_since_ns_.empty() ? 0 : pending_since_ns_.front();
+  }
   bool failed() const override { return !state_->health; }
 
  private:
@@ -103,6 +106,7 @@ class Store final : public ObjectStore {
   Reclaimer reclaimer_;
 
   std::deque<Pending> queue_;
+  std::deque<std::uint64_t> pending_since_ns_;  // of all submitted, until they are complete
   std::deque<WaitingRead> waiting_reads_;
   std::uint64_t queued_data_bytes_ = 0;  // of queue_
   std::uint64_t submitted_ = 0;

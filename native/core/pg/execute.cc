@@ -4,9 +4,12 @@
 #include <cstring>
 #include <utility>
 
+#include "base/probe.hh"
 #include "pg/pg.hh"
 
 namespace cairn::pg {
+
+CAIRN_DEFINE_PROBE(pg_read_met_write);
 
 using net::Step;
 using net::StepCode;
@@ -99,6 +102,7 @@ void Pg::execute(ClientOp op) {
     return refuse(op, room.code(), "osd." + std::to_string(host_.self()) + ": " + room.message());
   }
   if (mutates && !needs_guard(op) && whole_blocks(op)) return commit_write(std::move(op), {});
+  if (!has_lease_for(op)) return wait_for_lease(std::move(op));
   auto running = std::make_unique<Running>();
   running->op = std::move(op);
   running->interval = spec_.interval;
@@ -227,7 +231,20 @@ void Pg::run_omap(std::unique_ptr<Running> running, const Step& step) {
       });
 }
 
+// The store shows what is submitted, durable everywhere or not, and it may look some time after it
+// was asked. A read that met such a write shows nothing of it before it is acknowledged.
+bool Pg::read_again(Running& running) {
+  if (running.op.request.mutates()) return false;
+  const auto found = objects_.find(running.op.request.object);
+  if (found == objects_.end() || found->second.in_flight_writes == 0) return false;
+  if (!overlaps_in_flight(running.op)) return false;
+  pg_read_met_write.hit();
+  found->second.waiting.push_back(std::move(running.op));
+  return true;
+}
+
 void Pg::fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::string message) {
+  if (read_again(*running)) return;
   net::OpReply answer;
   answer.code = code;
   answer.exists = running->reply.exists;
@@ -245,6 +262,7 @@ void Pg::steps_done(std::unique_ptr<Running> running) {
     objects_[running->op.request.object].locked = false;
     return commit_write(std::move(running->op), std::move(running->reply));
   }
+  if (read_again(*running)) return;
   ++counters_.reads;
   counters_.read_bytes += running->data.size();
   counters_.read_ns.record(host_.executor().now_ns() - running->op.arrived_ns);
