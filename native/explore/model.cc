@@ -201,7 +201,7 @@ void add_meta(Draw& draw) {
 void add_op(Draw& draw) {
   const std::uint64_t kind = draw.random.below(100);
   if (kind < 18) return add_write(draw);
-  if (kind < 25) return add_scattered_writes(draw);
+  if (kind < 20) return add_scattered_writes(draw);
   if (kind < 40) return add_rewrite(draw);
   if (kind < 46) return add_checked_write(draw);
   if (kind < 55) return add_range(draw);
