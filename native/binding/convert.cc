@@ -2,9 +2,9 @@
 #include "convert.hh"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
-#include <cmath>
 #include "base/crc32c.hh"
 
 namespace cairn::binding {
