@@ -115,22 +115,4 @@ TEST_CASE("pg: a copy that dies in the middle of an object still knows that it l
   check_copies(cluster, "object");
 }
 
-TEST_CASE("pg: a read error of the source delays recovery, and does not end it") {
-  for (const OsdId behind : {2, 0}) {
-    SimOsds cluster(41);
-    cluster.new_interval({0, 1, 2});
-    const OsdId source = behind == 2 ? 0 : 1;
-    cluster.kill(behind);
-    cluster.new_interval(behind == 2 ? std::vector<OsdId>{0, 1} : std::vector<OsdId>{1, 2});
-    write(cluster, "object", 0, 4 << 20, 2);
-    cluster.osds[source]->disk->add_fault({.on = io::DiskFault::On::read, .times = 1});
-    cluster.restart(behind);
-    cluster.new_interval(behind == 2 ? std::vector<OsdId>{0, 1, 2} : std::vector<OsdId>{1, 0, 2});
-    cluster.run_until([&cluster] { return cluster.clean(); });
-    CHECK(cluster.osds[source]->disk->counters().faults == 1);
-    cluster.osds[source]->disk->clear_faults();
-    check_copies(cluster, "object");
-  }
-}
-
 }  // namespace cairn::pg
