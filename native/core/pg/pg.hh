@@ -262,6 +262,8 @@ class Pg {
   void deliver_part(const Outgoing& outgoing, net::Push part, Buffer data);
   void push_applied(const net::Push& push, net::ConnectionId connection, const Status& status);
   void apply_push(const net::Push& push, Buffer data, object_store::Done done);
+  void retry_recovery(const std::string& object);
+  void source_failed(const Outgoing& outgoing, const Status& status);
   void pull_failed(const std::string& object, const Status& status);
   void recovery_step_done(const std::string& object);
   bool object_is_missing_anywhere(const std::string& object) const;

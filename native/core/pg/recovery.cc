@@ -114,12 +114,28 @@ void Pg::report_unfound(const std::string& object) {
   recovering_.erase(object);
   const Status status(ErrorCode::unfound, "no reachable OSD has the object");
   host_.recovery_failed(id_, spec_.interval, object, status);
+  retry_recovery(object);
+}
+
+void Pg::retry_recovery(const std::string& object) {
   host_.executor().run_after(kRetryNs, [this, object, interval = spec_.interval] {
-    if (current(interval) && phase_ == Phase::active && missing_.contains(object) &&
+    if (current(interval) && phase_ == Phase::active && object_is_missing_anywhere(object) &&
         !recovering_.contains(object)) {
       start_recovery(object);
     }
   });
+}
+
+// The own copy could not be read: whoever pulls asks another one; a push is begun again later.
+void Pg::source_failed(const Outgoing& outgoing, const Status& status) {
+  host_.recovery_failed(id_, outgoing.interval, outgoing.object, status);
+  if (outgoing.reply_to != 0) {
+    return host_.send_on(
+        outgoing.reply_to,
+        net::encode(net::PushAck{id_, outgoing.interval, outgoing.object, status.code()}));
+  }
+  recovering_.erase(outgoing.object);
+  retry_recovery(outgoing.object);
 }
 
 void Pg::pull_failed(const std::string& object, const Status& status) {
@@ -169,10 +185,7 @@ void Pg::send_object(std::shared_ptr<Outgoing> outgoing) {
   const ObjectId object = object_id(outgoing->object);
   host_.store().info(id_, object, [this, outgoing](Status status, object_store::ObjectInfo info) {
     if (!wanted_still(*outgoing)) return;
-    if (!status) {
-      host_.recovery_failed(id_, outgoing->interval, outgoing->object, status);
-      return;
-    }
+    if (!status) return source_failed(*outgoing, status);
     outgoing->info = std::move(info);
     send_next_part(outgoing);
   });
@@ -218,9 +231,7 @@ void Pg::send_next_part(std::shared_ptr<Outgoing> outgoing) {
       [this, outgoing, begin, part = std::move(part)](Status status,
                                                       object_store::ReadResult result) mutable {
         if (!wanted_still(*outgoing)) return;
-        if (!status) {
-          return host_.recovery_failed(id_, outgoing->interval, outgoing->object, status);
-        }
+        if (!status) return source_failed(*outgoing, status);
         std::size_t data_blocks = 0;
         for (std::size_t i = 0; i < result.blocks.size(); ++i) {
           const object_store::BlockInfo& block = result.blocks[i];
@@ -354,7 +365,8 @@ void Pg::on_push_ack(OsdId from, const net::PushAck& ack) {
   if (!found->second.pushing_to.contains(from)) return;
   if (ack.code != ErrorCode::ok) {
     host_.recovery_failed(id_, spec_.interval, ack.object, Status(ack.code, "the push failed"));
-    return;
+    recovering_.erase(found);
+    return retry_recovery(ack.object);
   }
   found->second.pushing_to.erase(from);
   ++counters_.recovered_objects;
