@@ -32,6 +32,10 @@ export interface NativePgInfo {
   logTail: number;
   lastEpochStarted: number;
   missingCount: number;
+  /** what is left, rounded up, of a read lease that this copy has granted in an older interval */
+  leaseMs: number;
+  /** to whom; -1: not known */
+  leaseHolder: number;
 }
 
 export type NativeRole = "stray" | "replica" | "primary";
@@ -148,19 +152,28 @@ export interface FormatOptions {
   walBytes: number;
 }
 
+/** An object that a copy lacks: the version that it needs ([0, 0]: not known), or its removal. */
+export type NativeMissing = [name: string, need: NativeVersion, removed: boolean];
+
 export interface NativeActivation {
   interval: number;
   /** set when the local log does not reach the authoritative one: version before its first entry */
   resetLogTo?: NativeVersion;
+  /** with resetLogTo: pgHorizon() of the authoritative copy */
+  horizon?: Uint8Array;
   /** without resetLogTo: local entries with a larger number go */
   rewindTo: number;
   /** NativeLogEntry.bytes of the authoritative entries to append, in order */
   entries: Uint8Array[];
-  missing: string[];
+  missing: NativeMissing[];
   /** primary only */
   peerMissing: Array<[osd: number, objects: string[]]>;
   /** primary only: who can give what is missing here, best first */
   sources: number[];
+  /** primary only: who may have a version that is known by number */
+  otherSources: number[];
+  /** primary only: for so long nothing is served, since an older primary may hold a read lease */
+  leaseWaitMs: number;
 }
 
 export declare class NativeOsd {
@@ -188,7 +201,9 @@ export declare class NativeOsd {
   pgStatuses(): Promise<NativePgStatus[]>;
   /** Entries with a number above `after`, oldest first. */
   pgLog(pool: number, seed: number, after: number, limit: number): Promise<NativeLogEntry[]>;
-  pgMissing(pool: number, seed: number): Promise<string[]>;
+  /** What the copy knows of requests older than its log; opaque, for activate() of another copy. */
+  pgHorizon(pool: number, seed: number): Promise<Uint8Array>;
+  pgMissing(pool: number, seed: number): Promise<NativeMissing[]>;
   /** Objects behind `after` in name order, with their versions. */
   listObjects(
     pool: number,

@@ -111,6 +111,7 @@ export class Incarnation {
         log: this.log,
         nowMs: () => clock.nowMs(),
         requestUpThru: (wanted) => this.requestUpThru(wanted),
+        requestPgTemp: (pgid, acting) => this.requestPgTemp(pgid, acting),
         onStateChanged: () => this.reportSoon(),
         onContact: (osd) => this.contact(osd),
         ...(options.onPgStep === undefined ? {} : { onStep: options.onPgStep }),
@@ -332,6 +333,16 @@ export class Incarnation {
     if (this.contacted.has(osd)) return;
     this.contacted.add(osd);
     this.setPeers();
+  }
+
+  private requestPgTemp(pgid: PgId, acting: readonly number[]): void {
+    this.session.send({
+      kind: "pgTemp",
+      osd: this.options.config.id,
+      epoch: defined(this.map, "a map").epoch,
+      pgid,
+      acting: [...acting],
+    });
   }
 
   private requestUpThru(wanted: number): void {

@@ -28,6 +28,7 @@ import {
   stopDaemons,
 } from "./daemons.js";
 import { lockFolder } from "./dir-lock.js";
+import { isHealthy } from "./healthy.js";
 
 export interface UpOptions {
   dir: string;
@@ -297,10 +298,6 @@ class Run {
 
 export function daemonNames(file: ClusterFile): DaemonName[] {
   return [...file.osds.map(({ id }): DaemonName => `osd.${id}`), "mon"];
-}
-
-function isHealthy({ health, pgs }: ClusterStatus): boolean {
-  return health.status === "HEALTH_OK" && (pgs.byState["active+clean"] ?? 0) === pgs.total;
 }
 
 async function incarnations(session: MonitorSession): Promise<Map<number, string>> {

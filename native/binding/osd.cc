@@ -5,6 +5,7 @@
 #include "disk_faults.hh"
 #include "events.hh"
 #include "exports.hh"
+#include "missing_value.hh"
 #include "object_store/object_store.hh"
 #include "osd_platform.hh"
 #include "pg/osd_core.hh"
@@ -121,6 +122,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
                         InstanceMethod<&Osd::send_control>("sendControl"),
                         InstanceMethod<&Osd::pg_statuses>("pgStatuses"),
                         InstanceMethod<&Osd::pg_log>("pgLog"),
+                        InstanceMethod<&Osd::pg_horizon>("pgHorizon"),
                         InstanceMethod<&Osd::pg_missing>("pgMissing"),
                         InstanceMethod<&Osd::list_objects>("listObjects"),
                         InstanceMethod<&Osd::object_digest>("objectDigest"),
@@ -320,15 +322,22 @@ class Osd : public Napi::ObjectWrap<Osd> {
       });
     });
   }
+  Napi::Value pg_horizon(const Napi::CallbackInfo& info) {
+    return ask(info, [pg = get_pg(info)](pg::OsdCore& core, const Promise& promise) {
+      const pg::Pg* found = core.find_pg(pg);
+      promise.resolve([bytes = found == nullptr ? pg::DupHorizon().encode()
+                                                : found->horizon().encode()](Napi::Env env) {
+        return bytes_value(env, bytes);
+      });
+    });
+  }
   Napi::Value pg_missing(const Napi::CallbackInfo& info) {
     return ask(info, [pg = get_pg(info)](pg::OsdCore& core, const Promise& promise) {
       const pg::Pg* found = core.find_pg(pg);
-      std::vector<std::string> names;
-      if (found != nullptr) names = found->missing();
-      promise.resolve([names = std::move(names)](Napi::Env env) -> Napi::Value {
-        Napi::Array array = Napi::Array::New(env, names.size());
-        for (std::uint32_t i = 0; i < names.size(); ++i) array.Set(i, names[i]);
-        return array;
+      std::map<std::string, pg::Missing> missing;
+      if (found != nullptr) missing = found->missing();
+      promise.resolve([missing = std::move(missing)](Napi::Env env) -> Napi::Value {
+        return missing_value(env, missing);
       });
     });
   }

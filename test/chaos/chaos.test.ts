@@ -3,6 +3,8 @@ import { spawn } from "node:child_process";
 import { expect, it } from "vitest";
 
 const loadSeconds = 20;
+/** Its faults: blackout, powercut, kill, stop, oneway, readerror, writeerror. */
+const fixedSeed = 72;
 const timeoutMs = 220_000;
 
 function chaos(...args: string[]): Promise<{ code: number | null; output: string }> {
@@ -21,7 +23,7 @@ function chaos(...args: string[]): Promise<{ code: number | null; output: string
 }
 
 it.each([
-  { what: "the seed 1", args: ["--seed", "1"] },
+  { what: `the seed ${fixedSeed}`, args: ["--seed", `${fixedSeed}`] },
   { what: "a new seed", args: [] },
 ])(
   "nothing that was acknowledged is lost under faults, with $what",

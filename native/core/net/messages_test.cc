@@ -8,6 +8,8 @@
 #include <functional>
 #include <map>
 
+#include "net/lease_messages.hh"
+
 namespace cairn::net {
 
 namespace {
@@ -33,6 +35,7 @@ OpRequest write_request() {
   return {.id = {kClient, 42},
           .oldest_unacked = 40,
           .map_epoch = 7,
+          .resent = false,
           .pg = kPg,
           .object = kDataObject,
           .steps = {range(StepCode::write, 8192, kBlockBytes)}};
@@ -43,6 +46,7 @@ OpRequest omap_request() {
       .id = {kClient, 43},
       .oldest_unacked = 43,
       .map_epoch = 7,
+      .resent = true,
       .pg = {3, 1},
       .object = "rbd_header.1",
       .steps = {pair(StepCode::omap_compare, "size", "1"), pair(StepCode::omap_set, "size", "22")}};
@@ -110,6 +114,8 @@ std::map<std::string, Frame> golden_messages() {
   frames["pull"] = encode(Pull{kPg, 7, "o"});
   frames["push"] = encode(push_of_object(), one_block());
   frames["push-ack"] = encode(PushAck{kPg, 7, "o", ErrorCode::ok});
+  frames["lease"] = encode_lease({123456789, {{kPg, 7}, {{4, 0}, 9}}});
+  frames["lease-ack"] = encode_lease_ack({123456789, {{kPg, 7}}});
   frames["ping"] = encode_ping(kPing);
   frames["pong"] = encode_pong(kPing);
   return frames;
@@ -148,6 +154,13 @@ Status reencode(const Frame& frame, Frame& into) {
       return again_with_data<Push>(frame, into);
     case FrameType::push_ack:
       return again<PushAck>(frame, into);
+    case FrameType::lease:
+    case FrameType::lease_ack: {
+      Lease lease;
+      CAIRN_RETURN_IF_ERROR(decode(frame, lease));
+      into = frame.type == FrameType::lease ? encode_lease(lease) : encode_lease_ack(lease);
+      return Status::ok();
+    }
     default: {
       Ping ping;
       CAIRN_RETURN_IF_ERROR(decode(frame, ping));
@@ -352,6 +365,9 @@ TEST_CASE("messages: counts that cannot be true allocate nothing") {
   frame = encode(push_of_object(), one_block());
   store_le(frame.meta.data() + 28, std::uint32_t{0xffffffff});
   CHECK(refused<Push>(frame));
+  frame = encode_lease({1, {{kPg, 7}}});
+  store_le(frame.meta.data() + 8, std::uint32_t{0xffffffff});
+  CHECK(refused<Lease>(frame));
 }
 
 TEST_CASE("messages: a long explanation is cut, not garbled") {

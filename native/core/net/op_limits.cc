@@ -8,7 +8,7 @@ namespace cairn::net {
 namespace {
 
 // Bytes of the encoded request without names, keys and values, and of a step without them.
-constexpr std::size_t kFixedBytes = 16 + 8 + 4 + 8 + 2 + 1;
+constexpr std::size_t kFixedBytes = 16 + 8 + 4 + 1 + 8 + 2 + 1;
 constexpr std::size_t kStepBytes = 1 + 8 + 8;
 
 Status too_large(const char* what, std::size_t bytes, std::size_t most) {

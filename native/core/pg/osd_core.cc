@@ -263,6 +263,9 @@ Status OsdCore::dispatch_osd(net::ConnectionId connection, const net::Entity& pe
       if (Pg* pg = find(ack.pg)) pg->on_push_ack(osd, ack);
       return Status::ok();
     }
+    case net::FrameType::lease:
+    case net::FrameType::lease_ack:
+      return dispatch_lease(connection, osd, frame);
     case net::FrameType::ping: {
       net::Ping ping;
       CAIRN_RETURN_IF_ERROR(net::decode(frame, ping));

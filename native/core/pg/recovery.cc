@@ -13,6 +13,9 @@ namespace cairn::pg {
 CAIRN_DEFINE_PROBE(pg_pull_failed);
 CAIRN_DEFINE_PROBE(pg_push_repeated);
 CAIRN_DEFINE_PROBE(pg_push_removes);
+CAIRN_DEFINE_PROBE(pg_object_unfound);
+CAIRN_DEFINE_PROBE(pg_recovered_deletion);
+CAIRN_DEFINE_PROBE(pg_source_had_other_version);
 
 namespace {
 constexpr std::uint64_t kPartBytes = std::uint64_t{1} << 20;
@@ -50,15 +53,20 @@ void Pg::pump_recovery() {
     wanted_.pop_front();
     if (!recovering_.contains(object) && object_is_missing_anywhere(object)) start_recovery(object);
   }
-  const auto start_from = [this](const std::set<std::string>& objects) {
-    for (auto it = objects.begin(); it != objects.end();) {
-      if (recovering_.size() >= recovery_limit_) return;
-      const std::string object = *it++;
-      if (!recovering_.contains(object)) start_recovery(object);
-    }
+  // Listed first: a recovery that ends at once changes the sets.
+  std::vector<std::string> next;
+  const auto list = [this, &next](const std::string& object) {
+    if (recovering_.size() + next.size() >= recovery_limit_) return false;
+    if (!recovering_.contains(object)) next.push_back(object);
+    return true;
   };
-  start_from(missing_);
-  for (const auto& [osd, objects] : peer_missing_) start_from(objects);
+  for (auto it = missing_.begin(); it != missing_.end() && list(it->first); ++it) continue;
+  for (const auto& [osd, objects] : peer_missing_) {
+    for (auto it = objects.begin(); it != objects.end() && list(*it); ++it) continue;
+  }
+  for (const std::string& object : next) {
+    if (!recovering_.contains(object)) start_recovery(object);
+  }
 }
 
 void Pg::start_recovery(const std::string& object) {
@@ -67,28 +75,71 @@ void Pg::start_recovery(const std::string& object) {
   push_object(object);
 }
 
-void Pg::pull_object(const std::string& object) {
-  Recovery& recovery = recovering_[object];
-  for (const OsdId source : sources_) {
-    if (!host_.is_peer(source)) continue;
+OsdId Pg::next_source(const std::string& object) const {
+  const std::vector<OsdId>& tried = recovering_.at(object).tried;
+  const auto may_have_it = [this, &object, &tried](OsdId source) {
+    if (!host_.is_peer(source)) return false;
     const auto lacks = peer_missing_.find(source);
-    if (lacks != peer_missing_.end() && lacks->second.contains(object)) continue;
-    if (std::find(recovery.tried.begin(), recovery.tried.end(), source) != recovery.tried.end()) {
-      continue;
-    }
-    recovery.pulling_from = source;
-    host_.send_to_osd(source, net::encode(net::Pull{id_, spec_.interval, object}));
-    return;
+    if (lacks != peer_missing_.end() && lacks->second.contains(object)) return false;
+    return std::find(tried.begin(), tried.end(), source) == tried.end();
+  };
+  const auto found = std::find_if(sources_.begin(), sources_.end(), may_have_it);
+  if (found != sources_.end()) return *found;
+  if (!missing_.at(object).is_known()) return kNoOsd;
+  const auto other = std::find_if(other_sources_.begin(), other_sources_.end(), may_have_it);
+  return other == other_sources_.end() ? kNoOsd : *other;
+}
+
+void Pg::pull_object(const std::string& object) {
+  if (missing_.at(object).removed && !planted(PlantedBug::resurrect_delete)) {
+    return remove_missing(object);
   }
+  const OsdId source = next_source(object);
+  if (source == kNoOsd) return report_unfound(object);
+  recovering_[object].pulling_from = source;
+  host_.send_to_osd(source, net::encode(net::Pull{id_, spec_.interval, object}));
+}
+
+// A deletion needs no source: it is carried out here, then on those that lack it too.
+void Pg::remove_missing(const std::string& object) {
+  pg_recovered_deletion.hit();
+  net::Push push;
+  push.pg = id_;
+  push.interval = spec_.interval;
+  push.object = object;
+  push.first = push.last = push.is_pull_reply = true;
+  recovering_[object].pulling_from = host_.self();
+  on_push(0, host_.self(), std::move(push), {});
+}
+
+// Reported, and tried again; nobody is shown anything of it.
+void Pg::report_unfound(const std::string& object) {
+  pg_object_unfound.hit();
   recovering_.erase(object);
   const Status status(ErrorCode::unfound, "no reachable OSD has the object");
   host_.recovery_failed(id_, spec_.interval, object, status);
+  retry_recovery(object);
+}
+
+void Pg::retry_recovery(const std::string& object) {
   host_.executor().run_after(kRetryNs, [this, object, interval = spec_.interval] {
-    if (current(interval) && phase_ == Phase::active && missing_.contains(object) &&
+    if (current(interval) && phase_ == Phase::active && object_is_missing_anywhere(object) &&
         !recovering_.contains(object)) {
       start_recovery(object);
     }
   });
+}
+
+// The own copy could not be read: whoever pulls asks another one; a push is begun again later.
+void Pg::source_failed(const Outgoing& outgoing, const Status& status) {
+  host_.recovery_failed(id_, outgoing.interval, outgoing.object, status);
+  if (outgoing.reply_to != 0) {
+    return host_.send_on(
+        outgoing.reply_to,
+        net::encode(net::PushAck{id_, outgoing.interval, outgoing.object, status.code()}));
+  }
+  recovering_.erase(outgoing.object);
+  retry_recovery(outgoing.object);
 }
 
 void Pg::pull_failed(const std::string& object, const Status& status) {
@@ -149,10 +200,7 @@ void Pg::send_object(std::shared_ptr<Outgoing> outgoing) {
   const ObjectId object = object_id(outgoing->object);
   host_.store().info(id_, object, [this, outgoing](Status status, object_store::ObjectInfo info) {
     if (!wanted_still(*outgoing)) return;
-    if (!status) {
-      host_.recovery_failed(id_, outgoing->interval, outgoing->object, status);
-      return;
-    }
+    if (!status) return source_failed(*outgoing, status);
     outgoing->info = std::move(info);
     send_next_part(outgoing);
   });
@@ -198,9 +246,7 @@ void Pg::send_next_part(std::shared_ptr<Outgoing> outgoing) {
       [this, outgoing, begin, part = std::move(part)](Status status,
                                                       object_store::ReadResult result) mutable {
         if (!wanted_still(*outgoing)) return;
-        if (!status) {
-          return host_.recovery_failed(id_, outgoing->interval, outgoing->object, status);
-        }
+        if (!status) return source_failed(*outgoing, status);
         std::size_t data_blocks = 0;
         for (std::size_t i = 0; i < result.blocks.size(); ++i) {
           const object_store::BlockInfo& block = result.blocks[i];
@@ -262,8 +308,9 @@ void Pg::apply_push(const net::Push& push, Buffer data, object_store::Done done)
   if (push.last) {
     transaction.pg_meta_remove(id_, kMissingPrefix + push.object);
   } else if (push.first) {
-    transaction.pg_meta_set(id_, kMissingPrefix + push.object, std::string());
-    missing_.insert(push.object);
+    Missing& missing = missing_[push.object];
+    if (!missing.is_known()) missing = {push.version, !push.exists};
+    transaction.pg_meta_set(id_, kMissingPrefix + push.object, encode_missing(missing));
   }
   submit(std::move(transaction), std::move(done));
 }
@@ -273,6 +320,13 @@ void Pg::on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffe
   if (push.is_pull_reply) {
     const auto found = recovering_.find(push.object);
     if (found == recovering_.end() || found->second.pulling_from != from) return;
+    const auto missing = missing_.find(push.object);
+    const bool is_checked = push.first && missing != missing_.end();
+    if (is_checked && !missing->second.is_met_by(push.exists, push.version) &&
+        !planted(PlantedBug::resurrect_delete)) {
+      pg_source_had_other_version.hit();
+      return pull_failed(push.object, Status(ErrorCode::unfound, "the source has another version"));
+    }
   } else if (spec_.role != Role::replica) {
     return;
   }
@@ -312,7 +366,9 @@ void Pg::push_applied(const net::Push& push, net::ConnectionId connection, const
     const net::PushAck ack{id_, push.interval, push.object, status.code()};
     return host_.send_on(connection, net::encode(ack));
   }
-  recovering_[push.object].pulling_from = kNoOsd;
+  const auto found = recovering_.find(push.object);
+  if (found == recovering_.end()) return;
+  found->second.pulling_from = kNoOsd;
   ++counters_.recovered_objects;
   push_object(push.object);
 }
@@ -327,7 +383,8 @@ void Pg::on_push_ack(OsdId from, const net::PushAck& ack) {
   if (!found->second.pushing_to.contains(from)) return;
   if (ack.code != ErrorCode::ok) {
     host_.recovery_failed(id_, spec_.interval, ack.object, Status(ack.code, "the push failed"));
-    return;
+    recovering_.erase(found);
+    return retry_recovery(ack.object);
   }
   found->second.pushing_to.erase(from);
   ++counters_.recovered_objects;

@@ -111,7 +111,7 @@ TEST_CASE("pg: an object whose source goes down is fetched from the next one") {
   Activation activation;
   activation.interval = interval;
   activation.rewind_to = primary.find_pg(kTestPg)->log().head_number();
-  activation.missing = {"object"};
+  activation.missing = {{"object", {}}};
   activation.sources = {1, 2};
   primary.activate(kTestPg, std::move(activation));
   cluster.run_until([&] { return cluster.osds[0]->activated_interval == interval; });
@@ -140,7 +140,10 @@ TEST_CASE("pg: a copy that dies in the middle of an object still knows that it l
   REQUIRE_FALSE(cluster.clean());
   cluster.kill(2);
   cluster.restart(2);
-  CHECK(cluster.osds[2]->core->find_pg(kTestPg)->missing() == std::vector<std::string>{"object"});
+  const auto& missing = cluster.osds[2]->core->find_pg(kTestPg)->missing();
+  REQUIRE(missing.size() == 1);
+  // It knows which version: that of the second write.
+  CHECK(missing.at("object") == Missing{{2, 2}, false});
   cluster.new_interval({0, 1, 2});
   cluster.run_until([&cluster] { return cluster.clean(); });
   check_copies(cluster, "object");
