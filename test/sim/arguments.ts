@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { type FaultKind, faultKinds, type Mode } from "./faults.js";
 
 /** So many seeds, from 1 on, are the default; every mark must be reached over them. */
-export const defaultSeeds = 48;
+export const defaultSeeds = 150;
 
 export const help = `usage: npm run sim -- [options]
   --seeds N         so many seeds (default ${defaultSeeds})
