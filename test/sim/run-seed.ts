@@ -147,7 +147,9 @@ async function recover(
       findings.push(`an operation has been stalled for ${stalledMs} ms`);
   }
   if (!(await cluster.untilClean(cleanLimitMs))) {
-    const states = cluster.pgs().map(({ pgid, state, acting }) => `${pgid} ${state} [${acting}]`);
+    const states = cluster
+      .pgs()
+      .map(({ pgid, state, up, acting }) => `${pgid} ${state} up [${up}] acting [${acting}]`);
     findings.push(`not clean ${cleanLimitMs / 1000} s after the last fault: ${states.join(", ")}`);
   }
   return cluster.nowMs() - healedMs;
