@@ -4,22 +4,12 @@
 #include <cstring>
 #include <utility>
 
-#include "pg/pg.hh"
+#include "pg/pg_running.hh"
 
 namespace cairn::pg {
 
 using net::Step;
 using net::StepCode;
-
-struct Pg::Running {
-  ClientOp op;
-  net::OpReply reply;
-  Buffer data;                 // of a read step
-  std::size_t omap_bytes = 0;  // of the reply's key-values
-  std::size_t next_step = 0;
-  Epoch interval = 0;
-  bool locked = false;
-};
 
 namespace {
 
@@ -123,6 +113,7 @@ void Pg::run_read(std::unique_ptr<Running> running, const Step& step) {
       id_, object, offset, length, false,
       [this, running = std::move(running)](Status status, object_store::ReadResult result) mutable {
         if (!still_current(*running)) return;
+        if (repair_and_retry(*running, status)) return;
         if (!status) return fail_steps(std::move(running), status.code(), status.message());
         running->reply.exists = result.exists;
         running->data = std::move(result.data);
@@ -239,6 +230,7 @@ void Pg::merge_partial_write(std::unique_ptr<Running> running) {
                      [this, begin, end, running = std::move(running)](
                          Status status, object_store::ReadResult result) mutable {
                        if (!still_current(*running)) return;
+                       if (repair_and_retry(*running, status)) return;
                        if (!status)
                          return fail_steps(std::move(running), status.code(), status.message());
                        ClientOp& op = running->op;

@@ -131,7 +131,7 @@ std::vector<PgStatus> OsdCore::pg_statuses() const {
   result.reserve(pgs_.size());
   for (const auto& [id, pg] : pgs_) {
     result.push_back({id, pg->spec(), pg->phase(), pg->info(), pg->peer_missing_count(),
-                      store_.object_count(id)});
+                      store_.object_count(id), pg->scrub_record()});
   }
   return result;
 }
@@ -252,6 +252,11 @@ Status OsdCore::dispatch_osd(net::ConnectionId connection, const net::Entity& pe
       heartbeat_.on_pong(osd, peer.incarnation, pong);
       return Status::ok();
     }
+    case net::FrameType::scrub_request:
+    case net::FrameType::scrub_reply:
+    case net::FrameType::mark_missing:
+    case net::FrameType::mark_missing_ack:
+      return dispatch_scrub(connection, osd, frame);
     case net::FrameType::control:
       events_.on_control(peer, frame.meta);
       return Status::ok();

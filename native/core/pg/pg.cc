@@ -15,6 +15,7 @@ CAIRN_DEFINE_PROBE(pg_duplicate_in_flight);
 namespace {
 constexpr const char* kInfoKey = "info";
 constexpr const char* kMissingPrefix = "missing/";
+constexpr const char* kScrubKey = "scrub";
 }  // namespace
 
 void PgCounters::add(const PgCounters& other) {
@@ -27,11 +28,23 @@ void PgCounters::add(const PgCounters& other) {
   waiting += other.waiting;
   recovered_objects += other.recovered_objects;
   recovered_bytes += other.recovered_bytes;
+  scrubbed_objects += other.scrubbed_objects;
+  scrubbed_bytes += other.scrubbed_bytes;
+  scrub_errors += other.scrub_errors;
+  scrub_repaired += other.scrub_repaired;
+  read_repairs += other.read_repairs;
+  read_repairs_failed += other.read_repairs_failed;
   write_ns.merge(other.write_ns);
   read_ns.merge(other.read_ns);
 }
 
-Pg::Pg(PgHost& host, PgId id) : host_(host), id_(id) {}
+Pg::Pg(PgHost& host, PgId id)
+    : host_(host),
+      id_(id),
+      scrub_reader_(host.executor(), host.store(), id),
+      scrub_requests_(*this, scrub_reader_),
+      repairer_(*this, scrub_requests_, scrub_reader_),
+      scrubber_(*this, scrub_requests_, repairer_) {}
 
 std::string Pg::encode_info() const {
   Writer writer;
@@ -52,6 +65,8 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
       if (!reader.at_end()) return Status(ErrorCode::corrupt, "PG info is malformed");
     } else if (key.starts_with(kMissingPrefix)) {
       missing_.insert(key.substr(std::string_view(kMissingPrefix).size()));
+    } else if (key == kScrubKey) {
+      scrub_record_ = value;
     }
   }
   log_.reset(base);
@@ -105,6 +120,11 @@ void Pg::start_interval(IntervalSpec spec) {
   peer_missing_.clear();
   sources_.clear();
   recovering_.clear();
+  repair_sources_.clear();
+  scrubber_.reset();
+  repairer_.reset();
+  scrub_requests_.forget_all();
+  host_.leave_scrub_place(id_);
   incoming_.clear();
   received_.clear();
   wanted_.clear();
@@ -249,6 +269,7 @@ bool Pg::waits_for_recovery(const ClientOp& op) {
 }
 
 bool Pg::blocked_by_object(const ClientOp& op) const {
+  if (op.request.mutates() && scrubber_.holds(op.request.object)) return true;
   const auto found = objects_.find(op.request.object);
   if (found == objects_.end()) return false;
   const ObjectState& state = found->second;
@@ -267,6 +288,7 @@ bool Pg::blocked_by_object(const ClientOp& op) const {
 }
 
 void Pg::release_object(const std::string& object) {
+  recheck_scrub();
   const auto found = objects_.find(object);
   if (found == objects_.end()) return;
   if (found->second.waiting.empty()) {

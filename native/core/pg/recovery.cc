@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "pg/pg.hh"
+#include "pg/pg_running.hh"
 
 namespace cairn::pg {
 
@@ -13,17 +13,6 @@ constexpr std::uint64_t kPartBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kRetryNs = 1'000'000'000;
 constexpr const char* kMissingPrefix = "missing/";
 }  // namespace
-
-struct Pg::Outgoing {
-  std::string object;
-  std::vector<OsdId> targets;      // push
-  net::ConnectionId reply_to = 0;  // or the answer to a pull
-  Epoch interval = 0;
-  std::uint64_t attempt = 0;  // of the Recovery that pushes it
-  object_store::ObjectInfo info;
-  std::uint64_t next_offset = 0;
-  std::size_t next_pair = 0;  // of the key-values
-};
 
 bool Pg::object_is_missing_anywhere(const std::string& object) const {
   if (missing_.contains(object)) return true;
@@ -63,7 +52,11 @@ void Pg::start_recovery(const std::string& object) {
 
 void Pg::pull_object(const std::string& object) {
   Recovery& recovery = recovering_[object];
-  for (const OsdId source : sources_) {
+  std::vector<OsdId> sources = sources_;
+  if (const auto found = repair_sources_.find(object); found != repair_sources_.end()) {
+    sources.insert(sources.begin(), found->second.begin(), found->second.end());
+  }
+  for (const OsdId source : sources) {
     const auto lacks = peer_missing_.find(source);
     if (lacks != peer_missing_.end() && lacks->second.contains(object)) continue;
     if (std::find(recovery.tried.begin(), recovery.tried.end(), source) != recovery.tried.end()) {
@@ -74,10 +67,13 @@ void Pg::pull_object(const std::string& object) {
     return;
   }
   recovering_.erase(object);
-  const Status status(ErrorCode::unfound, "no reachable OSD has the object");
+  retry_unfound(object, Status(ErrorCode::unfound, "no reachable OSD has the object"));
+}
+
+void Pg::retry_unfound(const std::string& object, const Status& status) {
   host_.recovery_failed(id_, spec_.interval, object, status);
   host_.executor().run_after(kRetryNs, [this, object, interval = spec_.interval] {
-    if (current(interval) && phase_ == Phase::active && missing_.contains(object) &&
+    if (current(interval) && phase_ == Phase::active && object_is_missing_anywhere(object) &&
         !recovering_.contains(object)) {
       start_recovery(object);
     }
@@ -131,10 +127,7 @@ void Pg::send_object(std::shared_ptr<Outgoing> outgoing) {
   const ObjectId object = object_id(outgoing->object);
   host_.store().info(id_, object, [this, outgoing](Status status, object_store::ObjectInfo info) {
     if (!wanted_still(*outgoing)) return;
-    if (!status) {
-      host_.recovery_failed(id_, outgoing->interval, outgoing->object, status);
-      return;
-    }
+    if (!status) return source_failed(*outgoing, status);
     outgoing->info = std::move(info);
     send_next_part(outgoing);
   });
@@ -180,9 +173,7 @@ void Pg::send_next_part(std::shared_ptr<Outgoing> outgoing) {
       [this, outgoing, begin, part = std::move(part)](Status status,
                                                       object_store::ReadResult result) mutable {
         if (!wanted_still(*outgoing)) return;
-        if (!status) {
-          return host_.recovery_failed(id_, outgoing->interval, outgoing->object, status);
-        }
+        if (!status) return source_failed(*outgoing, status);
         std::size_t data_blocks = 0;
         for (std::size_t i = 0; i < result.blocks.size(); ++i) {
           const object_store::BlockInfo& block = result.blocks[i];
@@ -319,11 +310,9 @@ void Pg::on_push_ack(OsdId from, const net::PushAck& ack) {
 
 void Pg::recovery_step_done(const std::string& object) {
   recovering_.erase(object);
-  if (const auto waiting = waiting_for_object_.find(object); waiting != waiting_for_object_.end()) {
-    std::deque<ClientOp> ops = std::move(waiting->second);
-    waiting_for_object_.erase(waiting);
-    for (ClientOp& op : ops) admit(std::move(op));
-  }
+  repair_sources_.erase(object);
+  repairer_.object_recovered(object);
+  open_object(object);
   report_progress();
   pump_recovery();
 }
