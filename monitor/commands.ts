@@ -14,6 +14,7 @@ import {
 } from "../proto/commands.js";
 import { findOsd, fullWeight, type OsdInfo } from "../proto/osd-map.js";
 import type { Cluster } from "./cluster.js";
+import { inconsistentObjects, scrubPgs } from "./scrub-commands.js";
 import { failureDomainOf, numberSetting, planConfigSet } from "./services/config-service.js";
 import { healthOf } from "./services/health.js";
 import { countByState, hasState, pgRows } from "./services/pg-stats.js";
@@ -44,6 +45,8 @@ const handlers: { readonly [V in Verb]: Handler<V> } = {
   "osd set": (context, { flag }) => setFlag(context, flag, true),
   "osd unset": (context, { flag }) => setFlag(context, flag, false),
   "pg ls": ({ cluster }, args) => ({ pgs: selectedPgs(cluster, args) }),
+  "pg scrub": ({ cluster }, args) => scrubPgs(cluster, allPgs(cluster), args),
+  "pg list inconsistent": ({ cluster }, { pgid }) => inconsistentObjects(allPgs(cluster), pgid),
   "pool create": async ({ cluster }, args) => {
     const rules = cluster.crush.rules(cluster.draftMap().crush);
     const { changes, pool } = planPoolCreate(cluster.draftMap(), args, rules);

@@ -23,6 +23,7 @@ import { nativeCrush } from "./native-crush.js";
 import { nativeError } from "./native-error.js";
 import { peersOf } from "./pg/peers.js";
 import { PgService } from "./pg/pg-service.js";
+import { ScrubService } from "./scrub/scrub-service.js";
 import { reportOf } from "./stats.js";
 import { restoreTracker, storeMap } from "./stored-map.js";
 
@@ -57,6 +58,7 @@ export class Incarnation {
   private readonly session: MonitorSession;
   private readonly tracker: PlacementTracker;
   private readonly pgs: PgService;
+  private readonly scrubs: ScrubService;
   private readonly log: Logger;
   private readonly contacted = new Set<number>();
   private map: OsdMap | undefined;
@@ -96,6 +98,13 @@ export class Incarnation {
       },
       this.tracker,
     );
+    this.scrubs = new ScrubService({
+      self: config.id,
+      core: this.core,
+      log: this.log.child({ part: "scrub" }),
+      wallMs: () => clock.wallMs(),
+      onChanged: () => this.reportSoon(),
+    });
     this.session = new MonitorSession({
       address: config.monitor,
       hello: {
@@ -221,6 +230,10 @@ export class Incarnation {
       case "refused":
         this.end(StorageError.fromBody(message.error));
         break;
+      case "scrubPg":
+        this.scrubs.onCommand(message);
+        this.reportSoon();
+        break;
       case "commandReply":
         break;
     }
@@ -328,6 +341,12 @@ export class Incarnation {
       case "log":
         this.log[event.level]({ part: "native" }, event.text);
         break;
+      case "scrubObject":
+      case "scrubProgress":
+      case "scrubDone":
+      case "readRepair":
+        this.scrubs.onNativeEvent(event);
+        break;
       default:
         this.pgs.onNativeEvent(event);
     }
@@ -386,6 +405,7 @@ export class Incarnation {
     try {
       const [core, statuses] = await Promise.all([this.core.stats(), this.core.pgStatuses()]);
       const map = defined(this.map, "a map");
+      this.scrubs.update(this.pgs.states(), statuses, map);
       const ratio = Number(map.config["mon.full_ratio"] ?? fullRatio);
       this.core.setFull(core.usedBytes + core.reservedBytes >= ratio * core.totalBytes);
       const { user, system } = process.cpuUsage();
@@ -394,6 +414,7 @@ export class Incarnation {
         epoch: map.epoch,
         states: this.pgs.states(),
         waitsForRecovery: (pgid) => this.pgs.waitsForRecovery(pgid),
+        scrubOf: (pgid) => this.scrubs.reportOf(pgid),
         statuses,
         core,
         rssBytes: process.memoryUsage.rss(),

@@ -4,6 +4,7 @@ import type { Epoch } from "../common/units.js";
 import { type PgId, pgId } from "../common/units.js";
 import type { OsdStats as CoreStats, NativeHistogram, NativePgStatus } from "../native/index.js";
 import type { Histogram, OsdStats, PgStats } from "../proto/messages.js";
+import type { PgScrub } from "../proto/scrub.js";
 import { type PgState, type PgStateName, primaryOf } from "./peering/state.js";
 
 /** An operation older than this is reported by name. */
@@ -40,6 +41,7 @@ export interface ReportInput {
   epoch: Epoch;
   states: readonly PgState[];
   waitsForRecovery(pgid: PgId): boolean;
+  scrubOf(pgid: PgId): PgScrub | undefined;
   statuses: readonly NativePgStatus[];
   core: CoreStats;
   rssBytes: number;
@@ -71,18 +73,28 @@ export function reportOf(input: ReportInput): OsdStats {
     pgs: input.states
       .filter((state) => primaryOf(state.interval) === input.osd)
       .map((state) =>
-        pgStatsOf(state, statuses.get(state.pgid), input.waitsForRecovery(state.pgid)),
+        pgStatsOf(
+          state,
+          statuses.get(state.pgid),
+          input.waitsForRecovery(state.pgid),
+          input.scrubOf(state.pgid),
+        ),
       ),
     heartbeats: [],
   };
 }
 
-function pgStatsOf(state: PgState, status: NativePgStatus | undefined, waits: boolean): PgStats {
+function pgStatsOf(
+  state: PgState,
+  status: NativePgStatus | undefined,
+  waits: boolean,
+  scrub: PgScrub | undefined,
+): PgStats {
   const [epoch, number] = status?.lastUpdate ?? [0, 0];
   const missing = status?.missingCount ?? 0;
   return {
     pgid: state.pgid,
-    state: pgStateText(state, waits),
+    state: [pgStateText(state, waits), ...scrubTexts(state, scrub)].join("+"),
     epoch: state.map.epoch as Epoch,
     up: [...state.interval.up],
     acting: [...state.interval.acting],
@@ -93,7 +105,19 @@ function pgStatsOf(state: PgState, status: NativePgStatus | undefined, waits: bo
     degraded: missing + (status?.peerMissingCount ?? 0),
     misplaced: 0,
     unfound: state.unfound.size,
+    ...(scrub === undefined ? {} : { scrub }),
   };
+}
+
+/** What a PG's scrubs add to its state; of PGs that serve only. */
+function scrubTexts(state: PgState, scrub: PgScrub | undefined): string[] {
+  const fixed = peeringTexts[state.name];
+  if (scrub === undefined || (fixed !== undefined && state.name !== "Clean")) return [];
+  const running = { scrub: ["scrubbing"], "deep-scrub": ["scrubbing", "deep"], repair: ["repair"] };
+  return [
+    ...(scrub.errors > 0 ? ["inconsistent"] : []),
+    ...(scrub.running === undefined ? [] : running[scrub.running]),
+  ];
 }
 
 function snakeCase(name: string): string {

@@ -29,6 +29,16 @@ const settings: readonly Setting[] = [
   },
   { pattern: /^mon\.(nearfull|full)_ratio$/, expects: "from 0 to 1", accepts: isRatio },
   {
+    pattern: /^osd\.(deep_)?scrub_interval$/,
+    expects: "hours, such as 24 or 0.5; 0 for never",
+    accepts: (value) => /^[0-9]{1,6}(\.[0-9]{1,6})?$/.test(value),
+  },
+  {
+    pattern: /^osd\.scrub_bytes_per_second$/,
+    expects: "bytes per second, 0 for no limit",
+    accepts: (value) => /^[0-9]{1,12}$/.test(value),
+  },
+  {
     pattern: /^crush\.failure_domain$/,
     expects: `one of ${failureDomains.join(", ")}`,
     accepts: (value) => (failureDomains as readonly string[]).includes(value),
@@ -45,7 +55,8 @@ export function planConfigSet(name: string, value: string): MapChanges {
     throw new StorageError("invalid_argument", `there is no setting "${name}"`, {
       remedy:
         "Known are log_level (for all daemons), mon.log_level, osd.log_level, osd.ID.log_level, " +
-        "client.log_level, mon.down_out_interval_ms, mon.nearfull_ratio, mon.full_ratio and " +
+        "client.log_level, mon.down_out_interval_ms, mon.nearfull_ratio, mon.full_ratio, " +
+        "osd.scrub_interval, osd.deep_scrub_interval, osd.scrub_bytes_per_second and " +
         "crush.failure_domain.",
     });
   }

@@ -134,7 +134,22 @@ const checkKinds: readonly CheckKind[] = [
     name: "PG_DAMAGED",
     severity: "HEALTH_ERR",
     summary: (count) => `${plural(count, "PG")} with damaged copies`,
-    find: ({ pgs }) => pgs.filter((pg) => hasState(pg, "inconsistent")).map(pgLine),
+    find: ({ pgs }) =>
+      pgs
+        .filter((pg) => hasState(pg, "inconsistent"))
+        .map((pg) => `${pgLine(pg)}; look with \`cairn pg list-inconsistent ${pg.pgid}\``),
+  },
+  {
+    name: "OSD_SCRUB_ERRORS",
+    severity: "HEALTH_ERR",
+    summary: (count) => `${plural(count, "PG")} with scrub errors`,
+    find: ({ pgs }) =>
+      pgs
+        .filter((pg) => (pg.scrub?.errors ?? 0) > 0)
+        .map((pg) => {
+          const errors = plural(pg.scrub?.errors ?? 0, "scrub error");
+          return `pg ${pg.pgid} has ${errors}; mend them with \`cairn pg repair ${pg.pgid}\``;
+        }),
   },
   {
     name: "OSD_NEARFULL",
