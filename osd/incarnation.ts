@@ -385,6 +385,7 @@ export class Incarnation {
     this.ticks += 1;
     this.core.loopTick();
     this.pgs.tick();
+    this.scrubs.tick();
     if (!this.session.isReady()) return;
     if (!this.isUp()) {
       if (this.ticks % ticksPerBoot === 0) this.boot();

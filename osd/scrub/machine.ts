@@ -7,6 +7,7 @@
 import type { PgId } from "../../common/units.js";
 import { type FinishedScrub, maxFinishedScrubs, type ScrubMode } from "../../proto/scrub.js";
 import {
+  countsOf,
   type Findings,
   type FoundObject,
   newScrubRecord,
@@ -59,6 +60,8 @@ export interface ScrubState {
   readonly pgs: ReadonlyMap<PgId, PgEntry>;
   readonly running?: Running;
   readonly nextScrub: number;
+  /** none begins before this, for members were busy */
+  readonly pausedUntilMs: number;
 }
 
 export type ScrubEvent =
@@ -88,13 +91,13 @@ export interface ScrubStep {
   effects: ScrubEffect[];
 }
 
-/** A scrub that a member was too busy for is tried again after this, a failed one after that. */
-export const busyRetryMs = 2000;
+/** When a member was busy, no scrub begins for up to twice this; a failed one waits longer. */
+export const busyRetryMs = 1000;
 export const failedRetryMs = 30_000;
 /** A PG is due by up to this share of its interval later, so that not all are at once. */
 const jitterShare = 0.25;
 
-export const initialScrubState: ScrubState = { pgs: new Map(), nextScrub: 1 };
+export const initialScrubState: ScrubState = { pgs: new Map(), nextScrub: 1, pausedUntilMs: 0 };
 
 /** What an event leads to. @param now wall milliseconds */
 export function step(state: ScrubState, event: ScrubEvent, now: number): ScrubStep {
@@ -121,8 +124,8 @@ function withPg(state: ScrubState, pgid: PgId, entry: PgEntry): ScrubState {
 }
 
 /** The state without its running scrub. */
-function idle({ pgs, nextScrub }: ScrubState): ScrubState {
-  return { pgs, nextScrub };
+function idle({ pgs, nextScrub, pausedUntilMs }: ScrubState): ScrubState {
+  return { pgs, nextScrub, pausedUntilMs };
 }
 
 function onPgs(state: ScrubState, candidates: readonly ScrubCandidate[], now: number): ScrubStep {
@@ -182,6 +185,7 @@ function onTick(state: ScrubState, settings: ScrubSettings, now: number): ScrubS
     if (!isForbidden || entry === undefined) return quiet(state);
     return { state, effects: [{ kind: "stop", pgid: running.pgid, interval: entry.interval }] };
   }
+  if (now < state.pausedUntilMs) return quiet(state);
   const chosen = choose(state, settings, now);
   if (chosen === undefined) return quiet(state);
   const { pgid, entry, job } = chosen;
@@ -307,8 +311,12 @@ function onDone(
   if (entry === undefined) return quiet(idle(state));
   if (code !== undefined) {
     const isPostponed = postponing.has(code);
-    const next = putBack(idle(state), running, now + (isPostponed ? busyRetryMs : failedRetryMs));
-    if (isPostponed) return quiet(next);
+    const next = putBack(idle(state), running, isPostponed ? 0 : now + failedRetryMs);
+    if (isPostponed) {
+      // Not all that were refused come back at the same time.
+      const waitMs = busyRetryMs * (1 + fraction(`${running.pgid}/${scrub}`));
+      return quiet({ ...next, pausedUntilMs: now + waitMs });
+    }
     const fields = { pgid: running.pgid, code };
     return { state: next, effects: [{ kind: "log", level: "warn", text: "scrub failed", fields }] };
   }
@@ -317,9 +325,9 @@ function onDone(
 
 function finish(state: ScrubState, running: Running, entry: PgEntry, now: number): ScrubStep {
   const { pgid, job } = running;
-  const { objects, bytes, copyErrors, blockErrors, repaired } = job.findings;
+  const { objects, bytes } = job.findings;
   const record = recordAfter(entry.record, job.findings, job.mode !== "scrub", now);
-  const counts = { objects, bytes, errors: copyErrors + blockErrors, repaired };
+  const counts = { objects, bytes, ...countsOf(job.findings) };
   const done = job.request === undefined ? [] : [{ request: job.request, ...counts }];
   const finished = [...entry.finished, ...done].slice(-maxFinishedScrubs);
   const next = withPg(idle(state), pgid, { ...entry, record, finished });

@@ -54,9 +54,12 @@ export function decodeScrubRecord(text: string): ScrubRecord | undefined {
 export interface Findings {
   readonly objects: number;
   readonly bytes: number;
+  /** found */
   readonly copyErrors: number;
   readonly blockErrors: number;
-  readonly repaired: number;
+  /** of these, those that nothing has repaired */
+  readonly copiesLeft: number;
+  readonly blocksLeft: number;
   /** what is left bad of the first of them */
   readonly bad: readonly InconsistentObject[];
 }
@@ -66,7 +69,8 @@ export const noFindings: Findings = {
   bytes: 0,
   copyErrors: 0,
   blockErrors: 0,
-  repaired: 0,
+  copiesLeft: 0,
+  blocksLeft: 0,
   bad: [],
 };
 
@@ -87,9 +91,7 @@ export function withFound(findings: Findings, found: FoundObject): Findings {
     copyErrors: findings.copyErrors + copyErrors,
     blockErrors: findings.blockErrors + blockErrors,
   };
-  if (found.repaired) {
-    return { ...counted, repaired: findings.repaired + copyErrors + blockErrors };
-  }
+  if (found.repaired) return counted;
   const listed: InconsistentObject = {
     object: found.object,
     good: found.good,
@@ -100,7 +102,12 @@ export function withFound(findings: Findings, found: FoundObject): Findings {
       badBlockCount: badBlocks.length,
     })),
   };
-  return { ...counted, bad: [...findings.bad, listed].slice(0, maxInconsistentObjects) };
+  return {
+    ...counted,
+    copiesLeft: findings.copiesLeft + copyErrors,
+    blocksLeft: findings.blocksLeft + blockErrors,
+    bad: [...findings.bad, listed].slice(0, maxInconsistentObjects),
+  };
 }
 
 /** The record after a scrub of the whole PG. */
@@ -111,28 +118,21 @@ export function recordAfter(
   nowMs: number,
 ): ScrubRecord {
   const lastMs = Math.round(nowMs);
+  const { copiesLeft: copyErrors, blocksLeft: blockErrors, bad } = findings;
   if (isDeep) {
-    const left = remaining(findings);
-    return { ...before, lastMs, lastDeepMs: lastMs, ...left, objects: [...findings.bad] };
+    return { ...before, lastMs, lastDeepMs: lastMs, copyErrors, blockErrors, objects: [...bad] };
   }
   // A light scrub says nothing about blocks: what a deep one said of them stays.
-  const named = new Set(findings.bad.map(({ object }) => object));
+  const named = new Set(bad.map(({ object }) => object));
   const kept = before.objects.filter(
-    ({ object, bad }) => !named.has(object) && bad.some(({ badBlockCount }) => badBlockCount > 0),
+    (known) => !named.has(known.object) && known.bad.some(({ badBlockCount }) => badBlockCount > 0),
   );
-  const { copyErrors } = remaining(findings);
-  const objects = [...findings.bad, ...kept].slice(0, maxInconsistentObjects);
+  const objects = [...bad, ...kept].slice(0, maxInconsistentObjects);
   return { ...before, lastMs, copyErrors, objects };
 }
 
-/** What was found and not repaired. */
-function remaining({ copyErrors, blockErrors, repaired, bad }: Findings) {
-  if (repaired === 0) return { copyErrors, blockErrors };
-  const left = copyErrors + blockErrors - repaired;
-  const listedBlocks = bad.reduce(
-    (sum, object) => sum + object.bad.reduce((count, copy) => count + copy.badBlockCount, 0),
-    0,
-  );
-  const blocks = Math.min(left, listedBlocks);
-  return { copyErrors: left - blocks, blockErrors: blocks };
+/** Errors found by a scrub, and those of them that it repaired. */
+export function countsOf(findings: Findings): { errors: number; repaired: number } {
+  const errors = findings.copyErrors + findings.blockErrors;
+  return { errors, repaired: errors - findings.copiesLeft - findings.blocksLeft };
 }

@@ -16,7 +16,7 @@ import {
   step,
 } from "./machine.js";
 import { decodeScrubRecord, encodeScrubRecord } from "./record.js";
-import { scrubSettings } from "./settings.js";
+import { type ScrubSettings, scrubSettings } from "./settings.js";
 
 /** What this needs of the native core. */
 export type ScrubCore = Pick<NativeOsd, "startScrub" | "stopScrub" | "setScrubRecord">;
@@ -32,6 +32,7 @@ export interface ScrubServicePorts {
 
 export class ScrubService {
   private state: ScrubState = initialScrubState;
+  private settings: ScrubSettings | undefined;
 
   constructor(private readonly ports: ScrubServicePorts) {}
 
@@ -49,7 +50,13 @@ export class ScrubService {
         return [{ pgid: state.pgid, interval: state.interval.first, isWhole, record }];
       });
     this.handle({ kind: "pgs", pgs });
-    this.handle({ kind: "tick", settings: scrubSettings(map) });
+    this.settings = scrubSettings(map);
+    this.tick();
+  }
+
+  /** To be called about once a second. */
+  tick(): void {
+    if (this.settings !== undefined) this.handle({ kind: "tick", settings: this.settings });
   }
 
   /** The monitor passes on what somebody asks for. */
@@ -73,6 +80,8 @@ export class ScrubService {
       case "scrubDone": {
         const { scrub, error } = event;
         this.handle({ kind: "done", scrub, ...(error === undefined ? {} : { code: error.code }) });
+        if (error !== undefined) break;
+        this.tick();
         this.ports.onChanged();
         break;
       }

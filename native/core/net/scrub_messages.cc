@@ -104,7 +104,7 @@ Status decode(const Frame& frame, ScrubRequest& into) {
   Reader reader(frame.meta);
   get_head(reader, into);
   const auto question = reader.get<std::uint8_t>();
-  if (question < 1 || question > 3) return bad("scrub_request");
+  if (question < 1 || question > 5) return bad("scrub_request");
   into.question = static_cast<ScrubQuestion>(question);
   into.name = get_name(reader, into.question != ScrubQuestion::verify);
   into.end = get_name(reader, true);

@@ -15,9 +15,11 @@ constexpr std::uint32_t kMaxScrubObjects = 64;  // of one reply
 constexpr std::size_t kMaxScrubRecordBytes = std::size_t{256} << 10;
 
 enum class ScrubQuestion : std::uint8_t {
-  list = 1,    // the objects behind `name` up to `end`, without reading their data
-  verify = 2,  // the object `name`, with every data block read and checked
-  record = 3,  // the scrub is over: keep `record` as what is known of them; empty reply
+  list = 1,     // the objects behind `name` up to `end`, without reading their data
+  verify = 2,   // the object `name`, with every data block read and checked
+  record = 3,   // keep `record` as what is known of the PG's scrubs; empty reply
+  reserve = 4,  // take part in the PG's scrub, and in no other one; empty reply, or busy
+  leave = 5,    // the scrub is over; empty reply
 };
 
 // primary -> member

@@ -6,8 +6,8 @@
 namespace cairn::pg {
 
 namespace {
-// A primary that has gone leaves its place by silence.
-constexpr std::uint64_t kPlaceLimitNs = 60'000'000'000;
+// A scrub leaves its places when it ends, and a new interval clears them: this is for the rest.
+constexpr std::uint64_t kPlaceLimitNs = 600'000'000'000;
 }  // namespace
 
 Status OsdCore::dispatch_scrub(net::ConnectionId connection, OsdId from, const net::Frame& frame) {

@@ -152,7 +152,7 @@ class Pg : private ScrubGate, private ScrubEvents {
   // Primary, active: scrub.
   void start_scrub(ScrubSpec spec);
   void stop_scrub();
-  // Primary: the scrub is over; all members keep this and leave their scrub places.
+  // Primary: the scrub is over; all members keep this.
   void set_scrub_record(std::string record);
 
   // --- traffic

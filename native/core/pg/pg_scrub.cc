@@ -74,10 +74,7 @@ void Pg::on_scrub_request(net::ConnectionId from, net::ScrubRequest request) {
   };
   switch (request.question) {
     case net::ScrubQuestion::list:
-      if (!host_.take_scrub_place(id_)) {
-        pg_scrub_place_taken.hit();
-        return refuse_with(ErrorCode::busy);
-      }
+      if (!host_.take_scrub_place(id_)) return refuse_with(ErrorCode::busy);
       return scrub_reader_.list(
           request.name, request.end,
           [send, reply = std::move(reply)](const Status& status, std::string end,
@@ -94,8 +91,14 @@ void Pg::on_scrub_request(net::ConnectionId from, net::ScrubRequest request) {
             reply.objects.push_back(std::move(object));
             send(reply);
           });
-    case net::ScrubQuestion::record:
+    case net::ScrubQuestion::reserve:
+      if (host_.take_scrub_place(id_)) return send(reply);
+      pg_scrub_place_taken.hit();
+      return refuse_with(ErrorCode::busy);
+    case net::ScrubQuestion::leave:
       host_.leave_scrub_place(id_);
+      return send(reply);
+    case net::ScrubQuestion::record:
       return keep_scrub_record(request.record,
                                [send, reply = std::move(reply)](const Status& status) mutable {
                                  reply.code = status.code();

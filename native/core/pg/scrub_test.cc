@@ -380,13 +380,30 @@ TEST_CASE("scrub: a new interval ends it, and it goes on where it was") {
   CHECK(rest.counts.errors == 1);
 }
 
-TEST_CASE("scrub: a member that scrubs another PG says so") {
-  ScrubCluster cluster(56, 2);
-  OsdCore& member = *cluster.osds[1]->core;
-  REQUIRE(member.take_scrub_place({9, 9}));
-  CHECK(cluster.light().outcome.starts_with("busy"));
-  member.leave_scrub_place({9, 9});
-  CHECK(cluster.light().outcome == "ok");
+TEST_CASE("scrub: an OSD takes part in one scrub at a time, and no place is kept in vain") {
+  const PgId other{9, 9};
+  for (const OsdId taken : {0, 1, 2}) {
+    INFO("taken ", taken);
+    ScrubCluster cluster(56, 2);
+    OsdCore& member = *cluster.osds[taken]->core;
+    REQUIRE(member.take_scrub_place(other));
+    CHECK(cluster.light().outcome.starts_with("busy"));
+    for (const auto& [id, osd] : cluster.osds) {
+      if (id != taken) CHECK(osd->core->take_scrub_place(other));
+      osd->core->leave_scrub_place(other);
+    }
+    CHECK(cluster.light().outcome == "ok");
+    for (const auto& [id, osd] : cluster.osds) CHECK(osd->core->take_scrub_place(other));
+  }
+}
+
+TEST_CASE("scrub: a new interval frees the places") {
+  ScrubCluster cluster(58, 40);
+  cluster.osds[0]->core->start_scrub(kTestPg, cluster.epoch, {.id = 1, .deep = true});
+  cluster.run_until([&] { return !cluster.osds[0]->scrubs.after.empty(); });
+  CHECK_FALSE(cluster.osds[2]->core->take_scrub_place({9, 9}));
+  cluster.new_interval({0, 1, 2});
+  for (const auto& [id, osd] : cluster.osds) CHECK(osd->core->take_scrub_place({9, 9}));
 }
 
 TEST_CASE("scrub: a member that never answers ends the scrub, and writes go on") {

@@ -11,6 +11,7 @@ namespace cairn::pg {
 CAIRN_DEFINE_PROBE(scrub_hold_waits_for_write);
 CAIRN_DEFINE_PROBE(scrub_chunk_shortened);
 CAIRN_DEFINE_PROBE(scrub_object_unsettled);
+CAIRN_DEFINE_PROBE(scrub_place_refused);
 
 namespace {
 constexpr std::uint64_t kPauseNs = 5'000'000;  // between chunks: clients go first
@@ -33,10 +34,48 @@ void Scrubber::start(ScrubSpec spec) {
   stop();
   spec_ = std::move(spec);
   chunk_ = std::make_shared<Chunk>();
-  if (!gate_.take_scrub_place()) {
-    return finish(Status(ErrorCode::busy, "this OSD scrubs another PG"));
+  places_ = gate_.members();
+  std::sort(places_.begin(), places_.end());
+  places_taken_ = 0;
+  reserve_next(chunk_);
+}
+
+void Scrubber::reserve_next(const ChunkPointer& chunk) {
+  if (places_taken_ == places_.size()) return next_chunk(spec_.after);
+  const OsdId osd = places_[places_taken_];
+  if (osd == gate_.own_id()) {
+    const bool taken = gate_.take_scrub_place();
+    return reserved(chunk,
+                    taken ? Status::ok() : Status(ErrorCode::busy, "this OSD scrubs another PG"));
   }
-  next_chunk(spec_.after);
+  net::ScrubRequest request;
+  request.question = net::ScrubQuestion::reserve;
+  requests_.ask(osd, std::move(request),
+                [this, chunk](const Status& status, const net::ScrubReply&) {
+                  if (is_current(chunk)) reserved(chunk, status);
+                });
+}
+
+void Scrubber::reserved(const ChunkPointer& chunk, const Status& status) {
+  if (!status) {
+    scrub_place_refused.hit();
+    return finish(status);
+  }
+  ++places_taken_;
+  reserve_next(chunk);
+}
+
+void Scrubber::leave_places() {
+  for (std::size_t i = 0; i < places_taken_; ++i) {
+    if (places_[i] == gate_.own_id()) {
+      gate_.leave_scrub_place();
+      continue;
+    }
+    net::ScrubRequest request;
+    request.question = net::ScrubQuestion::leave;
+    requests_.ask(places_[i], std::move(request), [](const Status&, const net::ScrubReply&) {});
+  }
+  places_taken_ = 0;
 }
 
 void Scrubber::stop() {
@@ -44,7 +83,7 @@ void Scrubber::stop() {
 }
 
 void Scrubber::reset() {
-  if (is_running()) gate_.leave_scrub_place();
+  places_taken_ = 0;  // every member clears its place by itself
   chunk_ = nullptr;
   hold_.reset();
 }
@@ -52,7 +91,7 @@ void Scrubber::reset() {
 void Scrubber::finish(const Status& status) {
   chunk_ = nullptr;
   end_hold();
-  gate_.leave_scrub_place();
+  leave_places();
   gate_.scrub_events().on_scrub_done(gate_.pg(), gate_.interval(), spec_.id, status);
 }
 

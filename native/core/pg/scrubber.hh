@@ -6,6 +6,8 @@
 //    never called different. A hold ends with the comparison, or with its time limit.
 //  - The data is read without a hold: each member checks its own blocks against its own checksums,
 //    which needs no order between members.
+//  - An OSD takes part in one scrub at a time. The places are taken in the order of the OSDs' ids,
+//    so that of several scrubs that want the same OSDs one always gets on.
 //  - Objects that are missing somewhere, or being repaired, are left out: recovery deals with them.
 //
 // Which PG is scrubbed when is decided in TypeScript (osd/scrub). It does not survive an interval:
@@ -50,6 +52,9 @@ class Scrubber {
   struct Chunk;
   using ChunkPointer = std::shared_ptr<Chunk>;
   bool is_current(const ChunkPointer& chunk) const { return chunk == chunk_; }
+  void reserve_next(const ChunkPointer& chunk);
+  void reserved(const ChunkPointer& chunk, const Status& status);
+  void leave_places();
   void next_chunk(std::string after);
   void hold(const ChunkPointer& chunk, NameRange range);
   void compare(const ChunkPointer& chunk);
@@ -68,6 +73,8 @@ class Scrubber {
   Repairer& repairer_;
   ScrubSpec spec_;
   ChunkPointer chunk_;
+  std::vector<OsdId> places_;  // members still to be asked to take part, then those that were
+  std::size_t places_taken_ = 0;
   std::optional<NameRange> hold_;
 };
 
