@@ -14,6 +14,7 @@ import {
   logConfigOf,
   withDaemon,
 } from "./daemon-options.js";
+import { registerExportMap } from "./monitor-rebuild.js";
 import {
   addressText,
   addressValue,
@@ -25,6 +26,7 @@ import {
   withExamples,
   withOutput,
 } from "./options.js";
+import { registerOsdFlags } from "./osd-flags.js";
 import { printResult, tableText } from "./output.js";
 
 interface RunFlags extends DaemonFlags {
@@ -64,6 +66,8 @@ export function registerOsd(program: Command): void {
   registerMkfs(osd);
   registerQueries(osd);
   registerChanges(osd);
+  registerOsdFlags(osd);
+  registerExportMap(osd);
 }
 
 function registerMkfs(osd: Command): void {
@@ -204,9 +208,17 @@ function treeText(nodes: readonly OsdTreeNode[]): string {
   );
 }
 
-function statusOf({ up, in: isIn }: Pick<OsdTreeNode, "up" | "in">): string {
+type Status = Pick<OsdTreeNode, "up" | "in" | "slow" | "failed" | "fullState">;
+
+function statusOf({ up, in: isIn, slow, failed, fullState }: Status): string {
   if (up === undefined) return "";
-  return `${up ? "up" : "down"}${isIn === false ? ", out" : ""}`;
+  return [
+    up ? "up" : "down",
+    ...(isIn === false ? ["out"] : []),
+    ...(failed === undefined ? [] : ["failed"]),
+    ...(slow ? ["slow"] : []),
+    ...(fullState === undefined ? [] : [fullState]),
+  ].join(", ");
 }
 
 async function listAction(flags: ClusterOptions): Promise<void> {

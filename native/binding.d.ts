@@ -132,6 +132,7 @@ export type OsdEvent =
   | { type: "control"; fromOsd: number; fromIncarnation: bigint; body: Uint8Array }
   | { type: "needMap"; epoch: number }
   | { type: "peerFailed"; osd: number; incarnation: bigint; reason: string }
+  | { type: "peerRecovered"; osd: number; incarnation: bigint }
   | { type: "storeFailed"; error: NativeError }
   | { type: "log"; level: "info" | "warn" | "error"; text: string };
 
@@ -344,6 +345,18 @@ export declare class NativeClient {
   closeDevice(device: DeviceHandle): void;
   /** Discards [offset, offset + length): for shrinking and removing. */
   discard(device: DeviceHandle, offset: number, lengthBytes: number): Promise<void>;
+  /** Any offset and length; out_of_range past the end. */
+  readDevice(device: DeviceHandle, offset: number, lengthBytes: number): Promise<Uint8Array>;
+  /** Durable when it resolves. The bytes are copied before it returns. */
+  writeDevice(device: DeviceHandle, offset: number, bytes: Uint8Array): Promise<void>;
+  /** mayUnmap: the space may be given back */
+  writeZeroes(
+    device: DeviceHandle,
+    offset: number,
+    lengthBytes: number,
+    mayUnmap: boolean,
+  ): Promise<void>;
+  flush(device: DeviceHandle): Promise<void>;
   serveVhostUser(
     device: DeviceHandle,
     options: { socket: string; queues: number; serial: string },

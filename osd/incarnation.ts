@@ -15,6 +15,8 @@ import { clusterBytes } from "../proto/control-channel.js";
 import { protocolVersion } from "../proto/handshake.js";
 import type { FailureReason, Maps, MessageFromMonitor } from "../proto/messages.js";
 import { findOsd, type OsdInfo, type OsdMap } from "../proto/osd-map.js";
+import { limitMs } from "../proto/settings.js";
+import { refusesWrites } from "./full.js";
 import { type Identity, storePath } from "./identity.js";
 import { mapsAfter } from "./map/map-chain.js";
 import { PlacementTracker } from "./map/placement-tracker.js";
@@ -31,6 +33,8 @@ export interface IncarnationOptions {
   config: OsdConfig;
   identity: Identity;
   incarnation: bigint;
+  /** of this process's life before, if that ended because a map showed it down although it ran */
+  previousIncarnation?: bigint | undefined;
   daemonLog: DaemonLog;
   clock: Clock;
   /** this life has to end: another one begins unless there is an error */
@@ -44,7 +48,6 @@ const reportSoonMs = 50;
 /** A boot that the map does not show is sent again after this many ticks. */
 const ticksPerBoot = 5;
 const markDownTimeoutMs = 3000;
-const fullRatio = 0.95;
 
 const failureReasons: Readonly<Record<string, FailureReason>> = {
   heartbeat_timeout: "heartbeat_timeout",
@@ -68,6 +71,7 @@ export class Incarnation {
   private hasBeenUp = false;
   private ended = false;
   private ticks = 0;
+  private usedRatio = 0;
   private upThru = { wanted: 0, askedMs: 0 };
   private cancelTick: CancelTimer = () => undefined;
   private cancelReport: CancelTimer | undefined;
@@ -149,6 +153,10 @@ export class Incarnation {
     return this.port;
   }
 
+  incarnation(): bigint {
+    return this.options.incarnation;
+  }
+
   /** @param graceful the map shows this OSD down first, so that nobody waits for it */
   async stop(graceful: boolean): Promise<void> {
     const { config, incarnation, clock } = this.options;
@@ -199,7 +207,7 @@ export class Incarnation {
   }
 
   private boot(): void {
-    const { config, identity, incarnation } = this.options;
+    const { config, identity, incarnation, previousIncarnation: previous } = this.options;
     const { host } = config.listen;
     this.core
       .stats()
@@ -210,6 +218,7 @@ export class Incarnation {
           osd: config.id,
           uuid: identity.storeId,
           incarnation: String(incarnation),
+          ...(previous !== undefined && { previousIncarnation: String(previous) }),
           address: { host, port: this.port },
           sizeBytes: totalBytes,
           host: config.host,
@@ -255,6 +264,10 @@ export class Incarnation {
       if (steps.length > 0) this.publish();
     } catch (thrown) {
       const error = toStorageError(thrown);
+      if (error.code === "wrong_cluster") {
+        this.end(error);
+        return;
+      }
       if (error.code !== "corrupt") throw error;
       this.log.error({ reason: error.message }, "map refused; fetching it whole");
       this.session.send({ kind: "subscribe", fromEpoch: noEpoch });
@@ -278,6 +291,7 @@ export class Incarnation {
       this.setPeers();
       this.pgs.apply(map, this.removed);
       this.removed.clear();
+      this.followFull(map);
     }
     storeMap(this.core, map).catch((thrown: unknown) => {
       this.log.error({ reason: String(thrown) }, "cannot store the map");
@@ -331,9 +345,12 @@ export class Incarnation {
       case "peerFailed":
         this.reportFailure(event.osd, event.incarnation, event.reason);
         break;
+      case "peerRecovered":
+        this.takeBackFailure(event.osd, String(event.incarnation));
+        break;
       case "storeFailed":
         this.log.fatal({ code: event.error.code, reason: event.error.message }, "store failed");
-        this.end(nativeError(event.error, `go on with the store of osd.${this.id()}`));
+        this.storeFailed(nativeError(event.error, `go on with the store of osd.${this.id()}`));
         break;
       case "needMap":
         if (event.epoch > (this.map?.epoch ?? 0)) this.subscribe();
@@ -372,6 +389,19 @@ export class Incarnation {
     });
   }
 
+  private takeBackFailure(target: number, targetIncarnation: string): void {
+    this.log.info({ target }, "a peer answers again");
+    this.session.send({ kind: "osdRecovered", reporter: this.id(), target, targetIncarnation });
+  }
+
+  /** For good: the daemon ends, and nobody but the operator starts it again. */
+  private storeFailed(error: StorageError): void {
+    const incarnation = String(this.options.incarnation);
+    const body = error.toJSON();
+    this.session.send({ kind: "osdStoreFailed", osd: this.id(), incarnation, error: body });
+    this.end(error);
+  }
+
   // ---- time
 
   private scheduleTick(): void {
@@ -386,6 +416,7 @@ export class Incarnation {
     this.core.loopTick();
     this.pgs.tick();
     this.scrubs.tick();
+    void this.checkRoom();
     if (!this.session.isReady()) return;
     if (!this.isUp()) {
       if (this.ticks % ticksPerBoot === 0) this.boot();
@@ -401,14 +432,29 @@ export class Incarnation {
     });
   }
 
+  private followFull(map: OsdMap): void {
+    const { usedRatio } = this;
+    const intervals = this.pgs.states().map(({ interval }) => interval);
+    this.core.setFull(refusesWrites({ map, self: this.id(), usedRatio, intervals }));
+  }
+
+  /** Each second, with or without a monitor: the failsafe ratio is this OSD's own business. */
+  private async checkRoom(): Promise<void> {
+    try {
+      const { usedBytes, reservedBytes, totalBytes } = await this.core.stats();
+      this.usedRatio = (usedBytes + reservedBytes) / totalBytes;
+      if (!this.ended && this.map !== undefined) this.followFull(this.map);
+    } catch (thrown) {
+      if (!this.ended) this.log.warn({ reason: String(thrown) }, "the use of the store is unknown");
+    }
+  }
+
   private async report(): Promise<void> {
     if (this.ended || !this.session.isReady() || !this.isUp()) return;
     try {
       const [core, statuses] = await Promise.all([this.core.stats(), this.core.pgStatuses()]);
       const map = defined(this.map, "a map");
       this.scrubs.update(this.pgs.states(), statuses, map);
-      const ratio = Number(map.config["mon.full_ratio"] ?? fullRatio);
-      this.core.setFull(core.usedBytes + core.reservedBytes >= ratio * core.totalBytes);
       const { user, system } = process.cpuUsage();
       const report = reportOf({
         osd: this.id(),
@@ -416,6 +462,8 @@ export class Incarnation {
         states: this.pgs.states(),
         waitsForRecovery: (pgid) => this.pgs.waitsForRecovery(pgid),
         scrubOf: (pgid) => this.scrubs.reportOf(pgid),
+        recoveryHold: (pgid) => this.pgs.recoveryHold(pgid),
+        opComplaintMs: limitMs(map, "osd.op_complaint_ms"),
         statuses,
         core,
         rssBytes: process.memoryUsage.rss(),

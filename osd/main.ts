@@ -10,6 +10,7 @@ import { Incarnation } from "./incarnation.js";
 
 export { identityFile, storePath } from "./identity.js";
 export { type MkfsOsdOptions, mkfsOsd } from "./mkfs.js";
+export { type OfflineOsd, readOfflineOsd } from "./offline.js";
 
 /** What tests may replace. */
 export interface OsdPorts {
@@ -86,12 +87,13 @@ class OsdDaemon {
     return this.closing;
   }
 
-  private async begin(): Promise<void> {
+  private async begin(previousIncarnation?: bigint): Promise<void> {
     const identity = await readIdentity(this.config);
     const life = new Incarnation({
       config: this.config,
       identity,
       incarnation: this.ports.random.uint64(),
+      previousIncarnation,
       daemonLog: this.daemonLog,
       clock: this.ports.clock,
       onEnd: (error) => {
@@ -112,7 +114,7 @@ class OsdDaemon {
     this.life = undefined;
     try {
       await life.stop(false);
-      await this.begin();
+      await this.begin(life.incarnation());
     } catch (thrown) {
       this.closing = this.finish(toStorageError(thrown));
       await this.closing;

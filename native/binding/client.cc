@@ -5,6 +5,7 @@
 
 #include "client_state.hh"
 #include "convert.hh"
+#include "device_io.hh"
 #include "events.hh"
 #include "exports.hh"
 #include "image/bench_job.hh"
@@ -94,28 +95,33 @@ objecter::ClientMap get_map(const Napi::Object& object) {
 class Client : public Napi::ObjectWrap<Client> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "Client",
-                       {InstanceMethod<&Client::set_map>("setMap"),
-                        InstanceMethod<&Client::operate>("operate"),
-                        InstanceMethod<&Client::open_image>("openImage"),
-                        InstanceMethod<&Client::open_null>("openNull"),
-                        InstanceMethod<&Client::set_image_size>("setImageSize"),
-                        InstanceMethod<&Client::close_device>("closeDevice"),
-                        InstanceMethod<&Client::discard>("discard"),
-                        InstanceMethod<&Client::serve_vhost_user>("serveVhostUser"),
-                        InstanceMethod<&Client::serve_nbd>("serveNbd"),
-                        InstanceMethod<&Client::stop_export>("stopExport"),
-                        InstanceMethod<&Client::bench>("bench"),
-                        InstanceMethod<&Client::import_begin>("importBegin"),
-                        InstanceMethod<&Client::import_extents>("importExtents"),
-                        InstanceMethod<&Client::import_end>("importEnd"),
-                        InstanceMethod<&Client::import_raw>("importRaw"),
-                        InstanceMethod<&Client::import_stream>("importStream"),
-                        InstanceMethod<&Client::export_to>("exportTo"),
-                        InstanceMethod<&Client::cancel_job>("cancelJob"),
-                        InstanceMethod<&Client::cancel_copies>("cancelCopies"),
-                        InstanceMethod<&Client::stats>("stats"),
-                        InstanceMethod<&Client::close>("close")});
+    return DefineClass(
+        env, "Client",
+        {InstanceMethod<&Client::set_map>("setMap"),
+         InstanceMethod<&Client::operate>("operate"),
+         InstanceMethod<&Client::open_image>("openImage"),
+         InstanceMethod<&Client::open_null>("openNull"),
+         InstanceMethod<&Client::set_image_size>("setImageSize"),
+         InstanceMethod<&Client::close_device>("closeDevice"),
+         InstanceMethod<&Client::discard>("discard"),
+         InstanceMethod<&Client::device_io<DeviceIo::Kind::read>>("readDevice"),
+         InstanceMethod<&Client::device_io<DeviceIo::Kind::write>>("writeDevice"),
+         InstanceMethod<&Client::device_io<DeviceIo::Kind::write_zeroes>>("writeZeroes"),
+         InstanceMethod<&Client::device_io<DeviceIo::Kind::flush>>("flush"),
+         InstanceMethod<&Client::serve_vhost_user>("serveVhostUser"),
+         InstanceMethod<&Client::serve_nbd>("serveNbd"),
+         InstanceMethod<&Client::stop_export>("stopExport"),
+         InstanceMethod<&Client::bench>("bench"),
+         InstanceMethod<&Client::import_begin>("importBegin"),
+         InstanceMethod<&Client::import_extents>("importExtents"),
+         InstanceMethod<&Client::import_end>("importEnd"),
+         InstanceMethod<&Client::import_raw>("importRaw"),
+         InstanceMethod<&Client::import_stream>("importStream"),
+         InstanceMethod<&Client::export_to>("exportTo"),
+         InstanceMethod<&Client::cancel_job>("cancelJob"),
+         InstanceMethod<&Client::cancel_copies>("cancelCopies"),
+         InstanceMethod<&Client::stats>("stats"),
+         InstanceMethod<&Client::close>("close")});
   }
 
   explicit Client(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Client>(info) {
@@ -273,6 +279,15 @@ class Client : public Napi::ObjectWrap<Client> {
     return ask_device(
         info, [offset, length](ClientState&, image::BlockDevice& device, const Promise& promise) {
           device.discard(offset, length, [promise](Status status) { promise.settle(status); });
+        });
+  }
+
+  template <DeviceIo::Kind kKind>
+  Napi::Value device_io(const Napi::CallbackInfo& info) {
+    return ask_device(
+        info, [request = get_device_io(info, kKind)](ClientState&, image::BlockDevice& device,
+                                                     const Promise& promise) mutable {
+          start_device_io(std::move(request), device, promise);
         });
   }
 

@@ -72,6 +72,12 @@ class EventSink : public ScrubEventSink {
       event.Set("reason", reason);
     });
   }
+  void on_peer_recovered(OsdId osd, std::uint64_t incarnation) override {
+    emit("peerRecovered", [osd, incarnation](Napi::Env env, Napi::Object& event) {
+      event.Set("osd", osd);
+      event.Set("incarnation", Napi::BigInt::New(env, incarnation));
+    });
+  }
   void on_store_failed(const Status& status) override {
     emit("storeFailed", [status](Napi::Env env, Napi::Object& event) {
       event.Set("error", error_value(env, status));
@@ -424,6 +430,8 @@ class Osd : public Napi::ObjectWrap<Osd> {
         set("netBytesReceived", net.bytes_received);
         set("netProtocolErrors", net.protocol_errors);
         set("netHandshakeRefusals", net.handshake_refusals);
+        for (const auto& [code, count] : net.refused_connections)
+          set(("refusedConnections_" + std::string(error_name(code))).c_str(), count);
         Napi::Object histograms = Napi::Object::New(env);
         histograms.Set("write", histogram_value(env, pgs->write_ns));
         histograms.Set("read", histogram_value(env, pgs->read_ns));

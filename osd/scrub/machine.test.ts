@@ -12,12 +12,13 @@ import {
   step,
 } from "./machine.js";
 import { newScrubRecord, type ScrubRecord } from "./record.js";
-import { defaultScrubSettings, type ScrubSettings } from "./settings.js";
+import { type ScrubSettings, scrubSettings } from "./settings.js";
 
 const a = pgId(1, 0);
 const b = pgId(1, 1);
 const start = 1_000_000_000;
 const dayMs = 24 * 3_600_000;
+const defaultScrubSettings = scrubSettings({ config: {}, flags: [] });
 
 /** A machine, its clock, and all effects since they were last taken. */
 class Runner {
@@ -177,6 +178,17 @@ describe("a scrub that a new interval interrupts", () => {
 });
 
 describe("the schedule", () => {
+  it("follows the settings and flags of the map", () => {
+    const config = { "osd.scrub_interval": "0.5", "osd.scrub_bytes_per_second": "7" };
+    expect(scrubSettings({ config, flags: ["nodeep-scrub"] })).toEqual({
+      intervalMs: 1_800_000,
+      deepIntervalMs: 7 * dayMs,
+      bytesPerSecond: 7,
+      noScrub: false,
+      noDeepScrub: true,
+    });
+  });
+
   it("keeps a new PG's beginning, and has it due an interval later, not all at once", () => {
     const run = new Runner();
     run.pgs({ pgid: a, record: undefined });

@@ -1,5 +1,7 @@
 // The settings of scrubbing, from the cluster map. Pure.
+import { hasFlag } from "../../proto/map-flags.js";
 import type { OsdMap } from "../../proto/osd-map.js";
+import { numberSetting } from "../../proto/settings.js";
 
 const hourMs = 3_600_000;
 
@@ -14,26 +16,13 @@ export interface ScrubSettings {
   noDeepScrub: boolean;
 }
 
-export const defaultScrubSettings: ScrubSettings = {
-  intervalMs: 24 * hourMs,
-  deepIntervalMs: 7 * 24 * hourMs,
-  bytesPerSecond: 50 << 20,
-  noScrub: false,
-  noDeepScrub: false,
-};
-
 /** The settings that a map makes. */
-export function scrubSettings({ config, flags }: Pick<OsdMap, "config" | "flags">): ScrubSettings {
-  const number = (name: string, factor: number, otherwise: number) => {
-    const text = config[name];
-    return text === undefined ? otherwise : Number(text) * factor;
-  };
-  const base = defaultScrubSettings;
+export function scrubSettings(map: Pick<OsdMap, "config" | "flags">): ScrubSettings {
   return {
-    intervalMs: number("osd.scrub_interval", hourMs, base.intervalMs),
-    deepIntervalMs: number("osd.deep_scrub_interval", hourMs, base.deepIntervalMs),
-    bytesPerSecond: number("osd.scrub_bytes_per_second", 1, base.bytesPerSecond),
-    noScrub: flags.includes("noscrub"),
-    noDeepScrub: flags.includes("nodeep-scrub"),
+    intervalMs: numberSetting(map, "osd.scrub_interval") * hourMs,
+    deepIntervalMs: numberSetting(map, "osd.deep_scrub_interval") * hourMs,
+    bytesPerSecond: numberSetting(map, "osd.scrub_bytes_per_second"),
+    noScrub: hasFlag(map, "noscrub"),
+    noDeepScrub: hasFlag(map, "nodeep-scrub"),
   };
 }

@@ -144,6 +144,12 @@ export class TestCluster {
     await this.settle();
   }
 
+  /** Any other change of the map: flags, levels of use. */
+  async change(changes: MapChanges): Promise<void> {
+    this.publish(changes);
+    await this.settle();
+  }
+
   // ---- the PG
 
   stateOf(id: number): string {

@@ -79,10 +79,6 @@ void get_pairs(Reader& reader, std::vector<std::pair<std::string, std::string>>&
   }
 }
 
-// A step's code decides which fields follow: ranges carry offset and length, omap steps key and
-// value.
-bool has_key(StepCode code) { return code >= StepCode::omap_get; }
-
 void put_steps(Writer& writer, const std::vector<Step>& steps) {
   CAIRN_ASSERT(steps.size() <= kMaxStepsPerOp);
   writer.put(static_cast<std::uint8_t>(steps.size()));
@@ -142,6 +138,8 @@ Frame finish(FrameType type, Writer& writer, Buffer data = {}) {
 }
 
 }  // namespace
+
+bool has_key(StepCode code) { return code >= StepCode::omap_get; }
 
 bool is_mutation(StepCode code) {
   switch (code) {

@@ -46,6 +46,9 @@ enum class StepCode : std::uint8_t {
 };
 constexpr std::uint8_t kMaxStepCode = 15;
 bool is_mutation(StepCode code);
+// A step's code decides which fields follow: ranges carry offset and length, omap steps key and
+// value.
+bool has_key(StepCode code);
 
 struct Step {
   StepCode code = StepCode::stat;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "crush/object_hash.hh"
+#include "net/op_limits.hh"
 
 namespace cairn::objecter {
 
@@ -66,15 +67,23 @@ void Objecter::submit(PoolId pool, std::string object, std::vector<net::Step> st
     });
     return;
   }
+  net::OpRequest request;
+  request.object = std::move(object);
+  request.steps = std::move(steps);
+  if (Status status = net::check_limits(request, data.size()); !status) {
+    executor_.post([done = std::move(done), status = std::move(status)]() mutable {
+      done(std::move(status), {}, {});
+    });
+    return;
+  }
   const std::uint32_t pg_num = found->second.pg_num;
-  const std::uint32_t seed = crush::stable_mod(crush::object_name_hash(as_bytes(object)), pg_num,
-                                               crush::stable_mod_mask(pg_num));
+  const std::uint32_t seed = crush::stable_mod(crush::object_name_hash(as_bytes(request.object)),
+                                               pg_num, crush::stable_mod_mask(pg_num));
   const std::uint64_t sequence = next_sequence_++;
   Operation& operation = operations_[sequence];
+  operation.request = std::move(request);
   operation.request.id = RequestId{client_, sequence};
   operation.request.pg = PgId{pool, seed};
-  operation.request.object = std::move(object);
-  operation.request.steps = std::move(steps);
   operation.data = std::move(data);
   operation.done = std::move(done);
   operation.started_ns = executor_.now_ns();
