@@ -1,3 +1,4 @@
+// Who is asked for a scrub, and what is listed of its findings.
 import { describe, expect, it } from "vitest";
 import { pgId } from "../common/units.js";
 import type { PgRow } from "../proto/commands.js";

@@ -169,7 +169,7 @@ const checkKinds: readonly CheckKind[] = [
     severity: "HEALTH_ERR",
     summary: (count) => `${plural(count, "PG")} with scrub errors`,
     remedy:
-      "Replace the bad copies with `cairn pg repair PGID`; an OSD that has them often: take it out.",
+      "Replace the bad copies with `cairn pg repair PGID`.",
     find: ({ pgs }) =>
       pgs
         .filter((pg) => (pg.scrub?.errors ?? 0) > 0)

@@ -1,3 +1,4 @@
+// What is scrubbed when, what an interruption keeps, and how findings are counted.
 import { describe, expect, it } from "vitest";
 import { type PgId, pgId } from "../../common/units.js";
 import {

@@ -1,3 +1,4 @@
+// What is kept of scrubs, from one to the next.
 import { describe, expect, it } from "vitest";
 import { maxBadBlocks, maxInconsistentObjects } from "../../proto/scrub.js";
 import {

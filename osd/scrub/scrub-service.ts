@@ -1,5 +1,5 @@
-// The scrubs of this OSD: feeds the scrub machine with what the PGs are, native events and commands,
-// and does its effects on the native core.
+// The scrubs of this OSD: feeds the scrub machine with what the PGs are, native events and
+// commands, and does its effects on the native core.
 import type { Logger } from "../../common/log.js";
 import { type PgId, parsePgId, pgId } from "../../common/units.js";
 import type { NativeOsd, NativePgStatus, OsdEvent } from "../../native/index.js";
