@@ -168,8 +168,7 @@ const checkKinds: readonly CheckKind[] = [
     name: "OSD_SCRUB_ERRORS",
     severity: "HEALTH_ERR",
     summary: (count) => `${plural(count, "PG")} with scrub errors`,
-    remedy:
-      "Replace the bad copies with `cairn pg repair PGID`.",
+    remedy: "Replace the bad copies with `cairn pg repair PGID`.",
     find: ({ pgs }) =>
       pgs
         .filter((pg) => (pg.scrub?.errors ?? 0) > 0)
