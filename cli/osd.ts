@@ -35,6 +35,7 @@ interface RunFlags extends DaemonFlags {
   monitor?: ClusterOptions["monitor"];
   host?: string;
   deviceClass?: string;
+  faultDisk?: string;
 }
 
 interface MkfsFlags extends OutputOptions {
@@ -56,7 +57,8 @@ export function registerOsd(program: Command): void {
     .option("--store <path>", "block device or file of its store (default: in --data)")
     .option("--monitor <host:port>", "the monitor's address", addressValue)
     .option("--host <name>", "host bucket in the CRUSH map (default: the host's name)")
-    .option("--device-class <class>", "for CRUSH rules that ask for one (default: ssd)");
+    .option("--device-class <class>", "for CRUSH rules that ask for one (default: ssd)")
+    .option("--fault-disk <socket>", "for tests: lose data and fail as told at this socket");
   withDaemon(osd).action(runAction);
   withExamples(
     osd,
@@ -144,6 +146,7 @@ async function runAction(flags: RunFlags): Promise<void> {
       log: logConfigOf(flags, place, `osd.${id}`),
       host: flags.host ?? hostname(),
       ...(flags.deviceClass === undefined ? {} : { deviceClass: flags.deviceClass }),
+      ...(flags.faultDisk === undefined ? {} : { faultDisk: flags.faultDisk }),
     },
     "arguments",
   );

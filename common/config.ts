@@ -66,6 +66,8 @@ export const OsdConfigSchema = Type.Object(
     /** where CRUSH places it */
     host: Type.String({ minLength: 1, maxLength: 255 }),
     deviceClass: Type.String({ minLength: 1, maxLength: 64, default: "ssd" }),
+    /** for tests: the store lies on a disk that misbehaves when told to at this Unix socket */
+    faultDisk: Type.Optional(Type.String({ minLength: 1, maxLength: 100 })),
   },
   closed,
 );

@@ -346,6 +346,9 @@ describe("HTTP", () => {
       'cairn_frames_sent_total{daemon="osd.0"} 9',
       'cairn_reads_total{daemon="client.vm1"} 3',
       'cairn_osd_up{daemon="osd.0"} 1',
+      'cairn_osd_slow{daemon="osd.0"} 0',
+      'cairn_osd_failed{daemon="osd.0"} 0',
+      'cairn_osd_full_state{daemon="osd.0"} 0',
       "cairn_map_epoch 2",
       'cairn_process_cpu_seconds_total{daemon="osd.0"} 1',
     ]) {

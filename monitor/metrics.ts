@@ -4,7 +4,7 @@
 import { type Metric, Registry } from "prom-client";
 import type { ClusterStatus } from "../proto/commands.js";
 import type { ClientStats, Histogram, OsdStats } from "../proto/messages.js";
-import type { OsdMap } from "../proto/osd-map.js";
+import { fullStates, type OsdMap } from "../proto/osd-map.js";
 import type { StatsState } from "./services/pg-stats.js";
 
 /** What a scrape shows. */
@@ -148,6 +148,13 @@ function addCluster(scrape: Scrape, { status, map }: MetricsInput): void {
     const labels = { daemon: `osd.${osd.id}` };
     scrape.gauge("cairn_osd_up", "1 when the OSD is up", Number(osd.up), labels);
     scrape.gauge("cairn_osd_in", "1 when the OSD is in", Number(osd.in), labels);
+    const { slow = false, failed, fullState } = osd;
+    scrape.gauge("cairn_osd_slow", "1 when the OSD is marked slow", Number(slow), labels);
+    const isFailed = Number(failed !== undefined);
+    scrape.gauge("cairn_osd_failed", "1 when the OSD's store has failed", isFailed, labels);
+    const level = fullState === undefined ? 0 : 1 + fullStates.indexOf(fullState);
+    const levels = "0, 1 nearfull, 2 backfillfull, 3 full";
+    scrape.gauge("cairn_osd_full_state", levels, level, labels);
   }
 }
 

@@ -32,6 +32,10 @@ export interface NativePgInfo {
   logTail: number;
   lastEpochStarted: number;
   missingCount: number;
+  /** what is left, rounded up, of a read lease that this copy has granted in an older interval */
+  leaseMs: number;
+  /** to whom; -1: not known */
+  leaseHolder: number;
 }
 
 export type NativeRole = "stray" | "replica" | "primary";
@@ -160,12 +164,42 @@ export interface OsdStats extends NativeStats {
   roundTripsNs: Array<[osd: number, ns: number]>;
 }
 
+/** How a disk misbehaves, for tests (native/core/io/fault_disk.hh). */
+export interface DiskFaults {
+  /** what is not flushed is in this process alone, so that kill -9 is a power cut */
+  holdWrites: boolean;
+  /** of the blocks that are held: written back before their flush */
+  writeBackPercent: number;
+  /** of each operation */
+  delayMs: number;
+  /** 0: no limit */
+  operationsPerSecond: number;
+  failReads: boolean;
+  failWrites: boolean;
+  failFlushes: boolean;
+  /** writes answer no_space */
+  full: boolean;
+  /** so many of the next reads return one flipped bit */
+  flipReads: number;
+}
+
+export interface DiskFaultCounters {
+  /** now: what a power cut would lose */
+  heldBlocks: number;
+  flushedBlocks: number;
+  failed: number;
+  delayed: number;
+  flipped: number;
+}
+
 export interface OsdOptions {
   /** data file or block device */
   path: string;
   clusterId: Uint8Array;
   osd: number;
   incarnation: bigint;
+  /** set: the store lies on a disk that misbehaves when told to */
+  diskFaults?: DiskFaults;
   onEvents: (events: OsdEvent[]) => void;
 }
 
@@ -179,19 +213,28 @@ export interface FormatOptions {
   walBytes: number;
 }
 
+/** An object that a copy lacks: the version that it needs ([0, 0]: not known), or its removal. */
+export type NativeMissing = [name: string, need: NativeVersion, removed: boolean];
+
 export interface NativeActivation {
   interval: number;
   /** set when the local log does not reach the authoritative one: version before its first entry */
   resetLogTo?: NativeVersion;
+  /** with resetLogTo: pgHorizon() of the authoritative copy */
+  horizon?: Uint8Array;
   /** without resetLogTo: local entries with a larger number go */
   rewindTo: number;
   /** NativeLogEntry.bytes of the authoritative entries to append, in order */
   entries: Uint8Array[];
-  missing: string[];
+  missing: NativeMissing[];
   /** primary only */
   peerMissing: Array<[osd: number, objects: string[]]>;
   /** primary only: who can give what is missing here, best first */
   sources: number[];
+  /** primary only: who may have a version that is known by number */
+  otherSources: number[];
+  /** primary only: for so long nothing is served, since an older primary may hold a read lease */
+  leaseWaitMs: number;
 }
 
 export declare class NativeOsd {
@@ -204,6 +247,8 @@ export declare class NativeOsd {
   setPeers(peers: Array<{ osd: number; address: NativeAddress; incarnation: bigint }>): void;
   setFull(full: boolean): void;
   loopTick(): void;
+  /** Only with OsdOptions.diskFaults. */
+  setDiskFaults(faults: DiskFaults): Promise<DiskFaultCounters>;
   startInterval(
     pool: number,
     seed: number,
@@ -222,7 +267,9 @@ export declare class NativeOsd {
   pgStatuses(): Promise<NativePgStatus[]>;
   /** Entries with a number above `after`, oldest first. */
   pgLog(pool: number, seed: number, after: number, limit: number): Promise<NativeLogEntry[]>;
-  pgMissing(pool: number, seed: number): Promise<string[]>;
+  /** What the copy knows of requests older than its log; opaque, for activate() of another copy. */
+  pgHorizon(pool: number, seed: number): Promise<Uint8Array>;
+  pgMissing(pool: number, seed: number): Promise<NativeMissing[]>;
   /** Objects behind `after` in name order, with their versions. */
   listObjects(
     pool: number,
@@ -306,6 +353,39 @@ export interface BenchResult {
   longestGapNs: number;
 }
 
+/** Unique values on a device, and what each operation saw (native/core/image/history_job.hh). */
+export interface HistoryOptions {
+  /** sweep: each block is read once */
+  mode: "mixed" | "sweep";
+  /** not 0; different for jobs that share blocks */
+  client: number;
+  /** block i lies at i * strideBytes */
+  blocks: number;
+  strideBytes: number;
+  queueDepth: number;
+  writePercent: number;
+  /** of each slot of the queue, between two operations */
+  pauseMs: number;
+  durationMs: number;
+  /** then, for answers; 0: however long they take */
+  drainMs: number;
+  seed: number;
+}
+
+export interface HistoryResult {
+  /**
+   * 32 bytes each, little-endian: u32 block, u32 1 for a write, u64 value (0: zeros, all ones: no
+   * value), u64 start, u64 end (all ones: pending) in nanoseconds of CLOCK_BOOTTIME
+   */
+  records: Uint8Array;
+  failedReads: number;
+  failedWrites: number;
+  unanswered: number;
+  startNs: number;
+  endNs: number;
+  firstError?: string;
+}
+
 export interface CopyExtent {
   source: number;
   hostOffset: number;
@@ -367,6 +447,8 @@ export declare class NativeClient {
   ): Promise<number>;
   stopExport(handle: number): Promise<void>;
   bench(device: DeviceHandle, options: BenchOptions): Promise<BenchResult>;
+  /** Destroys the device's content. */
+  history(device: DeviceHandle, options: HistoryOptions): Promise<HistoryResult>;
   /** Into a new (blank) device. Feed extents with importExtents(); finish with importEnd(). */
   importBegin(device: DeviceHandle, sourceFds: number[]): number;
   /** Extents in guest order; resolves when the job wants more, rejects when it has failed. */

@@ -10,7 +10,13 @@ import { StorageError, toStorageError } from "../common/errors.js";
 import type { DaemonLog, Logger } from "../common/log.js";
 import type { CancelTimer, Clock } from "../common/ports.js";
 import { epoch, noEpoch, type PgId } from "../common/units.js";
-import { type NativeOsd, native, type OsdEvent } from "../native/index.js";
+import {
+  type DiskFaultCounters,
+  type DiskFaults,
+  type NativeOsd,
+  native,
+  type OsdEvent,
+} from "../native/index.js";
 import { clusterBytes } from "../proto/control-channel.js";
 import { protocolVersion } from "../proto/handshake.js";
 import type { FailureReason, Maps, MessageFromMonitor } from "../proto/messages.js";
@@ -36,6 +42,8 @@ export interface IncarnationOptions {
   /** of this process's life before, if that ended because a map showed it down although it ran */
   previousIncarnation?: bigint | undefined;
   daemonLog: DaemonLog;
+  /** for tests: the store lies on a disk with these faults */
+  diskFaults?: DiskFaults;
   clock: Clock;
   /** this life has to end: another one begins unless there is an error */
   onEnd(error: StorageError | undefined): void;
@@ -85,6 +93,7 @@ export class Incarnation {
       clusterId: clusterBytes(identity.clusterId),
       osd: config.id,
       incarnation,
+      ...(options.diskFaults === undefined ? {} : { diskFaults: options.diskFaults }),
       onEvents: (events) => {
         for (const event of events) this.onEvent(event);
       },
@@ -97,6 +106,7 @@ export class Incarnation {
         log: this.log,
         nowMs: () => clock.nowMs(),
         requestUpThru: (wanted) => this.requestUpThru(wanted),
+        requestPgTemp: (pgid, acting) => this.requestPgTemp(pgid, acting),
         onStateChanged: () => this.reportSoon(),
         onContact: (osd) => this.contact(osd),
       },
@@ -182,6 +192,11 @@ export class Incarnation {
     // Closing takes a while: no heartbeat and no frame of this incarnation may leave meanwhile.
     this.core.setPeers([]);
     await this.core.close();
+  }
+
+  /** Only with diskFaults. */
+  setDiskFaults(faults: DiskFaults): Promise<DiskFaultCounters> {
+    return this.core.setDiskFaults(faults);
   }
 
   private end(error: StorageError | undefined): void {
@@ -322,6 +337,16 @@ export class Incarnation {
     if (this.contacted.has(osd)) return;
     this.contacted.add(osd);
     this.setPeers();
+  }
+
+  private requestPgTemp(pgid: PgId, acting: readonly number[]): void {
+    this.session.send({
+      kind: "pgTemp",
+      osd: this.options.config.id,
+      epoch: defined(this.map, "a map").epoch,
+      pgid,
+      acting: [...acting],
+    });
   }
 
   private requestUpThru(wanted: number): void {

@@ -11,6 +11,7 @@ import type { RecoveryHold } from "./recovery/recovery-gate.js";
 const peeringTexts: { readonly [Name in PgStateName]?: string } = {
   Reset: "peering",
   GetInfo: "peering",
+  WaitActing: "peering",
   GetLog: "peering",
   GetMissing: "peering",
   WaitUpThru: "peering",

@@ -18,6 +18,8 @@ export const objectPageNames = 1000;
 export const pageBytes = 4 << 20;
 /** Past intervals of one PG; older ones are folded into a range that counts as unknown. */
 export const maxPastIntervals = 128;
+/** No read lease lasts longer, with its margin for clocks that drift. */
+export const maxLeaseMs = 500;
 const maxEntryBytes = 64 << 10;
 const maxParts = 65536;
 
@@ -25,6 +27,8 @@ const EpochSchema = Type.Integer({ minimum: 0, maximum: 0xffff_ffff });
 const CountSchema = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 const ObjectNameSchema = Type.String({ minLength: 1, maxLength: 4096 });
 const AfterNameSchema = Type.Union([ObjectNameSchema, Type.Null()]);
+/** Opaque: native/core/pg/dup_horizon.hh. */
+const HorizonSchema = Type.Uint8Array({ maxByteLength: 1 << 20 });
 const EntryBytesSchema = Type.Uint8Array({ maxByteLength: maxEntryBytes });
 
 /** Version of a log entry: [epoch, number]. */
@@ -40,6 +44,10 @@ export const PgInfoSchema = Type.Object(
     /** newest interval in which this copy was activated; 0: never, so it holds nothing */
     lastEpochStarted: EpochSchema,
     missingCount: CountSchema,
+    /** what is left of a read lease that this copy has granted in an older interval */
+    leaseMs: Type.Integer({ minimum: 0, maximum: maxLeaseMs }),
+    /** who holds it; -1: not known */
+    leaseHolder: Type.Union([OsdIdSchema, Type.Literal(-1)]),
   },
   closed,
 );
@@ -85,6 +93,10 @@ export const LogEntrySchema = Type.Object(
 );
 export type LogEntry = Static<typeof LogEntrySchema>;
 
+/** [name, version that is needed ([0, 0]: not known), true: the object is to be gone] */
+export const MissingObjectSchema = Type.Tuple([ObjectNameSchema, LogVersionSchema, Type.Boolean()]);
+export type MissingObject = [name: string, need: LogVersion, removed: boolean];
+
 const header = { pgid: PgIdSchema, interval: EpochSchema, epoch: EpochSchema } as const;
 
 function message<Kind extends string, Fields extends Record<string, TSchema>>(
@@ -105,12 +117,14 @@ const schemas = {
     after: CountSchema,
     entries: Type.Array(LogEntrySchema, { maxItems: logPageEntries }),
     more: Type.Boolean(),
+    /** with the last page: what the copy knows of requests older than its log */
+    horizon: Type.Optional(HorizonSchema),
   }),
   /** objects that the receiver's copy lacks, behind `after` in name order; null: from the first */
   getMissing: message("getMissing", { after: AfterNameSchema }),
   missing: message("missing", {
     after: AfterNameSchema,
-    objects: Type.Array(ObjectNameSchema, { maxItems: objectPageNames }),
+    objects: Type.Array(MissingObjectSchema, { maxItems: objectPageNames }),
     more: Type.Boolean(),
   }),
   /** objects that the receiver's copy has, with their versions: the comparison of a backfill */
@@ -128,11 +142,13 @@ const schemas = {
     parts: Type.Integer({ minimum: 1, maximum: maxParts }),
     /** the log starts anew behind this version; absent: the log is kept up to rewindTo */
     resetLogTo: Type.Optional(LogVersionSchema),
+    /** with resetLogTo, in part 0: horizon of the authoritative log */
+    horizon: Type.Optional(HorizonSchema),
     rewindTo: CountSchema,
     /** entries to append, in order over all parts */
     entries: Type.Array(EntryBytesSchema, { maxItems: logPageEntries }),
     /** objects that the copy lacks then */
-    missing: Type.Array(ObjectNameSchema, { maxItems: objectPageNames }),
+    missing: Type.Array(MissingObjectSchema, { maxItems: objectPageNames }),
     history: PgHistorySchema,
   }),
   /** replica -> primary: all of it is durable */

@@ -19,13 +19,13 @@ export async function configureNative(folder, options = []) {
   await run("cmake", ["-S", "native", "-B", folder, "-G", "Ninja", ...options], { quiet: true });
 }
 
-/** Builds the addon; with `tests` the C++ test programs and benchmarks too. */
-export async function buildNative({ tests = false } = {}) {
+/** Builds the addon, with `tests` the C++ test programs and benchmarks too; or just the targets. */
+export async function buildNative({ tests = false, targets } = {}) {
   await configureNative("build/native", [
     `-DCAIRN_NODE_INCLUDE=${nodeIncludeFolder()}`,
     `-DCAIRN_NODE_ADDON_API=${join(rootFolder, "node_modules/node-addon-api")}`,
   ]);
-  await run("ninja", ["-C", "build/native", ...(tests ? ["all"] : ["cairn_addon"])]);
+  await run("ninja", ["-C", "build/native", ...(targets ?? (tests ? ["all"] : ["cairn_addon"]))]);
 }
 
 export async function buildTypeScript() {

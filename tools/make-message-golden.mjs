@@ -42,6 +42,11 @@ const logEntry = (epoch, number, client, sequence, removes, object) => [
   u8("removes", removes),
   text16("object", object),
 ];
+const leased = (...pgs) => [
+  u64("sentNs", 123456789),
+  u32("pgCount", pgs.length),
+  pgs.map(([pool, seed, interval]) => [pg(pool, seed), u32("interval", interval)]),
+];
 const heartbeat = [
   u64("sentNs", 123456789),
   u32("epoch", 9),
@@ -74,6 +79,7 @@ const messages = {
       request(client, 42),
       u64("oldestUnacked", 40),
       u32("mapEpoch", 7),
+      u8("resent", 0),
       pg(3, 17),
       text16("object", "rbd_data.1.0000000000000002"),
       steps(step(2, 8192, 4096)),
@@ -87,6 +93,7 @@ const messages = {
       request(client, 43),
       u64("oldestUnacked", 43),
       u32("mapEpoch", 7),
+      u8("resent", 1),
       pg(3, 1),
       text16("object", "rbd_header.1"),
       steps(step(13, 0, 0, ["size", "1"]), step(14, 0, 0, ["size", "22"])),
@@ -208,6 +215,8 @@ const messages = {
   ],
   "mark-missing": ["A copy is no good.", 20, [scrubHead(79), text16("object", "o")]],
   "mark-missing-ack": ["That is noted.", 21, [scrubHead(79), u16("code", 0)]],
+  lease: ["A primary asks for the read leases of two PGs.", 12, leased([3, 17, 7], [4, 0, 9])],
+  "lease-ack": ["A replica grants one of them.", 13, leased([3, 17, 7])],
   ping: ["A heartbeat.", 3, heartbeat],
   pong: ["The answer to a heartbeat.", 4, heartbeat],
 };

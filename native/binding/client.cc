@@ -3,11 +3,13 @@
 #include <map>
 #include <utility>
 
+#include "bench_value.hh"
 #include "client_state.hh"
 #include "convert.hh"
 #include "device_io.hh"
 #include "events.hh"
 #include "exports.hh"
+#include "history.hh"
 #include "image/bench_job.hh"
 #include "image/null_device.hh"
 
@@ -112,6 +114,7 @@ class Client : public Napi::ObjectWrap<Client> {
          InstanceMethod<&Client::serve_nbd>("serveNbd"),
          InstanceMethod<&Client::stop_export>("stopExport"),
          InstanceMethod<&Client::bench>("bench"),
+         InstanceMethod<&Client::history>("history"),
          InstanceMethod<&Client::import_begin>("importBegin"),
          InstanceMethod<&Client::import_extents>("importExtents"),
          InstanceMethod<&Client::import_end>("importEnd"),
@@ -322,16 +325,7 @@ class Client : public Napi::ObjectWrap<Client> {
 
   Napi::Value bench(const Napi::CallbackInfo& info) {
     const auto options = info[1].As<Napi::Object>();
-    image::BenchSpec spec;
-    const std::string type = get_text(options, "ioType");
-    spec.type = type == "read"    ? image::BenchSpec::Type::read
-                : type == "write" ? image::BenchSpec::Type::write
-                                  : image::BenchSpec::Type::mixed;
-    spec.io_bytes = get_u64(options, "ioBytes");
-    spec.random_offsets = get_text(options, "pattern") == "rand";
-    spec.queue_depth = static_cast<std::uint32_t>(get_u64(options, "queueDepth"));
-    spec.duration_ns = get_u64(options, "durationMs") * 1'000'000;
-    spec.seed = get_u64(options, "seed");
+    const image::BenchSpec spec = get_bench_spec(options);
     return ask_device(info, [spec](ClientState& state, image::BlockDevice& device,
                                    const Promise& promise) {
       if (const Status allowed = image::BenchJob::check(device, spec); !allowed) {
@@ -344,34 +338,19 @@ class Client : public Napi::ObjectWrap<Client> {
       });
     });
   }
-  static Napi::Value bench_value(Napi::Env env, const image::BenchReport& report) {
-    Napi::Object object = Napi::Object::New(env);
-    const auto number = [env](std::uint64_t value) {
-      return Napi::Number::New(env, static_cast<double>(value));
-    };
-    object.Set("operations", number(report.operations));
-    object.Set("bytes", number(report.bytes));
-    object.Set("elapsedNs", number(report.elapsed_ns));
-    object.Set("errors", number(report.errors));
-    object.Set("longestGapNs", number(report.longest_gap_ns));
-    object.Set("latency", histogram_value(env, report.latency_ns));
-    Napi::Object latency = Napi::Object::New(env);
-    const Histogram& histogram = report.latency_ns;
-    latency.Set("mean",
-                number(histogram.count() == 0 ? 0 : histogram.sum_ns() / histogram.count()));
-    latency.Set("p50", number(histogram.percentile_ns(0.5)));
-    latency.Set("p95", number(histogram.percentile_ns(0.95)));
-    latency.Set("p99", number(histogram.percentile_ns(0.99)));
-    latency.Set("p999", number(histogram.percentile_ns(0.999)));
-    latency.Set("max", number(histogram.max_ns()));
-    object.Set("latencyNs", latency);
-    Napi::Array series = Napi::Array::New(env, report.series.size());
-    for (std::uint32_t i = 0; i < report.series.size(); ++i)
-      series.Set(i, number(report.series[i]));
-    object.Set("series", series);
-    return object;
+  Napi::Value history(const Napi::CallbackInfo& info) {
+    return ask_device(info, [spec = get_history_spec(info[1].As<Napi::Object>())](
+                                ClientState& state, image::BlockDevice& device,
+                                const Promise& promise) {
+      if (const Status fits = image::HistoryJob::check(device, spec); !fits) {
+        return promise.reject(fits);
+      }
+      image::HistoryJob::start(state.reactor(), device, spec, [promise](image::History history) {
+        auto shared = std::make_shared<image::History>(std::move(history));
+        promise.resolve([shared](Napi::Env env) { return history_value(env, *shared); });
+      });
+    });
   }
-
   Napi::Value import_begin(const Napi::CallbackInfo& info) {
     const auto array = info[1].As<Napi::Array>();
     std::vector<int> fds;

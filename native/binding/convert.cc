@@ -2,6 +2,10 @@
 #include "convert.hh"
 
 #include <algorithm>
+#include <cstdio>
+
+#include <cmath>
+#include "base/crc32c.hh"
 
 namespace cairn::binding {
 
@@ -115,6 +119,8 @@ void set_pg_info(Napi::Object& object, const pg::PgInfo& info) {
   object.Set("logTail", static_cast<double>(info.log_tail));
   object.Set("lastEpochStarted", info.last_epoch_started);
   object.Set("missingCount", static_cast<double>(info.missing_count));
+  object.Set("leaseMs", std::ceil(static_cast<double>(info.lease_remaining_ns) / 1e6));
+  object.Set("leaseHolder", info.lease_holder);
 }
 
 Napi::Value pg_status_value(Napi::Env env, const pg::PgStatus& status) {
@@ -148,11 +154,44 @@ Napi::Value log_entry_value(Napi::Env env, const net::LogEntry& entry) {
   return object;
 }
 
+std::string digest_text(const object_store::ObjectInfo& info) {
+  Writer writer;
+  writer.put(static_cast<std::uint8_t>(info.exists ? 1 : 0));
+  for (const object_store::BlockInfo& block : info.blocks) {
+    writer.put(static_cast<std::uint8_t>(block.state));
+    writer.put(block.crc);
+    writer.put(block.version.epoch);
+    writer.put(block.version.number);
+  }
+  for (const auto& [key, value] : info.omap) {
+    writer.text16(key);
+    writer.blob32(as_bytes(value));
+  }
+  char text[32];
+  std::snprintf(text, sizeof text, "%zu-%08x", info.blocks.size(), crc32c(writer.span()));
+  return text;
+}
+
 PgId get_pg(const Napi::CallbackInfo& info) {
   return {info[0].ToNumber().Uint32Value(), info[1].ToNumber().Uint32Value()};
 }
 
 namespace {
+Version get_version(const Napi::Value& value) {
+  const auto pair = value.As<Napi::Array>();
+  return {pair.Get(0U).ToNumber().Uint32Value(),
+          static_cast<std::uint64_t>(pair.Get(1U).ToNumber().Int64Value())};
+}
+std::vector<pg::MissingObject> get_missing(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<pg::MissingObject> objects;
+  for (std::uint32_t i = 0; i < array.Length(); ++i) {
+    const auto triple = array.Get(i).As<Napi::Array>();
+    objects.push_back({triple.Get(0U).ToString().Utf8Value(),
+                       {get_version(triple.Get(1U)), triple.Get(2U).ToBoolean().Value()}});
+  }
+  return objects;
+}
 std::vector<OsdId> get_osds(const Napi::Value& value) {
   const auto array = value.As<Napi::Array>();
   std::vector<OsdId> osds;
@@ -180,10 +219,13 @@ Result<pg::Activation> get_activation(const Napi::Object& object) {
   activation.interval = static_cast<Epoch>(get_u64(object, "interval"));
   activation.rewind_to = get_u64(object, "rewindTo");
   if (const Napi::Value reset = object.Get("resetLogTo"); reset.IsArray()) {
-    const auto pair = reset.As<Napi::Array>();
     activation.reset_log = true;
-    activation.log_base.epoch = pair.Get(0U).ToNumber().Uint32Value();
-    activation.log_base.number = static_cast<std::uint64_t>(pair.Get(1U).ToNumber().Int64Value());
+    activation.log_base = get_version(reset);
+  }
+  if (const Napi::Value bytes = object.Get("horizon"); bytes.IsTypedArray()) {
+    auto horizon = pg::DupHorizon::decode(get_bytes(bytes));
+    if (!horizon) return horizon.status();
+    activation.horizon = std::move(*horizon);
   }
   const auto entries = object.Get("entries").As<Napi::Array>();
   for (std::uint32_t i = 0; i < entries.Length(); ++i) {
@@ -193,7 +235,7 @@ Result<pg::Activation> get_activation(const Napi::Object& object) {
     CAIRN_RETURN_IF_ERROR(net::decode(reader, entry));
     activation.entries.push_back(std::move(entry));
   }
-  activation.missing = get_texts(object.Get("missing"));
+  activation.missing = get_missing(object.Get("missing"));
   const auto peers = object.Get("peerMissing").As<Napi::Array>();
   for (std::uint32_t i = 0; i < peers.Length(); ++i) {
     const auto pair = peers.Get(i).As<Napi::Array>();
@@ -201,6 +243,8 @@ Result<pg::Activation> get_activation(const Napi::Object& object) {
                                          get_texts(pair.Get(1U)));
   }
   activation.sources = get_osds(object.Get("sources"));
+  activation.other_sources = get_osds(object.Get("otherSources"));
+  activation.lease_wait_ns = get_u64(object, "leaseWaitMs") * 1'000'000;
   return activation;
 }
 

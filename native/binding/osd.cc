@@ -1,12 +1,12 @@
 // NativeOsd of binding.d.ts: a reactor thread with a store, a messenger and an OsdCore.
-#include <cstdio>
 #include <utility>
 
-#include "base/crc32c.hh"
 #include "convert.hh"
+#include "disk_faults.hh"
 #include "events.hh"
 #include "exports.hh"
 #include "io/uring_disk.hh"
+#include "missing_value.hh"
 #include "net/tcp_messenger.hh"
 #include "object_store/object_store.hh"
 #include "pg/osd_core.hh"
@@ -88,28 +88,11 @@ class EventSink : public ScrubEventSink {
 // What lives on the reactor thread.
 struct OsdState {
   std::unique_ptr<io::UringDisk> disk;
+  std::unique_ptr<io::FaultDisk> fault_disk;  // over disk, when asked for
   std::unique_ptr<object_store::ObjectStore> store;
   std::unique_ptr<pg::OsdCore> core;
   std::unique_ptr<net::TcpMessenger> messenger;
 };
-
-std::string digest_text(const object_store::ObjectInfo& info) {
-  Writer writer;
-  writer.put(static_cast<std::uint8_t>(info.exists ? 1 : 0));
-  for (const object_store::BlockInfo& block : info.blocks) {
-    writer.put(static_cast<std::uint8_t>(block.state));
-    writer.put(block.crc);
-    writer.put(block.version.epoch);
-    writer.put(block.version.number);
-  }
-  for (const auto& [key, value] : info.omap) {
-    writer.text16(key);
-    writer.blob32(as_bytes(value));
-  }
-  char text[32];
-  std::snprintf(text, sizeof text, "%zu-%08x", info.blocks.size(), crc32c(writer.span()));
-  return text;
-}
 
 class Osd : public Napi::ObjectWrap<Osd> {
  public:
@@ -121,6 +104,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
                         InstanceMethod<&Osd::set_peers>("setPeers"),
                         InstanceMethod<&Osd::set_full>("setFull"),
                         InstanceMethod<&Osd::loop_tick>("loopTick"),
+                        InstanceMethod<&Osd::set_disk_faults>("setDiskFaults"),
                         InstanceMethod<&Osd::start_interval>("startInterval"),
                         InstanceMethod<&Osd::activate>("activate"),
                         InstanceMethod<&Osd::go_active>("goActive"),
@@ -132,6 +116,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
                         InstanceMethod<&Osd::send_control>("sendControl"),
                         InstanceMethod<&Osd::pg_statuses>("pgStatuses"),
                         InstanceMethod<&Osd::pg_log>("pgLog"),
+                        InstanceMethod<&Osd::pg_horizon>("pgHorizon"),
                         InstanceMethod<&Osd::pg_missing>("pgMissing"),
                         InstanceMethod<&Osd::list_objects>("listObjects"),
                         InstanceMethod<&Osd::object_digest>("objectDigest"),
@@ -147,6 +132,9 @@ class Osd : public Napi::ObjectWrap<Osd> {
     cluster_ = get_uuid(options, "clusterId");
     osd_ = static_cast<OsdId>(get_u64(options, "osd"));
     incarnation_ = get_bigint(options, "incarnation");
+    if (options.Has("diskFaults")) {
+      disk_faults_ = get_disk_faults(options.Get("diskFaults").As<Napi::Object>());
+    }
     auto thread = CoreThread::start(info.Env(), "cairn-osd");
     if (!thread) {
       const Napi::Value error = error_value(info.Env(), thread.status());
@@ -184,11 +172,17 @@ class Osd : public Napi::ObjectWrap<Osd> {
     auto disk = io::UringDisk::open(thread_->reactor(), path_, {});
     if (!disk) return disk.status();
     state_.disk = std::move(*disk);
+    io::Disk* used_disk = state_.disk.get();
+    if (disk_faults_) {
+      state_.fault_disk = std::make_unique<io::FaultDisk>(thread_->reactor(), *state_.disk,
+                                                          *disk_faults_, incarnation_);
+      used_disk = state_.fault_disk.get();
+    }
     object_store::Options options;
     options.post_back = [this](io::Task task) { thread_->post(std::move(task)); };
     options.log = [this](const char* level, const std::string& text) { events_->log(level, text); };
     const object_store::Identity expected{cluster_, osd_, {}};
-    auto store = object_store::ObjectStore::open(thread_->reactor(), *state_.disk, expected,
+    auto store = object_store::ObjectStore::open(thread_->reactor(), *used_disk, expected,
                                                  std::move(options));
     if (!store) return store.status();
     state_.store = std::move(*store);
@@ -256,6 +250,16 @@ class Osd : public Napi::ObjectWrap<Osd> {
   }
   void loop_tick(const Napi::CallbackInfo&) {
     run([](pg::OsdCore& core) { core.loop_tick(); });
+  }
+  Napi::Value set_disk_faults(const Napi::CallbackInfo& info) {
+    return ask(info, [this, faults = get_disk_faults(info[0].As<Napi::Object>())](
+                         pg::OsdCore&, const Promise& promise) {
+      CAIRN_ASSERT(state_.fault_disk != nullptr);
+      state_.fault_disk->set_faults(faults);
+      promise.resolve([counters = state_.fault_disk->counters()](Napi::Env env) {
+        return disk_fault_counters_value(env, counters);
+      });
+    });
   }
   void start_interval(const Napi::CallbackInfo& info) {
     run([pg = get_pg(info), spec = get_interval(info[2].As<Napi::Object>())](pg::OsdCore& core) {
@@ -328,15 +332,22 @@ class Osd : public Napi::ObjectWrap<Osd> {
       });
     });
   }
+  Napi::Value pg_horizon(const Napi::CallbackInfo& info) {
+    return ask(info, [pg = get_pg(info)](pg::OsdCore& core, const Promise& promise) {
+      const pg::Pg* found = core.find_pg(pg);
+      promise.resolve([bytes = found == nullptr ? pg::DupHorizon().encode()
+                                                : found->horizon().encode()](Napi::Env env) {
+        return bytes_value(env, bytes);
+      });
+    });
+  }
   Napi::Value pg_missing(const Napi::CallbackInfo& info) {
     return ask(info, [pg = get_pg(info)](pg::OsdCore& core, const Promise& promise) {
       const pg::Pg* found = core.find_pg(pg);
-      std::vector<std::string> names;
-      if (found != nullptr) names = found->missing();
-      promise.resolve([names = std::move(names)](Napi::Env env) -> Napi::Value {
-        Napi::Array array = Napi::Array::New(env, names.size());
-        for (std::uint32_t i = 0; i < names.size(); ++i) array.Set(i, names[i]);
-        return array;
+      std::map<std::string, pg::Missing> missing;
+      if (found != nullptr) missing = found->missing();
+      promise.resolve([missing = std::move(missing)](Napi::Env env) -> Napi::Value {
+        return missing_value(env, missing);
       });
     });
   }
@@ -475,6 +486,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
   void closed(const Promise& promise, const Status& status) {
     state_.core.reset();
     state_.store.reset();
+    state_.fault_disk.reset();
     state_.disk.reset();
     promise.settle(status);
     thread_->to_js([this](Napi::Env) {
@@ -487,6 +499,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
   net::ClusterId cluster_{};
   OsdId osd_ = kNoOsd;
   std::uint64_t incarnation_ = 0;
+  std::optional<io::DiskFaults> disk_faults_;  // set: the store lies on a FaultDisk
   std::unique_ptr<CoreThread> thread_;
   std::unique_ptr<EventSink> events_;
   OsdState state_;

@@ -7,7 +7,9 @@ import {
   type PeeringBodyOf,
   pageBytes,
 } from "../../proto/peering.js";
-import { sourcesOf } from "./merge.js";
+import { leaseWaitMs } from "./leases.js";
+import { otherSourcesOf, sourcesOf } from "./merge.js";
+import { endOfTemp } from "./pg-temp.js";
 import { answered, request, withGathered } from "./requests.js";
 import {
   type Entry,
@@ -48,8 +50,10 @@ export const enterActivating: Entry = (state, now) => {
   const local: PgEffect = {
     kind: "activate",
     plan: planOf(state.self),
-    peerMissing: replicas.map((osd) => [osd, planOf(osd).missing] as const),
+    peerMissing: replicas.map((osd) => [osd, planOf(osd).missing.map(([name]) => name)] as const),
     sources: sourcesOf(state),
+    otherSources: otherSourcesOf(state),
+    leaseWaitMs: leaseWaitMs(state.gathered, now),
   };
   const requests = replicas.flatMap((to) =>
     activationParts(state, planOf(to)).map((message) => ({ to, message })),
@@ -61,13 +65,14 @@ export const enterActivating: Entry = (state, now) => {
 /** A plan as messages of bounded size. */
 export function activationParts(state: PgState, plan: MemberPlan): PeeringBodyOf<"activate">[] {
   const entries = pages(plan.entries, logPageEntries, (entry) => entry.length);
-  const missing = pages(plan.missing, objectPageNames, (name) => name.length);
+  const missing = pages(plan.missing, objectPageNames, ([name]) => name.length);
   const parts = Math.max(1, entries.length, missing.length);
   return Array.from({ length: parts }, (_, part) => ({
     kind: "activate",
     part,
     parts,
     ...(plan.resetLogTo === undefined ? {} : { resetLogTo: plan.resetLogTo }),
+    ...(plan.horizon === undefined || part > 0 ? {} : { horizon: plan.horizon }),
     rewindTo: plan.rewindTo,
     entries: entries[part] ?? [],
     missing: missing[part] ?? [],
@@ -142,7 +147,7 @@ export const onRecoveryProgress: Handler<"recoveryProgress"> = (state, { missing
 
 function recovered(state: PgState): Step {
   const next = { ...state, unfound: new Set<string>(), backfilling: [] };
-  const effects: PgEffect[] = [{ kind: "releaseRecovery" }];
+  const effects: PgEffect[] = [{ kind: "releaseRecovery" }, ...endOfTemp(next)];
   if (!isComplete(state)) return { state: { ...next, name: "Active" }, effects };
   if (state.name === "Clean") return quiet(next);
   const others = state.interval.acting.filter((osd) => osd !== state.self);

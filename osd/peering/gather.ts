@@ -4,8 +4,10 @@
 // It goes on when every OSD that it asks has answered or is down, and at least one member of each
 // past interval that may have been active has answered; else the PG is Down.
 import type { PgHistory } from "../../proto/peering.js";
+import { leaseEnds } from "./leases.js";
 import { chooseAuthority } from "./merge-log.js";
 import { blockingIntervals, holders, mergeHistories } from "./past-intervals.js";
+import { betterActing } from "./pg-temp.js";
 import { answered, request, resend, withEntry, withGathered } from "./requests.js";
 import {
   type Entry,
@@ -21,8 +23,9 @@ import {
 /** Asks everybody, also at a later time when somebody has gone or come. */
 export const enterGetInfo: Entry = (state, now) => {
   const infos = new Map(state.local === undefined ? [] : [[state.self, state.local]]);
+  const leasesEndMs = leaseEnds(new Map(), state.self, state.local, state.startedMs);
   const fresh = { ...state, blockedBy: [] };
-  return gather(withGathered(fresh, { ...nothingGathered, infos }), now);
+  return gather(withGathered(fresh, { ...nothingGathered, infos, leasesEndMs }), now);
 };
 
 /** The OSDs that are up, may know of writes, and have neither been asked nor heard. */
@@ -60,7 +63,8 @@ function judge(state: PgState): Step {
   const authority = chooseAuthority(infos, state.self);
   const chosen = withGathered(state, { authority });
   const effects: PgEffect[] = [{ kind: "requestUpThru" }];
-  return enter({ ...chosen, strays: new Set([...state.strays, ...strays]) }, "GetLog", effects);
+  const next = betterActing(chosen) === undefined ? "GetLog" : "WaitActing";
+  return enter({ ...chosen, strays: new Set([...state.strays, ...strays]) }, next, effects);
 }
 
 export const onInfo: Handler<"info"> = (state, { from, message }, now) => {
@@ -68,7 +72,12 @@ export const onInfo: Handler<"info"> = (state, { from, message }, now) => {
   if (message.history !== undefined) histories.push(message.history);
   const history = mergeHistories(histories, state.interval.first);
   const infos = withEntry(state.gathered.infos, from, message.info);
-  const next = answered(withGathered({ ...state, history }, { infos }), from, "getInfo");
+  const leasesEndMs = leaseEnds(state.gathered.leasesEndMs, from, message.info, now);
+  const next = answered(
+    withGathered({ ...state, history }, { infos, leasesEndMs }),
+    from,
+    "getInfo",
+  );
   return gather(next, now);
 };
 

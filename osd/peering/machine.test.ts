@@ -1,12 +1,8 @@
 // The table itself: every state meets every event, and does what the rules of going active demand.
 import { describe, expect, it } from "vitest";
 import { epoch, pgId } from "../../common/units.js";
-import {
-  type PeeringBody,
-  type PeeringMessage,
-  type PgInfo,
-  peeringKinds,
-} from "../../proto/peering.js";
+import { type PeeringBody, type PeeringMessage, peeringKinds } from "../../proto/peering.js";
+import { testInfo } from "../testing/fixtures.js";
 import { refused, step, table } from "./machine.js";
 import {
   type Interval,
@@ -22,8 +18,8 @@ import {
 } from "./state.js";
 
 const pgid = pgId(1, 0);
-const info: PgInfo = { lastUpdate: [5, 7], logTail: 0, lastEpochStarted: 5, missingCount: 0 };
-const empty: PgInfo = { lastUpdate: [0, 0], logTail: 0, lastEpochStarted: 0, missingCount: 0 };
+const info = testInfo({ lastUpdate: [5, 7], lastEpochStarted: 5 });
+const empty = testInfo({});
 const interval: Interval = { first: 10, up: [0, 1], acting: [0, 1], size: 2, minSize: 2 };
 
 function mapView(upThru: number, up: readonly number[] = [0, 1, 2]): MapView {

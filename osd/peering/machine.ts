@@ -12,6 +12,7 @@ import { assert } from "../../common/assert.js";
 import * as activate from "./activate.js";
 import * as gather from "./gather.js";
 import * as merge from "./merge.js";
+import * as pgTemp from "./pg-temp.js";
 import * as replica from "./replica.js";
 import {
   type Entry,
@@ -114,6 +115,13 @@ export const table: { readonly [Name in PgStateName]: Row } = {
     notify: gather.onNotifyDown,
   },
   Incomplete: { ...common, notify: activate.onNotifyActive },
+  WaitActing: {
+    ...common,
+    ...reads,
+    mapChanged: merge.onMapMerging,
+    tick: pgTemp.onTickWaitActing,
+    notify: activate.onNotifyActive,
+  },
   GetLog: {
     ...common,
     ...reads,
@@ -147,6 +155,7 @@ export const table: { readonly [Name in PgStateName]: Row } = {
   Active: {
     ...common,
     ...serving,
+    tick: pgTemp.onTickServing,
     recoveryGranted: activate.onRecoveryGranted,
     notify: activate.onNotifyActive,
   },
@@ -156,12 +165,13 @@ export const table: { readonly [Name in PgStateName]: Row } = {
     tick: activate.onTickRecovering,
     notify: activate.onNotifyActive,
   },
-  Clean: { ...common, ...serving, notify: activate.onNotifyClean },
+  Clean: { ...common, ...serving, tick: pgTemp.onTickServing, notify: activate.onNotifyClean },
 };
 
 /** What is done on entering a state from another one. */
 const entries: { readonly [Name in PgStateName]?: Entry } = {
   GetInfo: gather.enterGetInfo,
+  WaitActing: pgTemp.enterWaitActing,
   GetLog: merge.enterGetLog,
   GetMissing: merge.enterGetMissing,
   WaitUpThru: activate.enterWaitUpThru,
@@ -177,11 +187,13 @@ export const successors: {
   ReplicaActive: {},
   GetInfo: {
     GetLog: "all have been heard",
+    WaitActing: "much is missing here, and a whole copy may lead",
     Down: "a past interval has not been heard",
     Incomplete: "fewer than min_size members",
   },
   Down: { GetInfo: "somebody has come up" },
   Incomplete: {},
+  WaitActing: { GetLog: "the acting set stays", GetInfo: "the authority has gone" },
   GetLog: { GetMissing: "logs compared", GetInfo: "the authority has gone" },
   GetMissing: { WaitUpThru: "plans made", GetInfo: "the authority has gone" },
   WaitUpThru: { Activating: "up_thru is recorded" },

@@ -1,11 +1,13 @@
 // Authority, where logs part, and what a copy needs.
+
 import { describe, expect, it } from "vitest";
-import type { LogEntry, LogVersion, PgInfo } from "../../proto/peering.js";
+import type { LogEntry, LogVersion, MissingObject, PgInfo } from "../../proto/peering.js";
+import { testInfo } from "../testing/fixtures.js";
 import { backfillPlan, chooseAuthority, joiningPlan, relate } from "./merge-log.js";
 
 function info(lastUpdate: LogVersion, overrides: Partial<PgInfo> = {}): PgInfo {
   const [lastEpochStarted] = lastUpdate;
-  return { lastUpdate, logTail: 0, lastEpochStarted, missingCount: 0, ...overrides };
+  return testInfo({ lastUpdate, lastEpochStarted, ...overrides });
 }
 
 function entries(...versions: LogVersion[]): LogEntry[] {
@@ -115,15 +117,28 @@ describe("plans", () => {
   it("name what is appended, what diverged, and what was missing before", () => {
     const log = { after: 2, entries: entries([5, 3], [7, 4], [7, 5]) };
     const divergent = entries([6, 4], [6, 9]);
-    expect(joiningPlan(log, { kind: "joins", common: 3, divergent }, ["x", "o4"])).toEqual({
+    // What it needs of divergent entries ("y") nobody has.
+    const lacks: MissingObject[] = [
+      ["x", [2, 2], true],
+      ["o4", [0, 0], false],
+      ["y", [6, 5], false],
+    ];
+    expect(joiningPlan(log, { kind: "joins", common: 3, divergent }, lacks)).toEqual({
       rewindTo: 3,
       entries: [Uint8Array.of(7, 4), Uint8Array.of(7, 5)],
-      missing: ["x", "o4", "o5", "o9"],
+      missing: [
+        ["o4", [7, 4], false],
+        ["o9", [0, 0], false],
+        ["x", [2, 2], true],
+        ["y", [0, 0], false],
+        ["o5", [7, 5], false],
+      ],
     });
   });
 
   const authority = info([7, 4], { logTail: 2 });
-  const log = { after: 2, entries: entries([7, 3], [7, 4]) };
+  const horizon = Uint8Array.of(1);
+  const log = { after: 2, entries: entries([7, 3], [7, 4]), horizon };
   const base = { authority, log, sourceLacks: [], targetLacks: [] };
 
   it("of a backfill compare names and versions both ways", () => {
@@ -140,28 +155,43 @@ describe("plans", () => {
         ["deleted", [1, 2]],
       ]),
     });
-    expect(plan).toMatchObject({ resetLogTo: [0, 2], rewindTo: 2 });
+    expect(plan).toMatchObject({ resetLogTo: [0, 2], rewindTo: 2, horizon });
     expect(plan.entries).toHaveLength(2);
-    expect([...plan.missing].sort()).toEqual(["changed", "deleted", "new"]);
+    expect([...plan.missing].sort()).toEqual([
+      ["changed", [7, 3], false],
+      ["deleted", [7, 4], true],
+      ["new", [7, 4], false],
+    ]);
   });
 
   it("of a backfill never trust a copy that is known to be incomplete", () => {
     const versions = new Map<string, LogVersion>([["o", [1, 1]]]);
     const input = { ...base, source: versions, target: versions };
-    expect(backfillPlan({ ...input, targetLacks: ["o"] }).missing).toEqual(["o"]);
-    expect(backfillPlan({ ...input, sourceLacks: ["o"] }).missing).toEqual(["o"]);
+    const lack: MissingObject = ["o", [0, 0], false];
+    const missing = (lacks: object) => backfillPlan({ ...input, ...lacks }).missing;
+    expect(missing({ targetLacks: [lack] })).toEqual([["o", [1, 1], false]]);
+    expect(missing({ sourceLacks: [lack] })).toEqual([lack]);
+    // What the source needs is not what both have.
+    expect(missing({ sourceLacks: [["o", [2, 9], false]] })).toEqual([["o", [2, 9], false]]);
+    expect(missing({ sourceLacks: [["o", [2, 9], true]] })).toEqual([["o", [2, 9], true]]);
+    expect(missing({ sourceLacks: [["o", [1, 1], false]] })).toEqual([]);
   });
 
   it("of a backfill see by the log that the target has what the source lacks", () => {
     const target = new Map<string, LogVersion>([["o3", [7, 3]]]);
-    const plan = backfillPlan({ ...base, source: new Map(), target, sourceLacks: ["o3"] });
+    const plan = backfillPlan({
+      ...base,
+      source: new Map(),
+      target,
+      sourceLacks: [["o3", [0, 0], false]],
+    });
     expect(plan.missing).toEqual([]);
   });
 
   it("start an empty log at the head", () => {
     const plan = backfillPlan({
       ...base,
-      log: { after: 4, entries: [] },
+      log: { after: 4, entries: [], horizon },
       source: new Map(),
       target: new Map(),
     });

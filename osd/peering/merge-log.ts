@@ -4,7 +4,7 @@
 // It rests on this: entries are numbered by one primary per interval, behind a history that all
 // members agreed on. So two logs with an equal entry (epoch and number) are equal up to it.
 import { defined } from "../../common/assert.js";
-import type { LogEntry, LogVersion, PgInfo } from "../../proto/peering.js";
+import type { LogEntry, LogVersion, MissingObject, PgInfo } from "../../proto/peering.js";
 import type { LogCopy, MemberPlan } from "./state.js";
 
 /** Negative, 0 or positive: a is older than, equal to, or newer than b. */
@@ -102,18 +102,34 @@ function hasVersion(authority: PgInfo, log: LogCopy, version: LogVersion): boole
   return log.entries[version[1] - log.after - 1]?.epoch === version[0];
 }
 
+/** The version is not known: as a copy with the authoritative log has it. */
+const unknownVersion: LogVersion = [0, 0];
+
+function isKnown([, number]: LogVersion): boolean {
+  return number !== 0;
+}
+
 /** What a copy that joins needs. @param lacks objects that it already lacks */
 export function joiningPlan(
   log: LogCopy | undefined,
-  relation: Extract<Relation, { kind: "joins" }>,
-  lacks: readonly string[],
+  { common, divergent }: Extract<Relation, { kind: "joins" }>,
+  lacks: readonly MissingObject[],
 ): MemberPlan {
-  const appended = log?.entries.filter(({ number }) => number > relation.common) ?? [];
-  const touched = [...appended, ...relation.divergent].map(({ object }) => object);
+  const appended = log?.entries.filter(({ number }) => number > common) ?? [];
+  const missing = new Map<string, MissingObject>();
+  for (const { object } of divergent) missing.set(object, [object, unknownVersion, false]);
+  for (const [name, need, removed] of lacks) {
+    // What it needed of a divergent entry is nothing that anybody has.
+    const isDivergent = need[1] > common;
+    missing.set(name, isDivergent ? [name, unknownVersion, false] : [name, need, removed]);
+  }
+  for (const { object, epoch, number, removes } of appended) {
+    missing.set(object, [object, [epoch, number], removes]);
+  }
   return {
-    rewindTo: relation.common,
+    rewindTo: common,
     entries: appended.map(({ bytes }) => bytes),
-    missing: [...new Set([...lacks, ...touched])],
+    missing: [...missing.values()],
   };
 }
 
@@ -124,42 +140,51 @@ export interface BackfillInput {
   log: LogCopy;
   /** objects of the authority's copy, and those of them that it lacks itself */
   source: ReadonlyMap<string, LogVersion>;
-  sourceLacks: readonly string[];
+  sourceLacks: readonly MissingObject[];
   /** objects of the other copy, and those that it already lacks */
   target: ReadonlyMap<string, LogVersion>;
-  targetLacks: readonly string[];
+  targetLacks: readonly MissingObject[];
 }
 
 /**
  * What a copy needs whose log does not reach: the whole log, and every object that is not the
- * same on both; an object that only it has is missing too, so that the pull removes it.
+ * same on both; an object that only it has is missing too, to be removed.
  */
 export function backfillPlan(input: BackfillInput): MemberPlan {
-  const { authority, log, source, target } = input;
-  const missing = new Set(input.targetLacks);
-  for (const [name, version] of source) {
+  const { authority, log, target } = input;
+  const lacked = new Set(input.targetLacks.map(([name]) => name));
+  const missing = [...wantedStates(input).values()].filter(([name, need, removed]) => {
     const has = target.get(name);
-    if (has === undefined || !sameVersion(has, version)) missing.add(name);
-  }
-  for (const name of target.keys()) if (!source.has(name)) missing.add(name);
-  const newest = new Map(log.entries.map((entry) => [entry.object, entry]));
-  for (const name of input.sourceLacks) {
-    // The source's own version of it means nothing: only the log can say that the target has it.
-    const entry = newest.get(name);
-    const has = target.get(name);
-    const isNewest =
-      entry !== undefined &&
-      has !== undefined &&
-      !entry.removes &&
-      sameVersion([entry.epoch, entry.number], has);
-    if (isNewest && !input.targetLacks.includes(name)) missing.delete(name);
-    else missing.add(name);
-  }
+    if (lacked.has(name) || !isKnown(need)) return true;
+    return removed ? has !== undefined : has === undefined || !sameVersion(has, need);
+  });
   const base: LogVersion = log.entries.length === 0 ? authority.lastUpdate : [0, authority.logTail];
   return {
     resetLogTo: base,
+    horizon: defined(log.horizon, "the horizon of the authority's log"),
     rewindTo: base[1],
     entries: log.entries.map(({ bytes }) => bytes),
-    missing: [...missing],
+    missing,
   };
+}
+
+/** The state that each object has to be in, of all objects that either copy knows of. */
+function wantedStates(input: BackfillInput): Map<string, MissingObject> {
+  const { authority, log, source, target } = input;
+  const wanted = new Map<string, MissingObject>();
+  const known = [...target.keys(), ...input.targetLacks.map(([name]) => name)];
+  for (const name of known) wanted.set(name, [name, authority.lastUpdate, true]);
+  for (const [name, version] of source) wanted.set(name, [name, version, false]);
+  const newest = new Map(log.entries.map((entry) => [entry.object, entry]));
+  for (const lack of input.sourceLacks) {
+    // The source's own version of it means nothing: what it needs itself counts, or its log.
+    const [name, need] = lack;
+    const entry = newest.get(name);
+    const byLog: MissingObject =
+      entry === undefined
+        ? [name, unknownVersion, false]
+        : [name, [entry.epoch, entry.number], entry.removes];
+    wanted.set(name, isKnown(need) ? lack : byLog);
+  }
+  return wanted;
 }

@@ -61,7 +61,12 @@ export const enterGetLog: Entry = (state, now) => {
 export const onLog: Handler<"log"> = (state, { from, message }, now) => {
   if (pendingTo(state, from, "getLog")?.after !== message.after) return quiet(state);
   const before = defined(state.gathered.logs.get(from), "the log that is fetched");
-  const copy = { after: before.after, entries: [...before.entries, ...message.entries] };
+  const { horizon } = message;
+  const copy: LogCopy = {
+    after: before.after,
+    entries: [...before.entries, ...message.entries],
+    ...(horizon === undefined ? {} : { horizon }),
+  };
   const logs = withEntry(state.gathered.logs, from, copy);
   const next = answered(withGathered(state, { logs }), from, "getLog");
   const last = message.entries.at(-1)?.number;
@@ -93,7 +98,7 @@ export const onMissing: Handler<"missing"> = (state, { from, message }, now) => 
   const objects = [...(state.gathered.missing.get(from) ?? []), ...message.objects];
   const missing = withEntry(state.gathered.missing, from, objects);
   const next = answered(withGathered(state, { missing }), from, "getMissing");
-  const last = message.objects.at(-1);
+  const last = message.objects.at(-1)?.[0];
   if (message.more && last !== undefined) {
     return request(next, [{ to: from, message: { kind: "getMissing", after: last } }], now);
   }
@@ -160,4 +165,15 @@ export function sourcesOf(state: PgState): number[] {
     .filter(([, info]) => info.lastEpochStarted > 0 && sameVersion(info.lastUpdate, head))
     .map(([osd]) => osd);
   return [...members.sort((a, b) => lackCount(a) - lackCount(b)), ...strays];
+}
+
+/**
+ * All others who hold something: an object that is needed in a known version may be had from a copy
+ * that is old in everything else. The native core checks the version that it gets.
+ */
+export function otherSourcesOf(state: PgState): number[] {
+  const known = new Set([state.self, ...sourcesOf(state)]);
+  return [...state.gathered.infos]
+    .filter(([osd, { lastEpochStarted }]) => lastEpochStarted > 0 && !known.has(osd))
+    .map(([osd]) => osd);
 }

@@ -3,6 +3,7 @@
 //
 // A copy answers nothing about an interval before its native gate has started it: only then does
 // its last_update not change any more.
+import { leaseLeftMs } from "./leases.js";
 import {
   enter,
   type Handler,
@@ -18,7 +19,7 @@ import {
 export const notifyAgainMs = 10_000;
 
 export const onIntervalStarted: Handler<"intervalStarted"> = (state, { info }, now) => {
-  const started: PgState = { ...state, local: info };
+  const started: PgState = { ...state, local: info, startedMs: now };
   const role = roleOf(state.interval, state.self);
   if (role === "primary") return enter(started, "GetInfo");
   const stray: PgState = { ...started, name: "Stray", askedBy: [] };
@@ -26,14 +27,15 @@ export const onIntervalStarted: Handler<"intervalStarted"> = (state, { info }, n
   if (isUseless && state.askedBy.length === 0 && !state.interval.up.includes(state.self)) {
     return { state: stray, effects: [{ kind: "removePg" }] };
   }
-  const answers = state.askedBy.map((to) => infoTo(stray, to));
+  const answers = state.askedBy.map((to) => infoTo(stray, to, now));
   const { state: next, effects } = role === "stray" ? notifyPrimary(stray, now) : quiet(stray);
   return { state: next, effects: [...answers, ...effects] };
 };
 
-function infoTo(state: PgState, to: number): PgEffect {
-  const info = state.local;
-  if (info === undefined) return { kind: "log", level: "debug", text: "no info yet", fields: {} };
+function infoTo(state: PgState, to: number, now: number): PgEffect {
+  const { local, startedMs } = state;
+  if (local === undefined) return { kind: "log", level: "debug", text: "no info yet", fields: {} };
+  const info = { ...local, leaseMs: leaseLeftMs(local, startedMs, now) };
   return { kind: "send", to, message: { kind: "info", info, history: state.history } };
 }
 
@@ -50,9 +52,9 @@ function notifyPrimary(state: PgState, now: number): Step {
 export const onGetInfoEarly: Handler<"getInfo"> = (state, { from }) =>
   quiet({ ...state, askedBy: [...state.askedBy.filter((osd) => osd !== from), from] });
 
-export const onGetInfo: Handler<"getInfo"> = (state, { from }) => ({
+export const onGetInfo: Handler<"getInfo"> = (state, { from }, now) => ({
   state,
-  effects: [infoTo(state, from)],
+  effects: [infoTo(state, from, now)],
 });
 
 export const onTickStray: Handler<"tick"> = (state, _event, now) => {
@@ -75,7 +77,9 @@ export const onActivate: Handler<"activate"> = (state, { from, message }) => {
   );
   const parts = [...others, message].sort((a, b) => a.part - b.part);
   if (parts.length < message.parts) return quiet({ ...state, parts });
+  const horizon = parts[0]?.horizon;
   const plan = {
+    ...(horizon === undefined ? {} : { horizon }),
     ...(message.resetLogTo === undefined ? {} : { resetLogTo: message.resetLogTo }),
     rewindTo: message.rewindTo,
     entries: parts.flatMap(({ entries }) => entries),
@@ -83,7 +87,10 @@ export const onActivate: Handler<"activate"> = (state, { from, message }) => {
   };
   return {
     state: { ...state, parts: [], activating: true, history: message.history },
-    effects: [{ kind: "activate", plan, peerMissing: [], sources: [] }, { kind: "persistHistory" }],
+    effects: [
+      { kind: "activate", plan, peerMissing: [], sources: [], otherSources: [], leaseWaitMs: 0 },
+      { kind: "persistHistory" },
+    ],
   };
 };
 

@@ -55,6 +55,9 @@ describe("a replica", () => {
     expect(cluster.stateOf(0)).toBe("Clean");
     expect(cluster.differences()).toEqual([]);
     expect(cluster.copy(2).base[1]).toBeGreaterThan(0);
+    // It knows as well as the others which requests it has to refuse.
+    expect(cluster.copy(2).horizon).toBe(cluster.copy(0).horizon);
+    expect(cluster.copy(2).horizon).toBeGreaterThan(0);
   });
 
   it("with a write that nobody else has gives it up", async () => {
@@ -74,7 +77,7 @@ describe("a replica", () => {
     const cluster = await TestCluster.start(threeOsds);
     await cluster.lose(2);
     for (let i = 0; i < 2 * logEntriesKept; i++) cluster.write(`o${i}`);
-    cluster.copy(2).missing.add("o1");
+    cluster.copy(2).missing.set("o1", ["o1", [0, 0], false]);
     await cluster.boot(2);
     await cluster.settle();
     expect(cluster.differences()).toEqual([]);
@@ -197,6 +200,61 @@ describe("a past interval that may have had writes", () => {
     await cluster.boot(0);
     await cluster.settle();
     expect(cluster.stateOf(0)).toBe("Clean");
+  });
+});
+
+describe("an object that the authority lacks", () => {
+  /** osd.0 and osd.1 lack "o"; osd.2 has an old version and was away for longer than the log. */
+  async function lackingCluster(others: number) {
+    const cluster = await TestCluster.start({ osds: 3 + others });
+    cluster.write("o");
+    await cluster.lose(2);
+    for (let i = 0; i < 2 * logEntriesKept; i++) cluster.write(`n${i}`);
+    const need = cluster.copy(0).objects.get("o") ?? [0, 0];
+    for (const id of [0, 1]) {
+      cluster.copy(id).objects.delete("o");
+      cluster.copy(id).missing.set("o", ["o", need, false]);
+    }
+    return cluster;
+  }
+
+  it("is found on a copy that needs a backfill, by its version", async () => {
+    const cluster = await lackingCluster(0);
+    await cluster.boot(2);
+    await cluster.settle();
+    expect(cluster.stateOf(0)).toBe("Clean");
+    expect(cluster.differences()).toEqual([]);
+  });
+
+  it("is found on a copy outside the acting set that is old in everything else", async () => {
+    const cluster = await lackingCluster(1);
+    await cluster.remap([0, 1, 3]);
+    expect([...cluster.state(0).unfound]).toEqual(["o"]);
+    await cluster.boot(2);
+    await cluster.remap([1, 0, 3]);
+    expect(cluster.stateOf(1)).toBe("Clean");
+    expect(cluster.differences()).toEqual([]);
+  });
+
+  it("stays unfound while only another version of it is there", async () => {
+    const cluster = await lackingCluster(0);
+    cluster.copy(2).objects.set("o", [1, 1]);
+    await cluster.boot(2);
+    await cluster.settle();
+    expect(cluster.stateOf(0)).not.toBe("Clean");
+    expect([...cluster.state(0).unfound]).toEqual(["o"]);
+    expect(cluster.copy(0).objects.has("o")).toBe(false);
+  });
+
+  it("and that has been removed needs no source", async () => {
+    const cluster = await lackingCluster(0);
+    for (const id of [0, 1]) cluster.copy(id).missing.set("o", ["o", [5, 5], true]);
+    cluster.acked.set("o", undefined);
+    await cluster.boot(2);
+    await cluster.settle();
+    expect(cluster.stateOf(0)).toBe("Clean");
+    expect(cluster.differences()).toEqual([]);
+    expect(cluster.copy(2).objects.has("o")).toBe(false);
   });
 });
 

@@ -5,6 +5,7 @@ import type { PgId } from "../../common/units.js";
 import type {
   LogEntry,
   LogVersion,
+  MissingObject,
   PeeringBody,
   PeeringKind,
   PeeringMessage,
@@ -22,6 +23,7 @@ export const pgStateNames = [
   "GetInfo",
   "Down",
   "Incomplete",
+  "WaitActing",
   "GetLog",
   "GetMissing",
   "WaitUpThru",
@@ -56,6 +58,8 @@ export interface LogCopy {
   /** number of the entry before the first one asked for */
   after: number;
   entries: readonly LogEntry[];
+  /** what the copy knows of requests older than its log; undefined: not fetched to the end yet */
+  horizon?: Uint8Array;
 }
 
 /** A request that waits for its answer, and is sent again until then. */
@@ -68,22 +72,26 @@ export interface Pending {
 /** How one copy becomes the authoritative one. */
 export interface MemberPlan {
   resetLogTo?: LogVersion;
+  /** with resetLogTo */
+  horizon?: Uint8Array;
   rewindTo: number;
   entries: readonly Uint8Array[];
-  missing: readonly string[];
+  missing: readonly MissingObject[];
 }
 
 /** What the primary learns while it peers. Dropped when the PG is active. */
 export interface Gathered {
   /** infos by OSD, our own among them; strays too */
   infos: ReadonlyMap<number, PgInfo>;
+  /** when the read lease that a copy has granted in an older interval is over, by OSD */
+  leasesEndMs: ReadonlyMap<number, number>;
   /** key: receiver and kind */
   pending: ReadonlyMap<string, Pending>;
   /** who has the authoritative log; -1: not chosen yet */
   authority: number;
   logs: ReadonlyMap<number, LogCopy>;
   /** objects that each copy says it lacks */
-  missing: ReadonlyMap<number, readonly string[]>;
+  missing: ReadonlyMap<number, readonly MissingObject[]>;
   /** object listings for a backfill: name -> version */
   listings: ReadonlyMap<number, ReadonlyMap<string, LogVersion>>;
   plans: ReadonlyMap<number, MemberPlan>;
@@ -93,6 +101,7 @@ export interface Gathered {
 
 export const nothingGathered: Gathered = {
   infos: new Map(),
+  leasesEndMs: new Map(),
   pending: new Map(),
   authority: -1,
   logs: new Map(),
@@ -112,6 +121,8 @@ export interface PgState {
   readonly history: PgHistory;
   /** our copy as it was when the interval started; undefined before that */
   readonly local: PgInfo | undefined;
+  /** when that was */
+  readonly startedMs: number;
   readonly gathered: Gathered;
   /** replica: parts of the activation so far; complete when activating is true */
   readonly parts: readonly PeeringMessageOf<"activate">[];
@@ -125,7 +136,7 @@ export interface PgState {
   readonly unfound: ReadonlySet<string>;
   /** active: members whose log did not reach, so that all of their copy is made anew */
   readonly backfilling: readonly number[];
-  /** Recovering: when it last got on */
+  /** Recovering: when it last got on; WaitActing: when it began */
   readonly progressMs: number;
   /** stray: when it last told the primary about itself */
   readonly notifiedMs: number;
@@ -175,10 +186,16 @@ export type PgEffect =
       plan: MemberPlan;
       peerMissing: readonly (readonly [osd: number, objects: readonly string[]])[];
       sources: readonly number[];
+      /** who may have a version that is known by number */
+      otherSources: readonly number[];
+      /** for so long nothing is served: an older primary may hold a read lease */
+      leaseWaitMs: number;
     }
   | { kind: "goActive" }
   /** ask the monitor to record that this OSD is alive in the interval */
   | { kind: "requestUpThru" }
+  /** ask the monitor for an acting set in place of the up set; empty: back to the up set */
+  | { kind: "requestPgTemp"; acting: readonly number[] }
   | { kind: "requestRecovery"; priority: number }
   | { kind: "releaseRecovery" }
   | { kind: "setRecovery" }
@@ -214,6 +231,7 @@ export function initialPgState(pgid: PgId, self: number): PgState {
     map: { epoch: 0, osds: new Map() },
     history: { since: 0, intervals: [] },
     local: undefined,
+    startedMs: 0,
     gathered: nothingGathered,
     parts: [],
     activating: false,

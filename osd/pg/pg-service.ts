@@ -51,6 +51,7 @@ export type PgCore = Pick<
   | "sendControl"
   | "setMeta"
   | "pgLog"
+  | "pgHorizon"
   | "pgMissing"
   | "listObjects"
 >;
@@ -63,13 +64,22 @@ export interface PgServicePorts {
   nowMs(): number;
   /** asks the monitor to record that this OSD is alive in that epoch */
   requestUpThru(epoch: number): void;
+  /** asks the monitor for an acting set in place of the up set; empty: back to the up set */
+  requestPgTemp(pgid: PgId, acting: readonly number[]): void;
   /** a PG of which this OSD is primary changed its state */
   onStateChanged(): void;
   /** an OSD that the native core has to be connected with */
   onContact(osd: number): void;
 }
 
-const noCopy: PgInfo = { lastUpdate: [0, 0], logTail: 0, lastEpochStarted: 0, missingCount: 0 };
+const noCopy: PgInfo = {
+  lastUpdate: [0, 0],
+  logTail: 0,
+  lastEpochStarted: 0,
+  missingCount: 0,
+  leaseMs: 0,
+  leaseHolder: -1,
+};
 
 export class PgService {
   private readonly pgs = new Map<PgId, { state: PgState; key: string }>();
@@ -287,6 +297,9 @@ export class PgService {
       case "requestUpThru":
         this.ports.requestUpThru(first);
         break;
+      case "requestPgTemp":
+        this.ports.requestPgTemp(pgid, effect.acting);
+        break;
       case "requestRecovery":
         this.grant(this.reservations.request(pgid, effect.priority));
         break;
@@ -310,15 +323,18 @@ export class PgService {
 
   private activate(state: PgState, effect: Extract<PgEffect, { kind: "activate" }>): void {
     const { pool, seed } = parsePgId(state.pgid);
-    const { plan, peerMissing, sources } = effect;
+    const { plan, peerMissing, sources, otherSources, leaseWaitMs } = effect;
     const activation = {
       interval: state.interval.first,
       ...(plan.resetLogTo === undefined ? {} : { resetLogTo: plan.resetLogTo }),
+      ...(plan.horizon === undefined ? {} : { horizon: plan.horizon }),
       rewindTo: plan.rewindTo,
       entries: [...plan.entries],
       missing: [...plan.missing],
       peerMissing: peerMissing.map(([osd, objects]): [number, string[]] => [osd, [...objects]]),
       sources: [...sources],
+      otherSources: [...otherSources],
+      leaseWaitMs,
     };
     try {
       this.ports.core.activate(pool, seed, activation);
@@ -383,6 +399,7 @@ function idOf({ pool, seed }: { pool: number; seed: number }): PgId {
   return pgId(pool, seed);
 }
 
-function infoOf({ lastUpdate, logTail, lastEpochStarted, missingCount }: NativePgInfo): PgInfo {
-  return { lastUpdate, logTail, lastEpochStarted, missingCount };
+function infoOf(info: NativePgInfo): PgInfo {
+  const { lastUpdate, logTail, lastEpochStarted, missingCount, leaseMs, leaseHolder } = info;
+  return { lastUpdate, logTail, lastEpochStarted, missingCount, leaseMs, leaseHolder };
 }

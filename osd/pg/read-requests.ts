@@ -10,7 +10,7 @@ import {
 import type { ReadRequest } from "../peering/state.js";
 
 /** What this needs of the native core. */
-export type PgReader = Pick<NativeOsd, "pgLog" | "pgMissing" | "listObjects">;
+export type PgReader = Pick<NativeOsd, "pgLog" | "pgHorizon" | "pgMissing" | "listObjects">;
 
 /** The answer to a request. */
 export async function readFor(request: ReadRequest, core: PgReader): Promise<PeeringBody> {
@@ -20,12 +20,14 @@ export async function readFor(request: ReadRequest, core: PgReader): Promise<Pee
       const found = await core.pgLog(pool, seed, request.after, logPageEntries + 1);
       const entries = bounded(found, logPageEntries, (entry) => entry.bytes.length);
       const more = entries.length < found.length;
-      return { kind: "log", after: request.after, entries, more };
+      if (more) return { kind: "log", after: request.after, entries, more };
+      const horizon = await core.pgHorizon(pool, seed);
+      return { kind: "log", after: request.after, entries, more, horizon };
     }
     case "getMissing": {
-      const all = (await core.pgMissing(pool, seed)).sort(byCodePoint);
-      const found = all.filter((name) => request.after === null || name > request.after);
-      const objects = bounded(found, objectPageNames, (name) => name.length);
+      const all = (await core.pgMissing(pool, seed)).sort(([a], [b]) => byCodePoint(a, b));
+      const found = all.filter(([name]) => request.after === null || name > request.after);
+      const objects = bounded(found, objectPageNames, ([name]) => name.length);
       const more = objects.length < found.length;
       return { kind: "missing", after: request.after, objects, more };
     }

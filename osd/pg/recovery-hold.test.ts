@@ -41,6 +41,21 @@ describe("recovery", () => {
     expect(cluster.differences()).toEqual([]);
   });
 
+  it("under way stops when norecover is set, and goes on after it", async () => {
+    const cluster = await TestCluster.start({ osds: 3 });
+    await cluster.lose(2);
+    cluster.write("a");
+    cluster.recoveryStalls = true;
+    await cluster.boot(2);
+    await cluster.settle();
+    expect(cluster.stateOf(0)).toBe("Recovering");
+    cluster.recoveryStalls = false;
+    await cluster.change({ flags: ["norecover"] });
+    expect([...cluster.copy(2).missing]).toEqual(["a"]);
+    await cluster.change({ flags: [] });
+    expect(cluster.stateOf(0)).toBe("Clean");
+  });
+
   it("goes on by log under nobackfill, and if degraded under norebalance", async () => {
     expect((await withStale(few, ["nobackfill"])).stateOf(0)).toBe("Clean");
     expect((await withStale(tooMany, ["norebalance"])).stateOf(0)).toBe("Clean");

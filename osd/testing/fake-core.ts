@@ -14,15 +14,19 @@ export interface CoreHost {
   deliver(to: number, body: Uint8Array): void;
   /** the copy of an OSD that runs and is in that interval; undefined: none */
   copyOf(osd: number, pgid: PgId, interval: number): FakeCopy | undefined;
+  /** true: recovery that is begun gets nowhere */
+  recoveryStalls?(): boolean;
 }
 
-interface Gate {
+export interface Gate {
   interval: number;
   acting: number[];
   minSize: number;
   role: NativeRole;
   phase: "peering" | "replica_active" | "active";
   sources: number[];
+  otherSources: number[];
+  leaseWaitMs: number;
   peerMissing: Map<number, Set<string>>;
 }
 
@@ -47,7 +51,14 @@ export class FakeCore implements PgCore {
   ): void {
     const pgid = pgId(pool, seed);
     assert(spec.interval >= (this.gates.get(pgid)?.interval ?? 0), "intervals grow");
-    this.gates.set(pgid, { ...spec, phase: "peering", sources: [], peerMissing: new Map() });
+    this.gates.set(pgid, {
+      ...spec,
+      phase: "peering",
+      sources: [],
+      otherSources: [],
+      leaseWaitMs: 0,
+      peerMissing: new Map(),
+    });
     const { interval } = spec;
     this.host.later(() => {
       if (this.gates.get(pgid)?.interval !== interval) return;
@@ -62,6 +73,8 @@ export class FakeCore implements PgCore {
     if (gate?.interval !== activation.interval || gate.phase !== "peering") return;
     this.store.copy(pgid).activate(activation);
     gate.sources = activation.sources;
+    gate.otherSources = activation.otherSources;
+    gate.leaseWaitMs = activation.leaseWaitMs;
     gate.peerMissing = new Map(
       activation.peerMissing.map(([osd, objects]) => [osd, new Set(objects)]),
     );
@@ -104,8 +117,12 @@ export class FakeCore implements PgCore {
     return log.filter(({ number }) => number > after).slice(0, limit);
   }
 
+  async pgHorizon(pool: number, seed: number) {
+    return Uint8Array.of(this.store.copy(pgId(pool, seed)).horizon);
+  }
+
   async pgMissing(pool: number, seed: number) {
-    return [...this.store.copy(pgId(pool, seed)).missing];
+    return [...this.store.copy(pgId(pool, seed)).missing.values()];
   }
 
   async listObjects(pool: number, seed: number, after: string | null, limit: number) {
@@ -126,14 +143,17 @@ export class FakeCore implements PgCore {
 
   private recoverAll(pool: number, seed: number, gate: Gate): void {
     const pgid = pgId(pool, seed);
-    if (this.gates.get(pgid) !== gate) return;
+    if (this.gates.get(pgid) !== gate || this.host.recoveryStalls?.()) return;
     const own = this.store.copy(pgid);
-    for (const object of [...own.missing]) {
-      const source = gate.sources
+    for (const lack of [...own.missing.values()]) {
+      const [object, need, removed] = lack;
+      const isKnown = need[1] !== 0;
+      const source = [...gate.sources, ...(isKnown ? gate.otherSources : [])]
         .filter((osd) => !gate.peerMissing.get(osd)?.has(object))
         .map((osd) => this.host.copyOf(osd, pgid, gate.interval))
-        .find((copy) => copy !== undefined && !copy.missing.has(object));
-      if (source !== undefined) own.recover(object, source);
+        .find((copy) => copy?.has(lack));
+      if (removed) own.remove(object);
+      else if (source !== undefined) own.recover(object, source);
       else this.unfound(pool, seed, gate, object);
     }
     for (const [osd, objects] of gate.peerMissing) {

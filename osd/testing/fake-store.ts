@@ -2,7 +2,12 @@
 // and its metadata. It asserts what the native core asserts.
 import { assert, defined } from "../../common/assert.js";
 import { type PgId, parsePgId } from "../../common/units.js";
-import type { NativeActivation, NativeLogEntry, NativePgInfo } from "../../native/index.js";
+import type {
+  NativeActivation,
+  NativeLogEntry,
+  NativeMissing,
+  NativePgInfo,
+} from "../../native/index.js";
 import type { LogEntry, LogVersion } from "../../proto/peering.js";
 
 /** Entries that a copy keeps. */
@@ -13,8 +18,13 @@ export class FakeCopy {
   /** version of the entry at the tail */
   base: LogVersion = [0, 0];
   readonly objects = new Map<string, LogVersion>();
-  readonly missing = new Set<string>();
+  readonly missing = new Map<string, NativeMissing>();
   lastEpochStarted = 0;
+  /** number of the newest entry that the log has forgotten, in this copy or in one before it */
+  horizon = 0;
+  /** what is left of a granted read lease, and to whom; tests set it */
+  leaseMs = 0;
+  leaseHolder = -1;
 
   lastUpdate(): LogVersion {
     const head = this.log.at(-1);
@@ -27,6 +37,8 @@ export class FakeCopy {
       logTail: this.base[1],
       lastEpochStarted: this.lastEpochStarted,
       missingCount: this.missing.size,
+      leaseMs: this.leaseMs,
+      leaseHolder: this.leaseHolder,
     };
   }
 
@@ -38,20 +50,33 @@ export class FakeCopy {
     while (this.log.length > logEntriesKept) {
       const oldest = defined(this.log.shift(), "the oldest entry");
       this.base = [oldest.epoch, oldest.number];
+      this.horizon = oldest.number;
     }
   }
 
-  activate(activation: Omit<NativeActivation, "peerMissing" | "sources">): void {
+  activate(
+    activation: Omit<NativeActivation, "peerMissing" | "sources" | "otherSources" | "leaseWaitMs">,
+  ): void {
     if (activation.resetLogTo !== undefined) {
       this.log = [];
       this.base = [...activation.resetLogTo];
+      const horizon = defined(activation.horizon?.[0], "the horizon of a log that replaces ours");
+      this.horizon = Math.max(this.horizon, horizon);
     } else if (activation.rewindTo < this.lastUpdate()[1]) {
       assert(activation.rewindTo >= this.base[1], "the log reaches the rewind point");
       this.log = this.log.filter(({ number }) => number <= activation.rewindTo);
     }
     for (const bytes of activation.entries) this.append(decodeEntry(bytes));
-    for (const object of activation.missing) this.missing.add(object);
+    for (const missing of activation.missing) this.missing.set(missing[0], missing);
     this.lastEpochStarted = activation.interval;
+  }
+
+  /** True when this copy has what another one lacks. */
+  has([name, need, removed]: NativeMissing): boolean {
+    const has = this.objects.get(name);
+    if (this.missing.has(name)) return false;
+    if (need[1] === 0) return true;
+    return removed ? has === undefined : `${has}` === `${need}`;
   }
 
   /** Takes an object as another copy has it, also its absence. */
@@ -59,6 +84,12 @@ export class FakeCopy {
     const version = from.objects.get(object);
     if (version === undefined) this.objects.delete(object);
     else this.objects.set(object, version);
+    this.missing.delete(object);
+  }
+
+  /** Takes an object as gone. */
+  remove(object: string): void {
+    this.objects.delete(object);
     this.missing.delete(object);
   }
 

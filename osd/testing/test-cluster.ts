@@ -45,8 +45,14 @@ export class TestCluster {
   readonly stores: FakeStore[];
   /** CRUSH's choice for the PG, by preference; the tests change it */
   order: number[];
+  /** called with each new map */
+  onMap: () => void = () => undefined;
+  /** false: the monitor ignores what primaries ask for */
+  takesPgTemp = true;
   /** true: this message gets lost */
   loses: () => boolean = () => false;
+  /** recovery that is begun gets nowhere while this is true */
+  recoveryStalls = false;
   private readonly maps: OsdMap[] = [];
   private readonly running = new Map<number, Running>();
   private queue: { osd: number; incarnation: number; run: () => void }[] = [];
@@ -92,6 +98,7 @@ export class TestCluster {
       emit: (event) => isMe() && this.emit(id, event),
       deliver: (to, body) => this.deliver(id, to, body),
       copyOf: (osd, pgid, interval) => this.copyIn(osd, pgid, interval),
+      recoveryStalls: () => this.recoveryStalls,
     });
     const tracker = new PlacementTracker(id, this.crush());
     const service = new PgService(
@@ -101,6 +108,7 @@ export class TestCluster {
         log: silentLog,
         nowMs: () => this.nowMs,
         requestUpThru: (wanted) => later(() => this.recordUpThru(id, wanted)),
+        requestPgTemp: (pgid, acting) => later(() => this.setPgTemp(pgid, acting)),
         onStateChanged: () => undefined,
         onContact: () => undefined,
       },
@@ -198,7 +206,9 @@ export class TestCluster {
 
   /** The acting set by the newest map. */
   acting(): number[] {
-    return this.order.filter((id) => findOsd(this.map, id)?.up);
+    const isUp = (id: number) => findOsd(this.map, id)?.up;
+    const temporary = this.map.pgTemp[testPg]?.filter(isUp) ?? [];
+    return temporary.length > 0 ? temporary : this.order.filter(isUp);
   }
 
   primary(): number {
@@ -210,7 +220,7 @@ export class TestCluster {
     const found: string[] = [];
     for (const id of this.acting()) {
       const copy = this.copy(id);
-      if (copy.missing.size > 0) found.push(`osd.${id} lacks ${[...copy.missing]}`);
+      if (copy.missing.size > 0) found.push(`osd.${id} lacks ${[...copy.missing.keys()]}`);
       const first = this.copy(this.primary());
       if (`${copy.lastUpdate()}` !== `${first.lastUpdate()}`) found.push(`osd.${id} log`);
       for (const name of new Set([...copy.objects.keys(), ...first.objects.keys()])) {
@@ -267,7 +277,8 @@ export class TestCluster {
     return gate?.interval === interval ? this.stores[osd]?.copy(pgid) : undefined;
   }
 
-  private gate(id: number) {
+  /** The gate of the PG at an OSD's native core. */
+  gate(id: number) {
     return this.running.get(id)?.core.gates.get(testPg);
   }
 
@@ -296,6 +307,11 @@ export class TestCluster {
     };
   }
 
+  private setPgTemp(pgid: PgId, acting: readonly number[]): void {
+    if (`${this.map.pgTemp[pgid] ?? []}` === `${acting}` || !this.takesPgTemp) return;
+    this.publish({ pgTemp: { [pgid]: [...acting] } });
+  }
+
   private recordUpThru(id: number, wanted: number): void {
     const osd = defined(findOsd(this.map, id), `osd.${id}`);
     if (!osd.up || osd.upThru >= wanted) return;
@@ -306,6 +322,7 @@ export class TestCluster {
     this.map = makeIncremental(this.map, changes, 0).map;
     this.maps.push(this.map);
     const { map } = this;
+    this.onMap();
     for (const [id, { incarnation }] of this.running) {
       this.queue.push({ osd: id, incarnation, run: () => this.apply(id, map, true) });
     }

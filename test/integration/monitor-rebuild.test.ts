@@ -57,6 +57,9 @@ it("refuses the damaged store, rebuilds it in a new generation, and has all data
   expect((await cairn(dir, "import", written, "rbd/disk")).code).toBe(0);
   await cairnJson(dir, "config", "set", "osd.op_complaint_ms", "20000");
   await cairnJson(dir, "osd", "primary-affinity", "1", "0.5");
+  expect((await cairn(dir, "create", "rbd/load", "--size", "16M")).code).toBe(0);
+  const load = ["--io-type", "write", "--io-size", "4K", "--io-pattern", "rand", "--time", "45"];
+  const client = cairnJson<{ series: number[] }>(dir, "bench", "rbd/load", ...load);
   const before = await cairnJson<ClusterStatus>(dir, "status");
   // The OSDs store a map behind what follows from it.
   await new Promise((resolve) => setTimeout(resolve, 500));
@@ -95,6 +98,10 @@ it("refuses the damaged store, rebuilds it in a new generation, and has all data
   const read = path.join(folder, "out.raw");
   expect((await cairn(dir, "export", "rbd/disk", read)).code).toBe(0);
   expect(sha256(read)).toBe(sha256(written));
+  // The client that was writing all the time has gone over to the new generation.
+  const { series } = await client;
+  const last = series.slice(-20).reduce((sum, operations) => sum + operations, 0);
+  expect(last).toBeGreaterThan(0);
   // It takes new data, and new maps.
   expect((await cairn(dir, "import", written, "rbd/more")).code).toBe(0);
   expect((await cairn(dir, "osd", "set", "noout")).code).toBe(0);

@@ -88,14 +88,14 @@ it("an OSD whose disk fails ends, is named, and stays away until it is started",
 it("a slow OSD is named with its figure, and leads no PG any more", async () => {
   expect((await cairn(dir, "create", "rbd/load", "--size", "64M")).code).toBe(0);
   const pid = daemonPid(dir, "osd.1");
-  const bench = ["--io-type", "write", "--io-pattern", "rand", "--io-size", "4K", "--time", "40"];
+  const bench = ["--io-type", "write", "--io-pattern", "rand", "--io-size", "4K", "--time", "60"];
   const load = cairn(dir, "bench", "rbd/load", ...bench, "--io-threads", "8");
   let stops = true;
   // A disk that answers only now and then: the whole OSD sleeps most of the time.
   const slowing = (async () => {
     while (stops) {
       process.kill(pid, "SIGSTOP");
-      await sleep(150);
+      await sleep(250);
       process.kill(pid, "SIGCONT");
       await sleep(15);
     }

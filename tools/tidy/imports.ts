@@ -44,6 +44,10 @@ function resolveInclude(
   target: string,
   known: ReadonlySet<string>,
 ): string | undefined {
-  const candidates = [`native/core/${target}`, normalize(join(dirname(file.path), target))];
+  const candidates = [
+    `native/core/${target}`,
+    `native/${target}`,
+    normalize(join(dirname(file.path), target)),
+  ];
   return candidates.find((candidate) => known.has(candidate));
 }

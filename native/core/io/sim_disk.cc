@@ -16,8 +16,8 @@ Status outside(std::uint64_t offset, std::uint64_t length, std::uint64_t size) {
                                        std::to_string(size) + " bytes"};
 }
 
-Status injected(const char* what) {
-  return {ErrorCode::io_error, std::string("injected fault: ") + what};
+Status injected(const DiskFault& fault, const char* what) {
+  return {fault.code, std::string("injected fault: ") + what};
 }
 
 Buffer joined(const std::vector<Buffer>& parts, std::uint64_t length) {
@@ -104,7 +104,8 @@ const DiskFault* SimDisk::fault_for(DiskFault::On on, std::uint64_t offset, std:
 
 Status SimDisk::finish_read(std::uint64_t offset, MutableByteSpan into) {
   const DiskFault* fault = fault_for(DiskFault::On::read, offset, into.size());
-  if (fault != nullptr && fault->action == DiskFault::Action::error) return injected("read");
+  if (fault != nullptr && fault->action == DiskFault::Action::error)
+    return injected(*fault, "read");
   ++counters_.reads;
   counters_.bytes_read += into.size();
   image_.read(offset, into);
@@ -121,7 +122,7 @@ Status SimDisk::finish_write(std::uint64_t id, std::uint64_t offset, Buffer byte
       image_.finish_write(id, false);
     }
     changed();
-    return injected("write");
+    return injected(*fault, "write");
   }
   if (fault == nullptr) {
     image_.finish_write(id, durable);
@@ -142,7 +143,7 @@ Status SimDisk::finish_flush(std::uint64_t up_to_sequence) {
   if (fault != nullptr && fault->action == DiskFault::Action::error) {
     image_.drop_up_to(up_to_sequence);
     changed();
-    return injected("flush");
+    return injected(*fault, "flush");
   }
   if (fault == nullptr) image_.flush_up_to(up_to_sequence);
   ++counters_.flushes;

@@ -22,9 +22,9 @@ namespace cairn::io {
 // What happens to the operations that a rule matches.
 struct DiskFault {
   enum class On : std::uint8_t { read, write, flush };
-  // error: io_error. A write that failed may have reached the medium or not; a flush that failed
-  // drops what it should have made durable. lose: reported as done, but nothing happened (read:
-  // no effect). misdirect: a write lands at misdirect_offset.
+  // error: fails with code. A write that failed may have reached the medium or not; a flush that
+  // failed drops what it should have made durable. lose: reported as done, but nothing happened
+  // (read: no effect). misdirect: a write lands at misdirect_offset.
   enum class Action : std::uint8_t { error, lose, misdirect };
 
   On on = On::read;
@@ -34,6 +34,7 @@ struct DiskFault {
   std::uint64_t skip = 0;                   // so many matches are let through first
   std::uint64_t times = ~std::uint64_t{0};  // then so many are hit
   std::uint64_t misdirect_offset = 0;
+  ErrorCode code = ErrorCode::io_error;  // of an error; no_space: the file system below is full
 };
 
 class SimDisk final : public Disk {

@@ -2,6 +2,7 @@
 #include "io/sim_disk_image.hh"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -16,6 +17,27 @@ constexpr double kMostlyLost = 0.35;
 constexpr double kException = 0.1;
 constexpr double kTorn = 0.2;
 constexpr int kGarbage = 0xdd;
+
+// Multiplication, not a CRC: pages that hold their own CRC would all look alike.
+std::uint64_t page_hash(const Buffer& page, std::uint64_t index) {
+  constexpr std::size_t kLanes = 4;
+  constexpr std::uint64_t kFactor = 0x9e3779b97f4a7c15ULL;
+  std::uint64_t lanes[kLanes] = {index, 1, 2, 3};
+  for (std::size_t at = 0; at < kPageBytes; at += sizeof lanes) {
+    std::uint64_t words[kLanes];
+    std::memcpy(words, page.data() + at, sizeof words);
+    for (std::size_t i = 0; i < kLanes; ++i)
+      lanes[i] = std::rotl((lanes[i] ^ words[i]) * kFactor, 29);
+  }
+  std::uint64_t hash = 0;
+  for (const std::uint64_t lane : lanes) hash = std::rotl((hash ^ lane) * kFactor, 31);
+  return hash ^ hash >> 32;
+}
+
+bool is_zero(const Buffer& page) {
+  return page.data()[0] == std::byte{0} &&
+         std::memcmp(page.data(), page.data() + 1, kPageBytes - 1) == 0;
+}
 
 Buffer filled_page(int value) {
   Buffer page = Buffer::allocate(kPageBytes);
@@ -191,6 +213,25 @@ void SimDiskImage::flip_bit(std::uint64_t byte_offset, unsigned bit) {
     bytes.data()[byte_offset % kPageBytes] ^= static_cast<std::byte>(1U << bit);
     pages->set(index, {std::move(bytes), old.sequence});
   }
+}
+
+void SimDiskImage::replace(std::uint64_t offset, Buffer bytes) {
+  CAIRN_ASSERT(offset % kPageBytes == 0 && bytes.size() % kPageBytes == 0);
+  CAIRN_ASSERT(offset <= size_bytes_ && bytes.size() <= size_bytes_ - offset);
+  for (std::uint64_t at = 0; at < bytes.size(); at += kPageBytes) {
+    const std::uint64_t index = (offset + at) / kPageBytes;
+    for (PageMap* pages : {&newest_, &durable_})
+      pages->set(index, {bytes.slice(at, kPageBytes), pages->at(index).sequence});
+  }
+}
+
+std::uint64_t SimDiskImage::content_hash() const {
+  std::uint64_t sum = 0;
+  for (std::uint64_t index = 0; index < size_bytes_ / kPageBytes; ++index) {
+    const Buffer& page = newest_.at(index).bytes;
+    if (!page.empty() && !is_zero(page)) sum += page_hash(page, index);
+  }
+  return sum;
 }
 
 }  // namespace cairn::io

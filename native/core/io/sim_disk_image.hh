@@ -86,6 +86,12 @@ class SimDiskImage {
   SimDiskImage crash(const CrashChoice& choice) const;
   // Decay of the medium: inverts one bit (0 to 7) of one byte, in what is read and what is durable.
   void flip_bit(std::uint64_t byte_offset, unsigned bit);
+  // A fault that nobody was told of: these bytes are in this place now, read and durable, as if
+  // another write had come there, or this place's own had been lost.
+  void replace(std::uint64_t offset, Buffer bytes);
+
+  // Equal for images that read the same; unequal ones collide with a chance of 2^-64.
+  std::uint64_t content_hash() const;
 
  private:
   void apply(PageMap& pages, const PendingWrite& write) const;

@@ -331,6 +331,41 @@ TEST_CASE("random operations and crashes against a model of the possible values"
   }
 }
 
+TEST_CASE("replaced bytes are read, are durable, and do not touch other copies") {
+  SimDiskImage image(kDiskBytes);
+  image.finish_write(image.start_write(kPageBytes, filled(kPageBytes, 1)), true);
+  const SimDiskImage before = image;
+  image.replace(kPageBytes, filled(2 * kPageBytes, 2));
+  CHECK(first_byte(image, kPageBytes) == 2);
+  CHECK(first_byte(image, 2 * kPageBytes) == 2);
+  CHECK(first_byte(image.crash(CrashChoice::lose_all()), kPageBytes) == 2);
+  CHECK(first_byte(before, kPageBytes) == 1);
+}
+
+TEST_CASE("images have equal hashes when they read the same") {
+  SimDiskImage image(kDiskBytes);
+  const std::uint64_t empty = image.content_hash();
+  std::set<std::uint64_t> hashes{empty};
+  for (const std::uint64_t offset : {std::uint64_t{0}, kPageBytes, 5 * kPageBytes}) {
+    SimDiskImage other = image;
+    other.replace(offset, filled(kPageBytes, 1));
+    hashes.insert(other.content_hash());
+    other.flip_bit(offset + 4095, 7);
+    hashes.insert(other.content_hash());
+    other.flip_bit(offset + 4095, 7);
+    hashes.insert(other.content_hash());
+    other.replace(offset, Buffer::zeroed(kPageBytes));
+    CHECK(other.content_hash() == empty);
+  }
+  CHECK(hashes.size() == 7);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a fault fails with the code that it was given") {
+  disk.add_fault({.on = DiskFault::On::write, .times = 1, .code = ErrorCode::no_space});
+  CHECK(disk.write_now(0, filled(kPageBytes, 1).span()).code() == ErrorCode::no_space);
+  CHECK(disk.write_now(0, filled(kPageBytes, 1).span()).is_ok());
+}
+
 TEST_CASE("a crash state of a 1 MiB disk costs microseconds") {
   SimDiskImage image(kDiskBytes);
   for (std::uint64_t page = 0; page < 256; ++page)

@@ -305,10 +305,10 @@ TEST_CASE("a poller is asked on and on while it finds work, then for its spin ti
     last_found = last_call;
     return true;
   });
-  reactor->run_after(30 * kMillisecond, [&] {
+  reactor->run_after(300 * kMillisecond, [&] {
     CHECK(left == 0);
     CHECK(last_call - last_found >= kMillisecond);
-    CHECK(last_call - last_found < 20 * kMillisecond);
+    CHECK(last_call - last_found < 200 * kMillisecond);
     reactor->remove_poller(id);
     calls = 0;
     reactor->run_after(kMillisecond, [&] { reactor->stop(); });

@@ -167,6 +167,7 @@ Frame encode(const OpRequest& request, Buffer data) {
   put(writer, request.id);
   writer.put(request.oldest_unacked);
   writer.put(request.map_epoch);
+  writer.put(static_cast<std::uint8_t>(request.resent ? 1 : 0));
   put(writer, request.pg);
   writer.text16(request.object);
   put_steps(writer, request.steps);
@@ -179,6 +180,7 @@ Status decode(const Frame& frame, OpRequest& into) {
   into.id = get_request_id(reader);
   into.oldest_unacked = reader.get<std::uint64_t>();
   into.map_epoch = reader.get<std::uint32_t>();
+  into.resent = get_bool(reader);
   into.pg = get_pg(reader);
   into.object = get_object_name(reader);
   get_steps(reader, into.steps, frame.data.size());

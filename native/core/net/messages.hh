@@ -63,6 +63,7 @@ struct OpRequest {
   RequestId id;
   std::uint64_t oldest_unacked = 0;  // every sequence below has been answered and forgotten
   Epoch map_epoch = 0;               // of the map that chose the primary
+  bool resent = false;               // it has been sent before, maybe to another primary
   PgId pg;
   std::string object;
   std::vector<Step> steps;
@@ -151,7 +152,7 @@ struct Ping {
   std::uint64_t sent_ns = 0;  // the sender's clock, returned in the pong
   Epoch epoch = 0;
   std::uint32_t loop_age_ms = 0;  // since the sender's TypeScript loop last ticked
-  std::uint32_t disk_age_ms = 0;  // of the oldest unfinished disk operation
+  std::uint32_t disk_age_ms = 0;  // of the oldest transaction that is not durable
 };
 
 // Each encode gives a frame of the matching type; data goes by reference.

@@ -10,6 +10,8 @@
 #include <functional>
 #include <map>
 
+#include "net/lease_messages.hh"
+
 namespace cairn::net {
 
 namespace {
@@ -35,6 +37,7 @@ OpRequest write_request() {
   return {.id = {kClient, 42},
           .oldest_unacked = 40,
           .map_epoch = 7,
+          .resent = false,
           .pg = kPg,
           .object = kDataObject,
           .steps = {range(StepCode::write, 8192, kBlockBytes)}};
@@ -45,6 +48,7 @@ OpRequest omap_request() {
       .id = {kClient, 43},
       .oldest_unacked = 43,
       .map_epoch = 7,
+      .resent = true,
       .pg = {3, 1},
       .object = "rbd_header.1",
       .steps = {pair(StepCode::omap_compare, "size", "1"), pair(StepCode::omap_set, "size", "22")}};
@@ -151,6 +155,8 @@ std::map<std::string, Frame> golden_messages() {
   frames["scrub-reply"] = encode(scrub_reply());
   frames["mark-missing"] = encode(MarkMissing{kPg, 7, 79, "o"});
   frames["mark-missing-ack"] = encode(MarkMissingAck{kPg, 7, 79, ErrorCode::ok});
+  frames["lease"] = encode_lease({123456789, {{kPg, 7}, {{4, 0}, 9}}});
+  frames["lease-ack"] = encode_lease_ack({123456789, {{kPg, 7}}});
   frames["ping"] = encode_ping(kPing);
   frames["pong"] = encode_pong(kPing);
   return frames;
@@ -197,6 +203,13 @@ Status reencode(const Frame& frame, Frame& into) {
       return again<MarkMissing>(frame, into);
     case FrameType::mark_missing_ack:
       return again<MarkMissingAck>(frame, into);
+    case FrameType::lease:
+    case FrameType::lease_ack: {
+      Lease lease;
+      CAIRN_RETURN_IF_ERROR(decode(frame, lease));
+      into = frame.type == FrameType::lease ? encode_lease(lease) : encode_lease_ack(lease);
+      return Status::ok();
+    }
     default: {
       Ping ping;
       CAIRN_RETURN_IF_ERROR(decode(frame, ping));
@@ -428,6 +441,9 @@ TEST_CASE("messages: counts that cannot be true allocate nothing") {
   frame = encode(push_of_object(), one_block());
   store_le(frame.meta.data() + 28, std::uint32_t{0xffffffff});
   CHECK(refused<Push>(frame));
+  frame = encode_lease({1, {{kPg, 7}}});
+  store_le(frame.meta.data() + 8, std::uint32_t{0xffffffff});
+  CHECK(refused<Lease>(frame));
 }
 
 TEST_CASE("messages: a long explanation is cut, not garbled") {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/assert.hh"
+#include "base/planted_bug.hh"
 #include "object_store/keys.hh"
 
 namespace cairn::object_store {
@@ -133,6 +134,11 @@ void Allocator::release(std::uint32_t block) {
   checkpoint_set_.touch(*chunks_[block / kChunkBlocks]);
   referenced_[block / 64] &= ~bit(block);
   --referenced_count_;
+  if (planted(PlantedBug::reuse_block_early)) {
+    busy_[block / 64] &= ~bit(block);
+    --busy_count_;
+    return;
+  }
   released_.push_back(block);
 }
 

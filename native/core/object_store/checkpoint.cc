@@ -1,6 +1,7 @@
 // The steps of a checkpoint.
 #include "object_store/checkpoint.hh"
 
+#include "base/planted_bug.hh"
 #include "object_store/metadata.hh"
 
 namespace cairn::object_store {
@@ -110,7 +111,8 @@ void Checkpointer::apply() {
                 {.applied_sequence = sequence_, .wal_position = position_, .next_id = next_id_}));
   // Transactions that grow were refused in time (Store::metadata_room); what was taken must fit.
   batch.allow_reserve();
-  state_.kv->apply(std::move(batch), true,
+  const bool is_synced = !planted(PlantedBug::trim_log_early);
+  state_.kv->apply(std::move(batch), is_synced,
                    [this, alive = std::weak_ptr(state_.lifetime)](Status status) {
                      if (!alive.expired()) applied(std::move(status));
                    });

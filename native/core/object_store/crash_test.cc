@@ -66,7 +66,7 @@ std::uint64_t transactions_in(ObjectStore& store) {
 TEST_CASE("power cuts lose nothing that was acknowledged, and keep the order") {
   const io::SimDiskImage formatted = formatted_image(256);
   std::uint64_t replayed_more = 0;
-  for (std::uint64_t seed = 1; seed <= cairn::test::budgeted(150U); ++seed) {
+  for (std::uint64_t seed = 1; seed <= cairn::test::budgeted(150U, 40U); ++seed) {
     CAPTURE(seed);
     Random random(seed);
     io::SimDiskImage image = formatted;

@@ -143,7 +143,7 @@ TEST_CASE("a damaged WAL record that was durable refuses; the newest one is cut 
   const io::SimDiskImage image = written_image(false);
   Random random(2);
   std::set<ErrorCode> seen;
-  for (int round = 0; round < cairn::test::budgeted(300); ++round) {
+  for (int round = 0; round < cairn::test::budgeted(300, 100); ++round) {
     Machine machine(image);
     const Layout layout = layout_of(machine.disk);
     // The records take 8 KiB each: the record that the flip hits is known.

@@ -14,7 +14,12 @@
 //    the data: a flipped, misdirected or lost write is a checksum_mismatch, never data.
 //  - After an error of a write or flush the store is failed: it accepts nothing more and
 //  acknowledges
-//    nothing more, for a failed fsync must not be retried as if it could still succeed.
+//    nothing more, for a failed fsync must not be retried as if it could still succeed. So it is
+//    when metadata cannot be read that a transaction needs.
+//  - An error of a read is that read's alone: io_error of the medium, checksum_mismatch or corrupt
+//    of what it gave. Another copy can serve it, and mend this one by write_checked.
+//  - A full disk refuses growth whole, before anything of it is logged, and keeps a reserve: what
+//    frees space is always taken.
 //
 // Memory: 2 bits a block of the data area (64 MiB a TiB). Nothing per stored object: what is known
 // of objects is cached, up to metadata_cache_bytes. Beside it, until the next checkpoint: the data
@@ -154,6 +159,11 @@ class Transaction {
   void store_meta_set(std::string key, std::string value);
 
   void append(Transaction other);  // behind the own changes
+  // It may use the space that is kept back on a full disk, since it must not be refused any more:
+  // a log somewhere says already that it happens. Ask ObjectStore::room_for() before.
+  // Transactions that only free space (remove, punch, omap_remove, logs, PG metadata) always may.
+  void allow_reserve() { may_use_reserve_ = true; }
+  bool may_use_reserve() const { return may_use_reserve_; }
   bool empty() const { return ops_.empty(); }
   std::size_t data_bytes() const { return data_bytes_; }
   const std::vector<Op>& ops() const { return ops_; }
@@ -167,12 +177,13 @@ class Transaction {
  private:
   std::vector<Op> ops_;
   std::size_t data_bytes_ = 0;
+  bool may_use_reserve_ = false;
 };
 
 struct Usage {
   std::uint64_t total_bytes = 0;  // of the data area, or what the file system below can still give
   std::uint64_t used_bytes = 0;
-  std::uint64_t reserved_bytes = 0;  // kept back for deletes and trims
+  std::uint64_t reserved_bytes = 0;  // kept back for deletes, trims, and what has been logged
   std::uint64_t objects = 0;
 };
 
@@ -222,8 +233,13 @@ class ObjectStore {
   virtual Result<std::vector<PgSnapshot>> load_pgs() = 0;
   virtual std::optional<std::string> store_meta(const std::string& key) = 0;  // blocking, at start
 
-  // on_durable: ok, or io_error / no_space / checksum_mismatch (write_checked). Never inside the
-  // call.
+  // ok, or no_space: growth by so many bytes of data and of keys and values would reach into the
+  // reserve, with all that is submitted counted in. For the one who decides about a change, before
+  // it is logged anywhere. Data that would overwrite blocks in place counts as growth here.
+  virtual Status room_for(std::uint64_t data_bytes, std::uint64_t metadata_bytes) = 0;
+
+  // on_durable: ok, or checksum_mismatch (write_checked) / no_space: refused whole, and the store
+  // goes on; or the error that the store failed with. Never inside the call.
   virtual void submit(Transaction transaction, Done on_durable) = 0;
 
   // Any alignment. Absent object: exists = false and zeros. checksum_mismatch: names the block.
@@ -245,6 +261,8 @@ class ObjectStore {
   virtual Usage usage() const = 0;
   virtual std::uint64_t object_count(PgId pg) const = 0;
   virtual const Counters& counters() const = 0;
+  // When the oldest transaction that is not durable yet was submitted; 0: there is none.
+  virtual std::uint64_t oldest_pending_ns() const = 0;
   virtual bool failed() const = 0;
 };
 

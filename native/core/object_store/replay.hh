@@ -15,7 +15,9 @@
 //   `corrupt`, and the OSD must be rebuilt from its peers. Nothing behind a bad record is applied.
 // - The newest durable record has no such witness. If it is damaged, it looks as if it had never
 //   been durable, and its transactions are missing: the store comes up with an older last_update,
-//   which peering sees. A checkpoint closes this window some seconds after the last write.
+//   which peering sees. A checkpoint closes this window some seconds after the last write. With it
+//   goes the record before, if a checkpoint was under way that had written the damaged record's
+//   images over that one's direct data: nothing proves that one then, and its data looks wrong.
 #pragma once
 
 #include "base/status.hh"

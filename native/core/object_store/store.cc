@@ -18,9 +18,12 @@ constexpr std::uint64_t kEntryBytes = 224;
 constexpr std::uint64_t kFullForNs = 1'000'000'000;
 constexpr std::size_t kLoadAhead = 32;
 constexpr std::uint64_t kReserveBytes = std::uint64_t{16} << 20;
+constexpr const char* kNoFreeBlock = "the data area has no free block outside of its reserve";
+constexpr const char* kRegionFull = "the key-value region is full";
 
-// Whether the transaction only frees or notes things, and may use the reserves.
+// Whether the transaction may use the reserves: it says so, or only frees or notes things.
 bool may_use_reserve(const Transaction& transaction) {
+  if (transaction.may_use_reserve()) return true;
   return std::none_of(transaction.ops().begin(), transaction.ops().end(), [](const auto& op) {
     return op.writes_data() || op.type == OpType::omap_set || op.type == OpType::clone ||
            op.type == OpType::write_zeroes || op.type == OpType::touch;
@@ -52,9 +55,11 @@ void Store::submit(Transaction transaction, Done on_durable) {
   Pending& pending = queue_.emplace_back();
   pending.completion.done = std::move(on_durable);
   pending.completion.submitted_ns = state_->executor.now_ns();
+  pending_since_ns_.push_back(pending.completion.submitted_ns);
   pending.completion.status = is_closing_
                                   ? Status(ErrorCode::canceled, "the object store is being closed")
                                   : validate(transaction);
+  queued_data_bytes_ += transaction.data_bytes();
   pending.transaction = std::move(transaction);
   ++submitted_;
   ++state_->counters.pending_transactions;
@@ -66,8 +71,7 @@ void Store::pump() {
   if (is_pumping_) return;
   is_pumping_ = true;
   while (!queue_.empty() && !is_loading_ && advance(queue_.front())) {
-    queue_.pop_front();
-    ++settled_;
+    settle_front();
     while (!waiting_reads_.empty() && waiting_reads_.front().ticket <= settled_) {
       io::Task start = std::move(waiting_reads_.front().start);
       waiting_reads_.pop_front();
@@ -77,6 +81,12 @@ void Store::pump() {
   if (!is_loading_) state_->cache.evict();
   is_pumping_ = false;
   checkpoint_if_due();
+}
+
+void Store::settle_front() {
+  queued_data_bytes_ -= queue_.front().transaction.data_bytes();
+  queue_.pop_front();
+  ++settled_;
 }
 
 // True: the transaction is in the WAL's hands, or refused.
@@ -127,9 +137,7 @@ Store::Start Store::start_transaction(Pending& pending) {
   const Room data = data_room(pending.transaction);
   const Room metadata = metadata_room(pending.transaction);
   if (data == Room::none || metadata == Room::none) {
-    const char* const what =
-        data == Room::none ? "the data area has no free block" : "the key-value region is full";
-    refuse(pending, {ErrorCode::no_space, what});
+    refuse(pending, {ErrorCode::no_space, data == Room::none ? kNoFreeBlock : kRegionFull});
     return Start::refused;
   }
   if (data == Room::wait || metadata == Room::wait || !wal_.has_room(metadata_bytes, images)) {
@@ -201,7 +209,7 @@ std::uint32_t Store::reserved_blocks() const {
 
 Store::Room Store::data_room(const Transaction& transaction) {
   const std::uint64_t most = transaction.data_bytes() / kBlockBytes;
-  const std::uint64_t reserve = reserved_blocks();
+  const std::uint64_t reserve = may_use_reserve(transaction) ? 0 : reserved_blocks();
   const Allocator& allocator = state_->allocator;
   if (most == 0 || most + reserve <= allocator.available()) return Room::enough;
   const std::uint64_t needed = mutator_.blocks_needed(transaction);
@@ -210,16 +218,40 @@ Store::Room Store::data_room(const Transaction& transaction) {
   return will_do ? Room::wait : Room::none;
 }
 
+Status Store::room_for(std::uint64_t data_bytes, std::uint64_t metadata_bytes) {
+  const Allocator& allocator = state_->allocator;
+  const std::uint64_t blocks = (queued_data_bytes_ + data_bytes) / kBlockBytes;
+  // What waits for a checkpoint counts as free: who takes it waits for that.
+  if (data_bytes > 0 &&
+      blocks + reserved_blocks() > std::uint64_t{allocator.available()} + allocator.waiting())
+    return {ErrorCode::no_space, kNoFreeBlock};
+  if (state_->executor.now_ns() < kv_full_until_ns_) return {ErrorCode::no_space, kRegionFull};
+  // Whether a region that looks full is so, only a compaction can tell; the reserve bears what
+  // comes until it has.
+  const std::uint64_t needed = 2 * (metadata_bytes + kEntryBytes);
+  refresh_kv_free();
+  if (kv_free_bytes_ <= needed + 2 * (pending_metadata_bytes() + frozen_metadata_bytes_)) {
+    if (kv_free_bytes_ > needed && checkpointer_.is_needed())
+      start_checkpoint();
+    else if (!is_asking_kv_ && state_->health)
+      ask_kv_for_room(needed);
+  }
+  return {};
+}
+
 // What the next checkpoint will write, about.
 std::uint64_t Store::pending_metadata_bytes() const {
   return state_->checkpoint_set.active_count() * kEntryBytes + named_value_bytes_;
 }
 
+void Store::refresh_kv_free() {
+  if (++kv_free_age_ < kKvFreeMaxAge && kv_free_bytes_ != 0) return;
+  kv_free_bytes_ = state_->kv->free_bytes();
+  kv_free_age_ = 0;
+}
+
 Store::Room Store::metadata_room(const Transaction& transaction) {
-  if (++kv_free_age_ >= kKvFreeMaxAge || kv_free_bytes_ == 0) {
-    kv_free_bytes_ = state_->kv->free_bytes();
-    kv_free_age_ = 0;
-  }
+  refresh_kv_free();
   if (may_use_reserve(transaction)) return Room::enough;
   // Twice: a value needs as much again for the compaction of the tables that hold it.
   const std::uint64_t needed = 2 * (encoded_bound(transaction) + kEntryBytes);
@@ -260,6 +292,7 @@ void Store::refuse(Pending& pending, Status status) {
 
 void Store::complete(Wal::Completion& completion, const Status& outcome) {
   --state_->counters.pending_transactions;
+  pending_since_ns_.pop_front();
   if (completion.done) completion.done(completion.status ? outcome : completion.status);
 }
 

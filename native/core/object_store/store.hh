@@ -37,6 +37,7 @@ class Store final : public ObjectStore {
   const Identity& identity() const override { return state_->superblock.identity; }
   Result<std::vector<PgSnapshot>> load_pgs() override;
   std::optional<std::string> store_meta(const std::string& key) override;
+  Status room_for(std::uint64_t data_bytes, std::uint64_t metadata_bytes) override;
   void submit(Transaction transaction, Done on_durable) override;
   void read(PgId pg, const ObjectId& object, std::uint64_t offset, std::uint64_t length,
             bool with_blocks, ReadDone done) override;
@@ -49,6 +50,9 @@ class Store final : public ObjectStore {
   Usage usage() const override;
   std::uint64_t object_count(PgId pg) const override;
   const Counters& counters() const override { return state_->counters; }
+  std::uint64_t oldest_pending_ns() const override {
+    return pending_since_ns_.empty() ? 0 : pending_since_ns_.front();
+  }
   bool failed() const override { return !state_->health; }
 
  private:
@@ -73,9 +77,11 @@ class Store final : public ObjectStore {
   void load(Missing missing);
   void load_ahead(Missing& missing);
   void choose_places(Transaction& transaction) const;
+  void settle_front();
   Room data_room(const Transaction& transaction);
   Room metadata_room(const Transaction& transaction);
   std::uint64_t pending_metadata_bytes() const;
+  void refresh_kv_free();
   void ask_kv_for_room(std::uint64_t bytes);
   void refuse(Pending& pending, Status status);
   void complete(Wal::Completion& completion, const Status& outcome);
@@ -100,7 +106,9 @@ class Store final : public ObjectStore {
   Reclaimer reclaimer_;
 
   std::deque<Pending> queue_;
+  std::deque<std::uint64_t> pending_since_ns_;  // of all submitted, until they are complete
   std::deque<WaitingRead> waiting_reads_;
+  std::uint64_t queued_data_bytes_ = 0;  // of queue_
   std::uint64_t submitted_ = 0;
   std::uint64_t settled_ = 0;  // applied or refused
   bool is_loading_ = false;

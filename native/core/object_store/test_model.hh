@@ -1,65 +1,34 @@
-// For the tests of this folder: a model of a store, random transactions that fit its state, and the
-// comparison of an open store with it. Everything follows from seeds.
+// For the tests of this folder: the explorer's model of a store, and its comparison as a check.
 #pragma once
 
-#include <cstdint>
-#include <map>
-#include <string>
-#include <vector>
+#include <doctest/doctest.h>
 
-#include "io/random.hh"
-#include "object_store/object_store.hh"
+#include "explore/compare.hh"
+#include "explore/model.hh"
 
 namespace cairn::object_store::test {
 
-using io::Random;
-
-// Blocks are made of a number, so that a model needs no bytes.
-void fill_block(std::uint64_t content, MutableByteSpan block);
-
-struct ModelBlock {
-  BlockState state = BlockState::absent;
-  Version version;
-  std::uint64_t content = 0;
-  bool operator==(const ModelBlock&) const = default;
-};
-
-struct ModelObject {
-  Version version;
-  std::map<std::uint32_t, ModelBlock> blocks;  // those that are not absent
-  std::map<std::string, std::string> omap;
-};
-
-struct ModelPg {
-  std::map<std::pair<std::string, std::uint64_t>, ModelObject> objects;  // by name and snap
-  std::map<std::string, std::string> meta;
-  std::uint64_t log_first = 1;
-  std::uint64_t log_next = 1;
-  std::map<std::uint64_t, std::string> log;
-};
-
-struct Model {
-  std::map<PgId, ModelPg> pgs;
-  std::uint64_t transaction = 0;  // kept in the store too, as store meta "transaction"
-  // Data blocks that the store needs for it; a block that clones share counts once.
-  std::uint64_t data_blocks() const;
-};
-
-struct Mix {
-  std::uint32_t pgs = 3;
-  std::uint32_t names = 4;         // objects of a PG
-  std::uint32_t blocks = 40;       // of an object
-  std::uint32_t large_blocks = 8;  // a large write has up to twice as many
-  std::uint32_t max_ops = 4;
-  std::uint64_t most_data_blocks = ~std::uint64_t{0};  // beyond it only removals
-};
-
-// Makes the next transaction and applies it to the model.
-Transaction next_transaction(Model& model, Random& random, const Mix& mix);
+using explore::fill_block;
+using explore::Mix;
+using explore::Model;
+using explore::ModelBlock;
+using explore::ModelObject;
+using explore::ModelPg;
+using explore::next_transaction;
+using explore::Random;
 
 // Compares the whole state; fails the running test where they differ. run: runs the executor until
 // the flag is set.
-void check_equal(ObjectStore& store, const Model& model,
-                 const std::function<void(const bool&)>& run);
+inline void check_equal(ObjectStore& store, const Model& model,
+                        const std::function<void(const bool&)>& run) {
+  const explore::Comparison found = explore::compare(
+      store, model,
+      [&](const bool& flag) {
+        run(flag);
+        return flag;
+      },
+      explore::Tolerance::exact);
+  REQUIRE_MESSAGE(found.difference.empty(), found.difference);
+}
 
 }  // namespace cairn::object_store::test

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/crc32c.hh"
+#include "base/planted_bug.hh"
 
 namespace cairn::object_store {
 
@@ -69,7 +70,7 @@ std::uint32_t block_checksum(PoolId pool, std::string_view name, std::uint32_t b
   to += 4;
   std::memcpy(to, name.data(), name.size());
   to += name.size();
-  store_le(to, block_index);
+  store_le(to, planted(PlantedBug::checksum_without_offset) ? 0 : block_index);
   store_le(to + 4, version.epoch);
   store_le(to + 8, version.number);
   to += 16;
@@ -233,6 +234,7 @@ void Transaction::append(Transaction other) {
   ops_.insert(ops_.end(), std::make_move_iterator(other.ops_.begin()),
               std::make_move_iterator(other.ops_.end()));
   data_bytes_ += other.data_bytes_;
+  may_use_reserve_ = may_use_reserve_ || other.may_use_reserve_;
 }
 
 }  // namespace cairn::object_store

@@ -105,6 +105,7 @@ void Objecter::send(Operation& operation) {
   operation.sent = true;
   operation.request.map_epoch = map_.epoch;
   operation.request.oldest_unacked = operations_.begin()->first;
+  operation.request.resent = std::exchange(operation.sent_ever, true);
   messenger_->send(session->second.connection, net::encode(operation.request, operation.data));
 }
 

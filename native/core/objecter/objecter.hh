@@ -89,6 +89,7 @@ class Objecter : public net::MessengerHandler {
     std::vector<OsdId> sent_to_acting;
     std::uint64_t started_ns = 0;
     bool sent = false;
+    bool sent_ever = false;
   };
   struct Session {
     net::ConnectionId connection = 0;

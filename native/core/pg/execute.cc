@@ -4,9 +4,12 @@
 #include <cstring>
 #include <utility>
 
+#include "base/probe.hh"
 #include "pg/pg_running.hh"
 
 namespace cairn::pg {
+
+CAIRN_DEFINE_PROBE(pg_read_met_write);
 
 using net::Step;
 using net::StepCode;
@@ -17,6 +20,11 @@ const Step* write_step(const std::vector<Step>& steps) {
   const auto found = std::find_if(steps.begin(), steps.end(),
                                   [](const Step& s) { return s.code == StepCode::write; });
   return found == steps.end() ? nullptr : &*found;
+}
+
+bool may_grow(StepCode code) {
+  return code == StepCode::write || code == StepCode::write_zeroes || code == StepCode::touch ||
+         code == StepCode::omap_set;
 }
 
 bool is_aligned(const Step& step) { return (step.offset | step.length) % kBlockBytes == 0; }
@@ -56,6 +64,18 @@ bool Pg::whole_blocks(const ClientOp& op) {
   return write == nullptr || is_aligned(*write);
 }
 
+Status Pg::room_for(const ClientOp& op) const {
+  std::uint64_t metadata_bytes = 0;
+  bool grows = false;
+  for (const Step& step : op.request.steps) {
+    if (!may_grow(step.code)) continue;
+    grows = true;
+    metadata_bytes += step.key.size() + step.value.size();
+  }
+  if (!grows) return Status::ok();
+  return host_.store().room_for(round_up(op.data.size()), metadata_bytes);
+}
+
 void Pg::execute(ClientOp op) {
   const bool mutates = op.request.mutates();
   for (const Step& step : op.request.steps) {
@@ -67,7 +87,12 @@ void Pg::execute(ClientOp op) {
   if (mutates && host_.full() && write_step(op.request.steps) != nullptr) {
     return refuse(op, ErrorCode::no_space, "the OSD is full; add OSDs or delete data");
   }
+  // Before the change is in any log: what is logged must happen.
+  if (const Status room = room_for(op); !room) {
+    return refuse(op, room.code(), "osd." + std::to_string(host_.self()) + ": " + room.message());
+  }
   if (mutates && !needs_guard(op) && whole_blocks(op)) return commit_write(std::move(op), {});
+  if (!has_lease_for(op)) return wait_for_lease(std::move(op));
   auto running = std::make_unique<Running>();
   running->op = std::move(op);
   running->interval = spec_.interval;
@@ -197,7 +222,20 @@ void Pg::run_omap(std::unique_ptr<Running> running, const Step& step) {
       });
 }
 
+// The store shows what is submitted, durable everywhere or not, and it may look some time after it
+// was asked. A read that met such a write shows nothing of it before it is acknowledged.
+bool Pg::read_again(Running& running) {
+  if (running.op.request.mutates()) return false;
+  const auto found = objects_.find(running.op.request.object);
+  if (found == objects_.end() || found->second.in_flight_writes == 0) return false;
+  if (!overlaps_in_flight(running.op)) return false;
+  pg_read_met_write.hit();
+  found->second.waiting.push_back(std::move(running.op));
+  return true;
+}
+
 void Pg::fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::string message) {
+  if (read_again(*running)) return;
   net::OpReply answer;
   answer.code = code;
   answer.exists = running->reply.exists;
@@ -215,6 +253,7 @@ void Pg::steps_done(std::unique_ptr<Running> running) {
     objects_[running->op.request.object].locked = false;
     return commit_write(std::move(running->op), std::move(running->reply));
   }
+  if (read_again(*running)) return;
   ++counters_.reads;
   counters_.read_bytes += running->data.size();
   counters_.read_ns.record(host_.executor().now_ns() - running->op.arrived_ns);

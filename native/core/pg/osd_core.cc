@@ -254,6 +254,9 @@ Status OsdCore::dispatch_osd(net::ConnectionId connection, const net::Entity& pe
       if (Pg* pg = find(ack.pg)) pg->on_push_ack(osd, ack);
       return Status::ok();
     }
+    case net::FrameType::lease:
+    case net::FrameType::lease_ack:
+      return dispatch_lease(connection, osd, frame);
     case net::FrameType::ping: {
       net::Ping ping;
       CAIRN_RETURN_IF_ERROR(net::decode(frame, ping));
@@ -348,6 +351,9 @@ net::Ping OsdCore::current_ping() {
   ping.sent_ns = executor_.now_ns();
   ping.epoch = map_epoch_;
   ping.loop_age_ms = static_cast<std::uint32_t>((ping.sent_ns - loop_tick_ns_) / 1'000'000);
+  if (const std::uint64_t since_ns = store_.oldest_pending_ns(); since_ns != 0) {
+    ping.disk_age_ms = static_cast<std::uint32_t>((ping.sent_ns - since_ns) / 1'000'000);
+  }
   return ping;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "io/scoped_executor.hh"
+#include "net/lease_messages.hh"
 #include "net/messenger.hh"
 #include "object_store/object_store.hh"
 #include "pg/heartbeat.hh"
@@ -103,6 +104,7 @@ class OsdCore : public net::MessengerHandler,
   bool full() const override { return full_; }
   void send_to_osd(OsdId osd, net::Frame frame) override;
   void send_on(net::ConnectionId connection, net::Frame frame) override;
+  void request_lease(const Pg& pg) override;
   void interval_started(PgId pg, Epoch interval, const PgInfo& info) override;
   void activated(PgId pg, Epoch interval, const Status& status) override;
   void store_refused(PgId pg, const Status& status) override;
@@ -122,6 +124,9 @@ class OsdCore : public net::MessengerHandler,
   Status dispatch(net::ConnectionId connection, const net::Entity& peer, net::Frame& frame);
   Status dispatch_osd(net::ConnectionId connection, const net::Entity& peer, net::Frame& frame);
   Status dispatch_scrub(net::ConnectionId connection, OsdId from, const net::Frame& frame);
+  Status dispatch_lease(net::ConnectionId connection, OsdId osd, const net::Frame& frame);
+  void grant_leases(net::ConnectionId connection, OsdId primary, net::Lease lease);
+  void leases_granted(OsdId replica, const net::Lease& lease);
   void handle_op(ClientOp op);
   void refuse(const ClientOp& op, ErrorCode code, const char* message);
   void check_store();
@@ -147,6 +152,7 @@ class OsdCore : public net::MessengerHandler,
   bool full_ = false;
   bool store_failure_reported_ = false;
   std::uint64_t loop_tick_ns_ = 0;
+  std::map<OsdId, std::uint64_t> leases_asked_ns_;  // when all those of a peer were asked for
   std::vector<Peer> peers_;
 };
 

@@ -11,6 +11,7 @@ namespace cairn::pg {
 
 CAIRN_DEFINE_PROBE(pg_duplicate_answered);
 CAIRN_DEFINE_PROBE(pg_duplicate_in_flight);
+CAIRN_DEFINE_PROBE(pg_forgotten_request_refused);
 
 namespace {
 constexpr const char* kInfoKey = "info";
@@ -64,11 +65,18 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
       base.number = reader.get<std::uint64_t>();
       if (!reader.at_end()) return Status(ErrorCode::corrupt, "PG info is malformed");
     } else if (key.starts_with(kMissingPrefix)) {
-      missing_.insert(key.substr(std::string_view(kMissingPrefix).size()));
+      auto missing = decode_missing(value);
+      if (!missing) return missing.status();
+      missing_[key.substr(std::string_view(kMissingPrefix).size())] = *missing;
     } else if (key == kScrubKey) {
       scrub_record_ = value;
+    } else {
+      auto known = horizon_.load(key, value);
+      if (!known) return known.status();
     }
   }
+  // What was promised before the restart is not known.
+  granted_lease_.assume_full(host_.executor().now_ns());
   log_.reset(base);
   if (!snapshot.log.empty()) {
     if (snapshot.log.front().number == 0) return Status(ErrorCode::corrupt, "PG log entry 0");
@@ -78,7 +86,7 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
     Reader reader(stored.bytes);
     net::LogEntry entry;
     CAIRN_RETURN_IF_ERROR(net::decode(reader, entry));
-    if (entry.version.number != log_.head_number() + 1) {
+    if (entry.version.number != log_.head_number() + 1 || entry.version.number != stored.number) {
       return Status(ErrorCode::corrupt, "PG log has a gap");
     }
     log_.append(std::move(entry));
@@ -87,10 +95,13 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
 }
 
 PgInfo Pg::info() const {
-  return PgInfo{log_.head(), log_.tail_number(), last_epoch_started_, missing_.size()};
+  return PgInfo{log_.head(),
+                log_.tail_number(),
+                last_epoch_started_,
+                missing_.size(),
+                granted_lease_.remaining_ns(host_.executor().now_ns()),
+                granted_lease_.holder()};
 }
-
-std::vector<std::string> Pg::missing() const { return {missing_.begin(), missing_.end()}; }
 
 std::uint64_t Pg::peer_missing_count() const {
   std::uint64_t count = 0;
@@ -105,6 +116,7 @@ std::uint64_t Pg::oldest_operation_ns(std::uint64_t now_ns) const {
   };
   if (!in_flight_.empty()) oldest = std::min(oldest, in_flight_.begin()->second.op.arrived_ns);
   look(waiting_for_active_);
+  look(waiting_for_lease_);
   for (const auto& [name, state] : objects_) look(state.waiting);
   for (const auto& [name, queue] : waiting_for_object_) look(queue);
   return now_ns - oldest;
@@ -122,6 +134,7 @@ void Pg::start_interval(IntervalSpec spec) {
   objects_.clear();
   peer_missing_.clear();
   sources_.clear();
+  other_sources_.clear();
   recovering_.clear();
   repair_sources_.clear();
   scrubber_.reset();
@@ -133,6 +146,12 @@ void Pg::start_interval(IntervalSpec spec) {
   wanted_.clear();
   recovery_limit_ = 0;
   replica_acks_.clear();
+  std::vector<OsdId> replicas = spec_.acting;
+  std::erase(replicas, host_.self());
+  lease_.start(replicas);
+  horizon_.start_interval();
+  lease_asked_ns_ = 0;
+  serve_not_before_ns_ = 0;
   interval_report_due_ = true;
   host_.executor().post([this] { report_interval_when_quiet(); });
 }
@@ -149,6 +168,7 @@ void Pg::drop_waiting() {
     queue.clear();
   };
   refuse_all(waiting_for_active_);
+  refuse_all(waiting_for_lease_);
   for (auto& [name, state] : objects_) refuse_all(state.waiting);
   for (auto& [name, queue] : waiting_for_object_) refuse_all(queue);
   waiting_for_object_.clear();
@@ -158,11 +178,17 @@ void Pg::drop_waiting() {
 void Pg::activate(Activation activation) {
   if (!current(activation.interval) || phase_ != Phase::peering) return;
   object_store::Transaction transaction;
+  std::set<std::string> rewound;
   if (activation.reset_log) {
     log_.reset(activation.log_base);
     transaction.log_reset(id_, activation.log_base.number + 1);
+    if (activation.horizon) horizon_.merge(*activation.horizon);
+    horizon_.store(id_, transaction);
   } else if (activation.rewind_to < log_.head_number()) {
     CAIRN_ASSERT(activation.rewind_to >= log_.tail_number());
+    for (const net::LogEntry& entry : log_.entries_after(activation.rewind_to, log_.size())) {
+      rewound.insert(entry.object);
+    }
     log_.rewind(activation.rewind_to);
     transaction.log_rewind(id_, activation.rewind_to);
   }
@@ -172,15 +198,21 @@ void Pg::activate(Activation activation) {
     transaction.log_append(id_, entry.version.number, writer.take());
     log_.append(std::move(entry));
   }
-  for (const std::string& object : activation.missing) {
-    if (missing_.insert(object).second) {
-      transaction.pg_meta_set(id_, kMissingPrefix + object, std::string());
-    }
+  for (const auto& [name, missing] : activation.missing) {
+    if (planted(PlantedBug::forget_divergent) && rewound.contains(name)) continue;
+    const auto [known, is_new] = missing_.try_emplace(name, missing);
+    if (!is_new && known->second == missing) continue;
+    known->second = missing;
+    transaction.pg_meta_set(id_, kMissingPrefix + name, encode_missing(missing));
   }
   for (auto& [osd, objects] : activation.peer_missing) {
     if (!objects.empty()) peer_missing_[osd] = {objects.begin(), objects.end()};
   }
   sources_ = activation.sources;
+  other_sources_ = activation.other_sources;
+  if (activation.lease_wait_ns != 0) {
+    serve_not_before_ns_ = host_.executor().now_ns() + with_drift_margin(activation.lease_wait_ns);
+  }
   last_epoch_started_ = spec_.interval;
   transaction.pg_meta_set(id_, kInfoKey, encode_info());
   submit(std::move(transaction), [this, interval = spec_.interval](Status status) {
@@ -193,11 +225,13 @@ void Pg::activate(Activation activation) {
 void Pg::go_active() {
   CAIRN_ASSERT(spec_.role == Role::primary && phase_ == Phase::peering);
   CAIRN_ASSERT(spec_.acting.size() >= spec_.min_size);
+  if (waits_for_old_lease()) return;
   phase_ = Phase::active;
   std::deque<ClientOp> waiting = std::exchange(waiting_for_active_, {});
   waiting_bytes_ = 0;
   for (ClientOp& op : waiting) on_client_op(std::move(op));
   report_progress();
+  pump_recovery();  // set_recovery() may have come before
 }
 
 void Pg::refuse(const ClientOp& op, ErrorCode code, std::string message) {
@@ -216,11 +250,18 @@ void Pg::reply(const ClientOp& op, net::OpReply answer, Buffer data) {
 
 void Pg::on_client_op(ClientOp op) {
   if (spec_.role != Role::primary) return refuse(op, ErrorCode::not_primary, "not the primary");
-  if (op.request.map_epoch < spec_.interval) {
+  if (op.request.map_epoch < spec_.interval && !planted(PlantedBug::stale_interval_op)) {
     return refuse(op, ErrorCode::stale_epoch, "sent in an older interval");
   }
-  if (phase_ == Phase::active) return admit(std::move(op));
-  const std::uint64_t bytes = op.data.size() + 256;
+  if (phase_ == Phase::active) {
+    horizon_.heard(op.request.id.client, op.request.oldest_unacked);
+    if (is_forgotten(op)) {
+      pg_forgotten_request_refused.hit();
+      return refuse(op, ErrorCode::too_old, "a resend of what may have been applied long ago");
+    }
+    return admit(std::move(op));
+  }
+  const std::uint64_t bytes = op.data.size() + kWaitingOpBytes;
   if (waiting_bytes_ + bytes > kMaxWaitingBytes) {
     return refuse(op, ErrorCode::busy, "the PG is peering and its queue is full");
   }
@@ -262,6 +303,12 @@ bool Pg::answer_duplicate(const ClientOp& op) {
   return true;
 }
 
+bool Pg::is_forgotten(const ClientOp& op) const {
+  const RequestId& id = op.request.id;
+  return op.request.mutates() && log_.find(id) == nullptr && !planted(PlantedBug::no_dedup) &&
+         horizon_.may_have_been_applied(id, op.request.resent);
+}
+
 bool Pg::waits_for_recovery(const ClientOp& op) {
   const std::string& object = op.request.object;
   // An operation behind one that waits keeps its order.
@@ -279,6 +326,10 @@ bool Pg::blocked_by_object(const ClientOp& op) const {
   if (state.locked || !state.waiting.empty()) return true;
   if (state.in_flight_writes == 0) return false;
   if (op.request.mutates()) return needs_guard(op) || !whole_blocks(op);
+  return overlaps_in_flight(op);
+}
+
+bool Pg::overlaps_in_flight(const ClientOp& op) const {
   for (const auto& [number, write] : in_flight_) {
     if (write.op.request.object != op.request.object) continue;
     if (write.whole_object) return true;

@@ -10,11 +10,13 @@
 //    last_update that it reports does not change any more.
 //  - A write is acknowledged when the local store and every other member of the acting set have it
 //    durable, in the interval in which it was accepted.
-//  - A read waits for every in-flight write of its object that it overlaps.
+//  - A read waits for every in-flight write of its object that it overlaps, also one that began
+//    while the store read, and is served only under a lease of all other members (lease.hh).
 //  - Log entries are numbered without gaps; a replica accepts only the next number of its interval.
 //  - An operation on an object that is missing here, or a write to one that is missing on a member
 //    of the acting set, waits until that object (and only that) is recovered.
-//  - A resent mutation (same RequestId) is answered from the log, never applied again.
+//  - A resent mutation (same RequestId) is answered from the log, never applied again; one that the
+//    log has forgotten is refused (dup_horizon.hh).
 //
 // It does not choose intervals, leaders or what is authoritative, and it knows no sockets.
 #pragma once
@@ -34,6 +36,9 @@
 #include "net/messages.hh"
 #include "net/messenger.hh"
 #include "object_store/object_store.hh"
+#include "pg/dup_horizon.hh"
+#include "pg/lease.hh"
+#include "pg/missing.hh"
 #include "pg/pg_log.hh"
 #include "pg/scrub_gate.hh"
 #include "pg/scrubber.hh"
@@ -56,6 +61,9 @@ struct PgInfo {
   std::uint64_t log_tail = 0;  // number
   Epoch last_epoch_started = 0;
   std::uint64_t missing_count = 0;
+  // A read lease that this copy has granted in an older interval, and to whom (kNoOsd: not known).
+  std::uint64_t lease_remaining_ns = 0;
+  OsdId lease_holder = kNoOsd;
 };
 
 // How the local copy becomes the authoritative one in this interval.
@@ -63,14 +71,19 @@ struct Activation {
   Epoch interval = 0;
   bool reset_log = false;              // the log does not reach: start it anew at log_base
   Version log_base;                    // with reset_log: version of the entry before the first
+  std::optional<DupHorizon> horizon;   // with reset_log: of the authoritative copy
   std::uint64_t rewind_to = 0;         // without reset_log: entries above are divergent and go
   std::vector<net::LogEntry> entries;  // then these are appended
-  std::vector<std::string> missing;    // objects that this copy lacks (added to those known)
+  std::vector<MissingObject> missing;  // what this copy lacks (over what it knew of them)
   // primary only: what the other members of the acting set lack
   std::vector<std::pair<OsdId, std::vector<std::string>>> peer_missing;
   // primary only: who has a whole copy of an object that is missing here (first that is up is
   // asked)
   std::vector<OsdId> sources;
+  // primary only: who may have a version that is asked for by name
+  std::vector<OsdId> other_sources;
+  // primary only: nothing is served for so long, since an older primary may hold a read lease
+  std::uint64_t lease_wait_ns = 0;
 };
 
 struct PgCounters {
@@ -83,6 +96,7 @@ struct PgCounters {
 };
 
 // What a Pg needs from the OSD around it.
+class Pg;
 class PgHost {
  public:
   virtual ~PgHost() = default;
@@ -95,6 +109,8 @@ class PgHost {
   // To a member of the acting set; resent by the Pg after peer_reconnected().
   virtual void send_to_osd(OsdId osd, net::Frame frame) = 0;
   virtual void send_on(net::ConnectionId connection, net::Frame frame) = 0;
+  // Asks the other members of the PG's acting set for a read lease.
+  virtual void request_lease(const Pg& pg) = 0;
   virtual void interval_started(PgId pg, Epoch interval, const PgInfo& info) = 0;
   virtual void activated(PgId pg, Epoch interval, const Status& status) = 0;
   // The store refused a transaction that is in the log already: this copy can't go on.
@@ -122,8 +138,11 @@ struct ClientOp {
 class Pg : private ScrubGate, private ScrubEvents {
  public:
   static constexpr std::uint64_t kLogEntriesKept = 1500;
+  // So many while a client that is heard may still resend the oldest of them.
+  static constexpr std::uint64_t kMaxLogEntries = 3000;
   static constexpr std::uint64_t kMaxWaitingBytes = std::uint64_t{64} << 20;
   static constexpr std::size_t kMaxRecoveriesInFlight = 4;
+  static constexpr std::uint64_t kWaitingOpBytes = 256;  // of one that waits, without its data
 
   Pg(PgHost& host, PgId id);
   // From what the store held at its opening.
@@ -134,7 +153,8 @@ class Pg : private ScrubGate, private ScrubEvents {
   const IntervalSpec& spec() const { return spec_; }
   PgInfo info() const;
   const PgLog& log() const { return log_; }
-  std::vector<std::string> missing() const;
+  const DupHorizon& horizon() const { return horizon_; }
+  const std::map<std::string, Missing>& missing() const { return missing_; }
   const PgCounters& counters() const { return counters_; }
   // As the last scrub left it (set_scrub_record), opaque here; empty: never scrubbed.
   const std::string& scrub_record() const { return scrub_record_; }
@@ -166,6 +186,9 @@ class Pg : private ScrubGate, private ScrubEvents {
   void on_scrub_reply(OsdId from, net::ScrubReply reply);
   void on_mark_missing(net::ConnectionId from, const net::MarkMissing& message);
   void on_mark_missing_ack(OsdId from, const net::MarkMissingAck& ack);
+  void on_lease_granted(OsdId replica, Epoch interval, std::uint64_t sent_ns);
+  // Replica: false when it does not follow this primary in this interval.
+  bool grant_lease(OsdId primary, Epoch interval);
   // The connection to a peer is new: what it has not acknowledged is sent again.
   void peer_reconnected(OsdId osd);
 
@@ -195,11 +218,19 @@ class Pg : private ScrubGate, private ScrubEvents {
   void admit(ClientOp op);
   bool waits_for_recovery(const ClientOp& op);
   bool answer_duplicate(const ClientOp& op);
+  bool is_forgotten(const ClientOp& op) const;
   bool blocked_by_object(const ClientOp& op) const;
   void refuse(const ClientOp& op, ErrorCode code, std::string message);
   void reply(const ClientOp& op, net::OpReply reply, Buffer data);
   void release_object(const std::string& object);
   void drop_waiting();
+
+  // pg_lease.cc
+  bool has_lease_for(const ClientOp& op);
+  void ask_for_lease();
+  void wait_for_lease(ClientOp op);
+  void retry_lease_later();
+  bool waits_for_old_lease();
 
   // execute.cc: steps of an operation
   struct Running;  // an operation whose reading steps and guards are being carried out
@@ -216,6 +247,11 @@ class Pg : private ScrubGate, private ScrubEvents {
   bool still_current(const Running& running);
   static bool needs_guard(const ClientOp& op);
   static bool whole_blocks(const ClientOp& op);
+  // no_space when the store has no room for what the operation may add.
+  Status room_for(const ClientOp& op) const;
+  bool overlaps_in_flight(const ClientOp& op) const;
+  // True: a write that the read overlaps began meanwhile; it is carried out again behind it.
+  bool read_again(Running& running);
 
   // replication.cc
   void commit_write(ClientOp op, net::OpReply reply);
@@ -224,6 +260,8 @@ class Pg : private ScrubGate, private ScrubEvents {
   void member_done(std::uint64_t number, OsdId member);
   void finish_write(std::uint64_t number);
   std::uint64_t trim_point() const;
+  // Forgets log entries, but not that there were such requests.
+  void trim_log(std::uint64_t up_to_number, object_store::Transaction& transaction);
   // Hands a transaction to the store; done runs when it is durable, whatever the interval is then.
   void submit(object_store::Transaction transaction, object_store::Done done);
   void report_interval_when_quiet();
@@ -233,6 +271,9 @@ class Pg : private ScrubGate, private ScrubEvents {
   void start_recovery(const std::string& object);
   struct Outgoing;  // an object on its way to others
   void pull_object(const std::string& object);
+  OsdId next_source(const std::string& object) const;
+  void report_unfound(const std::string& object);
+  void remove_missing(const std::string& object);
   void push_object(const std::string& object);
   // False when the interval or the attempt that it belongs to is over.
   bool wanted_still(const Outgoing& outgoing) const;
@@ -292,19 +333,28 @@ class Pg : private ScrubGate, private ScrubEvents {
   IntervalSpec spec_;
   Phase phase_ = Phase::peering;
   PgLog log_;
+  DupHorizon horizon_;
   Epoch last_epoch_started_ = 0;
 
   std::map<std::uint64_t, InFlightWrite> in_flight_;      // by entry number
   std::unordered_map<std::string, ObjectState> objects_;  // only objects with something under way
   std::deque<ClientOp> waiting_for_active_;
+  std::deque<ClientOp> waiting_for_lease_;
   std::uint64_t waiting_bytes_ = 0;
   std::uint64_t undurable_ = 0;  // local transactions not yet durable
   bool interval_report_due_ = false;
   std::map<std::uint64_t, net::ConnectionId> replica_acks_;  // replica: entries to acknowledge
 
-  std::set<std::string> missing_;
+  ReadLease lease_;
+  GrantedLease granted_lease_;
+  std::uint64_t lease_asked_ns_ = 0;  // when it was asked for and not yet granted
+  bool lease_retry_due_ = false;
+  std::uint64_t serve_not_before_ns_ = 0;  // an older primary's lease may last until then
+
+  std::map<std::string, Missing> missing_;
   std::map<OsdId, std::set<std::string>> peer_missing_;
   std::vector<OsdId> sources_;
+  std::vector<OsdId> other_sources_;
   std::size_t recovery_limit_ = 0;
   std::map<std::string, Recovery> recovering_;
   std::uint64_t recovery_attempts_ = 0;

@@ -115,7 +115,7 @@ void Pg::on_mark_missing(net::ConnectionId from, const net::MarkMissing& message
   }
   received_.erase(message.object);
   incoming_.erase(message.object);
-  missing_.insert(message.object);
+  missing_[message.object] = {};
   object_store::Transaction transaction;
   transaction.pg_meta_set(id_, kMissingPrefix + message.object, std::string());
   submit(std::move(transaction), [this, from, ack](const Status& status) mutable {
@@ -186,7 +186,7 @@ void Pg::lose_copies(const std::string& object, const std::vector<OsdId>& copies
       continue;
     }
     received_.erase(object);
-    missing_.insert(object);
+    missing_[object] = {};
     object_store::Transaction transaction;
     transaction.pg_meta_set(id_, kMissingPrefix + object, std::string());
     submit(std::move(transaction), [](const Status&) {});

@@ -4,9 +4,15 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/planted_bug.hh"
+#include "base/probe.hh"
 #include "pg/pg_running.hh"
 
 namespace cairn::pg {
+
+CAIRN_DEFINE_PROBE(pg_object_unfound);
+CAIRN_DEFINE_PROBE(pg_recovered_deletion);
+CAIRN_DEFINE_PROBE(pg_source_had_other_version);
 
 namespace {
 constexpr std::uint64_t kPartBytes = std::uint64_t{1} << 20;
@@ -33,15 +39,20 @@ void Pg::pump_recovery() {
     wanted_.pop_front();
     if (!recovering_.contains(object) && object_is_missing_anywhere(object)) start_recovery(object);
   }
-  const auto start_from = [this](const std::set<std::string>& objects) {
-    for (auto it = objects.begin(); it != objects.end();) {
-      if (recovering_.size() >= recovery_limit_) return;
-      const std::string object = *it++;
-      if (!recovering_.contains(object)) start_recovery(object);
-    }
+  // Listed first: a recovery that ends at once changes the sets.
+  std::vector<std::string> next;
+  const auto list = [this, &next](const std::string& object) {
+    if (recovering_.size() + next.size() >= recovery_limit_) return false;
+    if (!recovering_.contains(object)) next.push_back(object);
+    return true;
   };
-  start_from(missing_);
-  for (const auto& [osd, objects] : peer_missing_) start_from(objects);
+  for (auto it = missing_.begin(); it != missing_.end() && list(it->first); ++it) continue;
+  for (const auto& [osd, objects] : peer_missing_) {
+    for (auto it = objects.begin(); it != objects.end() && list(*it); ++it) continue;
+  }
+  for (const std::string& object : next) {
+    if (!recovering_.contains(object)) start_recovery(object);
+  }
 }
 
 void Pg::start_recovery(const std::string& object) {
@@ -50,22 +61,49 @@ void Pg::start_recovery(const std::string& object) {
   push_object(object);
 }
 
-void Pg::pull_object(const std::string& object) {
-  Recovery& recovery = recovering_[object];
-  std::vector<OsdId> sources = sources_;
-  if (const auto found = repair_sources_.find(object); found != repair_sources_.end()) {
-    sources.insert(sources.begin(), found->second.begin(), found->second.end());
-  }
-  for (const OsdId source : sources) {
+OsdId Pg::next_source(const std::string& object) const {
+  const std::vector<OsdId>& tried = recovering_.at(object).tried;
+  const auto may_have_it = [this, &object, &tried](OsdId source) {
     const auto lacks = peer_missing_.find(source);
-    if (lacks != peer_missing_.end() && lacks->second.contains(object)) continue;
-    if (std::find(recovery.tried.begin(), recovery.tried.end(), source) != recovery.tried.end()) {
-      continue;
-    }
-    recovery.pulling_from = source;
-    host_.send_to_osd(source, net::encode(net::Pull{id_, spec_.interval, object}));
-    return;
+    if (lacks != peer_missing_.end() && lacks->second.contains(object)) return false;
+    return std::find(tried.begin(), tried.end(), source) == tried.end();
+  };
+  if (const auto repair = repair_sources_.find(object); repair != repair_sources_.end()) {
+    const auto good = std::find_if(repair->second.begin(), repair->second.end(), may_have_it);
+    if (good != repair->second.end() && *good != host_.self()) return *good;
   }
+  const auto found = std::find_if(sources_.begin(), sources_.end(), may_have_it);
+  if (found != sources_.end()) return *found;
+  if (!missing_.at(object).is_known()) return kNoOsd;
+  const auto other = std::find_if(other_sources_.begin(), other_sources_.end(), may_have_it);
+  return other == other_sources_.end() ? kNoOsd : *other;
+}
+
+void Pg::pull_object(const std::string& object) {
+  if (missing_.at(object).removed && !planted(PlantedBug::resurrect_delete)) {
+    return remove_missing(object);
+  }
+  const OsdId source = next_source(object);
+  if (source == kNoOsd) return report_unfound(object);
+  recovering_[object].pulling_from = source;
+  host_.send_to_osd(source, net::encode(net::Pull{id_, spec_.interval, object}));
+}
+
+// A deletion needs no source: it is carried out here, then on those that lack it too.
+void Pg::remove_missing(const std::string& object) {
+  pg_recovered_deletion.hit();
+  net::Push push;
+  push.pg = id_;
+  push.interval = spec_.interval;
+  push.object = object;
+  push.first = push.last = push.is_pull_reply = true;
+  recovering_[object].pulling_from = host_.self();
+  on_push(0, host_.self(), std::move(push), {});
+}
+
+// Reported, and tried again; nobody is shown anything of it.
+void Pg::report_unfound(const std::string& object) {
+  pg_object_unfound.hit();
   recovering_.erase(object);
   retry_unfound(object, Status(ErrorCode::unfound, "no reachable OSD has the object"));
 }
@@ -233,8 +271,9 @@ void Pg::apply_push(const net::Push& push, Buffer data, object_store::Done done)
   if (push.last) {
     transaction.pg_meta_remove(id_, kMissingPrefix + push.object);
   } else if (push.first) {
-    transaction.pg_meta_set(id_, kMissingPrefix + push.object, std::string());
-    missing_.insert(push.object);
+    Missing& missing = missing_[push.object];
+    if (!missing.is_known()) missing = {push.version, !push.exists};
+    transaction.pg_meta_set(id_, kMissingPrefix + push.object, encode_missing(missing));
   }
   submit(std::move(transaction), std::move(done));
 }
@@ -244,6 +283,13 @@ void Pg::on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffe
   if (push.is_pull_reply) {
     const auto found = recovering_.find(push.object);
     if (found == recovering_.end() || found->second.pulling_from != from) return;
+    const auto missing = missing_.find(push.object);
+    const bool is_checked = push.first && missing != missing_.end();
+    if (is_checked && !missing->second.is_met_by(push.exists, push.version) &&
+        !planted(PlantedBug::resurrect_delete)) {
+      pg_source_had_other_version.hit();
+      return pull_failed(push.object, Status(ErrorCode::unfound, "the source has another version"));
+    }
   } else if (spec_.role != Role::replica) {
     return;
   }
@@ -282,7 +328,9 @@ void Pg::push_applied(const net::Push& push, net::ConnectionId connection, const
     const net::PushAck ack{id_, push.interval, push.object, status.code()};
     return host_.send_on(connection, net::encode(ack));
   }
-  recovering_[push.object].pulling_from = kNoOsd;
+  const auto found = recovering_.find(push.object);
+  if (found == recovering_.end()) return;
+  found->second.pulling_from = kNoOsd;
   ++counters_.recovered_objects;
   push_object(push.object);
 }

@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/planted_bug.hh"
+#include "base/probe.hh"
 #include "pg/pg.hh"
 
 namespace cairn::pg {
+
+CAIRN_DEFINE_PROBE(pg_log_kept_for_resends);
 
 using net::Step;
 using net::StepCode;
@@ -20,31 +24,51 @@ bool touches_more_than_data(StepCode code) {
 
 void Pg::submit(object_store::Transaction transaction, object_store::Done done) {
   ++undurable_;
-  host_.store().submit(std::move(transaction),
-                       [this, done = std::move(done)](Status status) mutable {
-                         --undurable_;
-                         // A damaged push is refused as a whole and asked for again; anything else
-                         // would leave the log ahead of the store.
-                         if (!status && status.code() != ErrorCode::checksum_mismatch) {
-                           host_.store_refused(id_, status);
-                         }
-                         done(std::move(status));
-                         report_interval_when_quiet();
-                       });
+  const bool is_logged = transaction.may_use_reserve();
+  host_.store().submit(
+      std::move(transaction), [this, is_logged, done = std::move(done)](Status status) mutable {
+        --undurable_;
+        // A push that is damaged, or has no room, is refused as a whole and asked for again;
+        // anything else would leave the log ahead of the store.
+        const bool is_refused_push = status.code() == ErrorCode::checksum_mismatch ||
+                                     (status.code() == ErrorCode::no_space && !is_logged);
+        if (!status && !is_refused_push) host_.store_refused(id_, status);
+        done(std::move(status));
+        report_interval_when_quiet();
+      });
 }
 
 std::uint64_t Pg::trim_point() const {
   const std::uint64_t head = log_.head_number();
-  const std::uint64_t wanted = head > kLogEntriesKept ? head - kLogEntriesKept : 0;
-  // Trimmed in steps, so that most writes carry no trimming.
-  if (wanted < log_.tail_number() + kLogEntriesKept / 8) return 0;
+  const std::uint64_t tail = log_.tail_number();
+  std::uint64_t to = head > kLogEntriesKept ? head - kLogEntriesKept : 0;
   // Nothing that is still in flight, and nothing a member may lack.
-  return in_flight_.empty() ? wanted : std::min(wanted, in_flight_.begin()->first - 1);
+  if (!in_flight_.empty()) to = std::min(to, in_flight_.begin()->first - 1);
+  // Trimmed in steps, so that most writes carry no trimming.
+  constexpr std::uint64_t kStep = kLogEntriesKept / 8;
+  if (to < tail + kStep) return 0;
+  const std::uint64_t limit = head > kMaxLogEntries ? head - kMaxLogEntries : 0;
+  std::uint64_t unheld = std::max(tail, std::min(limit, to));
+  while (unheld < to && !horizon_.is_held(log_.at(unheld + 1).request)) ++unheld;
+  if (unheld < to) pg_log_kept_for_resends.hit();
+  return unheld < tail + kStep ? 0 : unheld;
+}
+
+void Pg::trim_log(std::uint64_t up_to_number, object_store::Transaction& transaction) {
+  const std::uint64_t last = std::min(up_to_number, log_.head_number());
+  for (std::uint64_t number = log_.tail_number() + 1; number <= last; ++number) {
+    horizon_.trimmed(log_.at(number));
+  }
+  log_.trim(last);
+  transaction.log_trim(id_, last);
+  horizon_.store(id_, transaction);
 }
 
 void Pg::apply_entry(const net::LogEntry& entry, const std::vector<Step>& steps, Buffer data,
                      std::uint64_t trim_to, object_store::Done done) {
   object_store::Transaction transaction;
+  // The primary has asked for room; what is logged must happen on every member.
+  transaction.allow_reserve();
   const ObjectId object = object_id(entry.object);
   const Version version = entry.version;
   for (const Step& step : steps) {
@@ -79,10 +103,7 @@ void Pg::apply_entry(const net::LogEntry& entry, const std::vector<Step>& steps,
   net::encode(entry, writer);
   transaction.log_append(id_, version.number, writer.take());
   log_.append(entry);
-  if (trim_to > log_.tail_number()) {
-    log_.trim(trim_to);
-    transaction.log_trim(id_, trim_to);
-  }
+  if (trim_to > log_.tail_number()) trim_log(trim_to, transaction);
   submit(std::move(transaction), std::move(done));
 }
 
@@ -153,7 +174,9 @@ void Pg::on_replicate_ack(OsdId from, const net::ReplicateAck& ack) {
 }
 
 void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer data) {
-  if (!current(message.interval) || phase_ != Phase::replica_active) return;
+  const bool belongs = current(message.interval) ||
+                       (planted(PlantedBug::stale_interval_op) && message.interval != 0);
+  if (!belongs || phase_ != Phase::replica_active) return;
   const std::uint64_t number = message.entry.version.number;
   const Epoch interval = message.interval;
   const auto acknowledge = [this, number, interval](net::ConnectionId connection) {
@@ -188,6 +211,10 @@ void Pg::peer_reconnected(OsdId osd) {
     if (std::find(waiting.begin(), waiting.end(), osd) != waiting.end()) {
       host_.send_to_osd(osd, write.frame);
     }
+  }
+  if (!waiting_for_lease_.empty()) {
+    lease_asked_ns_ = 0;
+    ask_for_lease();
   }
   std::vector<std::string> again;
   for (auto& [object, recovery] : recovering_) {

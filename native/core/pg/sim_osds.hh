@@ -20,6 +20,8 @@
 namespace cairn::pg {
 
 constexpr PgId kTestPg{1, 0};
+constexpr std::uint64_t kMillisecond = 1'000'000;
+constexpr std::uint64_t kSecond = 1000 * kMillisecond;
 
 // What the scrubs of one OSD have said.
 struct ScrubLog {
@@ -40,18 +42,23 @@ struct SimOsd : OsdEvents {
   std::unique_ptr<OsdCore> core;
   std::unique_ptr<net::SimMessenger> messenger;
   Epoch started_interval = 0, activated_interval = 0;
+  PgInfo info;  // as the newest interval started
+  std::set<std::string> unfound;
   std::uint64_t missing = ~std::uint64_t{0};
   ScrubLog scrubs;
 
-  void on_interval_started(PgId, Epoch interval, const PgInfo&) override {
+  void on_interval_started(PgId, Epoch interval, const PgInfo& found) override {
     started_interval = interval;
+    info = found;
   }
   void on_activated(PgId, Epoch interval, const Status& status) override {
     CHECK(status.to_string() == "ok");
     activated_interval = interval;
   }
   void on_recovery_progress(PgId, Epoch, std::uint64_t count) override { missing = count; }
-  void on_recovery_failed(PgId, Epoch, const std::string&, const Status&) override {}
+  void on_recovery_failed(PgId, Epoch, const std::string& object, const Status& status) override {
+    if (status.code() == ErrorCode::unfound) unfound.insert(object);
+  }
   void on_control(const net::Entity&, ByteSpan) override {}
   void on_need_map(Epoch) override {}
   void on_peer_failed(OsdId, std::uint64_t, const std::string&) override {}
@@ -74,6 +81,27 @@ struct SimOsd : OsdEvents {
   }
 };
 
+// A client beside the first one.
+struct SimClient {
+  std::unique_ptr<objecter::Objecter> objecter;
+  std::unique_ptr<net::SimMessenger> messenger;
+};
+
+// An operation whose answer a test waits for, or not.
+struct Watched {
+  bool answered = false;
+  Status status;
+  net::OpReply reply;
+  int value = -1;  // first byte of what was read
+};
+
+std::shared_ptr<Watched> watch(objecter::Objecter& client, const std::string& object,
+                               std::vector<net::Step> steps, Buffer data = {});
+// Reads the object's first block.
+std::shared_ptr<Watched> watch_read(objecter::Objecter& client, const std::string& object);
+// A block of equal bytes.
+Buffer block_of(int value);
+
 class SimOsds {
  public:
   explicit SimOsds(std::uint64_t seed, net::SimNetworkConfig network = {});
@@ -81,6 +109,15 @@ class SimOsds {
 
   // A new epoch with this acting set; peers of it, the first has the log that counts.
   void new_interval(const std::vector<OsdId>& acting);
+  // new_interval() in two halves: when the first one is over all members have started the interval.
+  void begin_interval(const std::vector<OsdId>& acting);
+  void finish_interval();
+  // No packet passes between two hosts ("osd0", "client", "client78").
+  void cut_between(const std::string& a, const std::string& b);
+  // No map reaches this OSD from now on; it goes on with the one that it has.
+  void cut_off(OsdId osd) { cut_off_.insert(osd); }
+  // One more client, with the newest map; it gets no other.
+  SimClient add_client(ClientId id);
   // The process ends: nothing unflushed is lost (that is the object store's test).
   void kill(OsdId osd);
   void restart(OsdId osd);
@@ -103,11 +140,16 @@ class SimOsds {
  private:
   void start(SimOsd& osd);
   void push_maps(const std::vector<OsdId>& acting);
+  objecter::ClientMap client_map(const std::vector<OsdId>& acting) const;
+  // How long an older primary that is not a member may still believe in its lease.
+  std::uint64_t lease_wait_ns(const std::vector<OsdId>& acting) const;
   Activation catch_up(SimOsd& authority, SimOsd& member);
 
   net::ClusterId cluster_{1};
   std::unique_ptr<net::SimMessenger> client_messenger_;
   std::uint64_t next_incarnation_ = 100;
+  std::vector<OsdId> acting_;
+  std::set<OsdId> cut_off_;
 };
 
 }  // namespace cairn::pg

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "base/crc32c.hh"
 
@@ -14,6 +15,29 @@ constexpr std::uint64_t kLimitNs = 60'000'000'000;
 
 std::string host_of(OsdId osd) { return "osd" + std::to_string(osd); }
 }  // namespace
+
+std::shared_ptr<Watched> watch(objecter::Objecter& client, const std::string& object,
+                               std::vector<net::Step> steps, Buffer data) {
+  auto watched = std::make_shared<Watched>();
+  client.submit(kTestPg.pool, object, std::move(steps), std::move(data),
+                [watched](Status status, net::OpReply reply, Buffer bytes) {
+                  watched->answered = true;
+                  watched->status = std::move(status);
+                  watched->reply = std::move(reply);
+                  if (bytes.size() != 0) watched->value = static_cast<int>(*bytes.data());
+                });
+  return watched;
+}
+
+std::shared_ptr<Watched> watch_read(objecter::Objecter& client, const std::string& object) {
+  return watch(client, object, {{net::StepCode::read, 0, kBlockBytes, {}, {}}});
+}
+
+Buffer block_of(int value) {
+  Buffer block = Buffer::allocate(kBlockBytes);
+  std::memset(block.data(), value, kBlockBytes);
+  return block;
+}
 
 SimOsds::SimOsds(std::uint64_t seed, net::SimNetworkConfig config)
     : executor(io::SimExecutor::Options{seed, true, 1'000'000'000}) {
@@ -79,8 +103,20 @@ void SimOsds::kill(OsdId id) {
 
 void SimOsds::restart(OsdId id) { start(*osds[id]); }
 
-void SimOsds::push_maps(const std::vector<OsdId>& acting) {
-  std::vector<Peer> peers;
+SimClient SimOsds::add_client(ClientId id) {
+  SimClient added;
+  added.objecter = std::make_unique<objecter::Objecter>(executor, id, [](Epoch) {});
+  net::SimMessengerConfig config;
+  config.host = "client" + std::to_string(id);
+  config.cluster = cluster_;
+  config.self = {net::EntityKind::client, id, id};
+  added.messenger = std::make_unique<net::SimMessenger>(*network, *added.objecter, config);
+  added.objecter->attach(*added.messenger);
+  added.objecter->set_map(client_map(acting_));
+  return added;
+}
+
+objecter::ClientMap SimOsds::client_map(const std::vector<OsdId>& acting) const {
   objecter::ClientMap map;
   map.epoch = epoch;
   objecter::ClientMap::Pool& pool = map.pools[kTestPg.pool];
@@ -90,17 +126,24 @@ void SimOsds::push_maps(const std::vector<OsdId>& acting) {
   pool.acting.resize(3, kNoOsd);
   for (const auto& [id, osd] : osds) {
     if (osd->core == nullptr) continue;
-    peers.push_back({id, {host_of(id), 6800}, osd->incarnation});
     map.osds[id] = {{host_of(id), 6800}, osd->incarnation};
   }
+  return map;
+}
+
+void SimOsds::push_maps(const std::vector<OsdId>& acting) {
+  std::vector<Peer> peers;
   for (const auto& [id, osd] : osds) {
-    if (osd->core == nullptr) continue;
+    if (osd->core != nullptr) peers.push_back({id, {host_of(id), 6800}, osd->incarnation});
+  }
+  for (const auto& [id, osd] : osds) {
+    if (osd->core == nullptr || cut_off_.contains(id)) continue;
     std::vector<Peer> others = peers;
     std::erase_if(others, [id = id](const Peer& peer) { return peer.osd == id; });
     osd->core->set_peers(others);
     osd->core->set_map_epoch(epoch);
   }
-  client->set_map(std::move(map));
+  client->set_map(client_map(acting));
 }
 
 Activation SimOsds::catch_up(SimOsd& authority, SimOsd& member) {
@@ -116,16 +159,40 @@ Activation SimOsds::catch_up(SimOsd& authority, SimOsd& member) {
   }
   activation.rewind_to = common;
   activation.entries = good.entries_after(common, 100000);
-  std::set<std::string> missing;
-  for (const net::LogEntry& entry : activation.entries) missing.insert(entry.object);
-  for (const net::LogEntry& entry : own.entries_after(common, 100000)) missing.insert(entry.object);
-  for (const std::string& name : member.core->find_pg(kTestPg)->missing()) missing.insert(name);
-  activation.missing.assign(missing.begin(), missing.end());
+  std::map<std::string, Missing> missing = member.core->find_pg(kTestPg)->missing();
+  for (const net::LogEntry& entry : own.entries_after(common, 100000)) {
+    missing.try_emplace(entry.object);
+  }
+  for (const net::LogEntry& entry : activation.entries) {
+    missing[entry.object] = {entry.version, entry.removes};
+  }
+  for (const auto& [name, lacks] : missing) activation.missing.push_back({name, lacks});
   return activation;
 }
 
+std::uint64_t SimOsds::lease_wait_ns(const std::vector<OsdId>& acting) const {
+  std::uint64_t longest = 0;
+  for (const OsdId id : acting) {
+    const PgInfo& info = osds.at(id)->info;
+    const bool heard = std::find(acting.begin(), acting.end(), info.lease_holder) != acting.end();
+    if (!heard) longest = std::max(longest, info.lease_remaining_ns);
+  }
+  return longest;
+}
+
+void SimOsds::cut_between(const std::string& a, const std::string& b) {
+  network->partition(a, b);
+  network->partition(b, a);
+}
+
 void SimOsds::new_interval(const std::vector<OsdId>& acting) {
+  begin_interval(acting);
+  finish_interval();
+}
+
+void SimOsds::begin_interval(const std::vector<OsdId>& acting) {
   ++epoch;
+  acting_ = acting;
   for (const OsdId id : acting) {
     const Role role = id == acting.front() ? Role::primary : Role::replica;
     osds[id]->core->start_interval(kTestPg, IntervalSpec{epoch, acting, 1, role});
@@ -135,14 +202,21 @@ void SimOsds::new_interval(const std::vector<OsdId>& acting) {
     return std::all_of(acting.begin(), acting.end(),
                        [this](OsdId id) { return osds[id]->started_interval == epoch; });
   });
+}
+
+void SimOsds::finish_interval() {
+  const std::vector<OsdId>& acting = acting_;
   SimOsd& primary = *osds[acting.front()];
   Activation own;
   own.interval = epoch;
+  own.lease_wait_ns = lease_wait_ns(acting);
   own.rewind_to = primary.core->find_pg(kTestPg)->log().head_number();
   for (const OsdId id : acting) {
     if (id == primary.id) continue;
     Activation activation = catch_up(primary, *osds[id]);
-    own.peer_missing.emplace_back(id, activation.missing);
+    auto& [osd, names] = own.peer_missing.emplace_back();
+    osd = id;
+    for (const MissingObject& lacks : activation.missing) names.push_back(lacks.name);
     own.sources.push_back(id);
     osds[id]->core->activate(kTestPg, std::move(activation));
   }
