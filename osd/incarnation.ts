@@ -256,7 +256,6 @@ export class Incarnation {
         break;
       case "scrubPg":
         this.scrubs.onCommand(message);
-        this.reportSoon();
         break;
       case "commandReply":
         break;

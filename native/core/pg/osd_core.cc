@@ -271,16 +271,11 @@ Status OsdCore::dispatch_osd(net::ConnectionId connection, const net::Entity& pe
       heartbeat_.on_pong(osd, peer.incarnation, pong);
       return Status::ok();
     }
-    case net::FrameType::scrub_request:
-    case net::FrameType::scrub_reply:
-    case net::FrameType::mark_missing:
-    case net::FrameType::mark_missing_ack:
-      return dispatch_scrub(connection, osd, frame);
     case net::FrameType::control:
       events_.on_control(peer, frame.meta);
       return Status::ok();
     default:
-      return Status(ErrorCode::protocol_error, "unexpected frame type");
+      return dispatch_scrub(connection, osd, frame);
   }
 }
 

@@ -30,12 +30,14 @@ Status OsdCore::dispatch_scrub(net::ConnectionId connection, OsdId from, const n
       if (Pg* pg = find(message.pg)) pg->on_mark_missing(connection, message);
       return Status::ok();
     }
-    default: {
+    case net::FrameType::mark_missing_ack: {
       net::MarkMissingAck ack;
       CAIRN_RETURN_IF_ERROR(net::decode(frame, ack));
       if (Pg* pg = find(ack.pg)) pg->on_mark_missing_ack(from, ack);
       return Status::ok();
     }
+    default:
+      return Status(ErrorCode::protocol_error, "unexpected frame type");
   }
 }
 
