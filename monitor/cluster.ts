@@ -9,7 +9,7 @@ import { StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import type { CancelTimer, Clock } from "../common/ports.js";
 import type { Epoch, PgId } from "../common/units.js";
-import type { ClientStats, Maps, OsdStats } from "../proto/messages.js";
+import type { ClientStats, Maps, MessageFromMonitor, OsdStats } from "../proto/messages.js";
 import type { MapChanges, OsdMap } from "../proto/osd-map.js";
 import type { PgPlacement } from "../proto/placement.js";
 import { numberSetting } from "../proto/settings.js";
@@ -55,6 +55,8 @@ export interface ClusterListener {
   onRefuse?(osd: number, error: StorageError): void;
   /** this OSD needs the newest maps again */
   onResend?(osd: number): void;
+  /** something that this OSD is to do, if it is connected */
+  onTell?(osd: number, message: MessageFromMonitor): void;
   /** the store failed: the monitor must end */
   onFatal?(error: StorageError): void;
 }
@@ -142,6 +144,11 @@ export class Cluster {
     this.run((context) => stepSlow(this.slow, event, context));
     this.commit();
     this.armTimer();
+  }
+
+  /** Sends a message to an OSD; lost when it is not connected. */
+  tell(osd: number, message: MessageFromMonitor): void {
+    for (const listener of this.listeners) listener.onTell?.(osd, message);
   }
 
   /** Takes an OSD's report. */

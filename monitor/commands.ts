@@ -15,6 +15,7 @@ import {
 import { type MapFlag, withFlag } from "../proto/map-flags.js";
 import { findOsd, fullWeight, type OsdInfo } from "../proto/osd-map.js";
 import type { Cluster } from "./cluster.js";
+import { inconsistentObjects, scrubPgs } from "./scrub-commands.js";
 import { failureDomainOf, planConfigSet } from "./services/config-service.js";
 import { healthOf } from "./services/health.js";
 import { countByState, hasState, pgRows } from "./services/pg-stats.js";
@@ -47,6 +48,8 @@ const handlers: { readonly [V in Verb]: Handler<V> } = {
   "osd unset": (context, { flag }) => setFlag(context, flag, false),
   "osd primary affinity": (context, args) => setAffinity(context, args),
   "pg ls": ({ cluster }, args) => ({ pgs: selectedPgs(cluster, args) }),
+  "pg scrub": ({ cluster }, args) => scrubPgs(cluster, allPgs(cluster), args),
+  "pg list inconsistent": ({ cluster }, { pgid }) => inconsistentObjects(allPgs(cluster), pgid),
   "pool create": async ({ cluster }, args) => {
     const rules = cluster.crush.rules(cluster.draftMap().crush);
     const { changes, pool } = planPoolCreate(cluster.draftMap(), args, rules);

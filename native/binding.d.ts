@@ -50,6 +50,28 @@ export interface NativePgStatus extends NativePgInfo {
   phase: NativePhase;
   peerMissingCount: number;
   objectCount: number;
+  /** as setScrubRecord() last set it; "": never */
+  scrubRecord: string;
+}
+
+/** A copy that a scrub found bad. */
+export interface NativeBadCopy {
+  osd: number;
+  /** "none": only blocks are bad */
+  problem: "none" | "missing" | "extra" | "differs" | "unreadable";
+  /** indices of 4 KiB blocks that do not match their checksums */
+  badBlocks: number[];
+}
+
+export interface NativeScrubSpec {
+  /** repeated in the events of this scrub */
+  scrub: number;
+  deep: boolean;
+  repair: boolean;
+  /** goes on behind this object; "": from the first */
+  after: string;
+  /** of each member's reading of data; 0: no limit */
+  bytesPerSecond: number;
 }
 
 export type OsdEvent =
@@ -69,6 +91,47 @@ export type OsdEvent =
       interval: number;
       object: string;
       error: NativeError;
+    }
+  | {
+      type: "scrubObject";
+      pool: number;
+      seed: number;
+      interval: number;
+      scrub: number;
+      object: string;
+      repaired: boolean;
+      /** members whose copies are good */
+      good: number[];
+      bad: NativeBadCopy[];
+    }
+  | {
+      type: "scrubProgress";
+      pool: number;
+      seed: number;
+      interval: number;
+      scrub: number;
+      /** all objects up to this name have been compared */
+      after: string;
+      /** since the last such event */
+      objects: number;
+      bytes: number;
+    }
+  | {
+      type: "scrubDone";
+      pool: number;
+      seed: number;
+      interval: number;
+      scrub: number;
+      error?: NativeError;
+    }
+  | {
+      /** a client's read met damage; without error: the local copy has been replaced */
+      type: "readRepair";
+      pool: number;
+      seed: number;
+      object: string;
+      damage: string;
+      error?: NativeError;
     }
   | { type: "control"; fromOsd: number; fromIncarnation: bigint; body: Uint8Array }
   | { type: "needMap"; epoch: number }
@@ -194,6 +257,11 @@ export declare class NativeOsd {
   activate(pool: number, seed: number, activation: NativeActivation): void;
   goActive(pool: number, seed: number, interval: number): void;
   setRecovery(pool: number, seed: number, interval: number, maxInFlight: number): void;
+  /** Primary of an active PG: scrubs it; scrubDone follows, unless a new interval comes first. */
+  startScrub(pool: number, seed: number, interval: number, spec: NativeScrubSpec): void;
+  stopScrub(pool: number, seed: number, interval: number): void;
+  /** Every member keeps it: the scrub is over. */
+  setScrubRecord(pool: number, seed: number, interval: number, record: string): void;
   removePg(pool: number, seed: number): void;
   sendControl(osd: number, body: Uint8Array): void;
   pgStatuses(): Promise<NativePgStatus[]>;

@@ -31,6 +31,7 @@ import { nativeCrush } from "./native-crush.js";
 import { nativeError } from "./native-error.js";
 import { peersOf } from "./pg/peers.js";
 import { PgService } from "./pg/pg-service.js";
+import { ScrubService } from "./scrub/scrub-service.js";
 import { reportOf } from "./stats.js";
 import { restoreTracker, storeMap } from "./stored-map.js";
 
@@ -68,6 +69,7 @@ export class Incarnation {
   private readonly session: MonitorSession;
   private readonly tracker: PlacementTracker;
   private readonly pgs: PgService;
+  private readonly scrubs: ScrubService;
   private readonly log: Logger;
   private readonly contacted = new Set<number>();
   private map: OsdMap | undefined;
@@ -110,6 +112,13 @@ export class Incarnation {
       },
       this.tracker,
     );
+    this.scrubs = new ScrubService({
+      self: config.id,
+      core: this.core,
+      log: this.log.child({ part: "scrub" }),
+      wallMs: () => clock.wallMs(),
+      onChanged: () => this.reportSoon(),
+    });
     this.session = new MonitorSession({
       address: config.monitor,
       hello: {
@@ -245,6 +254,9 @@ export class Incarnation {
       case "refused":
         this.end(StorageError.fromBody(message.error));
         break;
+      case "scrubPg":
+        this.scrubs.onCommand(message);
+        break;
       case "commandReply":
         break;
     }
@@ -370,6 +382,12 @@ export class Incarnation {
       case "log":
         this.log[event.level]({ part: "native" }, event.text);
         break;
+      case "scrubObject":
+      case "scrubProgress":
+      case "scrubDone":
+      case "readRepair":
+        this.scrubs.onNativeEvent(event);
+        break;
       default:
         this.pgs.onNativeEvent(event);
     }
@@ -421,6 +439,7 @@ export class Incarnation {
     this.ticks += 1;
     this.core.loopTick();
     this.pgs.tick();
+    this.scrubs.tick();
     void this.checkRoom();
     if (!this.session.isReady()) return;
     if (!this.isUp()) {
@@ -459,12 +478,14 @@ export class Incarnation {
     try {
       const [core, statuses] = await Promise.all([this.core.stats(), this.core.pgStatuses()]);
       const map = defined(this.map, "a map");
+      this.scrubs.update(this.pgs.states(), statuses, map);
       const { user, system } = process.cpuUsage();
       const report = reportOf({
         osd: this.id(),
         epoch: map.epoch,
         states: this.pgs.states(),
         waitsForRecovery: (pgid) => this.pgs.waitsForRecovery(pgid),
+        scrubOf: (pgid) => this.scrubs.reportOf(pgid),
         recoveryHold: (pgid) => this.pgs.recoveryHold(pgid),
         opComplaintMs: limitMs(map, "osd.op_complaint_ms"),
         statuses,

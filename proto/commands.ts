@@ -12,9 +12,11 @@ import {
   OsdIdSchema,
   OsdMapSchema,
   OsdSchema,
+  PgIdSchema,
   PoolSchema,
   UuidSchema,
 } from "./osd-map.js";
+import { InconsistentObjectSchema, ScrubModeSchema, ScrubRequestIdSchema } from "./scrub.js";
 
 const closed = { additionalProperties: false } as const;
 const CountSchema = Type.Integer({ minimum: 0 });
@@ -173,6 +175,39 @@ export const commandSchemas = {
       closed,
     ),
     result: Type.Object({ pgs: Type.Array(PgRowSchema) }, closed),
+  },
+  /** Asks the primaries to scrub one PG, or all of a pool; the answer does not wait for the end. */
+  "pg scrub": {
+    args: Type.Object(
+      {
+        pgid: Type.Optional(PgIdSchema),
+        pool: Type.Optional(NameSchema),
+        mode: ScrubModeSchema,
+        /** `pg ls` shows it as scrub.finished.request when it is done */
+        request: ScrubRequestIdSchema,
+      },
+      closed,
+    ),
+    result: Type.Object(
+      {
+        /** asked, and those that no OSD serves now */
+        asked: Type.Array(PgIdSchema),
+        unserved: Type.Array(PgIdSchema),
+      },
+      closed,
+    ),
+  },
+  "pg list inconsistent": {
+    args: Type.Object({ pgid: PgIdSchema }, closed),
+    result: Type.Object(
+      {
+        pgid: PgIdSchema,
+        errors: CountSchema,
+        lastDeepMs: CountSchema,
+        objects: Type.Array(InconsistentObjectSchema),
+      },
+      closed,
+    ),
   },
   "pool create": {
     args: Type.Object(

@@ -29,6 +29,10 @@ export const frameTypes = {
   push_ack: 11,
   lease: 12,
   lease_ack: 13,
+  scrub_request: 18,
+  scrub_reply: 19,
+  mark_missing: 20,
+  mark_missing_ack: 21,
 } as const;
 
 export type FrameType = keyof typeof frameTypes;

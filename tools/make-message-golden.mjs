@@ -54,6 +54,19 @@ const heartbeat = [
   u32("diskAgeMs", 30),
 ];
 
+const scrubHead = (id) => [pg(3, 17), u32("interval", 7), u64("id", id)];
+const scrubObject = (name, code, exists, newest, [dataBlocks, blocks, omap], bad) => [
+  text16("name", name),
+  u16("code", code),
+  u8("exists", exists),
+  newest,
+  u32("dataBlocks", dataBlocks),
+  u32("blocksDigest", blocks),
+  u32("omapDigest", omap),
+  u32("badCount", bad.length),
+  bad.map((index) => u32("badBlock", index)),
+];
+
 const block = Buffer.from(Array.from({ length: 4096 }, (_, i) => (i * 7) & 255));
 const client = 0x1122334455667788n;
 
@@ -164,6 +177,44 @@ const messages = {
     11,
     [pg(3, 17), u32("interval", 7), text16("object", "o"), u16("code", 0)],
   ],
+  "scrub-request": [
+    "A scrub asks what objects there are.",
+    18,
+    [
+      scrubHead(77),
+      u8("question", 1),
+      text16("name", "a"),
+      text16("end", "q"),
+      u64("bytesPerSecond", 0),
+      blob32("record", ""),
+    ],
+  ],
+  "scrub-verify": [
+    "A scrub has an object read.",
+    18,
+    [
+      scrubHead(78),
+      u8("question", 2),
+      text16("name", "o"),
+      text16("end", ""),
+      u64("bytesPerSecond", 1048576),
+      blob32("record", ""),
+    ],
+  ],
+  "scrub-reply": [
+    "An object with two bad blocks, and one that can't be read.",
+    19,
+    [
+      scrubHead(77),
+      u16("code", 0),
+      text16("end", "q"),
+      u32("objectCount", 2),
+      scrubObject("o", 0, 1, version(7, 100), [4, 0xdeadbeef, 0x1234], [0, 9]),
+      scrubObject("p", 7, 0, version(0, 0), [0, 0, 0], []),
+    ],
+  ],
+  "mark-missing": ["A copy is no good.", 20, [scrubHead(79), text16("object", "o")]],
+  "mark-missing-ack": ["That is noted.", 21, [scrubHead(79), u16("code", 0)]],
   lease: ["A primary asks for the read leases of two PGs.", 12, leased([3, 17, 7], [4, 0, 9])],
   "lease-ack": ["A replica grants one of them.", 13, leased([3, 17, 7])],
   ping: ["A heartbeat.", 3, heartbeat],

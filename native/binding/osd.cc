@@ -10,22 +10,17 @@
 #include "net/tcp_messenger.hh"
 #include "object_store/object_store.hh"
 #include "pg/osd_core.hh"
+#include "scrub_events.hh"
 
 namespace cairn::binding {
 
 namespace {
 
 // The events of an OsdCore as events of binding.d.ts.
-class EventSink : public pg::OsdEvents {
+class EventSink : public ScrubEventSink {
  public:
-  EventSink(CoreThread& thread, std::shared_ptr<Napi::FunctionReference> callback)
-      : thread_(thread), callback_(std::move(callback)) {}
+  using ScrubEventSink::ScrubEventSink;
 
-  // fill: sets the fields of the event.
-  template <typename Fill>
-  void emit(const char* type, Fill fill) {
-    emit_event(thread_, callback_, type, std::move(fill));
-  }
   void log(const char* level, const std::string& text) {
     emit("log", [level, text](Napi::Env, Napi::Object& event) {
       event.Set("level", level);
@@ -88,10 +83,6 @@ class EventSink : public pg::OsdEvents {
       event.Set("error", error_value(env, status));
     });
   }
-
- private:
-  CoreThread& thread_;
-  std::shared_ptr<Napi::FunctionReference> callback_;
 };
 
 // What lives on the reactor thread.
@@ -118,6 +109,9 @@ class Osd : public Napi::ObjectWrap<Osd> {
                         InstanceMethod<&Osd::activate>("activate"),
                         InstanceMethod<&Osd::go_active>("goActive"),
                         InstanceMethod<&Osd::set_recovery>("setRecovery"),
+                        InstanceMethod<&Osd::start_scrub>("startScrub"),
+                        InstanceMethod<&Osd::stop_scrub>("stopScrub"),
+                        InstanceMethod<&Osd::set_scrub_record>("setScrubRecord"),
                         InstanceMethod<&Osd::remove_pg>("removePg"),
                         InstanceMethod<&Osd::send_control>("sendControl"),
                         InstanceMethod<&Osd::pg_statuses>("pgStatuses"),
@@ -293,6 +287,23 @@ class Osd : public Napi::ObjectWrap<Osd> {
       core.set_recovery(pg, interval, limit);
     });
   }
+  void start_scrub(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value(),
+         spec = get_scrub_spec(info[3].As<Napi::Object>())](pg::OsdCore& core) mutable {
+      core.start_scrub(pg, interval, std::move(spec));
+    });
+  }
+  void stop_scrub(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value()](pg::OsdCore& core) {
+      core.stop_scrub(pg, interval);
+    });
+  }
+  void set_scrub_record(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value(),
+         record = info[3].ToString().Utf8Value()](pg::OsdCore& core) {
+      core.set_scrub_record(pg, interval, record);
+    });
+  }
   void remove_pg(const Napi::CallbackInfo& info) {
     run([pg = get_pg(info)](pg::OsdCore& core) { core.remove_pg(pg); });
   }
@@ -415,6 +426,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
         set("refusedStale", pgs->refused_stale);
         set("recoveredObjects", pgs->recovered_objects);
         set("recoveredBytes", pgs->recovered_bytes);
+        set_scrub_counters(counters, *pgs);
         set("storeTransactions", store->transactions);
         set("storeWalGroups", store->wal_groups);
         set("storeWalBytes", store->wal_bytes);

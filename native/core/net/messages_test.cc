@@ -1,6 +1,8 @@
 // The data-path messages: golden bytes, round trips, and what a decoder refuses.
 #include "net/messages.hh"
 
+#include "net/scrub_messages.hh"
+
 #include <doctest/doctest.h>
 
 #include <filesystem>
@@ -99,6 +101,40 @@ Push push_of_object() {
   return push;
 }
 
+ScrubRequest scrub_request(std::uint64_t id, ScrubQuestion question) {
+  ScrubRequest request;
+  request.pg = kPg;
+  request.interval = 7;
+  request.id = id;
+  request.question = question;
+  const bool lists = question == ScrubQuestion::list;
+  request.name = lists ? "a" : "o";
+  request.end = lists ? "q" : "";
+  request.bytes_per_second = lists ? 0 : 1 << 20;
+  return request;
+}
+
+ScrubReply scrub_reply() {
+  ScrubObject bad;
+  bad.name = "o";
+  bad.exists = true;
+  bad.version = {7, 100};
+  bad.data_blocks = 4;
+  bad.blocks_digest = 0xdeadbeef;
+  bad.omap_digest = 0x1234;
+  bad.bad_blocks = {0, 9};
+  ScrubObject unreadable;
+  unreadable.name = "p";
+  unreadable.code = ErrorCode::corrupt;
+  ScrubReply reply;
+  reply.pg = kPg;
+  reply.interval = 7;
+  reply.id = 77;
+  reply.end = "q";
+  reply.objects = {bad, unreadable};
+  return reply;
+}
+
 const Ping kPing{123456789, 9, 20, 30};
 
 // The messages of test/golden/messages by file name.
@@ -114,6 +150,11 @@ std::map<std::string, Frame> golden_messages() {
   frames["pull"] = encode(Pull{kPg, 7, "o"});
   frames["push"] = encode(push_of_object(), one_block());
   frames["push-ack"] = encode(PushAck{kPg, 7, "o", ErrorCode::ok});
+  frames["scrub-request"] = encode(scrub_request(77, ScrubQuestion::list));
+  frames["scrub-verify"] = encode(scrub_request(78, ScrubQuestion::verify));
+  frames["scrub-reply"] = encode(scrub_reply());
+  frames["mark-missing"] = encode(MarkMissing{kPg, 7, 79, "o"});
+  frames["mark-missing-ack"] = encode(MarkMissingAck{kPg, 7, 79, ErrorCode::ok});
   frames["lease"] = encode_lease({123456789, {{kPg, 7}, {{4, 0}, 9}}});
   frames["lease-ack"] = encode_lease_ack({123456789, {{kPg, 7}}});
   frames["ping"] = encode_ping(kPing);
@@ -154,6 +195,14 @@ Status reencode(const Frame& frame, Frame& into) {
       return again_with_data<Push>(frame, into);
     case FrameType::push_ack:
       return again<PushAck>(frame, into);
+    case FrameType::scrub_request:
+      return again<ScrubRequest>(frame, into);
+    case FrameType::scrub_reply:
+      return again<ScrubReply>(frame, into);
+    case FrameType::mark_missing:
+      return again<MarkMissing>(frame, into);
+    case FrameType::mark_missing_ack:
+      return again<MarkMissingAck>(frame, into);
     case FrameType::lease:
     case FrameType::lease_ack: {
       Lease lease;
@@ -345,6 +394,33 @@ TEST_CASE("messages: a replicated entry holds whole blocks and mutations only") 
     message.trim_to = 0;
     message.entry.version.number = 0;
   }));
+}
+
+TEST_CASE("messages: a scrub reply names objects and bad blocks in order, not too many") {
+  const auto reply_refused = [](const std::function<void(ScrubReply&)>& change) {
+    ScrubReply reply = scrub_reply();
+    change(reply);
+    return refused<ScrubReply>(encode(reply));
+  };
+  CHECK_FALSE(reply_refused([](ScrubReply&) {}));
+  CHECK(reply_refused([](ScrubReply& reply) { reply.objects[1].name = "o"; }));
+  CHECK(reply_refused([](ScrubReply& reply) { reply.objects[1].name.clear(); }));
+  CHECK(reply_refused([](ScrubReply& reply) { reply.objects[0].bad_blocks = {9, 9}; }));
+  CHECK(reply_refused(
+      [](ScrubReply& reply) { reply.objects[0].bad_blocks = {kMaxObjectBytes / kBlockBytes}; }));
+  CHECK(reply_refused([](ScrubReply& reply) {
+    reply.objects.clear();
+    for (std::uint32_t i = 0; i <= kMaxScrubObjects; ++i) {
+      reply.objects.push_back({});
+      reply.objects.back().name = std::string(1, static_cast<char>(i + 1));
+    }
+  }));
+  ScrubRequest request = scrub_request(1, ScrubQuestion::verify);
+  request.name.clear();
+  CHECK(refused<ScrubRequest>(encode(request)));
+  request = scrub_request(1, ScrubQuestion::record);
+  request.record.assign(kMaxScrubRecordBytes + 1, 'r');
+  CHECK(refused<ScrubRequest>(encode(request)));
 }
 
 TEST_CASE("messages: a push names its blocks in order, with their bytes") {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/probe.hh"
-#include "pg/pg.hh"
+#include "pg/pg_running.hh"
 
 namespace cairn::pg {
 
@@ -13,16 +13,6 @@ CAIRN_DEFINE_PROBE(pg_read_met_write);
 
 using net::Step;
 using net::StepCode;
-
-struct Pg::Running {
-  ClientOp op;
-  net::OpReply reply;
-  Buffer data;                 // of a read step
-  std::size_t omap_bytes = 0;  // of the reply's key-values
-  std::size_t next_step = 0;
-  Epoch interval = 0;
-  bool locked = false;
-};
 
 namespace {
 
@@ -148,6 +138,7 @@ void Pg::run_read(std::unique_ptr<Running> running, const Step& step) {
       id_, object, offset, length, false,
       [this, running = std::move(running)](Status status, object_store::ReadResult result) mutable {
         if (!still_current(*running)) return;
+        if (repair_and_retry(*running, status)) return;
         if (!status) return fail_steps(std::move(running), status.code(), status.message());
         running->reply.exists = result.exists;
         running->data = std::move(result.data);
@@ -278,6 +269,7 @@ void Pg::merge_partial_write(std::unique_ptr<Running> running) {
                      [this, begin, end, running = std::move(running)](
                          Status status, object_store::ReadResult result) mutable {
                        if (!still_current(*running)) return;
+                       if (repair_and_retry(*running, status)) return;
                        if (!status)
                          return fail_steps(std::move(running), status.code(), status.message());
                        ClientOp& op = running->op;

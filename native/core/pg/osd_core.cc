@@ -136,7 +136,7 @@ std::vector<PgStatus> OsdCore::pg_statuses() const {
   result.reserve(pgs_.size());
   for (const auto& [id, pg] : pgs_) {
     result.push_back({id, pg->spec(), pg->phase(), pg->info(), pg->peer_missing_count(),
-                      store_.object_count(id)});
+                      store_.object_count(id), pg->scrub_record()});
   }
   return result;
 }
@@ -275,7 +275,7 @@ Status OsdCore::dispatch_osd(net::ConnectionId connection, const net::Entity& pe
       events_.on_control(peer, frame.meta);
       return Status::ok();
     default:
-      return Status(ErrorCode::protocol_error, "unexpected frame type");
+      return dispatch_scrub(connection, osd, frame);
   }
 }
 

@@ -16,6 +16,7 @@ CAIRN_DEFINE_PROBE(pg_forgotten_request_refused);
 namespace {
 constexpr const char* kInfoKey = "info";
 constexpr const char* kMissingPrefix = "missing/";
+constexpr const char* kScrubKey = "scrub";
 }  // namespace
 
 void PgCounters::add(const PgCounters& other) {
@@ -28,11 +29,23 @@ void PgCounters::add(const PgCounters& other) {
   waiting += other.waiting;
   recovered_objects += other.recovered_objects;
   recovered_bytes += other.recovered_bytes;
+  scrubbed_objects += other.scrubbed_objects;
+  scrubbed_bytes += other.scrubbed_bytes;
+  scrub_errors += other.scrub_errors;
+  scrub_repaired += other.scrub_repaired;
+  read_repairs += other.read_repairs;
+  read_repairs_failed += other.read_repairs_failed;
   write_ns.merge(other.write_ns);
   read_ns.merge(other.read_ns);
 }
 
-Pg::Pg(PgHost& host, PgId id) : host_(host), id_(id) {}
+Pg::Pg(PgHost& host, PgId id)
+    : host_(host),
+      id_(id),
+      scrub_reader_(host.executor(), host.store(), id),
+      scrub_requests_(*this, scrub_reader_),
+      repairer_(*this, scrub_requests_, scrub_reader_),
+      scrubber_(*this, scrub_requests_, repairer_) {}
 
 std::string Pg::encode_info() const {
   Writer writer;
@@ -55,6 +68,8 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
       auto missing = decode_missing(value);
       if (!missing) return missing.status();
       missing_[key.substr(std::string_view(kMissingPrefix).size())] = *missing;
+    } else if (key == kScrubKey) {
+      scrub_record_ = value;
     } else {
       auto known = horizon_.load(key, value);
       if (!known) return known.status();
@@ -121,6 +136,11 @@ void Pg::start_interval(IntervalSpec spec) {
   sources_.clear();
   other_sources_.clear();
   recovering_.clear();
+  repair_sources_.clear();
+  scrubber_.reset();
+  repairer_.reset();
+  scrub_requests_.forget_all();
+  host_.leave_scrub_place(id_);
   incoming_.clear();
   received_.clear();
   wanted_.clear();
@@ -299,6 +319,7 @@ bool Pg::waits_for_recovery(const ClientOp& op) {
 }
 
 bool Pg::blocked_by_object(const ClientOp& op) const {
+  if (op.request.mutates() && scrubber_.holds(op.request.object)) return true;
   const auto found = objects_.find(op.request.object);
   if (found == objects_.end()) return false;
   const ObjectState& state = found->second;
@@ -321,6 +342,7 @@ bool Pg::overlaps_in_flight(const ClientOp& op) const {
 }
 
 void Pg::release_object(const std::string& object) {
+  recheck_scrub();
   const auto found = objects_.find(object);
   if (found == objects_.end()) return;
   if (found->second.waiting.empty()) {
