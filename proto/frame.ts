@@ -29,6 +29,8 @@ export const frameTypes = {
   push_ack: 11,
   lease: 12,
   lease_ack: 13,
+  watch_notify: 14,
+  watch_notify_ack: 15,
 } as const;
 
 export type FrameType = keyof typeof frameTypes;

@@ -46,8 +46,10 @@ enum class FrameType : std::uint8_t {
   push_ack = 11,
   lease = 12,
   lease_ack = 13,
+  watch_notify = 14,      // primary -> watcher
+  watch_notify_ack = 15,  // and its answer
 };
-constexpr std::uint8_t kMaxFrameType = 13;
+constexpr std::uint8_t kMaxFrameType = 15;
 
 struct Frame {
   FrameType type = FrameType::control;

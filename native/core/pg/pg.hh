@@ -14,6 +14,8 @@
 //  - Log entries are numbered without gaps; a replica accepts only the next number of its interval.
 //  - An operation on an object that is missing here, or a write to one that is missing on a member
 //    of the acting set, waits until that object (and only that) is recovered.
+//  - An operation under a fencing token is served only when the whole acting set has that token
+//    durable and no higher one has been seen (fence.hh).
 //  - A resent mutation (same RequestId) is answered from the log, never applied again.
 //
 // It does not choose intervals, leaders or what is authoritative, and it knows no sockets.
@@ -33,8 +35,11 @@
 #include "base/ids.hh"
 #include "net/messages.hh"
 #include "net/messenger.hh"
+#include "net/watch_messages.hh"
 #include "object_store/object_store.hh"
+#include "pg/fence.hh"
 #include "pg/pg_log.hh"
+#include "pg/watch.hh"
 
 namespace cairn::pg {
 
@@ -73,6 +78,7 @@ struct Activation {
 
 struct PgCounters {
   std::uint64_t reads = 0, writes = 0, read_bytes = 0, write_bytes = 0, duplicates = 0;
+  std::uint64_t refused_fenced = 0;  // under a token that is not the highest any more
   std::uint64_t refused_stale = 0, waiting = 0, recovered_objects = 0, recovered_bytes = 0;
   Histogram write_ns, read_ns;
   void add(const PgCounters& other);
@@ -108,6 +114,8 @@ struct ClientOp {
   net::OpRequest request;
   Buffer data;
   std::uint64_t arrived_ns = 0;
+  // Of a change that the PG makes by itself: called when it is durable, in place of a reply.
+  UniqueFunction<void()> committed;
 };
 
 class Pg {
@@ -143,6 +151,7 @@ class Pg {
   void on_client_op(ClientOp op);
   void on_replicate(net::ConnectionId from, net::Replicate message, Buffer data);
   void on_replicate_ack(OsdId from, const net::ReplicateAck& ack);
+  void on_watch_notify_ack(ClientId from, net::WatchNotifyAck ack);
   void on_pull(net::ConnectionId from, const net::Pull& pull);
   void on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffer data);
   void on_push_ack(OsdId from, const net::PushAck& ack);
@@ -180,6 +189,17 @@ class Pg {
   void reply(const ClientOp& op, net::OpReply reply, Buffer data);
   void release_object(const std::string& object);
   void drop_waiting();
+  // Behind recovery of that object, which a client waits for.
+  void wait_for_object(const std::string& object, ClientOp op);
+
+  // fence_gate.cc
+  // True: the operation has been refused, or waits for its token.
+  bool held_by_fence(ClientOp& op);
+  void refuse_fenced(const ClientOp& op);
+  void load_fence(const std::string& key);
+  void raise_fence(const net::Fence& fence);
+  std::deque<ClientOp> take_fenced(const std::string& key);
+  void release_fenced(const std::string& key);
 
   // execute.cc: steps of an operation
   struct Running;  // an operation whose reading steps and guards are being carried out
@@ -190,12 +210,19 @@ class Pg {
   void run_exists(std::unique_ptr<Running> running, net::StepCode code);
   void run_omap(std::unique_ptr<Running> running, const net::Step& step);
   void steps_done(std::unique_ptr<Running> running);
+  // False when a higher token was seen meanwhile: the operation has been refused.
+  bool fence_still_holds(std::unique_ptr<Running>& running);
   void fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::string message);
   void merge_partial_write(std::unique_ptr<Running> running);
   // False when the interval is over: the operation has been refused.
   bool still_current(const Running& running);
   static bool needs_guard(const ClientOp& op);
   static bool whole_blocks(const ClientOp& op);
+
+  // watch_steps.cc
+  void run_watch(std::unique_ptr<Running> running, const net::Step& step);
+  void run_list_watchers(std::unique_ptr<Running> running);
+  void run_notify(std::unique_ptr<Running> running, const net::Step& step);
 
   // replication.cc
   void commit_write(ClientOp op, net::OpReply reply);
@@ -241,6 +268,10 @@ class Pg {
   std::unordered_map<std::string, ObjectState> objects_;  // only objects with something under way
   std::deque<ClientOp> waiting_for_active_;
   std::uint64_t waiting_bytes_ = 0;
+  FenceTable fence_;
+  std::unordered_map<std::string, std::deque<ClientOp>> waiting_for_fence_;  // by fence key
+  WatchTable watches_;
+  std::uint64_t active_since_ns_ = 0;
   std::uint64_t undurable_ = 0;  // local transactions not yet durable
   bool interval_report_due_ = false;
   std::map<std::uint64_t, net::ConnectionId> replica_acks_;  // replica: entries to acknowledge
