@@ -31,6 +31,7 @@ export const errorNumbers = {
   unfound: 25,
   permission_denied: 26,
   address_in_use: 27,
+  blocklisted: 28,
 } as const;
 
 export type ErrorCode = keyof typeof errorNumbers;

@@ -15,6 +15,11 @@ bool Pg::held_by_fence(ClientOp& op) {
     refuse(op, ErrorCode::permission_denied, "this name is the PG's own");
     return true;
   }
+  if (host_.blocklisted(op.request.id.client)) {
+    ++counters_.refused_fenced;
+    refuse(op, ErrorCode::blocklisted, "this client is on the cluster's blocklist");
+    return true;
+  }
   const net::Fence fence = op.request.fence;
   if (fence.token == 0) return false;
   // Behind those that wait for the same image, so that they keep their order.

@@ -71,6 +71,10 @@ void OsdCore::set_map_epoch(Epoch epoch) {
   for (ClientOp& op : waiting) handle_op(std::move(op));
 }
 
+void OsdCore::set_blocklist(std::vector<ClientId> clients) {
+  blocklist_ = {clients.begin(), clients.end()};
+}
+
 void OsdCore::set_peers(const std::vector<Peer>& peers) {
   if (messenger_ == nullptr) return;
   peers_ = peers;

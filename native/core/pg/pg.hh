@@ -94,6 +94,8 @@ class PgHost {
   virtual Epoch map_epoch() const = 0;
   // No room for writes that allocate: the cluster or this OSD is full.
   virtual bool full() const = 0;
+  // The map says that nothing of this client is carried out any more.
+  virtual bool blocklisted(ClientId client) const = 0;
   // To a member of the acting set; resent by the Pg after peer_reconnected().
   virtual void send_to_osd(OsdId osd, net::Frame frame) = 0;
   virtual void send_on(net::ConnectionId connection, net::Frame frame) = 0;
@@ -193,7 +195,8 @@ class Pg {
   void wait_for_object(const std::string& object, ClientOp op);
 
   // fence_gate.cc
-  // True: the operation has been refused, or waits for its token.
+  // True: the operation has been refused (its client, its object or its token), or waits for its
+  // token.
   bool held_by_fence(ClientOp& op);
   void refuse_fenced(const ClientOp& op);
   void load_fence(const std::string& key);

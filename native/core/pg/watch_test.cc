@@ -1,6 +1,7 @@
 // Watchers and notifications: the table by itself, then through an objecter.
 #include "pg/watch.hh"
 
+#include "objecter/watch_client.hh"
 #include "pg/sim_osds.hh"
 
 namespace cairn::pg {
@@ -137,6 +138,60 @@ TEST_CASE("watch: it ends without renewal, and a new primary knows its age, not 
   const std::uint64_t until = cluster.executor.now_ns() + 2 * kSecondNs + 1;
   cluster.executor.run_after(2 * kSecondNs + 2, [] {});
   cluster.run_until([&] { return cluster.executor.now_ns() >= until; });
+  CHECK(list(cluster).size() == 1);
+}
+
+TEST_CASE("watch client: it registers, renews over a change of the primary, answers, and ends") {
+  SimOsds cluster(73);
+  cluster.new_interval({0, 1, 2});
+  std::string trace;
+  objecter::WatchEvents events;
+  objecter::WatchClient* watches = nullptr;
+  events.on_notify = [&](objecter::WatchId id, std::uint64_t answer, const std::string& payload) {
+    trace += "notify" + std::to_string(id) + payload + " ";
+    watches->answer(answer, "soon");
+  };
+  events.on_lapse = [&trace](objecter::WatchId id) { trace += "lapse" + std::to_string(id) + " "; };
+  events.on_end = [&trace](objecter::WatchId, const Status& why) { trace += why.to_string() + " "; };
+  objecter::WatchClient client(cluster.executor, *cluster.client, events);
+  watches = &client;
+  Status outcome;
+  bool answered = false;
+  const auto done = [&](Status status) {
+    outcome = std::move(status);
+    answered = true;
+  };
+  const auto pass = [&cluster](std::uint64_t time_ns) {
+    const std::uint64_t until = cluster.executor.now_ns() + time_ns;
+    cluster.executor.run_after(time_ns, [] {});
+    cluster.run_until([&] { return cluster.executor.now_ns() >= until; });
+  };
+  client.watch(1, {kTestPg.pool, "header", "lock", "host1 pid 7", 2'000}, done);
+  cluster.run_until([&answered] { return answered; });
+  CHECK(outcome.code() == ErrorCode::not_found);
+  cluster.operate("header", {{StepCode::touch, 0, 0, {}, {}}}, {});
+  answered = false;
+  client.watch(2, {kTestPg.pool, "header", "lock", "host1 pid 7", 2'000}, done);
+  cluster.run_until([&answered] { return answered; });
+  CHECK(outcome.is_ok());
+  pass(5 * kSecondNs);
+  CHECK(list(cluster).size() == 2);
+  cluster.new_interval({1, 0, 2});
+  pass(kSecondNs);
+  CHECK(list(cluster).size() == 2);
+  const auto answers = cluster.operate("header", {{StepCode::notify, 0, 5'000, {}, "hi"}}, {}).omap;
+  REQUIRE(answers.size() == 1);
+  CHECK(answers[0].second == "\1soon");
+  CHECK(trace == "notify2hi ");
+  // The cluster is away for longer than the timeout: others may have counted us for dead.
+  for (OsdId osd = 0; osd < 3; ++osd) cluster.kill(osd);
+  pass(3 * kSecondNs);
+  for (OsdId osd = 0; osd < 3; ++osd) cluster.restart(osd);
+  cluster.new_interval({0, 1, 2});
+  cluster.run_until([&trace] { return trace == "notify2hi lapse2 "; });
+  answered = false;
+  client.unwatch(2, done);
+  cluster.run_until([&answered] { return answered; });
   CHECK(list(cluster).size() == 1);
 }
 
