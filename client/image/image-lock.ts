@@ -77,6 +77,8 @@ const askTimeoutMs = 3000;
 /** PGs that do not answer a sweep serve nobody at the moment: fenced when they do. */
 const sweepTimeoutMs = 3000;
 
+const takenOver = "another client has taken the image over";
+
 const defaultOptions: LockOptions = {
   whenHeld: "ask",
   exclusive: false,
@@ -149,16 +151,19 @@ export class ImageLock {
     });
   }
 
+  /** Before the users of the device are stopped: what waits for a lock that we don't have fails. */
+  giveUp(): void {
+    if (this.target.device === undefined || this.state.phase === "held") return;
+    this.ports.io.failGate(this.target.device, "the export is being stopped", false);
+  }
+
   /** Drains, frees the lock if we hold it, and ends the watch. */
   async close(): Promise<void> {
     const idle = ["idle", "lost"].includes(this.state.phase);
     const settled = idle
       ? Promise.resolve()
       : new Promise<void>((resolve) => this.idleWaiters.push(resolve));
-    // What still waits for a lock that we shall not take is told so.
-    if (this.target.device !== undefined && this.state.phase !== "held") {
-      this.ports.io.failGate(this.target.device, "the export is being stopped", false);
-    }
+    this.giveUp();
     this.handle({ kind: "unuse" });
     await settled;
     this.stopEvents();
@@ -171,7 +176,7 @@ export class ImageLock {
     if (event.type === "device" && event.device === device) {
       if (event.state === "wanted") this.use();
       else if (event.state === "unused") this.handle({ kind: "unuse" });
-      else this.handle({ kind: "lost", reason: "another client has taken the image over" });
+      else this.handle({ kind: "lost", reason: takenOver });
     } else if (event.type === "notify" && event.watch === this.watch) {
       void this.notified(event.answer, event.payload);
     } else if (event.type === "watchLapsed" && event.watch === this.watch) {
@@ -315,10 +320,11 @@ export class ImageLock {
     try {
       await this.ports.io.operate(this.target.pool, this.object, releaseSteps(record));
     } catch (thrown) {
-      // Nothing is in flight under it any more: that another has it by now does no harm. Without
-      // the header the image has been removed, by us.
       const { code } = toStorageError(thrown);
       if (code !== "precondition_failed" && code !== "not_found") throw thrown;
+      // Somebody has taken us for dead. Whoever uses the device here knows nothing of what that one
+      // has written, and must not go on as if it had been asked for the lock.
+      if (this.state.wanted) return { kind: "lost", reason: takenOver };
     }
     return { kind: "released" };
   }
@@ -375,7 +381,7 @@ export class ImageLock {
     } catch {
       return; // unreachable: the tokens decide
     }
-    this.handle({ kind: "lost", reason: "another client has taken the image over" });
+    this.handle({ kind: "lost", reason: takenOver });
   }
 
   private refused(error: StorageError): void {
