@@ -25,6 +25,7 @@ import {
   withExamples,
   withOutput,
 } from "./options.js";
+import { registerBlocklist } from "./osd-blocklist.js";
 import { printResult, tableText } from "./output.js";
 
 interface RunFlags extends DaemonFlags {
@@ -64,6 +65,7 @@ export function registerOsd(program: Command): void {
   registerMkfs(osd);
   registerQueries(osd);
   registerChanges(osd);
+  registerBlocklist(osd);
 }
 
 function registerMkfs(osd: Command): void {

@@ -16,6 +16,7 @@ import type { CrushPort } from "./crush-port.js";
 import { MapDraft } from "./map-draft.js";
 import { RecentMaps } from "./map-history.js";
 import { PlacementCache } from "./placements.js";
+import { blocklistDeadlineMs, expireBlocklist } from "./services/blocklist-service.js";
 import { numberSetting } from "./services/config-service.js";
 import type { Effect, MonitorEvent, StepContext } from "./services/events.js";
 import {
@@ -130,6 +131,10 @@ export class Cluster {
     return this.ports.clock.nowMs();
   }
 
+  wallMs(): number {
+    return this.ports.clock.wallMs();
+  }
+
   addListener(listener: ClusterListener): void {
     this.listeners.push(listener);
   }
@@ -141,6 +146,8 @@ export class Cluster {
     this.run((context) => stepFailure(this.failureState, event, context));
     this.run((context) => stepOsd(this.osdState, event, context, this.osdOptions()));
     this.run((context) => stepPgTemp(event, context));
+    const expired = expireBlocklist(this.draft.view(), this.wallMs());
+    if (expired !== undefined) this.draft.add(expired);
     this.commit();
     this.armTimer();
   }
@@ -287,7 +294,10 @@ export class Cluster {
     if (this.ended !== undefined) return;
     const nowMs = this.nowMs();
     const map = this.draft.view();
+    const expiryMs = blocklistDeadlineMs(map);
     const deadlines = [
+      // The wall clock may step; a day at most passes before it is looked at again.
+      expiryMs === undefined ? undefined : nowMs + Math.min(expiryMs - this.wallMs(), 86_400_000),
       osdDeadlineMs(this.osdState, map, this.osdOptions()),
       failureDeadlineMs(this.failureState, map, nowMs),
     ].filter((deadline) => deadline !== undefined);

@@ -14,6 +14,7 @@ import {
 } from "../proto/commands.js";
 import { findOsd, fullWeight, type OsdInfo } from "../proto/osd-map.js";
 import type { Cluster } from "./cluster.js";
+import { planBlocklistAdd, planBlocklistRemove } from "./services/blocklist-service.js";
 import { failureDomainOf, numberSetting, planConfigSet } from "./services/config-service.js";
 import { healthOf } from "./services/health.js";
 import { countByState, hasState, pgRows } from "./services/pg-stats.js";
@@ -42,6 +43,12 @@ const handlers: { readonly [V in Verb]: Handler<V> } = {
   "osd in": (context, { id }) => osdEvent(context, "osdIn", id),
   "osd down": (context, { id }) => osdEvent(context, "osdDown", id),
   "osd set": (context, { flag }) => setFlag(context, flag, true),
+  "osd blocklist add": blocklistAdd,
+  "osd blocklist rm": async ({ cluster }, { client }) => {
+    const map = await cluster.change(planBlocklistRemove(cluster.draftMap(), client));
+    return { epoch: map.epoch };
+  },
+  "osd blocklist ls": ({ cluster }) => ({ entries: cluster.map().blocklist ?? [] }),
   "osd unset": (context, { flag }) => setFlag(context, flag, false),
   "pg ls": ({ cluster }, args) => ({ pgs: selectedPgs(cluster, args) }),
   "pool create": async ({ cluster }, args) => {
@@ -217,6 +224,15 @@ async function setFlag({ cluster }: CommandContext, flag: string, isSet: boolean
   const others = cluster.draftMap().flags.filter((other) => other !== flag);
   const flags = isSet ? [...others, flag].sort() : others;
   return { epoch: (await cluster.change({ flags })).epoch };
+}
+
+async function blocklistAdd(
+  { cluster }: CommandContext,
+  { client, expireMs }: CommandArgs<"osd blocklist add">,
+) {
+  const untilMs = cluster.wallMs() + expireMs;
+  const map = await cluster.change(planBlocklistAdd(cluster.draftMap(), { client, untilMs }));
+  return { epoch: map.epoch, untilMs };
 }
 
 async function configSet({ cluster }: CommandContext, args: CommandArgs<"config set">) {

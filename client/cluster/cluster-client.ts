@@ -97,6 +97,14 @@ export class ClusterClient {
     return client;
   }
 
+  /** Resolves when the native client has the map of that epoch. */
+  async untilEpoch(epoch: number): Promise<void> {
+    while (this.map().epoch < epoch) {
+      this.subscribe();
+      await this.untilMap();
+    }
+  }
+
   /** The newest map. */
   map(): OsdMap {
     const map = this.cache.newest();

@@ -107,6 +107,19 @@ TEST_CASE("fence: the fence object is out of a client's reach") {
   CHECK(status.code() == ErrorCode::permission_denied);
 }
 
+TEST_CASE("fence: nothing of a client on the blocklist is carried out, with or without a token") {
+  SimOsds cluster(37);
+  cluster.new_interval({0, 1, 2});
+  CHECK(write(cluster, {}, "a", 1) == ErrorCode::ok);
+  for (auto& [id, osd] : cluster.osds) osd->core->set_blocklist({5, 77});
+  CHECK(write(cluster, {}, "a", 2) == ErrorCode::blocklisted);
+  CHECK(read(cluster, token(1), "a") == ErrorCode::blocklisted);
+  for (auto& [id, osd] : cluster.osds) osd->core->set_blocklist({5});
+  int value = 0;
+  CHECK(read(cluster, {}, "a", &value) == ErrorCode::ok);
+  CHECK(value == 1);
+}
+
 TEST_CASE("fence: each copy that takes over as primary refuses the old token") {
   SimOsds cluster(33);
   cluster.new_interval({0, 1, 2});
