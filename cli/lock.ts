@@ -27,7 +27,12 @@ export function registerLock(program: Command): void {
     )
     .argument("<pool/image>", "the image", specValue)
     .argument("<lock-id>", "as `cairn lock ls` shows it")
-    .option("--expire <duration>", "how long the holder stays listed", durationValue, defaultExpireMs);
+    .option(
+      "--expire <duration>",
+      "how long the holder stays listed",
+      durationValue,
+      defaultExpireMs,
+    );
   withCluster(remove).action(removeAction);
   withExamples(remove, "cairn lock rm rbd/disk1 17234567890.3");
 }
@@ -75,10 +80,7 @@ async function removeAction(
   );
 }
 
-export async function useOf(
-  { pool, image }: ImageSpec,
-  flags: ClusterOptions,
-): Promise<ImageUse> {
+export async function useOf({ pool, image }: ImageSpec, flags: ClusterOptions): Promise<ImageUse> {
   const { imageUse } = await import("../client/index.js");
   return onCluster(flags, async (client) => {
     const images = await imagesOf(client, pool);

@@ -41,7 +41,7 @@ describe("the lock of an image", () => {
     expect(io.gates.at(-1)).toBe("1 open 2");
   });
 
-  it("goes from a live holder to one that asks, drained, and comes back with a new token", async () => {
+  it("goes from a live holder to one that asks, and comes back with a new token", async () => {
     const cluster = await made();
     const first = await opened(cluster);
     const second = await opened(cluster);
@@ -53,6 +53,9 @@ describe("the lock of an image", () => {
     expect(second.io.gates).toEqual(["1 open 2"]);
     second.use("unused");
     await cluster.pass(2000);
+    expect(first.io.gates).toEqual(["1 open 1", "1 drain"]);
+    first.use("wanted");
+    await cluster.pass(0);
     expect(first.io.gates).toEqual(["1 open 1", "1 drain", "1 open 3"]);
     expect(cluster.pool.tokens.size).toBe(0);
   });

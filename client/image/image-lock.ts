@@ -299,7 +299,8 @@ export class ImageLock {
     try {
       await io.operate(this.target.pool, this.object, takeSteps(seen, record));
     } catch (thrown) {
-      if ((thrown as { code?: unknown }).code === "precondition_failed") return { kind: "conflict" };
+      if ((thrown as { code?: unknown }).code === "precondition_failed")
+        return { kind: "conflict" };
       throw thrown;
     }
     this.record = record;

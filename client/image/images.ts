@@ -10,7 +10,6 @@ import type { ClientEvent, DeviceHandle, NativeClient, NativeFence } from "../..
 import type { OsdMap, PoolInfo } from "../../proto/osd-map.js";
 import { Directory, type PendingEntry } from "./directory.js";
 import {
-  blockBytes,
   dataPrefix,
   decodeHeader,
   defaultOrder,
@@ -21,11 +20,10 @@ import {
   u64Value,
 } from "./header.js";
 import type { LockIo, LockPorts } from "./image-lock.js";
+import { checkImageName, checkImageSize, checkShrink, poolCapacityBytes } from "./image-spec.js";
 import { announceChange, refuseWatched, sendToHolder, underLock } from "./management-lock.js";
-import { checkImageName, checkImageSize, poolCapacityBytes } from "./image-spec.js";
 
-export type ImageIo = LockIo &
-  Pick<NativeClient, "openImage" | "closeDevice" | "discard">;
+export type ImageIo = LockIo & Pick<NativeClient, "openImage" | "closeDevice" | "discard">;
 
 /** What the image layer needs of a cluster client. */
 export interface ImageCluster<Io extends ImageIo = ImageIo> {
@@ -493,19 +491,4 @@ export class Images<Io extends ImageIo = ImageIo> {
       locked,
     });
   }
-}
-
-function checkShrink(sizeBytes: number, allowShrink: boolean): void {
-  if (!allowShrink) {
-    throw new StorageError("invalid_argument", "the image is larger than that", {
-      remedy: "Say --allow-shrink if what lies behind the new size may be discarded.",
-    });
-  }
-  if (sizeBytes % blockBytes === 0) return;
-  // A discard gives back whole blocks; the rest of a partial one would come back at a later grow.
-  throw new StorageError(
-    "invalid_argument",
-    `${sizeBytes} bytes are not a multiple of ${blockBytes}`,
-    { remedy: `An image is shrunk to whole blocks of ${blockBytes} bytes.` },
-  );
 }

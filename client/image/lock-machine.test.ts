@@ -49,7 +49,8 @@ const drained: LockEvent = { kind: "drained" };
 const released: LockEvent = { kind: "released" };
 
 function text(effect: LockEffect): string {
-  if (effect.kind === "openGate" || effect.kind === "sweep") return `${effect.kind} ${effect.token}`;
+  if (effect.kind === "openGate" || effect.kind === "sweep")
+    return `${effect.kind} ${effect.token}`;
   if (effect.kind === "timer") return `timer ${effect.afterMs}`;
   if (effect.kind === "reply") return `reply ${effect.answer}`;
   return effect.kind;
@@ -68,7 +69,12 @@ function run(events: LockEvent[], given: Partial<LockOptions> = {}, nowMs = 10_0
 
 describe("lock machine", () => {
   it.each<[string, LockEvent[], LockPhase, string[]]>([
-    ["takes a free lock", [use, free, taken, loaded], "held", ["look", "take", "load", "openGate 4"]],
+    [
+      "takes a free lock",
+      [use, free, taken, loaded],
+      "held",
+      ["look", "take", "load", "openGate 4"],
+    ],
     [
       "sweeps before it reads on, after a dead holder",
       [use, held("dead"), takenOver, { kind: "swept" }, loaded],
@@ -82,11 +88,31 @@ describe("lock machine", () => {
       "looking",
       ["look", "ask", "timer 250", "look"],
     ],
-    ["waits until a new primary can tell", [use, held("unknown")], "waiting", ["look", "timer 250"]],
-    ["takes anew what it holds by a lost answer", [use, held("alive", true)], "taking", ["look", "take"]],
-    ["looks again when another was faster", [use, free, { kind: "conflict" }], "looking", ["look", "take", "look"]],
+    [
+      "waits until a new primary can tell",
+      [use, held("unknown")],
+      "waiting",
+      ["look", "timer 250"],
+    ],
+    [
+      "takes anew what it holds by a lost answer",
+      [use, held("alive", true)],
+      "taking",
+      ["look", "take"],
+    ],
+    [
+      "looks again when another was faster",
+      [use, free, { kind: "conflict" }],
+      "looking",
+      ["look", "take", "look"],
+    ],
     ["gives up looking when the use is over", [use, unuse, free], "idle", ["look", "letGo"]],
-    ["gives up waiting when the use is over", [use, held("unknown"), unuse], "idle", ["look", "timer 250", "letGo"]],
+    [
+      "gives up waiting when the use is over",
+      [use, held("unknown"), unuse],
+      "idle",
+      ["look", "timer 250", "letGo"],
+    ],
     [
       "frees what it got too late, without ever opening",
       [use, free, unuse, taken, loaded, drained, released],
@@ -100,12 +126,45 @@ describe("lock machine", () => {
       ["look", "take", "load", "openGate 4", "drain", "release", "letGo"],
     ],
     [
-      "keeps a fresh lock for a while, then hands it over, then waits for it",
-      [use, free, taken, loaded, requested, requested, timer, drained, released, timer],
+      "keeps a fresh lock for a while, hands it over, and wants it again for the next request",
+      [use, free, taken, loaded, requested, requested, timer, drained, released, timer, use],
       "looking",
-      ["look", "take", "load", "openGate 4", "reply releasing", "timer 500", "reply releasing", "drain", "release", "timer 1000", "look"],
+      [
+        "look",
+        "take",
+        "load",
+        "openGate 4",
+        "reply releasing",
+        "timer 500",
+        "reply releasing",
+        "drain",
+        "release",
+        "look",
+      ],
     ],
-    ["answers for no lock when it has none", [requested, use, requested], "looking", ["reply none", "look", "reply none"]],
+    [
+      "leaves the one that asked some time when requests wait already",
+      [use, free, taken, loaded, requested, timer, use, drained, released, timer],
+      "looking",
+      [
+        "look",
+        "take",
+        "load",
+        "openGate 4",
+        "reply releasing",
+        "timer 500",
+        "drain",
+        "release",
+        "timer 1000",
+        "look",
+      ],
+    ],
+    [
+      "answers for no lock when it has none",
+      [requested, use, requested],
+      "looking",
+      ["reply none", "look", "reply none"],
+    ],
     [
       "is done for when it is fenced",
       [use, free, taken, loaded, { kind: "lost", reason: "x" }, use, timer, free, taken],
@@ -134,7 +193,18 @@ describe("lock machine", () => {
 
   it("never takes from the living, nor opens without a taken lock and a header read since", () => {
     // Every sequence of up to six events.
-    const events = [use, unuse, free, held("alive"), taken, loaded, requested, timer, drained, released];
+    const events = [
+      use,
+      unuse,
+      free,
+      held("alive"),
+      taken,
+      loaded,
+      requested,
+      timer,
+      drained,
+      released,
+    ];
     const visit = (state: LockState, since: string[], depth: number): void => {
       if (depth === 0) return;
       for (const event of events) {

@@ -2,7 +2,7 @@
 //
 // Invariants
 //  - A live holder's lock is never taken: it is asked for, and waited for.
-//  - Requests flow (openGate) only in `held`: the token is in force by then, and the header has been
+//  - Requests flow (openGate) only in `held`: the token is taken by then, and the header has been
 //    read again.
 //  - `lost` is final: what was fenced is never retried.
 import type { LockRecord, LockReply, LockView } from "./lock-record.js";
@@ -18,6 +18,8 @@ export type LockPhase =
   | "held"
   | "draining"
   | "releasing"
+  /** in use, but handed over: wanted again when the first request comes */
+  | "parked"
   | "lost";
 
 export interface LockOptions {
@@ -38,6 +40,8 @@ export interface LockState {
   phase: LockPhase;
   /** the device is in use here */
   wanted: boolean;
+  /** a request waits for a lock that is being handed over */
+  pending: boolean;
   /** somebody waits for what we hold */
   requested: boolean;
   token: number;
@@ -48,6 +52,7 @@ export interface LockState {
 export type HolderLife = "alive" | "dead" | "unknown";
 
 export type LockEvent =
+  /** a front end begins to use the device, or has a request for it while it is not held */
   | { kind: "use" }
   | { kind: "unuse" }
   | { kind: "looked"; view: LockView; mine: boolean; life: HolderLife }
@@ -85,7 +90,15 @@ export interface LockStep {
 }
 
 export function initialLock(options: LockOptions): LockState {
-  return { options, phase: "idle", wanted: false, requested: false, token: 0, heldSinceMs: 0 };
+  return {
+    options,
+    phase: "idle",
+    wanted: false,
+    pending: false,
+    requested: false,
+    token: 0,
+    heldSinceMs: 0,
+  };
 }
 
 type Handler<K extends LockEvent["kind"]> = (
@@ -100,13 +113,15 @@ const to = (state: LockState, phase: LockPhase, ...effects: LockEffect[]): LockS
   effects,
 });
 const stay = (state: LockState, ...effects: LockEffect[]): LockStep => ({ state, effects });
-const idle = (state: LockState): LockStep => to({ ...state, wanted: false }, "idle", { kind: "letGo" });
+const idle = (state: LockState): LockStep =>
+  to({ ...state, wanted: false }, "idle", { kind: "letGo" });
 const look = (state: LockState): LockStep => to(state, "looking", { kind: "look" });
 const wait = (state: LockState, afterMs: number): LockStep =>
   to(state, "waiting", { kind: "timer", afterMs });
 const drain = (state: LockState): LockStep =>
-  to({ ...state, requested: false }, "draining", { kind: "drain" });
+  to({ ...state, requested: false, pending: false }, "draining", { kind: "drain" });
 const want = (state: LockState): LockStep => stay({ ...state, wanted: true });
+const wantAgain = (state: LockState): LockStep => stay({ ...state, wanted: true, pending: true });
 const unwant = (state: LockState): LockStep => stay({ ...state, wanted: false });
 
 function looked(
@@ -187,19 +202,23 @@ const table: { readonly [P in LockPhase]: Row } = {
     lost,
   },
   draining: {
-    use: want,
+    use: wantAgain,
     unuse: unwant,
     requested: leaving,
     drained: (state) => to(state, "releasing", { kind: "release" }),
     lost,
   },
   releasing: {
-    use: want,
+    use: wantAgain,
     unuse: unwant,
     requested: leaving,
-    released: (state) => (state.wanted ? wait(state, state.options.yieldMs) : idle(state)),
+    released: (state) => {
+      if (!state.wanted) return idle(state);
+      return state.pending ? wait(state, state.options.yieldMs) : to(state, "parked");
+    },
     lost,
   },
+  parked: { use: look, unuse: idle, requested: notHolder, lost },
   lost: { requested: notHolder },
 };
 

@@ -48,9 +48,27 @@ describe("the lock in a header", () => {
 
   it.each<[string, [string, Uint8Array][]]>([
     ["a short token", [["lock_token", Uint8Array.of(1)]]],
-    ["no msgpack", [["lock_token", u64Value(3)], ["lock", Uint8Array.of(0xc1)]]],
-    ["another shape", [["lock_token", u64Value(3)], ["lock", encodeValue({ id: "x" })]]],
-    ["another token", [["lock_token", u64Value(4)], ["lock", encodeValue(record)]]],
+    [
+      "no msgpack",
+      [
+        ["lock_token", u64Value(3)],
+        ["lock", Uint8Array.of(0xc1)],
+      ],
+    ],
+    [
+      "another shape",
+      [
+        ["lock_token", u64Value(3)],
+        ["lock", encodeValue({ id: "x" })],
+      ],
+    ],
+    [
+      "another token",
+      [
+        ["lock_token", u64Value(4)],
+        ["lock", encodeValue(record)],
+      ],
+    ],
   ])("is corrupt with %s", (_what, omap) => {
     expect(() => decodeLock(omap)).toThrow(expect.objectContaining({ code: "corrupt" }));
   });
@@ -65,7 +83,9 @@ describe("notifications", () => {
 
   it("are refused when nobody knows them", () => {
     const unknown = encodeValue({ op: "format" });
-    expect(() => decodeRequest(unknown)).toThrow(expect.objectContaining({ code: "protocol_error" }));
+    expect(() => decodeRequest(unknown)).toThrow(
+      expect.objectContaining({ code: "protocol_error" }),
+    );
     expect(() => decodeReply(unknown)).toThrow(expect.objectContaining({ code: "protocol_error" }));
   });
 });

@@ -95,15 +95,11 @@ export const encodeReply = (reply: LockReply): Uint8Array => encodeValue(reply);
 export const decodeReply = (bytes: Uint8Array): LockReply => decoded(replyChecker, bytes);
 
 /** The lock in the key-values of a header. @throws corrupt */
-export function decodeLock(
-  omap: readonly (readonly [key: string, value: Uint8Array])[],
-): LockView {
+export function decodeLock(omap: readonly (readonly [key: string, value: Uint8Array])[]): LockView {
   const values = new Map(omap);
   const tokenBytes = values.get(lockTokenKey);
   const holderBytes = values.get(lockKey);
-  const view = new DataView(
-    (tokenBytes ?? new Uint8Array(8)).slice().buffer,
-  );
+  const view = new DataView((tokenBytes ?? new Uint8Array(8)).slice().buffer);
   if (view.byteLength !== 8) throw new StorageError("corrupt", "the lock's token is malformed");
   const token = Number(view.getBigUint64(0, true));
   const holder = holderBytes === undefined ? undefined : decoded(recordChecker, holderBytes);
@@ -113,7 +109,7 @@ export function decodeLock(
   return { token, holder };
 }
 
-const valueOf = (record: LockRecord | undefined) =>
+const recordValue = (record: LockRecord | undefined) =>
   record === undefined ? new Uint8Array() : encodeValue(record);
 
 /** Takes the lock as `record` if it stands as `seen`: precondition_failed otherwise. */
@@ -121,9 +117,9 @@ export function takeSteps(seen: LockView, record: LockRecord): NativeStep[] {
   const before = seen.token === 0 ? new Uint8Array() : u64Value(seen.token);
   return [
     { code: "assertExists" },
-    { code: "omapCompare", key: lockKey, value: valueOf(seen.holder) },
+    { code: "omapCompare", key: lockKey, value: recordValue(seen.holder) },
     { code: "omapCompare", key: lockTokenKey, value: before },
-    { code: "omapSet", key: lockKey, value: valueOf(record) },
+    { code: "omapSet", key: lockKey, value: recordValue(record) },
     { code: "omapSet", key: lockTokenKey, value: u64Value(record.token) },
   ];
 }
@@ -131,7 +127,7 @@ export function takeSteps(seen: LockView, record: LockRecord): NativeStep[] {
 /** Frees the lock if `record` holds it: precondition_failed otherwise. The token stays. */
 export function releaseSteps(record: LockRecord): NativeStep[] {
   return [
-    { code: "omapCompare", key: lockKey, value: valueOf(record) },
+    { code: "omapCompare", key: lockKey, value: recordValue(record) },
     { code: "omapRemove", key: lockKey },
   ];
 }

@@ -5,7 +5,13 @@ import { StorageError } from "../../common/errors.js";
 import type { NativeFence } from "../../native/binding.js";
 import { headerObject } from "./header.js";
 import { heldBy, ImageLock, type LockPorts } from "./image-lock.js";
-import { decodeLock, decodeReply, encodeRequest, type LockRequest, watchCookie } from "./lock-record.js";
+import {
+  decodeLock,
+  decodeReply,
+  encodeRequest,
+  type LockRequest,
+  watchCookie,
+} from "./lock-record.js";
 import { lifeOf, notifyWatchers, readWatchers, watcherName } from "./watchers.js";
 
 interface HeaderAddress {

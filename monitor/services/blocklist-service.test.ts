@@ -1,7 +1,7 @@
 // The blocklist: what is added, removed, and expires.
 import { describe, expect, it } from "vitest";
-import { applyChanges, diff, type OsdMap, sealed } from "../../proto/osd-map.js";
 import { testMap } from "../../proto/fixtures.js";
+import { applyChanges, diff, type OsdMap, sealed } from "../../proto/osd-map.js";
 import {
   blocklistDeadlineMs,
   expireBlocklist,

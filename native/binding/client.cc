@@ -139,12 +139,12 @@ class Client : public Napi::ObjectWrap<Client> {
       });
     };
     hooks.watch = [this](std::uint32_t watch, std::uint64_t answer, std::string payload) {
-      emit("notify", [watch, answer, payload = std::move(payload)](Napi::Env env,
-                                                                   Napi::Object& event) {
-        event.Set("watch", watch);
-        event.Set("answer", static_cast<double>(answer));
-        event.Set("payload", bytes_value(env, as_bytes(payload)));
-      });
+      emit("notify",
+           [watch, answer, payload = std::move(payload)](Napi::Env env, Napi::Object& event) {
+             event.Set("watch", watch);
+             event.Set("answer", static_cast<double>(answer));
+             event.Set("payload", bytes_value(env, as_bytes(payload)));
+           });
     };
     hooks.watch_lapsed = [this](std::uint32_t watch, const Status& status) {
       emit("watchLapsed", [watch, status](Napi::Env env, Napi::Object& event) {

@@ -1,4 +1,4 @@
-// See client_locks.hh.
+// Gates, sweeps and watches for TypeScript: see client_locks.hh.
 #include "client_locks.hh"
 
 #include <utility>
@@ -12,9 +12,7 @@ namespace {
 
 constexpr std::uint64_t kNsPerMs = 1'000'000;
 
-std::uint32_t handle_of(const Napi::CallbackInfo& info) {
-  return info[0].ToNumber().Uint32Value();
-}
+std::uint32_t handle_of(const Napi::CallbackInfo& info) { return info[0].ToNumber().Uint32Value(); }
 
 // {key, token}
 net::Fence get_fence(const Napi::Value& value) {
@@ -67,20 +65,19 @@ ClientTask released_task(const Napi::CallbackInfo& info) {
 ClientQuestion sweep_fence_task(const Napi::CallbackInfo& info) {
   const PoolId pool = info[0].ToNumber().Uint32Value();
   const std::uint64_t timeout_ns = info[2].ToNumber().Uint32Value() * kNsPerMs;
-  return [pool, timeout_ns, fence = get_fence(info[1])](ClientState& state,
-                                                        const Promise& promise) {
-    objecter::sweep_fence(
-        state.reactor(), state.objecter(), pool, fence, timeout_ns,
-        [promise](const Status& status, objecter::SweepResult result) {
-          if (!status) return promise.reject(status);
-          promise.resolve([result](Napi::Env env) -> Napi::Value {
-            Napi::Object object = Napi::Object::New(env);
-            object.Set("raised", result.raised);
-            object.Set("silent", result.silent);
-            return object;
-          });
-        });
-  };
+  return
+      [pool, timeout_ns, fence = get_fence(info[1])](ClientState& state, const Promise& promise) {
+        objecter::sweep_fence(state.reactor(), state.objecter(), pool, fence, timeout_ns,
+                              [promise](const Status& status, objecter::SweepResult result) {
+                                if (!status) return promise.reject(status);
+                                promise.resolve([result](Napi::Env env) -> Napi::Value {
+                                  Napi::Object object = Napi::Object::New(env);
+                                  object.Set("raised", result.raised);
+                                  object.Set("silent", result.silent);
+                                  return object;
+                                });
+                              });
+      };
 }
 
 ClientQuestion watch_task(const Napi::CallbackInfo& info, std::uint32_t id) {

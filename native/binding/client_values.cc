@@ -1,4 +1,4 @@
-// See client_values.hh.
+// Shapes of copy jobs and benchmarks: see client_values.hh.
 #include "client_values.hh"
 
 namespace cairn::binding {
@@ -36,8 +36,7 @@ Napi::Value bench_value(Napi::Env env, const image::BenchReport& report) {
   object.Set("latency", histogram_value(env, report.latency_ns));
   Napi::Object latency = Napi::Object::New(env);
   const Histogram& histogram = report.latency_ns;
-  latency.Set("mean",
-              number(histogram.count() == 0 ? 0 : histogram.sum_ns() / histogram.count()));
+  latency.Set("mean", number(histogram.count() == 0 ? 0 : histogram.sum_ns() / histogram.count()));
   latency.Set("p50", number(histogram.percentile_ns(0.5)));
   latency.Set("p95", number(histogram.percentile_ns(0.95)));
   latency.Set("p99", number(histogram.percentile_ns(0.99)));
@@ -45,8 +44,7 @@ Napi::Value bench_value(Napi::Env env, const image::BenchReport& report) {
   latency.Set("max", number(histogram.max_ns()));
   object.Set("latencyNs", latency);
   Napi::Array series = Napi::Array::New(env, report.series.size());
-  for (std::uint32_t i = 0; i < report.series.size(); ++i)
-    series.Set(i, number(report.series[i]));
+  for (std::uint32_t i = 0; i < report.series.size(); ++i) series.Set(i, number(report.series[i]));
   object.Set("series", series);
   return object;
 }

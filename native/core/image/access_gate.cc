@@ -20,6 +20,7 @@ void AccessGate::emit(AccessEvent event) {
 void AccessGate::defer(Waiting run) {
   if (!failed()) {
     waiting_.push_back(std::move(run));
+    if (!std::exchange(asked_, true)) emit(AccessEvent::wanted);
     return;
   }
   executor_.post([why = failure_, run = std::move(run)]() mutable { run(std::move(why)); });
@@ -52,6 +53,7 @@ void AccessGate::open(net::Fence fence) {
 
 void AccessGate::close(UniqueFunction<void()> drained) {
   closed_ = true;
+  asked_ = false;
   draining_.push_back(std::move(drained));
   check_drained();
 }
@@ -67,7 +69,9 @@ void AccessGate::fail(Status why) {
 }
 
 void AccessGate::begin_use() {
-  if (users_++ == 0) emit(AccessEvent::wanted);
+  if (users_++ > 0) return;
+  asked_ = true;
+  emit(AccessEvent::wanted);
 }
 
 void AccessGate::end_use(UniqueFunction<void()> done) {

@@ -22,7 +22,7 @@
 namespace cairn::image {
 
 enum class AccessEvent : std::uint8_t {
-  wanted,  // a front end has begun to use the image
+  wanted,  // a front end has begun to use the image, or its first request waits since close()
   unused,  // the last one has ended; released() lets it go
   fenced,  // an OSD refused our token, or this client: the gate has failed
 };
@@ -65,6 +65,7 @@ class AccessGate : public std::enable_shared_from_this<AccessGate> {
   io::Executor& executor_;
   std::function<void(AccessEvent)> handler_;
   bool closed_;
+  bool asked_ = false;  // `wanted` was emitted, and the gate has been closed since
   Status failure_;
   net::Fence fence_;
   std::uint64_t in_flight_ = 0;

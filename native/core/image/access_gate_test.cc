@@ -66,6 +66,19 @@ TEST_CASE("access gate: it has drained when the last operation has ended") {
   CHECK(drained == 2);
 }
 
+TEST_CASE("access gate: closed for another client, it asks again when a request waits, once") {
+  Gate test;
+  test.gate->begin_use();
+  test.defer("1:");
+  CHECK(test.events.size() == 1);
+  test.gate->open({"image1", 7});
+  test.gate->close([] {});
+  CHECK(test.events.size() == 1);
+  test.defer("2:");
+  test.defer("3:");
+  CHECK(test.events == std::vector<AccessEvent>{AccessEvent::wanted, AccessEvent::wanted});
+}
+
 TEST_CASE("access gate: a refused token fails all that waits and comes, once and for good") {
   Gate test;
   test.gate->open({"image1", 7});
@@ -113,9 +126,7 @@ TEST_CASE("image: under a lock that another has taken over it fails, and writes 
   const auto write = [&](Image& image, int value) {
     Buffer data = Buffer::allocate(kBlockBytes);
     std::memset(data.data(), value, data.size());
-    image.write(0, data, [&answers](const Status& status) {
-      answers.push_back(name_of(status));
-    });
+    image.write(0, data, [&answers](const Status& status) { answers.push_back(name_of(status)); });
   };
   write(old_holder, 1);
   CHECK(answers.empty());
@@ -148,8 +159,7 @@ TEST_CASE("image: a sweep fences the old holder where the new one has not been y
     std::string outcome;
     objecter::sweep_fence(cluster.executor, *cluster.client, pg::kTestPg.pool, {"1", token},
                           1'000'000'000, [&](const Status& status, objecter::SweepResult result) {
-                            outcome = name_of(status) + " " +
-                                      std::to_string(result.raised) + " " +
+                            outcome = name_of(status) + " " + std::to_string(result.raised) + " " +
                                       std::to_string(result.silent);
                             done = true;
                           });

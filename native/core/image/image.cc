@@ -24,8 +24,8 @@ void Image::submit(std::uint64_t object_number, const Step& step, Buffer data,
   gate_->operation_started();
   objecter_.submit({layout_.pool, object_name(object_number), gate_->fence()}, {step},
                    std::move(data),
-                   [gate = gate_, done = std::move(done)](
-                       Status status, net::OpReply reply, Buffer bytes) mutable {
+                   [gate = gate_, done = std::move(done)](Status status, net::OpReply reply,
+                                                          Buffer bytes) mutable {
                      gate->operation_ended(status);
                      done(std::move(status), std::move(reply), std::move(bytes));
                    });
@@ -66,10 +66,11 @@ void Image::fail(Status status, WriteDone done) {
 
 void Image::read(std::uint64_t offset, std::uint64_t length_bytes, ReadDone done) {
   if (gate_->holds_back()) {
-    return gate_->defer([this, offset, length_bytes, done = std::move(done)](Status status) mutable {
-      if (!status) return done(std::move(status), {});
-      read(offset, length_bytes, std::move(done));
-    });
+    return gate_->defer(
+        [this, offset, length_bytes, done = std::move(done)](Status status) mutable {
+          if (!status) return done(std::move(status), {});
+          read(offset, length_bytes, std::move(done));
+        });
   }
   Status allowed = check(offset, length_bytes, false);
   if (!allowed || length_bytes == 0) {
@@ -79,7 +80,8 @@ void Image::read(std::uint64_t offset, std::uint64_t length_bytes, ReadDone done
   const std::vector<Part> parts = split(offset, length_bytes);
   if (parts.size() == 1) {
     const Step step{StepCode::read, parts[0].object_offset, length_bytes, {}, {}};
-    return submit(parts[0].object_number, step, {},
+    return submit(
+        parts[0].object_number, step, {},
         [length_bytes, done = std::move(done)](Status status, net::OpReply, Buffer data) mutable {
           if (status && data.size() != length_bytes) {
             status = Status(ErrorCode::protocol_error, "a read of another length came back");
@@ -94,33 +96,33 @@ void Image::read(std::uint64_t offset, std::uint64_t length_bytes, ReadDone done
   for (const Part& part : parts) {
     const Step step{StepCode::read, part.object_offset, part.length_bytes, {}, {}};
     submit(part.object_number, step, {},
-                     [gather, whole, part](Status status, net::OpReply, Buffer data) mutable {
-                       if (status && data.size() != part.length_bytes) {
-                         status = Status(ErrorCode::protocol_error,
-                                         "a read of another length came back");
-                       }
-                       if (status) {
-                         std::memcpy(whole.data() + part.request_offset, data.data(), data.size());
-                       }
-                       gather->part_done(std::move(status));
-                     });
+           [gather, whole, part](Status status, net::OpReply, Buffer data) mutable {
+             if (status && data.size() != part.length_bytes) {
+               status = Status(ErrorCode::protocol_error, "a read of another length came back");
+             }
+             if (status) {
+               std::memcpy(whole.data() + part.request_offset, data.data(), data.size());
+             }
+             gather->part_done(std::move(status));
+           });
   }
 }
 
 void Image::write_part(const Part& part, Buffer data, WriteDone done) {
   const Step step{StepCode::write, part.object_offset, part.length_bytes, {}, {}};
   submit(part.object_number, step, std::move(data),
-                   [done = std::move(done)](Status status, net::OpReply, Buffer) mutable {
-                     done(std::move(status));
-                   });
+         [done = std::move(done)](Status status, net::OpReply, Buffer) mutable {
+           done(std::move(status));
+         });
 }
 
 void Image::write(std::uint64_t offset, Buffer data, WriteDone done) {
   if (gate_->holds_back()) {
-    return gate_->defer([this, offset, data = std::move(data), done = std::move(done)](Status status) mutable {
-      if (!status) return done(std::move(status));
-      write(offset, std::move(data), std::move(done));
-    });
+    return gate_->defer(
+        [this, offset, data = std::move(data), done = std::move(done)](Status status) mutable {
+          if (!status) return done(std::move(status));
+          write(offset, std::move(data), std::move(done));
+        });
   }
   Status allowed = check(offset, data.size(), true);
   if (!allowed || data.empty()) return fail(std::move(allowed), std::move(done));
@@ -157,16 +159,17 @@ void Image::zero_part(const Part& part, StepCode code, bool edges, WriteDone don
   if (!inner) return;
   const Step step{code, inner_begin, inner_end - inner_begin, {}, {}};
   submit(part.object_number, step, {},
-      [part_done](Status status, net::OpReply, Buffer) { part_done(std::move(status)); });
+         [part_done](Status status, net::OpReply, Buffer) { part_done(std::move(status)); });
 }
 
 void Image::write_zeroes(std::uint64_t offset, std::uint64_t length_bytes, bool may_unmap,
                          WriteDone done) {
   if (gate_->holds_back()) {
-    return gate_->defer([this, offset, length_bytes, may_unmap, done = std::move(done)](Status status) mutable {
-      if (!status) return done(std::move(status));
-      write_zeroes(offset, length_bytes, may_unmap, std::move(done));
-    });
+    return gate_->defer(
+        [this, offset, length_bytes, may_unmap, done = std::move(done)](Status status) mutable {
+          if (!status) return done(std::move(status));
+          write_zeroes(offset, length_bytes, may_unmap, std::move(done));
+        });
   }
   Status allowed = check(offset, length_bytes, true);
   if (!allowed || length_bytes == 0) return fail(std::move(allowed), std::move(done));
@@ -180,10 +183,11 @@ void Image::write_zeroes(std::uint64_t offset, std::uint64_t length_bytes, bool 
 
 void Image::discard(std::uint64_t offset, std::uint64_t length_bytes, WriteDone done) {
   if (gate_->holds_back()) {
-    return gate_->defer([this, offset, length_bytes, done = std::move(done)](Status status) mutable {
-      if (!status) return done(std::move(status));
-      discard(offset, length_bytes, std::move(done));
-    });
+    return gate_->defer(
+        [this, offset, length_bytes, done = std::move(done)](Status status) mutable {
+          if (!status) return done(std::move(status));
+          discard(offset, length_bytes, std::move(done));
+        });
   }
   Status allowed = check(offset, length_bytes, true);
   if (!allowed || length_bytes == 0) return fail(std::move(allowed), std::move(done));
@@ -194,7 +198,7 @@ void Image::discard(std::uint64_t offset, std::uint64_t length_bytes, WriteDone 
     if (part.length_bytes == layout_.object_bytes) {
       const Step step{StepCode::remove, 0, 0, {}, {}};
       submit(part.object_number, step, {},
-          [part_done](Status status, net::OpReply, Buffer) { part_done(std::move(status)); });
+             [part_done](Status status, net::OpReply, Buffer) { part_done(std::move(status)); });
     } else {
       zero_part(part, StepCode::punch, false, part_done);
     }
@@ -205,10 +209,11 @@ void Image::flush(WriteDone done) { fail(Status::ok(), std::move(done)); }
 
 void Image::extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDone done) {
   if (gate_->holds_back()) {
-    return gate_->defer([this, offset, length_bytes, done = std::move(done)](Status status) mutable {
-      if (!status) return done(std::move(status), {});
-      extents(offset, length_bytes, std::move(done));
-    });
+    return gate_->defer(
+        [this, offset, length_bytes, done = std::move(done)](Status status) mutable {
+          if (!status) return done(std::move(status), {});
+          extents(offset, length_bytes, std::move(done));
+        });
   }
   Status allowed = check(offset, length_bytes, false);
   if (!allowed || length_bytes == 0) {
@@ -235,15 +240,15 @@ void Image::extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDon
     const Step step{StepCode::extents, part.object_offset, part.length_bytes, {}, {}};
     const std::uint64_t base = offset + part.request_offset - part.object_offset;
     submit(part.object_number, step, {},
-                     [gather, found, i, base](Status status, net::OpReply reply, Buffer) {
-                       for (const net::ExtentRun& run : reply.extents) {
-                         const ExtentState state = run.state == 2   ? ExtentState::data
-                                                   : run.state == 1 ? ExtentState::zero
-                                                                    : ExtentState::absent;
-                         (*found)[i].push_back({base + run.offset, run.length, state});
-                       }
-                       gather->part_done(std::move(status));
-                     });
+           [gather, found, i, base](Status status, net::OpReply reply, Buffer) {
+             for (const net::ExtentRun& run : reply.extents) {
+               const ExtentState state = run.state == 2   ? ExtentState::data
+                                         : run.state == 1 ? ExtentState::zero
+                                                          : ExtentState::absent;
+               (*found)[i].push_back({base + run.offset, run.length, state});
+             }
+             gather->part_done(std::move(status));
+           });
   }
 }
 

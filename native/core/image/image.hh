@@ -1,8 +1,8 @@
 // Image: a BlockDevice striped over objects of a pool: byte o lies in object o / object_bytes,
 // named PREFIX.%016x. TypeScript (client/image) reads the header and gives the layout; this class
-// moves the bytes. An absent object or block reads as zeros. It keeps no cache: a completed write is
-// durable on the acting set. Who may write, and when, its AccessGate says: an image that is opened
-// as locked sends nothing before the gate has the lock's token.
+// moves the bytes. An absent object or block reads as zeros. It keeps no cache: a completed write
+// is durable on the acting set. Who may write, and when, its AccessGate says: an image that is
+// opened as locked sends nothing before the gate has the lock's token.
 #pragma once
 
 #include <string>

@@ -68,7 +68,7 @@ class NbdServer {
   Counters counters_;
   std::unordered_map<std::uint64_t, std::shared_ptr<Connection>> connections_;
   std::uint64_t next_connection_ = 1;
-  bool in_use_ = false;  // the device, by connections
+  bool in_use_ = false;          // the device, by connections
   io::TimerId retry_timer_ = 0;  // of accept(), after the process ran out of descriptors
   io::TimerId grace_timer_ = 0;
   UniqueFunction<void()> close_done_;

@@ -1,4 +1,4 @@
-// See fence_sweep.hh.
+// A fencing sweep, some PGs at a time: see fence_sweep.hh.
 #include "objecter/fence_sweep.hh"
 
 #include <utility>
@@ -31,15 +31,15 @@ void send_next(const std::shared_ptr<Sweep>& sweep) {
   if (sweep->next == sweep->count || !sweep->done) return;
   const std::uint32_t seed = sweep->next++;
   // Whether that object exists does not matter: the token is raised before the step is looked at.
-  sweep->objecter.submit(
-      {sweep->pool, "fence", sweep->fence, seed}, {{net::StepCode::stat, 0, 0, {}, {}}}, {},
-      [sweep](const Status& status, const net::OpReply&, Buffer) {
-        ++sweep->answered;
-        if (status) ++sweep->result.raised;
-        if (!status && sweep->failure) sweep->failure = status;
-        if (sweep->answered == sweep->count) return sweep->end();
-        send_next(sweep);
-      });
+  sweep->objecter.submit({sweep->pool, "fence", sweep->fence, seed},
+                         {{net::StepCode::stat, 0, 0, {}, {}}}, {},
+                         [sweep](const Status& status, const net::OpReply&, Buffer) {
+                           ++sweep->answered;
+                           if (status) ++sweep->result.raised;
+                           if (!status && sweep->failure) sweep->failure = status;
+                           if (sweep->answered == sweep->count) return sweep->end();
+                           send_next(sweep);
+                         });
 }
 
 }  // namespace

@@ -79,8 +79,8 @@ void WatchClient::take_notify(net::ConnectionId connection, net::WatchNotify not
     }
     if (unanswered_.size() >= kMaxUnanswered) unanswered_.erase(unanswered_.begin());
     const std::uint64_t answer = next_answer_++;
-    unanswered_[answer] = {connection, {notify.pg, notify.notify_id, notify.object, notify.cookie,
-                                        std::string()}};
+    unanswered_[answer] = {
+        connection, {notify.pg, notify.notify_id, notify.object, notify.cookie, std::string()}};
     return events_.on_notify(id, answer, std::move(notify.payload));
   }
 }

@@ -152,7 +152,9 @@ TEST_CASE("watch client: it registers, renews over a change of the primary, answ
     watches->answer(answer, "soon");
   };
   events.on_lapse = [&trace](objecter::WatchId id) { trace += "lapse" + std::to_string(id) + " "; };
-  events.on_end = [&trace](objecter::WatchId, const Status& why) { trace += why.to_string() + " "; };
+  events.on_end = [&trace](objecter::WatchId, const Status& why) {
+    trace += why.to_string() + " ";
+  };
   objecter::WatchClient client(cluster.executor, *cluster.client, events);
   watches = &client;
   Status outcome;
