@@ -6,14 +6,11 @@
 // beside a bare loopback round trip and a bare durable write of the same run), random reads, and
 // what the daemons use when idle. Medians over N repeats. The cluster is made in a new folder and
 // removed.
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { readdirSync, readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { BenchCluster, type BenchJson, root } from "./bench-cluster.js";
 import { machineFacts, measureDurableWriteUs, measureLoopbackUs, median } from "./machine.js";
 
-const root = join(fileURLToPath(import.meta.url), "../..");
 const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "8" },
@@ -22,44 +19,7 @@ const { values } = parseArgs({
     format: { type: "string", default: "plain" },
   },
 });
-
-interface BenchJson {
-  iops: number;
-  latencyUs: { mean: number; p50: number; p99: number };
-  longestGapMs: number;
-  cpuUsPerOp: { total: number; client: number; osds: number };
-}
-
-const folder = mkdtempSync(join(values.dir, ".bench-"));
-const cluster = join(folder, "cluster");
-
-function cairn(...args: string[]): string {
-  return execFileSync(process.execPath, [join(root, "bin/cairn"), ...args, "--dir", cluster], {
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-}
-
-function bench(ioType: string, queueDepth: number, ...more: string[]): BenchJson {
-  const text = cairn(
-    "bench",
-    "rbd/bench",
-    "--io-type",
-    ioType,
-    "--io-size",
-    "4K",
-    "--io-pattern",
-    "rand",
-    "--io-threads",
-    String(queueDepth),
-    "--time",
-    values.seconds,
-    "--format",
-    "json",
-    ...more,
-  );
-  return JSON.parse(text) as BenchJson;
-}
+const osdCount = 3;
 
 /** Nanoseconds of CPU of a process so far, over its threads. */
 function cpuNs(pid: number): number {
@@ -79,44 +39,25 @@ async function idleOf(pid: number): Promise<{ cpuPercent: number; rssMib: number
   return { cpuPercent: (cpuNs(pid) - before) / seconds / 1e7, rssMib: rssKib / 1024 };
 }
 
-function osdPids(): number[] {
-  const run = join(cluster, "run");
-  return readdirSync(run)
-    .filter((name) => /^osd.*\.pid$/.test(name))
-    .map((name) => Number(readFileSync(join(run, name), "utf8").split(/\s/)[0]));
-}
-
 async function main(): Promise<void> {
+  const cluster = new BenchCluster(values.dir);
+  const seconds = Number(values.seconds);
   try {
-    cairn("up", "--osds", "3");
-    cairn("create", "rbd/bench", "--size", "1G");
-    // Every block exists before the measured runs: an overwrite is what a guest mostly does.
-    cairn(
-      "bench",
-      "rbd/bench",
-      "--io-type",
-      "write",
-      "--io-size",
-      "1M",
-      "--io-pattern",
-      "seq",
-      "--io-threads",
-      "4",
-      "--time",
-      "15",
-    );
-    const idle = await Promise.all(osdPids().map(idleOf));
+    cluster.cairn("up", "--osds", String(osdCount));
+    cluster.makeImage("1G", 15);
+    const pids = Array.from({ length: osdCount }, (_, osd) => cluster.pidOf(`osd.${osd}`));
+    const idle = await Promise.all(pids.map(idleOf));
     const deep: BenchJson[] = [];
     const shallow: BenchJson[] = [];
     const reads: BenchJson[] = [];
     const loopbackUs: number[] = [];
     const durableWriteUs: number[] = [];
     for (let i = 0; i < Number(values.repeat); i++) {
-      deep.push(bench("write", 32));
+      deep.push(cluster.run({ ioType: "write", queueDepth: 32, seconds }));
       loopbackUs.push(measureLoopbackUs(root));
-      durableWriteUs.push(measureDurableWriteUs(folder));
-      shallow.push(bench("write", 1));
-      reads.push(bench("read", 32));
+      durableWriteUs.push(measureDurableWriteUs(cluster.folder));
+      shallow.push(cluster.run({ ioType: "write", queueDepth: 1, seconds }));
+      reads.push(cluster.run({ ioType: "read", queueDepth: 32, seconds }));
     }
     const of = (runs: BenchJson[], pick: (run: BenchJson) => number): number =>
       Number(median(runs.map(pick)).toFixed(1));
@@ -147,11 +88,7 @@ async function main(): Promise<void> {
     };
     process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   } finally {
-    try {
-      cairn("down", "--purge");
-    } finally {
-      rmSync(folder, { recursive: true, force: true });
-    }
+    cluster.remove();
   }
 }
 

@@ -156,6 +156,7 @@ const verbs = [
   "up|down|status|health|create|ls|info|rm|resize|import|export|attach|bench".split("|"),
   "pool create|pool ls|pool rm|pg ls|config set|config get|config ls|crush test".split("|"),
   "osd|osd mkfs|osd tree|osd ls|osd out|osd in|osd down|monitor|monitor mkfs".split("|"),
+  "osd set|osd unset|osd primary-affinity|osd export-map|monitor rebuild".split("|"),
 ].flat();
 
 describe("help", () => {

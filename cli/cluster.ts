@@ -162,9 +162,10 @@ async function healthAction(flags: ClusterOptions): Promise<void> {
   printResult(flags.format, health, () =>
     [
       health.status,
-      ...health.checks.flatMap(({ name, severity, summary, detail }) => [
+      ...health.checks.flatMap(({ name, severity, summary, remedy, detail }) => [
         `[${severity.replace("HEALTH_", "")}] ${name}: ${summary}`,
         ...detail.map((line) => `    ${line}`),
+        `    -> ${remedy}`,
       ]),
     ].join("\n"),
   );

@@ -1,7 +1,7 @@
 // `cairn config set|get|ls`: settings that the monitor keeps in the cluster map.
 import type { Command } from "commander";
 import { StorageError } from "../common/errors.js";
-import { settingNames } from "../proto/commands.js";
+import { settingNames } from "../proto/settings.js";
 import { withMonitor } from "./connect.js";
 import { type ClusterOptions, withCluster, withExamples } from "./options.js";
 import { printResult, tableText } from "./output.js";

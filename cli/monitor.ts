@@ -11,6 +11,7 @@ import {
   withDaemon,
 } from "./daemon-options.js";
 import { imagesOf } from "./image-access.js";
+import { registerMonitorRebuild } from "./monitor-rebuild.js";
 import { addressValue, type OutputOptions, withExamples, withOutput } from "./options.js";
 import { printResult } from "./output.js";
 
@@ -44,6 +45,7 @@ export function registerMonitor(program: Command): void {
     .option("--failure-domain <type>", "over what copies are spread: osd, host", "host");
   withOutput(mkfs).action(mkfsAction);
   withExamples(mkfs, "cairn monitor mkfs --data /var/lib/cairn-mon");
+  registerMonitorRebuild(monitor);
 }
 
 async function runAction(flags: RunFlags): Promise<void> {

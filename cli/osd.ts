@@ -14,6 +14,7 @@ import {
   logConfigOf,
   withDaemon,
 } from "./daemon-options.js";
+import { registerExportMap } from "./monitor-rebuild.js";
 import {
   addressText,
   addressValue,
@@ -26,6 +27,7 @@ import {
   withOutput,
 } from "./options.js";
 import { registerBlocklist } from "./osd-blocklist.js";
+import { registerOsdFlags } from "./osd-flags.js";
 import { printResult, tableText } from "./output.js";
 
 interface RunFlags extends DaemonFlags {
@@ -34,6 +36,7 @@ interface RunFlags extends DaemonFlags {
   monitor?: ClusterOptions["monitor"];
   host?: string;
   deviceClass?: string;
+  faultDisk?: string;
 }
 
 interface MkfsFlags extends OutputOptions {
@@ -55,7 +58,8 @@ export function registerOsd(program: Command): void {
     .option("--store <path>", "block device or file of its store (default: in --data)")
     .option("--monitor <host:port>", "the monitor's address", addressValue)
     .option("--host <name>", "host bucket in the CRUSH map (default: the host's name)")
-    .option("--device-class <class>", "for CRUSH rules that ask for one (default: ssd)");
+    .option("--device-class <class>", "for CRUSH rules that ask for one (default: ssd)")
+    .option("--fault-disk <socket>", "for tests: lose data and fail as told at this socket");
   withDaemon(osd).action(runAction);
   withExamples(
     osd,
@@ -66,6 +70,8 @@ export function registerOsd(program: Command): void {
   registerQueries(osd);
   registerChanges(osd);
   registerBlocklist(osd);
+  registerOsdFlags(osd);
+  registerExportMap(osd);
 }
 
 function registerMkfs(osd: Command): void {
@@ -142,6 +148,7 @@ async function runAction(flags: RunFlags): Promise<void> {
       log: logConfigOf(flags, place, `osd.${id}`),
       host: flags.host ?? hostname(),
       ...(flags.deviceClass === undefined ? {} : { deviceClass: flags.deviceClass }),
+      ...(flags.faultDisk === undefined ? {} : { faultDisk: flags.faultDisk }),
     },
     "arguments",
   );
@@ -206,9 +213,17 @@ function treeText(nodes: readonly OsdTreeNode[]): string {
   );
 }
 
-function statusOf({ up, in: isIn }: Pick<OsdTreeNode, "up" | "in">): string {
+type Status = Pick<OsdTreeNode, "up" | "in" | "slow" | "failed" | "fullState">;
+
+function statusOf({ up, in: isIn, slow, failed, fullState }: Status): string {
   if (up === undefined) return "";
-  return `${up ? "up" : "down"}${isIn === false ? ", out" : ""}`;
+  return [
+    up ? "up" : "down",
+    ...(isIn === false ? ["out"] : []),
+    ...(failed === undefined ? [] : ["failed"]),
+    ...(slow ? ["slow"] : []),
+    ...(fullState === undefined ? [] : [fullState]),
+  ].join(", ");
 }
 
 async function listAction(flags: ClusterOptions): Promise<void> {

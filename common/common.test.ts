@@ -112,7 +112,7 @@ describe("config", () => {
     const config = parseConfig(MonitorConfigSchema, { dataDir: "/x" }, "test");
     expect(config.listen).toEqual({ host: "127.0.0.1", port: 0 });
     expect(config.log).toEqual({ file: "-", level: "info" });
-    expect(config.downOutIntervalMs).toBe(600_000);
+    expect(config.statsStaleMs).toBe(30_000);
   });
 
   it("names the key that is wrong, also an unknown one", () => {

@@ -46,14 +46,8 @@ export const MonitorConfigSchema = Type.Object(
     /** HTTP: /api/v1 and /metrics */
     http: Type.Unsafe<Address>({ ...AddressSchema, default: loopback(0) }),
     log: LogConfigSchema,
-    /** a down OSD is marked out after this long; 0: never */
-    downOutIntervalMs: Type.Integer({ minimum: 0, default: 600_000 }),
     /** statistics of a daemon that are older than this are stale */
     statsStaleMs: Type.Integer({ minimum: 1000, default: 30_000 }),
-    /** an OSD above this share of its size is in the warning OSD_NEARFULL */
-    nearfullRatio: Type.Number({ minimum: 0, maximum: 1, default: 0.85 }),
-    /** an OSD above this share of its size is in the error OSD_FULL */
-    fullRatio: Type.Number({ minimum: 0, maximum: 1, default: 0.95 }),
   },
   closed,
 );
@@ -72,6 +66,8 @@ export const OsdConfigSchema = Type.Object(
     /** where CRUSH places it */
     host: Type.String({ minLength: 1, maxLength: 255 }),
     deviceClass: Type.String({ minLength: 1, maxLength: 64, default: "ssd" }),
+    /** for tests: the store lies on a disk that misbehaves when told to at this Unix socket */
+    faultDisk: Type.Optional(Type.String({ minLength: 1, maxLength: 100 })),
   },
   closed,
 );

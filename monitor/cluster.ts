@@ -12,18 +12,19 @@ import type { Epoch, PgId } from "../common/units.js";
 import type { ClientStats, Maps, OsdStats } from "../proto/messages.js";
 import type { MapChanges, OsdMap } from "../proto/osd-map.js";
 import type { PgPlacement } from "../proto/placement.js";
+import { numberSetting } from "../proto/settings.js";
 import type { CrushPort } from "./crush-port.js";
 import { MapDraft } from "./map-draft.js";
 import { RecentMaps } from "./map-history.js";
 import { PlacementCache } from "./placements.js";
 import { blocklistDeadlineMs, expireBlocklist } from "./services/blocklist-service.js";
-import { numberSetting } from "./services/config-service.js";
 import type { Effect, MonitorEvent, StepContext } from "./services/events.js";
 import {
   failureDeadlineMs,
   initialFailureState,
   stepFailure,
 } from "./services/failure-detector.js";
+import { stepFull } from "./services/full-service.js";
 import {
   initialOsdState,
   type OsdServiceOptions,
@@ -33,13 +34,11 @@ import {
 } from "./services/osd-service.js";
 import { initialStatsState, observeUp } from "./services/pg-stats.js";
 import { staleTemps, stepPgTemp } from "./services/pg-temp-service.js";
+import { initialSlowState, stepSlow } from "./services/slow-service.js";
 import type { MapStore } from "./store/map-store.js";
 
 export interface ClusterOptions {
-  downOutIntervalMs: number;
   statsStaleMs: number;
-  nearfullRatio: number;
-  fullRatio: number;
 }
 
 export interface ClusterPorts {
@@ -67,11 +66,9 @@ interface Waiter {
   reject(error: StorageError): void;
 }
 
-/** Share of OSDs that have to be in for another one to be marked out automatically. */
-const minInRatio = 0.75;
-
 export class Cluster {
   readonly stats = initialStatsState();
+  readonly slow = initialSlowState();
   readonly crush: CrushPort;
   private readonly placementCache: PlacementCache;
   private readonly osdState = initialOsdState();
@@ -146,6 +143,8 @@ export class Cluster {
     this.run((context) => stepFailure(this.failureState, event, context));
     this.run((context) => stepOsd(this.osdState, event, context, this.osdOptions()));
     this.run((context) => stepPgTemp(event, context));
+    this.run((context) => stepFull(event, context));
+    this.run((context) => stepSlow(this.slow, event, context));
     const expired = expireBlocklist(this.draft.view(), this.wallMs());
     if (expired !== undefined) this.draft.add(expired);
     this.commit();
@@ -155,6 +154,7 @@ export class Cluster {
   /** Takes an OSD's report. */
   reportOsd(stats: OsdStats): void {
     this.stats.osds.set(stats.osd, { stats, atMs: this.nowMs() });
+    this.handle(stats);
   }
 
   /** Takes a client's report. */
@@ -187,11 +187,10 @@ export class Cluster {
   }
 
   private osdOptions(): OsdServiceOptions {
-    const { downOutIntervalMs } = this.options;
-    const setting = "mon.down_out_interval_ms";
+    const map = this.draft.view();
     return {
-      downOutIntervalMs: numberSetting(this.draft.view(), setting, downOutIntervalMs),
-      minInRatio,
+      downOutIntervalMs: numberSetting(map, "mon.down_out_interval_ms"),
+      minInRatio: numberSetting(map, "mon.min_in_ratio"),
       buildCrush: (osds, failureDomain) => this.crush.build(osds, failureDomain),
     };
   }

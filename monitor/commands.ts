@@ -12,13 +12,15 @@ import {
   type PgRow,
   type Verb,
 } from "../proto/commands.js";
+import { type MapFlag, withFlag } from "../proto/map-flags.js";
 import { findOsd, fullWeight, type OsdInfo } from "../proto/osd-map.js";
 import type { Cluster } from "./cluster.js";
 import { planBlocklistAdd, planBlocklistRemove } from "./services/blocklist-service.js";
-import { failureDomainOf, numberSetting, planConfigSet } from "./services/config-service.js";
+import { failureDomainOf, planConfigSet } from "./services/config-service.js";
 import { healthOf } from "./services/health.js";
 import { countByState, hasState, pgRows } from "./services/pg-stats.js";
 import { planPoolCreate, planPoolRemove } from "./services/pool-service.js";
+import { commitLatency } from "./services/slow-service.js";
 
 /** What the handlers work with. */
 export interface CommandContext {
@@ -50,6 +52,7 @@ const handlers: { readonly [V in Verb]: Handler<V> } = {
   },
   "osd blocklist ls": ({ cluster }) => ({ entries: cluster.map().blocklist ?? [] }),
   "osd unset": (context, { flag }) => setFlag(context, flag, false),
+  "osd primary affinity": (context, args) => setAffinity(context, args),
   "pg ls": ({ cluster }, args) => ({ pgs: selectedPgs(cluster, args) }),
   "pool create": async ({ cluster }, args) => {
     const rules = cluster.crush.rules(cluster.draftMap().crush);
@@ -109,15 +112,13 @@ function allPgs(cluster: Cluster): PgRow[] {
 
 function clusterHealth(cluster: Cluster, pgs = allPgs(cluster)): Health {
   const map = cluster.map();
-  const { nearfullRatio, fullRatio, statsStaleMs } = cluster.options;
   return healthOf({
     map,
     pgs,
     stats: cluster.stats,
     nowMs: cluster.nowMs(),
-    statsStaleMs,
-    nearfullRatio: numberSetting(map, "mon.nearfull_ratio", nearfullRatio),
-    fullRatio: numberSetting(map, "mon.full_ratio", fullRatio),
+    statsStaleMs: cluster.options.statsStaleMs,
+    commitLatency: (osd) => commitLatency(cluster.slow, map, osd),
   });
 }
 
@@ -147,6 +148,15 @@ function status({ cluster, sessions, startedMs }: CommandContext): ClusterStatus
   };
 }
 
+function conditionsOf({ primaryAffinity, fullState, slow, failed }: OsdInfo) {
+  return {
+    ...(primaryAffinity !== undefined && { primaryAffinity: primaryAffinity / fullWeight }),
+    ...(fullState && { fullState }),
+    ...(slow && { slow }),
+    ...(failed && { failed }),
+  };
+}
+
 function osdRow(cluster: Cluster, osd: OsdInfo): OsdRow {
   const report = cluster.stats.osds.get(osd.id);
   return {
@@ -163,6 +173,7 @@ function osdRow(cluster: Cluster, osd: OsdInfo): OsdRow {
     upFrom: osd.upFrom,
     upThru: osd.upThru,
     downAt: osd.downAt,
+    ...conditionsOf(osd),
     ...(report && {
       usedBytes: report.stats.usedBytes,
       rssBytes: report.stats.rssBytes,
@@ -189,6 +200,7 @@ function osdTree(cluster: Cluster): CommandResult<"osd tree"> {
         up: osd.up,
         in: osd.in,
         reweight: osd.in ? osd.weight / fullWeight : 0,
+        ...conditionsOf(osd),
       }),
     };
   });
@@ -206,23 +218,37 @@ function selectedPgs(cluster: Cluster, args: CommandArgs<"pg ls">): PgRow[] {
   );
 }
 
+/** @throws not_found */
+function existingOsd(cluster: Cluster, id: number): OsdInfo {
+  const osd = findOsd(cluster.draftMap(), id);
+  if (osd !== undefined) return osd;
+  throw new StorageError("not_found", `there is no osd.${id}`, {
+    remedy: "`cairn osd tree` lists them.",
+  });
+}
+
 async function osdEvent(
   { cluster }: CommandContext,
   kind: "osdOut" | "osdIn" | "osdDown",
   osd: number,
 ): Promise<{ epoch: OsdRow["upFrom"] }> {
-  if (findOsd(cluster.draftMap(), osd) === undefined) {
-    throw new StorageError("not_found", `there is no osd.${osd}`, {
-      remedy: "`cairn osd tree` lists them.",
-    });
-  }
+  existingOsd(cluster, osd);
   cluster.handle({ kind, osd });
   return { epoch: (await cluster.settled()).epoch };
 }
 
-async function setFlag({ cluster }: CommandContext, flag: string, isSet: boolean) {
-  const others = cluster.draftMap().flags.filter((other) => other !== flag);
-  const flags = isSet ? [...others, flag].sort() : others;
+async function setAffinity(
+  { cluster }: CommandContext,
+  { id, share }: CommandArgs<"osd primary affinity">,
+) {
+  const { primaryAffinity: _, ...osd } = existingOsd(cluster, id);
+  const primaryAffinity = Math.round(share * fullWeight);
+  const record = primaryAffinity === fullWeight ? osd : { ...osd, primaryAffinity };
+  return { epoch: (await cluster.change({ osds: [record] })).epoch };
+}
+
+async function setFlag({ cluster }: CommandContext, flag: MapFlag, isSet: boolean) {
+  const flags = withFlag(cluster.draftMap().flags, flag, isSet);
   return { epoch: (await cluster.change({ flags })).epoch };
 }
 

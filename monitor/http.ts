@@ -25,6 +25,8 @@ export interface HttpOptions {
   listen: Address;
   cluster: Cluster;
   commands: CommandContext;
+  /** of the control server */
+  refusedConnections: () => ReadonlyMap<ErrorCode, number>;
   /** absent: /api/v1/images answers 501 */
   listImages?: ListImages | undefined;
 }
@@ -158,11 +160,17 @@ function addApi(app: FastifyInstance, { commands, listImages, cluster }: HttpOpt
   );
 }
 
-function addMetrics(app: FastifyInstance, { cluster, commands }: HttpOptions): void {
+function addMetrics(app: FastifyInstance, options: HttpOptions): void {
+  const { cluster, commands, refusedConnections } = options;
   const metrics = new Metrics();
   app.get("/metrics", async (_request, reply) => {
     const status = await callCommand(commands, "status", {});
     reply.type(metrics.registry.contentType);
-    return metrics.text({ status, map: cluster.map(), stats: cluster.stats });
+    return metrics.text({
+      status,
+      map: cluster.map(),
+      stats: cluster.stats,
+      refused: refusedConnections(),
+    });
   });
 }

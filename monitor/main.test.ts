@@ -211,6 +211,46 @@ describe("the control server", () => {
     expect(await (await dial()).command("health")).toBeDefined();
   });
 
+  it("leaves an OSD alone when another claims its id, and counts whom it refused", async () => {
+    await start();
+    const real = await dialOsd(0);
+    const impostor = await dial(osdEntity(0, 9999));
+    const uuid = "00000000-0000-4000-8000-00000000ffff";
+    impostor.send(bootOf(0, { incarnation: "9999", uuid }));
+    const refused = await impostor.next(
+      (message): message is Refused => message.kind === "refused",
+    );
+    expect(refused.error.code).toBe("wrong_daemon");
+    await impostor.untilClosed();
+    const liar = await dialOsd(1);
+    liar.send(statsOf(0));
+    await liar.untilClosed();
+    const elsewhere = clusterId.replace(/^./, (digit) => (digit === "f" ? "0" : "f"));
+    await expect(dial(osdEntity(5), elsewhere)).rejects.toMatchObject({ code: "wrong_cluster" });
+    // The real one is still served, as the same session.
+    expect(real.closed).toBe(false);
+    real.send(statsOf(0, { counters: { refused_connections_busy: 3, reads: 4 } }));
+    const line = (daemon: string, code: string, count: number) =>
+      `cairn_refused_connections_total{daemon="${daemon}",code="${code}"} ${count}`;
+    await expect
+      .poll(async () => (await get("/metrics")).text(), { timeout: 5000 })
+      .toContain(line("osd.0", "busy", 3));
+    const text = await (await get("/metrics")).text();
+    for (const code of ["wrong_daemon", "protocol_error", "wrong_cluster"]) {
+      expect(text).toContain(line("mon", code, 1));
+    }
+    expect(text).toContain('cairn_reads_total{daemon="osd.0"} 4');
+    expect(monitor?.cluster.map().osds[0]).toMatchObject({ up: true, incarnation: "1000" });
+  });
+
+  it("lets an OSD that has restarted take the place of its own old connection", async () => {
+    await start();
+    const before = await dialOsd(0);
+    await dialOsd(0, 2000);
+    await before.untilClosed();
+    expect(monitor?.cluster.map().osds[0]).toMatchObject({ up: true, incarnation: "2000" });
+  });
+
   it("closes a connection that says nothing, in 3 s", async () => {
     await start();
     const address = (monitor as MonitorHandle).address;
@@ -306,6 +346,9 @@ describe("HTTP", () => {
       'cairn_frames_sent_total{daemon="osd.0"} 9',
       'cairn_reads_total{daemon="client.vm1"} 3',
       'cairn_osd_up{daemon="osd.0"} 1',
+      'cairn_osd_slow{daemon="osd.0"} 0',
+      'cairn_osd_failed{daemon="osd.0"} 0',
+      'cairn_osd_full_state{daemon="osd.0"} 0',
       "cairn_map_epoch 2",
       'cairn_process_cpu_seconds_total{daemon="osd.0"} 1',
     ]) {

@@ -89,6 +89,7 @@ async function start(
     listen: config.http,
     cluster,
     commands: { cluster, sessions: () => control.sessionCount(), startedMs },
+    refusedConnections: () => control.refusedConnections(),
     listImages: ports.listImages,
   });
   opened.push(() => http.close());

@@ -4,6 +4,7 @@ import { defined } from "../common/assert.js";
 import { StorageError } from "../common/errors.js";
 import type { Epoch } from "../common/units.js";
 import { encodeValue } from "../proto/encoding.js";
+import { checkFollows } from "../proto/generation.js";
 import type { Maps } from "../proto/messages.js";
 import { applyIncremental, type Incremental, type OsdMap } from "../proto/osd-map.js";
 import { type MapHistory, mapAt, newestOf } from "./store/map-store.js";
@@ -54,7 +55,7 @@ export class RecentMaps {
    * What a subscriber that has all epochs below `fromEpoch` needs next; undefined: nothing. There
    * may be more after it.
    * @param haveHash the hash of its newest map, if it has one
-   * @throws corrupt when its history is not ours: it is ahead, or forked
+   * @throws corrupt, wrong_cluster when its history is not ours: it is ahead, or forked
    */
   since(fromEpoch: number, haveHash?: string): Maps | undefined {
     const have = fromEpoch - 1;
@@ -62,6 +63,7 @@ export class RecentMaps {
     if (have > this.last.epoch) {
       throw historyError(`it has map epoch ${have}, this monitor ends at ${this.last.epoch}`);
     }
+    checkFollows(this.last, { epoch: have, hash: haveHash });
     const first = have - this.base.epoch;
     if (haveHash !== undefined && first >= 0 && haveHash !== this.hashAt(first)) {
       throw historyError(`its map epoch ${have} is another one than this monitor's`);

@@ -4,7 +4,7 @@
 import { type Metric, Registry } from "prom-client";
 import type { ClusterStatus } from "../proto/commands.js";
 import type { ClientStats, Histogram, OsdStats } from "../proto/messages.js";
-import type { OsdMap } from "../proto/osd-map.js";
+import { fullStates, type OsdMap } from "../proto/osd-map.js";
 import type { StatsState } from "./services/pg-stats.js";
 
 /** What a scrape shows. */
@@ -12,6 +12,8 @@ export interface MetricsInput {
   status: ClusterStatus;
   map: OsdMap;
   stats: StatsState;
+  /** by the monitor, by code */
+  refused: ReadonlyMap<string, number>;
 }
 
 type Labels = Record<string, string>;
@@ -104,6 +106,9 @@ export function rebucketed(histogram: Histogram): { cumulative: number[]; count:
   return { cumulative, count: histogram.counts.reduce((sum, count) => sum + count, 0) };
 }
 
+/** OSDs report these counters with the code of the refusal behind it. */
+const refusedPrefix = "refused_connections_";
+
 const healthValues = { HEALTH_OK: 0, HEALTH_WARN: 1, HEALTH_ERR: 2 } as const;
 
 export class Metrics {
@@ -117,7 +122,7 @@ export class Metrics {
     for (const { stats } of input.stats.clients.values()) {
       addProcess(scrape, stats, { daemon: stats.daemon });
     }
-    addMonitor(scrape);
+    addMonitor(scrape, input.refused);
     scrape.registerIn(this.registry);
     return this.registry.metrics();
   }
@@ -143,6 +148,13 @@ function addCluster(scrape: Scrape, { status, map }: MetricsInput): void {
     const labels = { daemon: `osd.${osd.id}` };
     scrape.gauge("cairn_osd_up", "1 when the OSD is up", Number(osd.up), labels);
     scrape.gauge("cairn_osd_in", "1 when the OSD is in", Number(osd.in), labels);
+    const { slow = false, failed, fullState } = osd;
+    scrape.gauge("cairn_osd_slow", "1 when the OSD is marked slow", Number(slow), labels);
+    const isFailed = Number(failed !== undefined);
+    scrape.gauge("cairn_osd_failed", "1 when the OSD's store has failed", isFailed, labels);
+    const level = fullState === undefined ? 0 : 1 + fullStates.indexOf(fullState);
+    const levels = "0, 1 nearfull, 2 backfillfull, 3 full";
+    scrape.gauge("cairn_osd_full_state", levels, level, labels);
   }
 }
 
@@ -167,12 +179,21 @@ function addProcess(scrape: Scrape, stats: ProcessStats, labels: Labels): void {
   addUsage(scrape, stats.rssBytes, stats.cpuSeconds, labels);
   scrape.gauge("cairn_slow_ops", "Operations that take too long", stats.slowOpCount, labels);
   for (const [name, value] of Object.entries(stats.counters)) {
+    if (name.startsWith(refusedPrefix)) {
+      addRefused(scrape, name.slice(refusedPrefix.length), value, labels);
+      continue;
+    }
     scrape.counter(`cairn_${name}_total`, `Native counter ${name}`, value, labels);
   }
   for (const [name, histogram] of Object.entries(stats.histograms)) {
     const help = `Native latency histogram ${name}`;
     scrape.histogram(`cairn_${name}_seconds`, help, histogram, labels);
   }
+}
+
+function addRefused(scrape: Scrape, code: string, value: number, labels: Labels): void {
+  const help = "Connections that ended because of who the peer was or what it sent";
+  scrape.counter("cairn_refused_connections_total", help, value, { ...labels, code });
 }
 
 function addUsage(scrape: Scrape, rssBytes: number, cpuSeconds: number, labels: Labels): void {
@@ -182,7 +203,9 @@ function addUsage(scrape: Scrape, rssBytes: number, cpuSeconds: number, labels: 
   scrape.counter("cairn_process_cpu_seconds_total", cpuHelp, cpuSeconds, labels);
 }
 
-function addMonitor(scrape: Scrape): void {
+function addMonitor(scrape: Scrape, refused: ReadonlyMap<string, number>): void {
   const { user, system } = process.cpuUsage();
-  addUsage(scrape, process.memoryUsage.rss(), (user + system) / 1e6, { daemon: "mon" });
+  const labels = { daemon: "mon" };
+  addUsage(scrape, process.memoryUsage.rss(), (user + system) / 1e6, labels);
+  for (const [code, value] of refused) addRefused(scrape, code, value, labels);
 }

@@ -2,18 +2,21 @@
 // maps and log levels to them. docs/protocol/monitor.md
 //
 // Invariants: an OSD's messages count only if they speak of the OSD that its handshake named and
-// come from the incarnation that the map knows; one session per OSD, the newest.
+// come from the incarnation that the map knows; one session per OSD, the newest. While the OSD that
+// the map shows as up is connected, another incarnation takes its place only by booting from the
+// OSD's own store: a hello that claims an id disturbs nobody.
 import { createServer, type Server } from "node:net";
 import type { Address } from "../common/config.js";
-import { StorageError, toStorageError } from "../common/errors.js";
+import { type ErrorCode, StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import { clusterBytes } from "../proto/control-channel.js";
 import { type Hello, protocolVersion } from "../proto/handshake.js";
-import type { Command, MessageToMonitor } from "../proto/messages.js";
+import type { Command, MessageToMonitor, OsdBoot } from "../proto/messages.js";
 import { findOsd, type OsdMap } from "../proto/osd-map.js";
 import type { Cluster } from "./cluster.js";
 import { type CommandContext, runCommand } from "./commands.js";
 import { logLevelFor } from "./services/config-service.js";
+import { bootRefusal } from "./services/osd-service.js";
 import { Session, type SessionHost } from "./session.js";
 
 type EventMessage = Exclude<MessageToMonitor, Command>;
@@ -34,6 +37,8 @@ export class ControlServer {
   private readonly osdSessions = new Map<number, Session>();
   /** labels of the daemons behind client sessions */
   private readonly clientLabels = new Map<Session, string>();
+  /** since the start, by the reason's code */
+  private readonly refused = new Map<ErrorCode, number>();
   private readonly host: SessionHost;
   private readonly server: Server;
   private stopping = false;
@@ -51,6 +56,7 @@ export class ControlServer {
       handshakeTimeoutMs: options.handshakeTimeoutMs ?? defaultHandshakeTimeoutMs,
       onReady: (session) => this.ready(session),
       onMessage: (session, message) => this.take(session, message),
+      onRefused: (code) => this.refused.set(code, (this.refused.get(code) ?? 0) + 1),
       onClosed: (session) => this.gone(session),
       runCommand: (verb, args) => runCommand(commands, verb, args),
       mapsSince: (fromEpoch, haveHash) => cluster.mapsSince(fromEpoch, haveHash),
@@ -88,6 +94,11 @@ export class ControlServer {
 
   sessionCount(): number {
     return this.sessions.size;
+  }
+
+  /** Connections that ended because of who the peer was or what it sent, by code. */
+  refusedConnections(): ReadonlyMap<ErrorCode, number> {
+    return this.refused;
   }
 
   /** Closes all connections; no OSD counts as gone because of that. */
@@ -131,6 +142,13 @@ export class ControlServer {
   private ready(session: Session): void {
     const osd = session.osdId();
     if (osd === undefined) return;
+    const known = findOsd(this.cluster.map(), osd);
+    const isServed = known?.up && this.osdSessions.get(osd)?.incarnation() === known.incarnation;
+    if (!isServed || session.incarnation() === known.incarnation) this.seat(session, osd);
+  }
+
+  /** The session becomes that of the OSD; the one before it ends. */
+  private seat(session: Session, osd: number): void {
     const before = this.osdSessions.get(osd);
     this.osdSessions.set(osd, session);
     before?.end("the same OSD has connected anew");
@@ -169,16 +187,28 @@ export class ControlServer {
       throw new StorageError("protocol_error", `${message.kind} in the name of osd.${sender}`);
     }
     if (message.kind === "osdBoot") {
-      if (message.incarnation !== session.incarnation()) {
-        throw new StorageError("protocol_error", "osdBoot of another incarnation than the hello");
-      }
-      this.cluster.handle(message);
+      this.takeBoot(session, message);
       return;
     }
     const known = findOsd(this.cluster.map(), sender);
     if (known?.incarnation !== session.incarnation()) return;
     if (message.kind === "osdStats") this.cluster.reportOsd(message);
     else this.cluster.handle(message);
+  }
+
+  private takeBoot(session: Session, boot: OsdBoot): void {
+    if (boot.incarnation !== session.incarnation()) {
+      throw new StorageError("protocol_error", "osdBoot of another incarnation than the hello");
+    }
+    if (this.osdSessions.get(boot.osd) !== session) {
+      const refusal = bootRefusal(boot, this.cluster.map());
+      if (refusal !== undefined) {
+        session.refuse(refusal);
+        return;
+      }
+      this.seat(session, boot.osd);
+    }
+    this.cluster.handle(boot);
   }
 
   private takeClientStats(session: Session, daemon: string): void {

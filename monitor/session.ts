@@ -7,7 +7,7 @@
 import type { Socket } from "node:net";
 import { AssertionError, defined } from "../common/assert.js";
 import type { LogLevel } from "../common/config.js";
-import { StorageError, toStorageError } from "../common/errors.js";
+import { type ErrorCode, StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import { ControlChannel } from "../proto/control-channel.js";
 import { maxMetaBytes } from "../proto/frame.js";
@@ -29,6 +29,8 @@ export interface SessionHost {
   onReady(session: Session): void;
   onMessage(session: Session, message: Exclude<MessageToMonitor, Command>): void;
   runCommand(verb: string, args: unknown): Promise<unknown>;
+  /** the connection ends because of who the peer is or what it sent; counts by code */
+  onRefused(code: ErrorCode): void;
   onClosed(session: Session): void;
   /** maps for a subscriber that has all epochs below; undefined: none. @throws corrupt */
   mapsSince(fromEpoch: number, haveHash?: string): Maps | undefined;
@@ -60,6 +62,7 @@ export class Session {
       acceptAnyCluster: true,
     });
     this.handshakeTimer = setTimeout(() => {
+      host.onRefused("timed_out");
       this.end("no handshake in time");
     }, host.handshakeTimeoutMs);
     socket.setNoDelay(true);
@@ -131,6 +134,8 @@ export class Session {
 
   /** Tells the peer why it must not go on, then closes. */
   refuse(error: StorageError): void {
+    if (this.closed) return;
+    this.host.onRefused(error.code);
     this.send({ kind: "refused", error: error.toJSON() });
     this.end(`refused: ${error.message}`);
   }
@@ -154,15 +159,19 @@ export class Session {
       for (const event of this.channel.receive(chunk)) {
         if (this.closed) return;
         if (event.kind === "send") this.socket.write(event.bytes);
-        else if (event.kind === "refused") this.end(event.error.message);
+        else if (event.kind === "refused") this.fail(event.error);
         else if (event.kind === "ready") this.ready(event.peer);
         else this.take(decodeMessageToMonitor(event.meta));
       }
     } catch (thrown) {
       if (thrown instanceof AssertionError) throw thrown;
-      const error = toStorageError(thrown);
-      this.end(`${error.code}: ${error.message}`);
+      this.fail(toStorageError(thrown));
     }
+  }
+
+  private fail(error: StorageError): void {
+    this.host.onRefused(error.code);
+    this.end(`${error.code}: ${error.message}`);
   }
 
   private ready(hello: Hello): void {

@@ -69,6 +69,7 @@ export type OsdEvent =
   | { type: "control"; fromOsd: number; fromIncarnation: bigint; body: Uint8Array }
   | { type: "needMap"; epoch: number }
   | { type: "peerFailed"; osd: number; incarnation: bigint; reason: string }
+  | { type: "peerRecovered"; osd: number; incarnation: bigint }
   | { type: "storeFailed"; error: NativeError }
   | { type: "log"; level: "info" | "warn" | "error"; text: string };
 
@@ -96,12 +97,42 @@ export interface OsdStats extends NativeStats {
   roundTripsNs: Array<[osd: number, ns: number]>;
 }
 
+/** How a disk misbehaves, for tests (native/core/io/fault_disk.hh). */
+export interface DiskFaults {
+  /** what is not flushed is in this process alone, so that kill -9 is a power cut */
+  holdWrites: boolean;
+  /** of the blocks that are held: written back before their flush */
+  writeBackPercent: number;
+  /** of each operation */
+  delayMs: number;
+  /** 0: no limit */
+  operationsPerSecond: number;
+  failReads: boolean;
+  failWrites: boolean;
+  failFlushes: boolean;
+  /** writes answer no_space */
+  full: boolean;
+  /** so many of the next reads return one flipped bit */
+  flipReads: number;
+}
+
+export interface DiskFaultCounters {
+  /** now: what a power cut would lose */
+  heldBlocks: number;
+  flushedBlocks: number;
+  failed: number;
+  delayed: number;
+  flipped: number;
+}
+
 export interface OsdOptions {
   /** data file or block device */
   path: string;
   clusterId: Uint8Array;
   osd: number;
   incarnation: bigint;
+  /** set: the store lies on a disk that misbehaves when told to */
+  diskFaults?: DiskFaults;
   onEvents: (events: OsdEvent[]) => void;
 }
 
@@ -142,6 +173,8 @@ export declare class NativeOsd {
   /** clients whose operations are refused; before setMapEpoch() of the map that has them */
   setBlocklist(clients: bigint[]): void;
   loopTick(): void;
+  /** Only with OsdOptions.diskFaults. */
+  setDiskFaults(faults: DiskFaults): Promise<DiskFaultCounters>;
   startInterval(
     pool: number,
     seed: number,
@@ -257,6 +290,39 @@ export interface BenchResult {
   longestGapNs: number;
 }
 
+/** Unique values on a device, and what each operation saw (native/core/image/history_job.hh). */
+export interface HistoryOptions {
+  /** sweep: each block is read once */
+  mode: "mixed" | "sweep";
+  /** not 0; different for jobs that share blocks */
+  client: number;
+  /** block i lies at i * strideBytes */
+  blocks: number;
+  strideBytes: number;
+  queueDepth: number;
+  writePercent: number;
+  /** of each slot of the queue, between two operations */
+  pauseMs: number;
+  durationMs: number;
+  /** then, for answers; 0: however long they take */
+  drainMs: number;
+  seed: number;
+}
+
+export interface HistoryResult {
+  /**
+   * 32 bytes each, little-endian: u32 block, u32 1 for a write, u64 value (0: zeros, all ones: no
+   * value), u64 start, u64 end (all ones: pending) in nanoseconds of CLOCK_BOOTTIME
+   */
+  records: Uint8Array;
+  failedReads: number;
+  failedWrites: number;
+  unanswered: number;
+  startNs: number;
+  endNs: number;
+  firstError?: string;
+}
+
 export interface CopyExtent {
   source: number;
   hostOffset: number;
@@ -321,6 +387,18 @@ export declare class NativeClient {
   closeDevice(device: DeviceHandle): void;
   /** Discards [offset, offset + length): for shrinking and removing. */
   discard(device: DeviceHandle, offset: number, lengthBytes: number): Promise<void>;
+  /** Any offset and length; out_of_range past the end. */
+  readDevice(device: DeviceHandle, offset: number, lengthBytes: number): Promise<Uint8Array>;
+  /** Durable when it resolves. The bytes are copied before it returns. */
+  writeDevice(device: DeviceHandle, offset: number, bytes: Uint8Array): Promise<void>;
+  /** mayUnmap: the space may be given back */
+  writeZeroes(
+    device: DeviceHandle,
+    offset: number,
+    lengthBytes: number,
+    mayUnmap: boolean,
+  ): Promise<void>;
+  flush(device: DeviceHandle): Promise<void>;
   serveVhostUser(
     device: DeviceHandle,
     options: { socket: string; queues: number; serial: string },
@@ -331,6 +409,8 @@ export declare class NativeClient {
   ): Promise<number>;
   stopExport(handle: number): Promise<void>;
   bench(device: DeviceHandle, options: BenchOptions): Promise<BenchResult>;
+  /** Destroys the device's content. */
+  history(device: DeviceHandle, options: HistoryOptions): Promise<HistoryResult>;
   /** Into a new (blank) device. Feed extents with importExtents(); finish with importEnd(). */
   importBegin(device: DeviceHandle, sourceFds: number[]): number;
   /** Extents in guest order; resolves when the job wants more, rejects when it has failed. */

@@ -8,10 +8,14 @@ import type { Native } from "./binding.js";
 
 export type * from "./binding.js";
 
-/** Searches build/native upwards from this file: it runs from the sources and from dist/. */
+/**
+ * Searches build/native upwards from this file: it runs from the sources and from dist/.
+ * CAIRN_NATIVE_BUILD names another folder of build/: npm run teeth builds one with planted bugs.
+ */
 function addonPath(): string {
+  const build = process.env.CAIRN_NATIVE_BUILD ?? "native";
   for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
-    const candidate = join(folder, "build", "native", "cairn.node");
+    const candidate = join(folder, "build", build, "cairn.node");
     if (existsSync(candidate)) return candidate;
     if (dirname(folder) === folder) break;
   }

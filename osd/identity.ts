@@ -25,12 +25,29 @@ export function identityFile(dataDir: string): string {
 }
 
 /** The store of an OSD: a block device or a file. */
-export function storePath({ store, dataDir }: Pick<OsdConfig, "store" | "dataDir">): string {
+export function storePath({
+  store,
+  dataDir,
+}: {
+  store?: string | undefined;
+  dataDir: string;
+}): string {
   return store ?? path.join(dataDir, "store");
 }
 
 /** @throws not_found, corrupt, wrong_daemon when it is that of another OSD */
 export async function readIdentity({ id, dataDir }: OsdConfig): Promise<Identity> {
+  const identity = await readFolderIdentity(dataDir);
+  if (identity.osd !== id) {
+    throw new StorageError("wrong_daemon", `${dataDir} is of osd.${identity.osd}, not osd.${id}`, {
+      remedy: `Start it with the id ${identity.osd}, or name the folder of osd.${id}.`,
+    });
+  }
+  return identity;
+}
+
+/** Whichever OSD's folder it is. @throws not_found, corrupt */
+export async function readFolderIdentity(dataDir: string): Promise<Identity> {
   const file = identityFile(dataDir);
   let text: string;
   try {
@@ -42,13 +59,7 @@ export async function readIdentity({ id, dataDir }: OsdConfig): Promise<Identity
       remedy: "Make its store first, or name the folder of an existing one.",
     });
   }
-  const identity = checker.check(parsed(text, file));
-  if (identity.osd !== id) {
-    throw new StorageError("wrong_daemon", `${dataDir} is of osd.${identity.osd}, not osd.${id}`, {
-      remedy: `Start it with the id ${identity.osd}, or name the folder of osd.${id}.`,
-    });
-  }
-  return identity;
+  return checker.check(parsed(text, file));
 }
 
 function parsed(text: string, file: string): unknown {

@@ -10,11 +10,19 @@ import { StorageError, toStorageError } from "../common/errors.js";
 import type { DaemonLog, Logger } from "../common/log.js";
 import type { CancelTimer, Clock } from "../common/ports.js";
 import { epoch, noEpoch, type PgId } from "../common/units.js";
-import { type NativeOsd, native, type OsdEvent } from "../native/index.js";
+import {
+  type DiskFaultCounters,
+  type DiskFaults,
+  type NativeOsd,
+  native,
+  type OsdEvent,
+} from "../native/index.js";
 import { clusterBytes } from "../proto/control-channel.js";
 import { protocolVersion } from "../proto/handshake.js";
 import type { FailureReason, Maps, MessageFromMonitor } from "../proto/messages.js";
 import { findOsd, type OsdInfo, type OsdMap } from "../proto/osd-map.js";
+import { limitMs } from "../proto/settings.js";
+import { refusesWrites } from "./full.js";
 import { type Identity, storePath } from "./identity.js";
 import { mapsAfter } from "./map/map-chain.js";
 import { PlacementTracker } from "./map/placement-tracker.js";
@@ -30,7 +38,11 @@ export interface IncarnationOptions {
   config: OsdConfig;
   identity: Identity;
   incarnation: bigint;
+  /** of this process's life before, if that ended because a map showed it down although it ran */
+  previousIncarnation?: bigint | undefined;
   daemonLog: DaemonLog;
+  /** for tests: the store lies on a disk with these faults */
+  diskFaults?: DiskFaults;
   clock: Clock;
   /** this life has to end: another one begins unless there is an error */
   onEnd(error: StorageError | undefined): void;
@@ -43,7 +55,6 @@ const reportSoonMs = 50;
 /** A boot that the map does not show is sent again after this many ticks. */
 const ticksPerBoot = 5;
 const markDownTimeoutMs = 3000;
-const fullRatio = 0.95;
 
 const failureReasons: Readonly<Record<string, FailureReason>> = {
   heartbeat_timeout: "heartbeat_timeout",
@@ -66,6 +77,7 @@ export class Incarnation {
   private hasBeenUp = false;
   private ended = false;
   private ticks = 0;
+  private usedRatio = 0;
   private upThru = { wanted: 0, askedMs: 0 };
   private cancelTick: CancelTimer = () => undefined;
   private cancelReport: CancelTimer | undefined;
@@ -79,6 +91,7 @@ export class Incarnation {
       clusterId: clusterBytes(identity.clusterId),
       osd: config.id,
       incarnation,
+      ...(options.diskFaults === undefined ? {} : { diskFaults: options.diskFaults }),
       onEvents: (events) => {
         for (const event of events) this.onEvent(event);
       },
@@ -140,6 +153,10 @@ export class Incarnation {
     return this.port;
   }
 
+  incarnation(): bigint {
+    return this.options.incarnation;
+  }
+
   /** @param graceful the map shows this OSD down first, so that nobody waits for it */
   async stop(graceful: boolean): Promise<void> {
     const { config, incarnation, clock } = this.options;
@@ -167,6 +184,11 @@ export class Incarnation {
     await this.core.close();
   }
 
+  /** Only with diskFaults. */
+  setDiskFaults(faults: DiskFaults): Promise<DiskFaultCounters> {
+    return this.core.setDiskFaults(faults);
+  }
+
   private end(error: StorageError | undefined): void {
     if (this.ended) return;
     this.ended = true;
@@ -190,7 +212,7 @@ export class Incarnation {
   }
 
   private boot(): void {
-    const { config, identity, incarnation } = this.options;
+    const { config, identity, incarnation, previousIncarnation: previous } = this.options;
     const { host } = config.listen;
     this.core
       .stats()
@@ -201,6 +223,7 @@ export class Incarnation {
           osd: config.id,
           uuid: identity.storeId,
           incarnation: String(incarnation),
+          ...(previous !== undefined && { previousIncarnation: String(previous) }),
           address: { host, port: this.port },
           sizeBytes: totalBytes,
           host: config.host,
@@ -242,6 +265,10 @@ export class Incarnation {
       if (steps.length > 0) this.publish();
     } catch (thrown) {
       const error = toStorageError(thrown);
+      if (error.code === "wrong_cluster") {
+        this.end(error);
+        return;
+      }
       if (error.code !== "corrupt") throw error;
       this.log.error({ reason: error.message }, "map refused; fetching it whole");
       this.session.send({ kind: "subscribe", fromEpoch: noEpoch });
@@ -267,6 +294,7 @@ export class Incarnation {
       this.core.setBlocklist((map.blocklist ?? []).map(({ client }) => BigInt(client)));
       this.pgs.apply(map, this.removed);
       this.removed.clear();
+      this.followFull(map);
     }
     storeMap(this.core, map).catch((thrown: unknown) => {
       this.log.error({ reason: String(thrown) }, "cannot store the map");
@@ -320,9 +348,12 @@ export class Incarnation {
       case "peerFailed":
         this.reportFailure(event.osd, event.incarnation, event.reason);
         break;
+      case "peerRecovered":
+        this.takeBackFailure(event.osd, String(event.incarnation));
+        break;
       case "storeFailed":
         this.log.fatal({ code: event.error.code, reason: event.error.message }, "store failed");
-        this.end(nativeError(event.error, `go on with the store of osd.${this.id()}`));
+        this.storeFailed(nativeError(event.error, `go on with the store of osd.${this.id()}`));
         break;
       case "needMap":
         if (event.epoch > (this.map?.epoch ?? 0)) this.subscribe();
@@ -355,6 +386,19 @@ export class Incarnation {
     });
   }
 
+  private takeBackFailure(target: number, targetIncarnation: string): void {
+    this.log.info({ target }, "a peer answers again");
+    this.session.send({ kind: "osdRecovered", reporter: this.id(), target, targetIncarnation });
+  }
+
+  /** For good: the daemon ends, and nobody but the operator starts it again. */
+  private storeFailed(error: StorageError): void {
+    const incarnation = String(this.options.incarnation);
+    const body = error.toJSON();
+    this.session.send({ kind: "osdStoreFailed", osd: this.id(), incarnation, error: body });
+    this.end(error);
+  }
+
   // ---- time
 
   private scheduleTick(): void {
@@ -368,6 +412,7 @@ export class Incarnation {
     this.ticks += 1;
     this.core.loopTick();
     this.pgs.tick();
+    void this.checkRoom();
     if (!this.session.isReady()) return;
     if (!this.isUp()) {
       if (this.ticks % ticksPerBoot === 0) this.boot();
@@ -383,19 +428,36 @@ export class Incarnation {
     });
   }
 
+  private followFull(map: OsdMap): void {
+    const { usedRatio } = this;
+    const intervals = this.pgs.states().map(({ interval }) => interval);
+    this.core.setFull(refusesWrites({ map, self: this.id(), usedRatio, intervals }));
+  }
+
+  /** Each second, with or without a monitor: the failsafe ratio is this OSD's own business. */
+  private async checkRoom(): Promise<void> {
+    try {
+      const { usedBytes, reservedBytes, totalBytes } = await this.core.stats();
+      this.usedRatio = (usedBytes + reservedBytes) / totalBytes;
+      if (!this.ended && this.map !== undefined) this.followFull(this.map);
+    } catch (thrown) {
+      if (!this.ended) this.log.warn({ reason: String(thrown) }, "the use of the store is unknown");
+    }
+  }
+
   private async report(): Promise<void> {
     if (this.ended || !this.session.isReady() || !this.isUp()) return;
     try {
       const [core, statuses] = await Promise.all([this.core.stats(), this.core.pgStatuses()]);
       const map = defined(this.map, "a map");
-      const ratio = Number(map.config["mon.full_ratio"] ?? fullRatio);
-      this.core.setFull(core.usedBytes + core.reservedBytes >= ratio * core.totalBytes);
       const { user, system } = process.cpuUsage();
       const report = reportOf({
         osd: this.id(),
         epoch: map.epoch,
         states: this.pgs.states(),
         waitsForRecovery: (pgid) => this.pgs.waitsForRecovery(pgid),
+        recoveryHold: (pgid) => this.pgs.recoveryHold(pgid),
+        opComplaintMs: limitMs(map, "osd.op_complaint_ms"),
         statuses,
         core,
         rssBytes: process.memoryUsage.rss(),

@@ -2,14 +2,16 @@
 // OSD whenever one has to end while the daemon goes on.
 import { chmod } from "node:fs/promises";
 import type { Address, OsdConfig } from "../common/config.js";
-import { type StorageError, toStorageError } from "../common/errors.js";
+import { StorageError, toStorageError } from "../common/errors.js";
 import { openLog } from "../common/log.js";
 import { type Clock, type Random, systemClock, systemRandom } from "../common/ports.js";
+import { FaultControl } from "./fault-control.js";
 import { readIdentity } from "./identity.js";
 import { Incarnation } from "./incarnation.js";
 
 export { identityFile, storePath } from "./identity.js";
 export { type MkfsOsdOptions, mkfsOsd } from "./mkfs.js";
+export { type OfflineOsd, readOfflineOsd } from "./offline.js";
 
 /** What tests may replace. */
 export interface OsdPorts {
@@ -50,6 +52,7 @@ class OsdDaemon {
   private life: Incarnation | undefined;
   private port = 0;
   private closing: Promise<void> | undefined;
+  private faultControl: FaultControl | undefined;
   /** lives begin and end one after the other */
   private turn: Promise<void> = Promise.resolve();
 
@@ -70,12 +73,14 @@ class OsdDaemon {
 
   async start(): Promise<void> {
     try {
+      await this.openFaultControl();
       await this.begin();
       await chmod(this.config.dataDir, 0o700);
     } catch (thrown) {
       const error = toStorageError(thrown);
       this.daemonLog.log.fatal({ code: error.code, reason: error.message }, "cannot start");
       await this.life?.stop(false);
+      this.faultControl?.close();
       this.daemonLog.close();
       throw error;
     }
@@ -86,13 +91,26 @@ class OsdDaemon {
     return this.closing;
   }
 
-  private async begin(): Promise<void> {
+  private async openFaultControl(): Promise<void> {
+    const { faultDisk } = this.config;
+    if (faultDisk === undefined) return;
+    this.daemonLog.log.warn({ socket: faultDisk }, "TEST: the disk loses data when told to");
+    this.faultControl = await FaultControl.listen(faultDisk, (faults) => {
+      const { life } = this;
+      if (life !== undefined) return life.setDiskFaults(faults);
+      throw new StorageError("not_active", "the store is not open");
+    });
+  }
+
+  private async begin(previousIncarnation?: bigint): Promise<void> {
     const identity = await readIdentity(this.config);
     const life = new Incarnation({
       config: this.config,
       identity,
       incarnation: this.ports.random.uint64(),
+      previousIncarnation,
       daemonLog: this.daemonLog,
+      ...(this.faultControl === undefined ? {} : { diskFaults: this.faultControl.faults }),
       clock: this.ports.clock,
       onEnd: (error) => {
         this.turn = this.turn.then(() => this.next(life, error));
@@ -112,7 +130,7 @@ class OsdDaemon {
     this.life = undefined;
     try {
       await life.stop(false);
-      await this.begin();
+      await this.begin(life.incarnation());
     } catch (thrown) {
       this.closing = this.finish(toStorageError(thrown));
       await this.closing;
@@ -132,6 +150,7 @@ class OsdDaemon {
       log.fatal({ code: error.code, reason: error.message }, "OSD has ended");
       this.settle?.reject(error);
     }
+    this.faultControl?.close();
     this.daemonLog.close();
   }
 }

@@ -30,6 +30,13 @@ describe("the state text", () => {
     ["down", { ...state, name: "Down" as const }, false],
     ["undersized+degraded+peered", { ...undersized, name: "Incomplete" as const }, false],
   ])("%s", (text, pg, waits) => expect(pgStateText(pg, waits)).toBe(text));
+
+  it("says what a PG that waits is held by, if that is room", () => {
+    const backfill = { ...state, missingCount: 2, backfilling: [1] };
+    expect(pgStateText(backfill, true)).toBe("active+backfill_wait+degraded");
+    expect(pgStateText(backfill, true, "nobackfill")).toBe("active+backfill_wait+degraded");
+    expect(pgStateText(backfill, true, "backfill_toofull")).toContain("+backfill_toofull");
+  });
 });
 
 describe("the report", () => {
@@ -53,6 +60,8 @@ describe("the report", () => {
     epoch: epoch(5),
     states: pgStateNames.map((name, seed) => ({ ...state, name, pgid: pgId(1, seed) })),
     waitsForRecovery: () => false,
+    recoveryHold: () => undefined,
+    opComplaintMs: 30_000,
     statuses: [status],
     core: {
       counters: { writeBytes: 7 },
@@ -90,9 +99,8 @@ describe("the report", () => {
 
   it("names an operation that hangs", () => {
     const core = { ...input.core, oldestOperationMs: 10_000 };
-    expect(reportOf({ ...input, core })).toMatchObject({
-      slowOpCount: 1,
-      slowOps: [{ ageMs: 10_000 }],
-    });
+    const complaining = reportOf({ ...input, core, opComplaintMs: 10_000 });
+    expect(complaining).toMatchObject({ slowOpCount: 1, slowOps: [{ ageMs: 10_000 }] });
+    expect(reportOf({ ...input, core, opComplaintMs: 10_001 }).slowOpCount).toBe(0);
   });
 });

@@ -5,9 +5,7 @@ import { type PgId, pgId } from "../common/units.js";
 import type { OsdStats as CoreStats, NativeHistogram, NativePgStatus } from "../native/index.js";
 import type { Histogram, OsdStats, PgStats } from "../proto/messages.js";
 import { type PgState, type PgStateName, primaryOf } from "./peering/state.js";
-
-/** An operation older than this is reported by name. */
-export const slowOpMs = 10_000;
+import type { RecoveryHold } from "./recovery/recovery-gate.js";
 
 const peeringTexts: { readonly [Name in PgStateName]?: string } = {
   Reset: "peering",
@@ -21,18 +19,27 @@ const peeringTexts: { readonly [Name in PgStateName]?: string } = {
   Clean: "active+clean",
 };
 
-/** The states of a PG, joined by "+". @param waits it is queued for recovery */
-export function pgStateText(state: PgState, waits: boolean): string {
+/**
+ * The states of a PG, joined by "+".
+ * @param waits it is queued for recovery
+ * @param hold why it may not recover even if it is its turn
+ */
+export function pgStateText(state: PgState, waits: boolean, hold?: RecoveryHold): string {
   const fixed = peeringTexts[state.name];
   if (fixed !== undefined) return fixed;
   const isUndersized = state.interval.acting.length < state.interval.size;
   const texts = ["active"];
   if (state.name === "Recovering") texts.push("recovering");
-  else if (waits) texts.push("recovery_wait");
+  else if (waits) texts.push(waitText(state, hold));
   if (state.unfound.size > 0) texts.push("recovery_unfound");
   if (isUndersized) texts.push("undersized");
   if (isUndersized || state.missingCount > 0) texts.push("degraded");
   return texts.join("+");
+}
+
+function waitText({ backfilling }: PgState, hold: RecoveryHold | undefined): string {
+  if (hold === "backfill_toofull" || hold === "recovery_toofull") return hold;
+  return backfilling.length > 0 ? "backfill_wait" : "recovery_wait";
 }
 
 export interface ReportInput {
@@ -40,6 +47,9 @@ export interface ReportInput {
   epoch: Epoch;
   states: readonly PgState[];
   waitsForRecovery(pgid: PgId): boolean;
+  recoveryHold(pgid: PgId): RecoveryHold | undefined;
+  /** an operation older than this is reported by name */
+  opComplaintMs: number;
   statuses: readonly NativePgStatus[];
   core: CoreStats;
   rssBytes: number;
@@ -52,7 +62,7 @@ export function reportOf(input: ReportInput): OsdStats {
   const statuses = new Map(
     input.statuses.map((status) => [pgId(status.pool, status.seed), status]),
   );
-  const isSlow = core.oldestOperationMs >= slowOpMs;
+  const isSlow = core.oldestOperationMs >= input.opComplaintMs;
   const slowOp = { description: "client operation", ageMs: core.oldestOperationMs };
   return {
     kind: "osdStats",
@@ -70,19 +80,22 @@ export function reportOf(input: ReportInput): OsdStats {
     slowOpCount: isSlow ? 1 : 0,
     pgs: input.states
       .filter((state) => primaryOf(state.interval) === input.osd)
-      .map((state) =>
-        pgStatsOf(state, statuses.get(state.pgid), input.waitsForRecovery(state.pgid)),
-      ),
+      .map((state) => pgStatsOf(state, statuses.get(state.pgid), textOf(input, state))),
     heartbeats: [],
   };
 }
 
-function pgStatsOf(state: PgState, status: NativePgStatus | undefined, waits: boolean): PgStats {
+function textOf(input: ReportInput, state: PgState): string {
+  const { pgid } = state;
+  return pgStateText(state, input.waitsForRecovery(pgid), input.recoveryHold(pgid));
+}
+
+function pgStatsOf(state: PgState, status: NativePgStatus | undefined, text: string): PgStats {
   const [epoch, number] = status?.lastUpdate ?? [0, 0];
   const missing = status?.missingCount ?? 0;
   return {
     pgid: state.pgid,
-    state: pgStateText(state, waits),
+    state: text,
     epoch: state.map.epoch as Epoch,
     up: [...state.interval.up],
     acting: [...state.interval.acting],

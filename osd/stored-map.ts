@@ -1,5 +1,5 @@
 // What an OSD keeps of the cluster map in its store: the newest map, and a record for each PG.
-import { toStorageError } from "../common/errors.js";
+import { StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import { Checker } from "../common/schema.js";
 import { type PgId, pgId } from "../common/units.js";
@@ -41,16 +41,27 @@ export async function restoreTracker(
   return map;
 }
 
+/** The newest map in the store; undefined: none yet. @throws corrupt */
+export async function readStoredMap(core: Pick<NativeOsd, "getMeta">): Promise<OsdMap | undefined> {
+  const text = await core.getMeta(mapKey);
+  if (text === null || text === "") return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new StorageError("corrupt", "the stored cluster map is not JSON");
+  }
+  const map = checker.check(value);
+  checkHash(map);
+  return map;
+}
+
 async function storedMap(
   core: Pick<NativeOsd, "getMeta">,
   log: Logger,
 ): Promise<OsdMap | undefined> {
-  const text = await core.getMeta(mapKey);
-  if (text === null || text === "") return undefined;
   try {
-    const map = checker.check(JSON.parse(text));
-    checkHash(map);
-    return map;
+    return await readStoredMap(core);
   } catch (thrown) {
     log.error({ reason: toStorageError(thrown).message }, "the stored map is damaged");
     return undefined;

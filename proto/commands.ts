@@ -2,6 +2,7 @@
 // result. The CLI sends them, the monitor answers them, and /api/v1 has the same result types.
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { AddressSchema } from "../common/config.js";
+import { MapFlagSchema, MapFlagsSchema } from "./map-flags.js";
 import { PgStatsSchema } from "./messages.js";
 import {
   BlocklistEntrySchema,
@@ -11,6 +12,7 @@ import {
   NameSchema,
   OsdIdSchema,
   OsdMapSchema,
+  OsdSchema,
   PoolSchema,
   UuidSchema,
 } from "./osd-map.js";
@@ -31,6 +33,8 @@ export const HealthCheckSchema = Type.Object(
     severity: HealthLevelSchema,
     /** "1 osds down" */
     summary: Type.String(),
+    /** what the operator can do */
+    remedy: Type.String(),
     /** one line for each thing that it is about; at most 50 */
     detail: Type.Array(Type.String()),
   },
@@ -64,11 +68,19 @@ export const StatusSchema = Type.Object(
       { usedBytes: ByteCountSchema, totalBytes: ByteCountSchema, objects: CountSchema },
       closed,
     ),
-    flags: Type.Array(Type.String()),
+    flags: MapFlagsSchema,
   },
   closed,
 );
 export type ClusterStatus = Static<typeof StatusSchema>;
+
+/** What is not as it should be with an OSD; absent: nothing. */
+const osdConditions = {
+  primaryAffinity: Type.Optional(Type.Number()),
+  fullState: OsdSchema.properties.fullState,
+  slow: OsdSchema.properties.slow,
+  failed: OsdSchema.properties.failed,
+};
 
 /** A row of `osd tree`, depth first; a bucket has a negative id. */
 export const OsdTreeNodeSchema = Type.Object(
@@ -85,6 +97,7 @@ export const OsdTreeNodeSchema = Type.Object(
     in: Type.Optional(Type.Boolean()),
     /** 0 to 1 */
     reweight: Type.Optional(Type.Number()),
+    ...osdConditions,
   },
   closed,
 );
@@ -105,6 +118,7 @@ export const OsdRowSchema = Type.Object(
     upFrom: EpochSchema,
     upThru: EpochSchema,
     downAt: EpochSchema,
+    ...osdConditions,
     /** from its last report; absent when there is none */
     usedBytes: Type.Optional(ByteCountSchema),
     rssBytes: Type.Optional(ByteCountSchema),
@@ -134,23 +148,7 @@ export type PgRow = Static<typeof PgRowSchema>;
 const IdArgs = Type.Object({ id: OsdIdSchema }, closed);
 const MapEpochResult = Type.Object({ epoch: EpochSchema }, closed);
 
-/** Settings that `config set` knows. */
-export const settingNames = [
-  "log_level",
-  "mon.log_level",
-  "osd.log_level",
-  "client.log_level",
-  "mon.down_out_interval_ms",
-  "mon.nearfull_ratio",
-  "mon.full_ratio",
-  "crush.failure_domain",
-] as const;
-
-export const mapFlags = ["noout", "nodown", "noup", "noin", "pause"] as const;
-const FlagArgs = Type.Object(
-  { flag: Type.Union(mapFlags.map((flag) => Type.Literal(flag))) },
-  closed,
-);
+const FlagArgs = Type.Object({ flag: MapFlagSchema }, closed);
 
 /** verb -> schemas. A command that changes the map is answered when the new epoch is durable. */
 export const commandSchemas = {
@@ -184,6 +182,10 @@ export const commandSchemas = {
     result: Type.Object({ entries: Type.Array(BlocklistEntrySchema) }, closed),
   },
   "osd unset": { args: FlagArgs, result: MapEpochResult },
+  "osd primary affinity": {
+    args: Type.Object({ id: OsdIdSchema, share: Type.Number({ minimum: 0, maximum: 1 }) }, closed),
+    result: MapEpochResult,
+  },
   "pg ls": {
     args: Type.Object(
       { pool: Type.Optional(NameSchema), state: Type.Optional(Type.String()) },

@@ -59,6 +59,12 @@ const samples: Record<string, Message> = {
   },
   osdRecovered: { kind: "osdRecovered", reporter: 0, target: 1, targetIncarnation: "1001" },
   osdMarkMeDown: { kind: "osdMarkMeDown", osd: 1, incarnation: "1001" },
+  osdStoreFailed: {
+    kind: "osdStoreFailed",
+    osd: 1,
+    incarnation: "1001",
+    error: { code: "io_error", message: "a write or flush of the disk failed" },
+  },
   osdStats: {
     kind: "osdStats",
     osd: 0,

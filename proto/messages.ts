@@ -25,6 +25,15 @@ const closed = { additionalProperties: false } as const;
 const CountSchema = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 const ActingSchema = Type.Array(OsdIdSchema, { maxItems: maxPoolSize });
 
+const ErrorBodySchema = Type.Object(
+  {
+    code: Type.Unsafe<ErrorCode>(Type.Union(errorCodes.map((code) => Type.Literal(code)))),
+    message: Type.String({ maxLength: 4096 }),
+    remedy: Type.Optional(Type.String({ maxLength: 4096 })),
+  },
+  closed,
+);
+
 // ---- client, OSD -> monitor
 
 /** Asks for all maps from an epoch on, now and as they are made. fromEpoch 0: the newest, full. */
@@ -45,6 +54,8 @@ export const OsdBootSchema = Type.Object(
     osd: OsdIdSchema,
     uuid: UuidSchema,
     incarnation: IncarnationSchema,
+    /** of the life that this process has ended because a map showed it down although it ran */
+    previousIncarnation: Type.Optional(IncarnationSchema),
     address: AddressSchema,
     sizeBytes: ByteCountSchema,
     host: NameSchema,
@@ -100,6 +111,17 @@ export const OsdRecoveredSchema = Type.Object(
 /** A clean stop: the OSD has drained its operations and wants to be shown down before it exits. */
 export const OsdMarkMeDownSchema = Type.Object(
   { kind: Type.Literal("osdMarkMeDown"), osd: OsdIdSchema, incarnation: IncarnationSchema },
+  closed,
+);
+
+/** The OSD's store has failed: it serves nothing any more, and exits. Not a clean stop. */
+export const OsdStoreFailedSchema = Type.Object(
+  {
+    kind: Type.Literal("osdStoreFailed"),
+    osd: OsdIdSchema,
+    incarnation: IncarnationSchema,
+    error: ErrorBodySchema,
+  },
   closed,
 );
 
@@ -233,15 +255,6 @@ export const MapsSchema = Type.Object(
   closed,
 );
 
-const ErrorBodySchema = Type.Object(
-  {
-    code: Type.Unsafe<ErrorCode>(Type.Union(errorCodes.map((code) => Type.Literal(code)))),
-    message: Type.String({ maxLength: 4096 }),
-    remedy: Type.Optional(Type.String({ maxLength: 4096 })),
-  },
-  closed,
-);
-
 /** The answer to a command: result or error. */
 export const CommandReplySchema = Type.Object(
   {
@@ -272,6 +285,7 @@ const toMonitorSchemas = {
   osdFailure: OsdFailureSchema,
   osdRecovered: OsdRecoveredSchema,
   osdMarkMeDown: OsdMarkMeDownSchema,
+  osdStoreFailed: OsdStoreFailedSchema,
   osdStats: OsdStatsSchema,
   clientStats: ClientStatsSchema,
   pgTemp: PgTempSchema,
@@ -298,6 +312,7 @@ export type OsdAlive = Static<typeof OsdAliveSchema>;
 export type OsdFailure = Static<typeof OsdFailureSchema>;
 export type OsdRecovered = Static<typeof OsdRecoveredSchema>;
 export type OsdMarkMeDown = Static<typeof OsdMarkMeDownSchema>;
+export type OsdStoreFailed = Static<typeof OsdStoreFailedSchema>;
 export type OsdStats = Static<typeof OsdStatsSchema>;
 export type ClientStats = Static<typeof ClientStatsSchema>;
 export type PgTemp = Static<typeof PgTempSchema>;

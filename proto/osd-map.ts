@@ -10,6 +10,7 @@ import { AddressSchema } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
 import { type Epoch, nextEpoch, type PgId, pgIdPattern } from "../common/units.js";
 import { encodeCanonical } from "./encoding.js";
+import { MapFlagsSchema } from "./map-flags.js";
 
 const closed = { additionalProperties: false } as const;
 
@@ -34,6 +35,13 @@ export const HashSchema = Type.String({ pattern: "^[0-9a-f]{64}$" });
 export const NameSchema = Type.String({ pattern: "^[A-Za-z0-9_.-]{1,255}$" });
 export const ByteCountSchema = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 const WallMsSchema = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+
+/** Levels of use, from the lowest; docs/operating/full.md tells what each stops. */
+export const fullStates = ["nearfull", "backfillfull", "full"] as const;
+export type FullState = (typeof fullStates)[number];
+const FullStateSchema = Type.Unsafe<FullState>(
+  Type.Union(fullStates.map((state) => Type.Literal(state))),
+);
 
 export const OsdSchema = Type.Object(
   {
@@ -60,6 +68,16 @@ export const OsdSchema = Type.Object(
     sizeBytes: ByteCountSchema,
     deviceClass: NameSchema,
     host: NameSchema,
+    /** share of the PGs that it may lead of those in which it would be first; absent: all */
+    primaryAffinity: Type.Optional(Type.Integer({ minimum: 0, maximum: fullWeight })),
+    /** the highest level of use that it has reached; absent: below all of them */
+    fullState: Type.Optional(FullStateSchema),
+    /** its disk is far slower than those of its peers: it leads no PG that another one can lead */
+    slow: Type.Optional(Type.Boolean()),
+    /** the error for which its store was given up; gone when it is started again */
+    failed: Type.Optional(
+      Type.Object({ code: Type.String(), message: Type.String({ maxLength: 1024 }) }, closed),
+    ),
   },
   closed,
 );
@@ -101,7 +119,6 @@ const ActingSchema = Type.Array(OsdIdSchema, { maxItems: maxPoolSize });
 const PgTempSchema = Type.Unsafe<Record<PgId, number[]>>(
   Type.Record(Type.String({ pattern: pgIdPattern }), ActingSchema, closed),
 );
-const FlagsSchema = Type.Array(NameSchema, { maxItems: 64 });
 const CrushTextSchema = Type.String({ maxLength: 8 << 20 });
 const MapConfigSchema = Type.Record(
   Type.String({ pattern: "^[a-z0-9_.]{1,128}$" }),
@@ -109,18 +126,29 @@ const MapConfigSchema = Type.Record(
   closed,
 );
 
+/** A generation, and the newest map that was found when it was begun: proto/generation.ts. */
+const RebuildSchema = Type.Object(
+  {
+    generation: Type.Integer({ minimum: 1, maximum: 63 }),
+    fromEpoch: EpochSchema,
+    fromHash: HashSchema,
+  },
+  closed,
+);
+export type Rebuild = Static<typeof RebuildSchema>;
+
 export const OsdMapSchema = Type.Object(
   {
     epoch: EpochSchema,
     clusterId: UuidSchema,
-    /** hash of the map of the epoch before; 64 zeros in epoch 1 */
+    /** hash of the map of the epoch before; 64 zeros in the first epoch of a generation */
     previousHash: HashSchema,
     hash: HashSchema,
     /** milliseconds since 1970; for people only */
     createdAt: WallMsSchema,
     modifiedAt: WallMsSchema,
-    /** noout, nodown, noup, pause: sorted */
-    flags: FlagsSchema,
+    /** sorted, each once */
+    flags: MapFlagsSchema,
     /** the CRUSH map as crushtool's text */
     crush: CrushTextSchema,
     maxOsd: Type.Integer({ minimum: 0, maximum: maxOsds }),
@@ -133,6 +161,8 @@ export const OsdMapSchema = Type.Object(
     config: MapConfigSchema,
     /** sorted by client; absent when nobody is listed */
     blocklist: Type.Optional(BlocklistSchema),
+    /** the generations after the first, oldest first; absent: never rebuilt */
+    rebuilds: Type.Optional(Type.Array(RebuildSchema, { maxItems: 64 })),
   },
   closed,
 );
@@ -141,7 +171,7 @@ export type OsdMap = Static<typeof OsdMapSchema>;
 /** What an incremental changes. Absent: as before. Records are replaced whole. */
 export const MapChangesSchema = Type.Object(
   {
-    flags: Type.Optional(FlagsSchema),
+    flags: Type.Optional(MapFlagsSchema),
     crush: Type.Optional(CrushTextSchema),
     maxOsd: Type.Optional(OsdMapSchema.properties.maxOsd),
     osds: Type.Optional(OsdMapSchema.properties.osds),

@@ -1,8 +1,9 @@
 // Which OSDs a PG is on: the up set from CRUSH and the OSDs' states, the acting set from pg_temp.
 // Pure; CRUSH itself comes in as a port (the native core). Terms as in Ceph's OSDMap.
 import { assert } from "../common/assert.js";
-import { type PgId, pgId } from "../common/units.js";
-import type { OsdMap, PoolInfo } from "./osd-map.js";
+import { type PgId, parsePgId, pgId } from "../common/units.js";
+import { crushHash2 } from "./crush-hash.js";
+import { fullWeight, type OsdMap, type PoolInfo } from "./osd-map.js";
 
 /** CRUSH over all PGs of a pool. The native core implements it. */
 export interface CrushMapper {
@@ -49,6 +50,40 @@ export function upOsds(map: OsdMap): ReadonlySet<number> {
 }
 
 /**
+ * The OSDs that are to lead fewer PGs than CRUSH would have them lead, and which share of those
+ * (16.16 fixed point). Of an OSD whose disk is slow: none.
+ */
+export function primaryAffinities(map: OsdMap): ReadonlyMap<number, number> {
+  const reduced = new Map<number, number>();
+  for (const { id, slow, primaryAffinity = fullWeight } of map.osds) {
+    const affinity = slow ? 0 : primaryAffinity;
+    if (affinity < fullWeight) reduced.set(id, affinity);
+  }
+  return reduced;
+}
+
+/**
+ * The up set with the OSD first that is to lead: the first one whose affinity allows it, else the
+ * first of all. Ceph's rule (OSDMap::_apply_primary_affinity), hash included.
+ */
+function withPrimaryFirst(
+  pgid: PgId,
+  up: readonly number[],
+  affinities: ReadonlyMap<number, number>,
+): number[] {
+  if (!up.some((osd) => affinities.has(osd))) return [...up];
+  const { pool, seed } = parsePgId(pgid);
+  const placementSeed = crushHash2(seed, pool);
+  const leads = (osd: number) => {
+    const affinity = affinities.get(osd) ?? fullWeight;
+    return affinity === fullWeight || crushHash2(placementSeed, osd) >>> 16 < affinity;
+  };
+  const primary = up.find(leads);
+  if (primary === undefined) return [...up];
+  return [primary, ...up.filter((osd) => osd !== primary)];
+}
+
+/**
  * The placements of all PGs of a pool, by seed.
  * @param compiledCrush map.crush, compiled
  */
@@ -68,9 +103,10 @@ export function poolPlacements(
   );
   assert(raw.length === pool.pgNum * pool.size, "CRUSH gave size OSDs for each PG");
   const isUp = upOsds(map);
+  const affinities = primaryAffinities(map);
   return Array.from({ length: pool.pgNum }, (_, seed) => {
     const mapped = raw.subarray(seed * pool.size, (seed + 1) * pool.size);
-    return placementOf(pgId(pool.id, seed), Array.from(mapped), map, isUp);
+    return placementOf(pgId(pool.id, seed), Array.from(mapped), map, isUp, affinities);
   });
 }
 
@@ -78,15 +114,18 @@ export function poolPlacements(
  * The placement of one PG.
  * @param raw what CRUSH gave, some number that is no OSD's id where it found none
  * @param isUp upOsds(map)
+ * @param affinities primaryAffinities(map), for callers that place many PGs
  */
 export function placementOf(
   pgid: PgId,
   raw: readonly number[],
   map: OsdMap,
   isUp: ReadonlySet<number>,
+  affinities: ReadonlyMap<number, number> = primaryAffinities(map),
 ): PgPlacement {
   // Replicated pools: positions mean nothing but "the first is the primary", so the rest moves up.
-  const up = raw.filter((osd) => isUp.has(osd));
+  const present = raw.filter((osd) => isUp.has(osd));
+  const up = withPrimaryFirst(pgid, present, affinities);
   const temporary = (map.pgTemp[pgid] ?? []).filter((osd) => isUp.has(osd));
   const acting = temporary.length > 0 ? temporary : [...up];
   return { pgid, up, acting, primary: acting[0] ?? -1 };

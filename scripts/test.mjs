@@ -1,38 +1,29 @@
-// `npm test`: installs and builds what is missing, then runs everything: C++ tests, unit tests, and
-// integration tests with real processes and a guest. The last line is `N passed, N failed`.
-// Arguments: names of suites (cpp, unit, integration); none: all. Imports node:* only.
+// `npm test`: installs and builds what is missing, then runs everything: C++ tests, as they are and
+// under the sanitizers, short runs of the fuzzers, unit tests, and integration tests with real
+// processes and a guest. The last line is `N passed, N failed`.
+// Arguments: names of suites (cpp, asan, tsan, fuzz, unit, integration); none: all. Imports node:*
+// only.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { buildAll } from "./build.mjs";
+import { buildSanitized, builtTests, runTests } from "./cpp-tests.mjs";
 import { rootFolder, step } from "./environment.mjs";
+import { buildFuzzers, freshSeed, fuzzTargets, runFuzzers } from "./fuzz.mjs";
 
 const totals = { passed: 0, failed: 0 };
+const fuzzSeconds = 36;
 
-function runCppTests() {
-  const folder = join(rootFolder, "build/native");
-  const programs = readdirSync(folder).filter((name) => /^test_[a-z_]+$/.test(name));
-  if (programs.length === 0) {
-    process.stdout.write("no C++ test program was built\n");
-    totals.failed += 1;
-  }
-  for (const program of programs.sort()) {
-    const result = spawnSync(join(folder, program), [], {
-      cwd: rootFolder,
-      encoding: "utf8",
-      maxBuffer: 1 << 28,
-    });
-    const counts = /test cases:\s+\d+ \|\s+(\d+) passed \|\s+(\d+) failed/.exec(result.stdout);
-    const passed = counts ? Number(counts[1]) : 0;
-    const failed = counts ? Number(counts[2]) : 0;
-    // A program that died (an assertion, a signal) has failed, whatever it counted.
-    const died = result.status !== 0 && failed === 0;
-    totals.passed += passed;
-    totals.failed += failed + (died ? 1 : 0);
-    process.stdout.write(
-      `${program}: ${passed} passed, ${failed} failed${died ? ", and it died" : ""}\n`,
-    );
-    if (result.status !== 0) process.stdout.write(`${result.stdout}\n${result.stderr}\n`);
+function count({ passed, failed }) {
+  totals.passed += passed;
+  totals.failed += failed;
+}
+
+/** Replays the committed corpus, then fuzzes every target for some seconds with a fresh seed. */
+async function runFuzzSuite() {
+  const options = { seconds: fuzzSeconds, targets: fuzzTargets(), seed: freshSeed() };
+  for (const { finding } of await runFuzzers(options)) {
+    count({ passed: finding ? 0 : 1, failed: finding ? 1 : 0 });
   }
 }
 
@@ -72,15 +63,25 @@ function runVitest(project) {
 async function main() {
   const wanted = process.argv.slice(2);
   const has = (suite) => wanted.length === 0 || wanted.includes(suite);
+  const sanitized = ["asan", "tsan"].filter(has);
+  const built = {};
   try {
     await buildAll({ packageGroups: ["build", "start", "test"], tests: has("cpp") });
+    for (const name of sanitized) {
+      built[name] = await step(`building the C++ tests: ${name}`, () => buildSanitized(name));
+    }
+    if (has("fuzz")) await step("building the fuzzers", () => buildFuzzers());
   } catch (error) {
     process.stderr.write(`${error.message}\n`);
     process.stdout.write("0 passed, 1 failed\n");
     process.exitCode = 1;
     return;
   }
-  if (has("cpp")) await step("C++ tests", async () => runCppTests());
+  if (has("cpp")) await step("C++ tests", async () => count(await runTests(builtTests())));
+  for (const name of sanitized) {
+    await step(`C++ tests: ${name}`, async () => count(await runTests(built[name])));
+  }
+  if (has("fuzz")) await step("fuzzing", () => runFuzzSuite());
   if (has("unit")) await step("unit tests", async () => runVitest("unit"));
   if (has("integration")) await step("integration tests", async () => runVitest("integration"));
   process.stdout.write(`${totals.passed} passed, ${totals.failed} failed\n`);

@@ -2,23 +2,24 @@
 import type { NativeHistogram, NativeStats } from "../../native/index.js";
 import type { ClientStats, Histogram } from "../../proto/messages.js";
 
-/** An operation older than this is reported as slow. */
-const slowOperationMs = 5000;
-
 /** What is asked of node:process. */
 export interface ProcessUsage {
   memoryUsage: { rss(): number };
   cpuUsage(): { user: number; system: number };
 }
 
-/** @param daemon the label in the metrics: "client.vm1" */
+/**
+ * @param daemon the label in the metrics: "client.vm1"
+ * @param opComplaintMs an operation older than this is reported as slow
+ */
 export function clientStatsOf(
   daemon: string,
   stats: NativeStats & { oldestOperationMs: number },
   usage: ProcessUsage,
+  opComplaintMs: number,
 ): ClientStats {
   const { user, system } = usage.cpuUsage();
-  const slow = stats.oldestOperationMs > slowOperationMs;
+  const slow = stats.oldestOperationMs >= opComplaintMs;
   return {
     kind: "clientStats",
     daemon,

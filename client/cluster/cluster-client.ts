@@ -12,6 +12,7 @@ import type { CommandArgs, CommandResult, Verb } from "../../proto/commands.js";
 import { clusterBytes } from "../../proto/control-channel.js";
 import type { Maps } from "../../proto/messages.js";
 import { findPool, type OsdMap, type PoolInfo } from "../../proto/osd-map.js";
+import { limitMs } from "../../proto/settings.js";
 import { clientStatsOf } from "./client-stats.js";
 import { MapCache } from "./map-cache.js";
 import { MonitorSession } from "./monitor-session.js";
@@ -141,7 +142,9 @@ export class ClusterClient {
     const report = async () => {
       try {
         const stats = await this.io.stats();
-        this.session.send(clientStatsOf(daemon, stats, process));
+        const map = this.cache.newest();
+        const complaintMs = limitMs(map ?? { config: {} }, "client.op_complaint_ms");
+        this.session.send(clientStatsOf(daemon, stats, process, complaintMs));
       } catch (thrown) {
         this.log("warn", `no statistics: ${toStorageError(thrown).message}`);
       }

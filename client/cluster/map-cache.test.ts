@@ -1,7 +1,8 @@
 // The map cache: only what follows is applied, everything else is fetched anew.
 import { describe, expect, it } from "vitest";
+import { firstEpochOf } from "../../proto/generation.js";
 import type { Maps } from "../../proto/messages.js";
-import { makeIncremental, type OsdMap } from "../../proto/osd-map.js";
+import { makeIncremental, type OsdMap, sealed } from "../../proto/osd-map.js";
 import { testMap } from "../testing/fake-cluster.js";
 import { MapCache } from "./map-cache.js";
 
@@ -50,5 +51,16 @@ describe("MapCache", () => {
     cache.take(incrementals(second));
     expect(cache.take(maps).kind).toBe("refetch");
     expect(cache.subscription()).toEqual({ kind: "subscribe", fromEpoch: 0 });
+  });
+
+  it("goes on to a newer generation whatever it has, and never back to an older one", () => {
+    const cache = new MapCache();
+    cache.take(full(third.map));
+    const rebuilt = sealed({ ...first, epoch: firstEpochOf(1) });
+    expect(cache.take(full(rebuilt))).toEqual({ kind: "newer", map: rebuilt });
+    cache.forget();
+    expect(cache.take(full(third.map))).toEqual({ kind: "unchanged" });
+    expect(cache.newest()).toBeUndefined();
+    expect(cache.take(full(rebuilt)).kind).toBe("newer");
   });
 });

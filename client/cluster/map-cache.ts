@@ -1,8 +1,11 @@
 // The newest cluster map that the monitor has sent, built from full maps and incrementals. Pure.
 //
 // Invariants: epochs only grow; an incremental is applied only to the map that it was made from
-// (epoch and hash), else the caller has to fetch a full map: nothing is guessed.
+// (epoch and hash), else the caller has to fetch a full map: nothing is guessed. A map of an older
+// generation than one seen before is never taken, not even after forget(). To go on to a newer
+// generation is always right here: a client's map only says whom to ask.
 import { toStorageError } from "../../common/errors.js";
+import { generationOf } from "../../proto/generation.js";
 import type { Maps, Subscribe } from "../../proto/messages.js";
 import { applyIncremental, checkHash, type OsdMap } from "../../proto/osd-map.js";
 
@@ -16,6 +19,7 @@ export type MapUpdate =
 
 export class MapCache {
   private map: OsdMap | undefined;
+  private generation = 0;
 
   /** undefined: none has come yet */
   newest(): OsdMap | undefined {
@@ -33,6 +37,9 @@ export class MapCache {
   /** Takes what the monitor sent. */
   take(maps: Maps): MapUpdate {
     const before = this.map;
+    if (maps.full !== undefined && generationOf(maps.full.epoch) < this.generation) {
+      return { kind: "unchanged" };
+    }
     try {
       this.map = newestOf(before, maps);
     } catch (thrown) {
@@ -40,6 +47,7 @@ export class MapCache {
       return { kind: "refetch", reason: toStorageError(thrown).message };
     }
     if (this.map === undefined || this.map === before) return { kind: "unchanged" };
+    this.generation = generationOf(this.map.epoch);
     return { kind: "newer", map: this.map };
   }
 

@@ -1,7 +1,8 @@
 // Table of the settings.
 import { describe, expect, it } from "vitest";
 import { testMap } from "../../proto/fixtures.js";
-import { failureDomainOf, logLevelFor, numberSetting, planConfigSet } from "./config-service.js";
+import { numberSetting } from "../../proto/settings.js";
+import { failureDomainOf, logLevelFor, planConfigSet } from "./config-service.js";
 
 describe("config set", () => {
   it.each([
@@ -11,6 +12,8 @@ describe("config set", () => {
     ["client.vm_1.log_level", "warn"],
     ["mon.down_out_interval_ms", "0"],
     ["mon.nearfull_ratio", "0.8"],
+    ["osd.failsafe_full_ratio", "0.99"],
+    ["osd.op_complaint_ms", "5000"],
     ["crush.failure_domain", "osd"],
     ["log_level", ""],
   ])("takes %s = %j", (name, value) => {
@@ -39,6 +42,8 @@ describe("config set", () => {
 
   it("has defaults", () => {
     expect(failureDomainOf({})).toBe("host");
-    expect(numberSetting(testMap(0), "mon.nearfull_ratio", 0.85)).toBe(0.85);
+    expect(numberSetting(testMap(0), "mon.nearfull_ratio")).toBe(0.85);
+    const config = { "mon.nearfull_ratio": "0.5" };
+    expect(numberSetting(testMap(0, { config }), "mon.nearfull_ratio")).toBe(0.5);
   });
 });

@@ -3,31 +3,26 @@
 import { type LogLevel, logLevels } from "../../common/config.js";
 import { StorageError } from "../../common/errors.js";
 import type { MapChanges, OsdMap } from "../../proto/osd-map.js";
+import {
+  type NumberKind,
+  type NumberSetting,
+  numberSettings,
+  settingNames,
+} from "../../proto/settings.js";
 
 /** Fault domains that the built CRUSH map has bucket types for. */
 export const failureDomains = ["osd", "host"] as const;
 
-interface Setting {
+interface TextSetting extends NumberKind {
   pattern: RegExp;
-  /** what a value has to be, for the message */
-  expects: string;
-  accepts(value: string): boolean;
 }
 
-const isRatio = (value: string) => /^(0(\.[0-9]+)?|1(\.0+)?)$/.test(value);
-
-const settings: readonly Setting[] = [
+const settings: readonly TextSetting[] = [
   {
     pattern: /^((mon|osd|client)(\.[a-z0-9_]+)?\.)?log_level$/,
     expects: `one of ${logLevels.join(", ")}`,
     accepts: (value) => (logLevels as readonly string[]).includes(value),
   },
-  {
-    pattern: /^mon\.down_out_interval_ms$/,
-    expects: "milliseconds, 0 for never",
-    accepts: (value) => /^[0-9]{1,12}$/.test(value),
-  },
-  { pattern: /^mon\.(nearfull|full)_ratio$/, expects: "from 0 to 1", accepts: isRatio },
   {
     pattern: /^crush\.failure_domain$/,
     expects: `one of ${failureDomains.join(", ")}`,
@@ -35,18 +30,20 @@ const settings: readonly Setting[] = [
   },
 ];
 
+function settingOf(name: string): NumberKind | undefined {
+  if (Object.hasOwn(numberSettings, name)) return numberSettings[name as NumberSetting].kind;
+  return settings.find(({ pattern }) => pattern.test(name));
+}
+
 /**
  * The change that sets a setting; an empty value removes it.
  * @throws invalid_argument when there is no such setting or the value does not fit
  */
 export function planConfigSet(name: string, value: string): MapChanges {
-  const setting = settings.find(({ pattern }) => pattern.test(name));
+  const setting = settingOf(name);
   if (setting === undefined) {
     throw new StorageError("invalid_argument", `there is no setting "${name}"`, {
-      remedy:
-        "Known are log_level (for all daemons), mon.log_level, osd.log_level, osd.ID.log_level, " +
-        "client.log_level, mon.down_out_interval_ms, mon.nearfull_ratio, mon.full_ratio and " +
-        "crush.failure_domain.",
+      remedy: `Known are ${settingNames.join(", ")}, and osd.ID.log_level.`,
     });
   }
   if (value !== "" && !setting.accepts(value)) {
@@ -64,12 +61,6 @@ export function logLevelFor(map: OsdMap, daemon: string): LogLevel | undefined {
   const names = [`${daemon}.log_level`, `${kind}.log_level`, "log_level"];
   const value = names.map((name) => map.config[name]).find((text) => text !== undefined);
   return logLevels.find((level) => level === value);
-}
-
-/** A numeric setting of the map, or its default. */
-export function numberSetting(map: OsdMap, name: string, otherwise: number): number {
-  const value = map.config[name];
-  return value === undefined ? otherwise : Number(value);
 }
 
 /** Over what the copies of a PG are spread: "host" unless the map's config says otherwise. */

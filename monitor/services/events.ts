@@ -8,6 +8,8 @@ import type {
   OsdFailure,
   OsdMarkMeDown,
   OsdRecovered,
+  OsdStats,
+  OsdStoreFailed,
   PgTemp,
 } from "../../proto/messages.js";
 import type { MapChanges, OsdMap } from "../../proto/osd-map.js";
@@ -29,6 +31,8 @@ export type MonitorEvent =
   | OsdFailure
   | OsdRecovered
   | OsdMarkMeDown
+  | OsdStoreFailed
+  | OsdStats
   | PgTemp
   /** an OSD's connection to the monitor has finished its handshake, or is gone */
   | { kind: "osdConnected"; osd: number; incarnation: string }

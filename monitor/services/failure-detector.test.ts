@@ -21,6 +21,42 @@ describe("failure detector, 3 OSDs", () => {
     expect(test.up()).toEqual([0, 1]);
   });
 
+  it("wants witnesses on two hosts, where there are two", async () => {
+    const test = await TestCluster.make(3);
+    for (const osd of [3, 4]) test.connectAndBoot(osd, { host: "host0" });
+    await test.settle();
+    for (const osd of [0, 3, 4]) test.report(osd, 2);
+    await test.clock.advance(900);
+    expect(test.up()).toEqual([0, 1, 2, 3, 4]);
+    test.report(1, 2);
+    await test.settle();
+    expect(test.up()).toEqual([0, 1, 3, 4]);
+  });
+
+  it("believes one host alone after 10 s, if it reports nobody else", async () => {
+    const cut = await TestCluster.make(3);
+    const lone = await TestCluster.make(3);
+    for (const test of [cut, lone]) {
+      for (const osd of [3, 4]) test.connectAndBoot(osd, { host: "host0" });
+      await test.settle();
+      for (const osd of [0, 3, 4]) test.report(osd, 2);
+    }
+    cut.report(3, 1);
+    await cut.clock.advance(11_000);
+    expect(cut.up()).toEqual([0, 1, 2, 3, 4]);
+    await lone.clock.advance(11_000);
+    expect(lone.up()).toEqual([0, 1, 3, 4]);
+  });
+
+  it("takes two OSDs of the only other host", async () => {
+    const test = await TestCluster.make(1);
+    for (const osd of [1, 2, 3]) test.connectAndBoot(osd, { host: "other" });
+    await test.settle();
+    for (const osd of [1, 2]) test.report(osd, 0);
+    await test.settle();
+    expect(test.up()).toEqual([1, 2, 3]);
+  });
+
   it("does not count the same reporter twice", async () => {
     const test = await TestCluster.make(3);
     test.report(0, 2);
@@ -128,12 +164,23 @@ describe("failure detector, 3 OSDs", () => {
   });
 });
 
-describe("an OSD that was wrongly taken down", () => {
+/** It boots with what was shown down, or the same process has begun another life after that. */
+const returns: Record<string, (test: TestCluster) => void> = {
+  "with its incarnation": (test) => test.connectAndBoot(2),
+  "with another life of the same process": (test) => {
+    const previousIncarnation = test.osd(2).incarnation;
+    test.disconnect(2);
+    const incarnation = `${Number(previousIncarnation) + 1}`;
+    test.connectAndBoot(2, { incarnation, previousIncarnation });
+  },
+};
+
+describe.each(Object.entries(returns))("an OSD that was wrongly taken down, %s", (_, comeBack) => {
   it("is back at its next boot, and one refused connection no longer suffices", async () => {
     const test = await TestCluster.make(3);
     test.report(0, 2, "connection_refused");
     await test.settle();
-    test.connectAndBoot(2);
+    comeBack(test);
     await test.settle();
     expect(test.up()).toEqual([0, 1, 2]);
     test.report(0, 2, "connection_refused");
@@ -149,14 +196,16 @@ describe("an OSD that was wrongly taken down", () => {
     const before = test.map().epoch;
     for (let second = 0; second < 60; second += 1) {
       if (test.osd(2).up) test.report(0, 2);
-      else test.connectAndBoot(2);
+      else comeBack(test);
       await test.clock.advance(1000);
     }
     const changes = test.map().epoch - before;
     expect(changes).toBeGreaterThanOrEqual(6);
     expect(changes).toBeLessThanOrEqual(14);
   });
+});
 
+describe("an OSD that was taken down rightly", () => {
   it("is not held back after a real restart", async () => {
     const test = await TestCluster.make(3);
     for (let start = 0; start < 5; start += 1) {

@@ -4,13 +4,14 @@
 // It errs on neither side for long: a dead OSD stalls its PGs until it is shown down, a live one
 // shown down costs a peering. What is proof is acted on at once (nobody listens at its address; two
 // witnesses agree; a report while it has also left the monitor). What may be the reporter's own
-// fault waits for a second witness, and where there can be none, for a while. An OSD that proves
-// that it lives, by coming back with the same incarnation, is not taken down again by one witness's
-// refused connection alone; the OSD service makes it wait longer each time.
-import type { FailureReason, OsdFailure, OsdRecovered } from "../../proto/messages.js";
+// fault waits for a second witness on another host, and where there can be none, for a while. An
+// OSD that proves that it lives, by coming back out of the same process, is not taken down again by
+// one witness's refused connection alone; the OSD service makes it wait longer each time.
+import { hasFlag } from "../../proto/map-flags.js";
+import type { FailureReason, OsdBoot, OsdFailure, OsdRecovered } from "../../proto/messages.js";
 import { findOsd, type OsdInfo, type OsdMap } from "../../proto/osd-map.js";
 import { type Effect, logEffect, type MonitorEvent, type StepContext } from "./events.js";
-import { changesUp, downRecord, hasFlag } from "./osd-record.js";
+import { changesUp, downRecord, isReturn } from "./osd-record.js";
 
 interface Report {
   reason: FailureReason;
@@ -78,7 +79,7 @@ export function stepFailure(
     case "osdDisconnected":
       return disconnected(state, event.osd, event.incarnation, context);
     case "osdBoot":
-      rememberReturn(state, event.osd, event.incarnation, context);
+      rememberReturn(state, event, context);
       return [];
     case "tick":
       dropVoid(state, context);
@@ -142,16 +143,9 @@ function disconnected(
   return decide(state, osd, context);
 }
 
-function rememberReturn(
-  state: FailureState,
-  osd: number,
-  incarnation: string,
-  { map, nowMs }: StepContext,
-): void {
-  const known = findOsd(map, osd);
-  if (known !== undefined && !known.up && known.incarnation === incarnation) {
-    state.provedAliveUntilMs.set(osd, nowMs + provedAliveMs);
-  }
+function rememberReturn(state: FailureState, boot: OsdBoot, { map, nowMs }: StepContext): void {
+  if (!isReturn(findOsd(map, boot.osd), boot)) return;
+  state.provedAliveUntilMs.set(boot.osd, nowMs + provedAliveMs);
 }
 
 /** Removes reports that are too old, or whose reporter or target is no longer up. */
@@ -172,12 +166,15 @@ function dropVoid(state: FailureState, { map, nowMs }: StepContext): void {
 interface Evidence {
   /** of reporters that are up, oldest first */
   reports: (Report & { reporter: number })[];
-  /** OSDs that could report it */
+  /** OSDs that could report it, and on how many hosts those are */
   possibleReporters: number;
+  possibleHosts: number;
+  /** hosts of those that do: OSDs of one host lose their network together */
+  reporterHosts: number;
   /** how long it has been gone from the monitor; -1: it is connected, or nobody knows yet */
   goneForMs: number;
   provedAlive: boolean;
-  /** targets that the only reporter reports */
+  /** targets that the reporters report, if these are all on one host */
   targetsOfReporter: number;
   nowMs: number;
 }
@@ -201,7 +198,14 @@ const rules: readonly Rule[] = [
     because: "it was reported and is gone from the monitor",
     holds: ({ reports, goneForMs }) => reports.length > 0 && goneForMs >= 0,
   },
-  { because: "two OSDs report it", holds: ({ reports }) => reports.length >= 2 },
+  {
+    because: "OSDs on two hosts report it",
+    holds: ({ reporterHosts }) => reporterHosts >= 2,
+  },
+  {
+    because: "two OSDs report it, of the only host that could",
+    holds: ({ reports, possibleHosts }) => reports.length >= 2 && possibleHosts === 1,
+  },
   {
     because: "the only OSD that could report it does",
     // A reset alone is no death: such a reporter is to try again first.
@@ -215,7 +219,7 @@ const rules: readonly Rule[] = [
     holds: (evidence) => evidence.possibleReporters <= 2 && standsMs(evidence) >= fewWitnessesMs,
   },
   {
-    because: "an OSD that reaches all others reports it",
+    because: "OSDs of a host that reaches all others report it",
     holds: (evidence) => evidence.targetsOfReporter === 1 && standsMs(evidence) >= manyWitnessesMs,
   },
   {
@@ -268,11 +272,17 @@ function evidenceOf(state: FailureState, osd: OsdInfo, { map, nowMs }: StepConte
     .filter(([reporter]) => findOsd(map, reporter)?.up)
     .map(([reporter, report]) => ({ reporter, ...report }))
     .sort((a, b) => a.firstMs - b.firstMs);
-  const only = reports.length === 1 ? reports[0]?.reporter : undefined;
-  const targets = [...state.reports.values()].filter((of) => only !== undefined && of.has(only));
+  const possible = map.osds.filter((other) => other.up && other.id !== osd.id);
+  const hostOf = (id: number) => findOsd(map, id)?.host;
+  const reporterHosts = new Set(reports.map(({ reporter }) => hostOf(reporter)));
+  const targets = [...state.reports.values()].filter(
+    (of) => reporterHosts.size === 1 && reports.some(({ reporter }) => of.has(reporter)),
+  );
   return {
     reports,
-    possibleReporters: map.osds.filter((other) => other.up && other.id !== osd.id).length,
+    possibleReporters: possible.length,
+    possibleHosts: new Set(possible.map(({ host }) => host)).size,
+    reporterHosts: reporterHosts.size,
     goneForMs: state.connected.has(osd.id) ? -1 : nowMs - goneSinceMs(state, osd.id),
     provedAlive: (state.provedAliveUntilMs.get(osd.id) ?? 0) > nowMs,
     targetsOfReporter: targets.length,

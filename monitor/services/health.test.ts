@@ -1,4 +1,5 @@
 // Table of the health checks, and of the aggregation of PG states below them.
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { type Epoch, pgId } from "../../common/units.js";
 import type { PgRow } from "../../proto/commands.js";
@@ -8,7 +9,7 @@ import type { OsdMap } from "../../proto/osd-map.js";
 import { allPlacements } from "../../proto/placement.js";
 import { fakeCrush } from "../testing/fake-crush.js";
 import { statsOf } from "../testing/test-cluster.js";
-import { healthOf } from "./health.js";
+import { healthCodes, healthOf } from "./health.js";
 import { countByState, initialStatsState, observeUp, pgRows, type StatsState } from "./pg-stats.js";
 
 const pool = testPool(1, { name: "rbd" });
@@ -47,8 +48,7 @@ function health(overrides: { map?: OsdMap; pgs?: PgRow[]; stats?: StatsState; no
     stats: statsWith([0], [1], [2]),
     nowMs: 100_000,
     statsStaleMs: 30_000,
-    nearfullRatio: 0.85,
-    fullRatio: 0.95,
+    commitLatency: () => ({ commitMs: 61.24, peersMs: 1.1 }),
     ...overrides,
   });
   return { ...found, names: found.checks.map(({ name }) => name) };
@@ -56,8 +56,7 @@ function health(overrides: { map?: OsdMap; pgs?: PgRow[]; stats?: StatsState; no
 
 const withOsds = (changes: Parameters<typeof testOsd>[1][]) =>
   testMap(3, { pools: [pool], osds: changes.map((change, id) => testOsd(id, change)) });
-const full = (ratio: number) =>
-  statsWith([0, { usedBytes: ratio * 1e9, totalBytes: 1e9 }], [1], [2]);
+const failed = { code: "io_error", message: "a flush failed" };
 const slow = statsWith([0], [1, { slowOpCount: 2, slowOps: [{ description: "w", ageMs: 31e3 }] }]);
 
 describe("health", () => {
@@ -78,14 +77,35 @@ describe("health", () => {
     ["PG_DEGRADED", "HEALTH_WARN", { pgs: [row({ state: "active+degraded" })] }],
     ["OBJECT_UNFOUND", "HEALTH_ERR", { pgs: [row({ unfound: 1 })] }],
     ["PG_DAMAGED", "HEALTH_ERR", { pgs: [row({ state: "active+clean+inconsistent" })] }],
-    ["OSD_NEARFULL", "HEALTH_WARN", { stats: full(0.86) }],
-    ["OSD_FULL", "HEALTH_ERR", { stats: full(0.95) }],
+    ["PG_RECOVERY_HELD", "HEALTH_WARN", { pgs: [row({ state: "active+backfill_toofull" })] }],
+    ["OSD_NEARFULL", "HEALTH_WARN", { map: withOsds([{ fullState: "nearfull" }, {}, {}]) }],
+    ["OSD_BACKFILLFULL", "HEALTH_WARN", { map: withOsds([{}, {}, { fullState: "backfillfull" }]) }],
+    ["OSD_FULL", "HEALTH_ERR", { map: withOsds([{}, { fullState: "full" }, {}]) }],
+    ["OSD_FAILED", "HEALTH_ERR", { map: withOsds([{}, {}, { failed }]) }],
+    ["OSD_SLOW", "HEALTH_WARN", { map: withOsds([{}, {}, { slow: true }]) }],
     ["SLOW_OPS", "HEALTH_WARN", { stats: slow }],
   ] as const)("has %s as %s", (name, status, input) => {
     const found = health({ ...input, pgs: "pgs" in input ? [...input.pgs] : [row()] });
     expect(found.names).toEqual([name]);
     expect(found.status).toBe(status);
     expect(found.checks[0]?.detail.length).toBeGreaterThan(0);
+    expect(found.checks[0]?.remedy).toMatch(/\.$/);
+  });
+
+  it("has every code explained for operators", () => {
+    const text = readFileSync("docs/operating/health.md", "utf8");
+    for (const code of healthCodes) expect(text).toMatch(new RegExp(`^\\| .*\\b${code}\\b`, "m"));
+  });
+
+  it("names the figures: how full, how slow, which error", () => {
+    const stats = statsWith([0, { usedBytes: 8.6e8, totalBytes: 1e9 }], [1], [2]);
+    const of = withOsds([{ fullState: "nearfull" }, { slow: true }, { failed }]);
+    const details = health({ map: of, stats }).checks.flatMap(({ detail }) => detail);
+    expect(details).toEqual([
+      "osd.0 (host host0) is nearfull: 86.0 % used",
+      "osd.2 (host host2): io_error: a flush failed",
+      expect.stringMatching(/^osd.1 .* a commit takes 61.2 ms, on its peers 1.1 ms/),
+    ]);
   });
 
   it("does not complain of a down OSD that is out", () => {

@@ -1,7 +1,8 @@
 // The health service: named checks over map, PGs and reports. Pure; asked for, never pushed.
 import type { Health, HealthCheck, HealthLevel, PgRow } from "../../proto/commands.js";
-import type { OsdMap } from "../../proto/osd-map.js";
+import type { FullState, OsdInfo, OsdMap } from "../../proto/osd-map.js";
 import { hasState, type StatsState } from "./pg-stats.js";
+import type { CommitLatency } from "./slow-service.js";
 
 export interface HealthInput {
   map: OsdMap;
@@ -11,8 +12,8 @@ export interface HealthInput {
   nowMs: number;
   /** reports older than this are stale */
   statsStaleMs: number;
-  nearfullRatio: number;
-  fullRatio: number;
+  /** mean commit times of an OSD and of its peers, if known */
+  commitLatency(osd: number): CommitLatency | undefined;
 }
 
 /** A check: what it found, one line each; none: it is fine. */
@@ -20,6 +21,8 @@ interface CheckKind {
   name: string;
   severity: Exclude<HealthLevel, "HEALTH_OK">;
   summary(count: number): string;
+  /** what the operator can do; docs/operating/health.md says more */
+  remedy: string;
   find(input: HealthInput): string[];
 }
 
@@ -45,11 +48,25 @@ function inactive(input: HealthInput, hopeless: boolean): string[] {
     .map(pgLine);
 }
 
-function fuller(input: HealthInput, from: number, to: number): string[] {
-  return [...input.stats.osds.values()]
-    .map(({ stats }) => ({ osd: stats.osd, ratio: stats.usedBytes / (stats.totalBytes || 1) }))
-    .filter(({ ratio }) => ratio >= from && ratio < to)
-    .map(({ osd, ratio }) => `osd.${osd} is ${(ratio * 100).toFixed(1)} % full`);
+/** OSDs at a level of use; the map knows it, the newest report says how full they are. */
+function atLevel({ map, stats }: HealthInput, level: FullState): string[] {
+  return map.osds
+    .filter(({ fullState }) => fullState === level)
+    .map(({ id, host }) => {
+      const report = stats.osds.get(id)?.stats;
+      const ratio = report && report.usedBytes / (report.totalBytes || 1);
+      const used = ratio === undefined ? "" : `: ${(ratio * 100).toFixed(1)} % used`;
+      return `osd.${id} (host ${host}) is ${level}${used}`;
+    });
+}
+
+function slowLine(osd: OsdInfo, latency: CommitLatency | undefined): string {
+  const figures =
+    latency === undefined
+      ? "no recent figure"
+      : `a commit takes ${latency.commitMs.toFixed(1)} ms, ` +
+        `on its peers ${latency.peersMs.toFixed(1)} ms`;
+  return `osd.${osd.id} (host ${osd.host}): ${figures}; others lead its PGs`;
 }
 
 const checkKinds: readonly CheckKind[] = [
@@ -57,12 +74,14 @@ const checkKinds: readonly CheckKind[] = [
     name: "NO_OSDS",
     severity: "HEALTH_WARN",
     summary: () => "no OSD has booted yet",
+    remedy: "Start OSDs: `cairn osd mkfs`, then `cairn osd`.",
     find: ({ map }) => (map.osds.length === 0 ? ["start one with `cairn osd`"] : []),
   },
   {
     name: "OSD_DOWN",
     severity: "HEALTH_WARN",
     summary: (count) => `${plural(count, "OSD")} down`,
+    remedy: "Start it again, or wait: it is marked out after mon.down_out_interval_ms.",
     find: ({ map }) =>
       map.osds
         .filter((osd) => osd.in && !osd.up)
@@ -72,12 +91,14 @@ const checkKinds: readonly CheckKind[] = [
     name: "OSDMAP_FLAGS",
     severity: "HEALTH_WARN",
     summary: (count) => `${plural(count, "flag")} set`,
+    remedy: "`cairn osd unset FLAG` when the maintenance is over.",
     find: ({ map }) => map.flags.map((flag) => `${flag} is set`),
   },
   {
     name: "POOL_NO_OSDS",
     severity: "HEALTH_ERR",
     summary: (count) => `${plural(count, "pool")} without an OSD that is up and in`,
+    remedy: "Start the OSDs.",
     find: ({ map }) =>
       map.osds.some((osd) => osd.up && osd.in) ? [] : map.pools.map(({ name }) => `pool ${name}`),
   },
@@ -85,6 +106,7 @@ const checkKinds: readonly CheckKind[] = [
     name: "POOL_TOO_FEW_OSDS",
     severity: "HEALTH_WARN",
     summary: (count) => `${plural(count, "pool")} with more copies than there are OSDs`,
+    remedy: "Add OSDs, or bring those in that are out: `cairn osd in ID`.",
     find: ({ map }) => {
       const inCount = map.osds.filter((osd) => osd.in).length;
       return map.pools
@@ -96,18 +118,21 @@ const checkKinds: readonly CheckKind[] = [
     name: "PG_UNAVAILABLE",
     severity: "HEALTH_ERR",
     summary: (count) => `${plural(count, "PG")} cannot serve: too few OSDs`,
+    remedy: "Start the OSDs that the PG waits for; `cairn pg ls` names its acting set.",
     find: (input) => inactive(input, true),
   },
   {
     name: "PG_INACTIVE",
     severity: "HEALTH_WARN",
     summary: (count) => `${plural(count, "PG")} not active yet`,
+    remedy: "Wait: PGs peer after each change; if it stays, look at the OSDs' logs.",
     find: (input) => inactive(input, false),
   },
   {
     name: "PG_UNDERSIZED",
     severity: "HEALTH_WARN",
     summary: (count) => `${plural(count, "PG")} with fewer OSDs than copies`,
+    remedy: "Start the OSDs that are down, or add others.",
     find: (input) =>
       input.pgs
         .filter((pg) => hasState(pg, "active"))
@@ -118,6 +143,7 @@ const checkKinds: readonly CheckKind[] = [
     name: "PG_DEGRADED",
     severity: "HEALTH_WARN",
     summary: (count) => `${plural(count, "PG")} with copies of objects missing`,
+    remedy: "Wait: the copies are being made anew; norecover and nobackfill hold that back.",
     find: ({ pgs }) =>
       pgs
         .filter((pg) => pg.degraded > 0 || hasState(pg, "degraded"))
@@ -127,6 +153,7 @@ const checkKinds: readonly CheckKind[] = [
     name: "OBJECT_UNFOUND",
     severity: "HEALTH_ERR",
     summary: (count) => `${plural(count, "PG")} with objects that no OSD has`,
+    remedy: "Start the OSDs that are down: one of them may have the only copy.",
     find: ({ pgs }) =>
       pgs.filter((pg) => pg.unfound > 0).map((pg) => `${pgLine(pg)}, ${pg.unfound} unfound`),
   },
@@ -134,24 +161,65 @@ const checkKinds: readonly CheckKind[] = [
     name: "PG_DAMAGED",
     severity: "HEALTH_ERR",
     summary: (count) => `${plural(count, "PG")} with damaged copies`,
+    remedy: "Look which copies differ, and repair from a good one.",
     find: ({ pgs }) => pgs.filter((pg) => hasState(pg, "inconsistent")).map(pgLine),
+  },
+  {
+    name: "PG_RECOVERY_HELD",
+    severity: "HEALTH_WARN",
+    summary: (count) => `${plural(count, "PG")} may not recover: an OSD has no room`,
+    remedy: "Add OSDs, delete data, or raise mon.backfillfull_ratio a little.",
+    find: ({ pgs }) =>
+      pgs
+        .filter((pg) => hasState(pg, "backfill_toofull") || hasState(pg, "recovery_toofull"))
+        .map(pgLine),
   },
   {
     name: "OSD_NEARFULL",
     severity: "HEALTH_WARN",
     summary: (count) => `${plural(count, "OSD")} nearly full`,
-    find: (input) => fuller(input, input.nearfullRatio, input.fullRatio),
+    remedy: "Add OSDs or delete images before it is full (mon.nearfull_ratio).",
+    find: (input) => atLevel(input, "nearfull"),
+  },
+  {
+    name: "OSD_BACKFILLFULL",
+    severity: "HEALTH_WARN",
+    summary: (count) => `${plural(count, "OSD")} too full to take backfill`,
+    remedy: "Add OSDs or delete images: nothing is backfilled to it (mon.backfillfull_ratio).",
+    find: (input) => atLevel(input, "backfillfull"),
   },
   {
     name: "OSD_FULL",
     severity: "HEALTH_ERR",
-    summary: (count) => `${plural(count, "OSD")} full`,
-    find: (input) => fuller(input, input.fullRatio, Number.POSITIVE_INFINITY),
+    summary: (count) => `${plural(count, "OSD")} full: writes to its PGs are refused`,
+    remedy: "Delete or discard data, which still works, or add OSDs (mon.full_ratio).",
+    find: (input) => atLevel(input, "full"),
+  },
+  {
+    name: "OSD_FAILED",
+    severity: "HEALTH_ERR",
+    summary: (count) => `${plural(count, "OSD")} ended because the store failed`,
+    remedy:
+      "Replace the disk and make the OSD anew, or start it again when the cause is gone; " +
+      "it does not come back by itself.",
+    find: ({ map }) =>
+      map.osds.flatMap(({ id, host, failed }) =>
+        failed ? [`osd.${id} (host ${host}): ${failed.code}: ${failed.message}`] : [],
+      ),
+  },
+  {
+    name: "OSD_SLOW",
+    severity: "HEALTH_WARN",
+    summary: (count) => `${plural(count, "OSD")} far slower than the others`,
+    remedy: "Look at its disk; `cairn osd out ID` takes its data away as well.",
+    find: ({ map, commitLatency }) =>
+      map.osds.filter(({ slow }) => slow).map((osd) => slowLine(osd, commitLatency(osd.id))),
   },
   {
     name: "SLOW_OPS",
     severity: "HEALTH_WARN",
     summary: (count) => `${plural(count, "daemon")} with slow operations`,
+    remedy: "Look for a slow or hung OSD, a PG that is not active, or the flag pause.",
     find: ({ stats }) => [
       ...[...stats.osds.values()].flatMap((report) =>
         slowOps(`osd.${report.stats.osd}`, report.stats),
@@ -165,6 +233,7 @@ const checkKinds: readonly CheckKind[] = [
     name: "OSD_STATS_STALE",
     severity: "HEALTH_WARN",
     summary: (count) => `${plural(count, "OSD")} up without a recent report`,
+    remedy: "Look at the OSD's log: it is up, but does not report.",
     find: ({ map, stats, nowMs, statsStaleMs }) =>
       map.osds
         .filter((osd) => osd.up)
@@ -191,15 +260,18 @@ function slowOps(daemon: string, { slowOpCount, slowOps: oldest }: SlowOpsReport
   return [`${daemon}: ${plural(slowOpCount, "operation")}${named}`];
 }
 
+/** The codes of all checks; docs/operating/health.md explains each. */
+export const healthCodes: readonly string[] = checkKinds.map(({ name }) => name);
+
 /** The state of the cluster's health. */
 export function healthOf(input: HealthInput): Health {
   const checks: HealthCheck[] = [];
   for (const kind of checkKinds) {
     const found = kind.find(input);
     if (found.length === 0) continue;
-    const { name, severity } = kind;
+    const { name, severity, remedy } = kind;
     const detail = found.slice(0, maxDetails);
-    checks.push({ name, severity, summary: kind.summary(found.length), detail });
+    checks.push({ name, severity, summary: kind.summary(found.length), remedy, detail });
   }
   const worst = checks.some(({ severity }) => severity === "HEALTH_ERR")
     ? "HEALTH_ERR"

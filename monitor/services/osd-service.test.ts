@@ -148,7 +148,11 @@ describe("down and up in one moment", () => {
 });
 
 describe("down for long", () => {
-  const make = () => TestCluster.make(4, { downOutIntervalMs: 60_000 });
+  const make = async () => {
+    const test = await TestCluster.make(4);
+    await test.cluster.change({ config: { "mon.down_out_interval_ms": "60000" } });
+    return test;
+  };
 
   async function downOsd(test: TestCluster, id: number): Promise<void> {
     test.cluster.handle({ kind: "osdDown", osd: id });
@@ -188,11 +192,62 @@ describe("down for long", () => {
     await downOsd(noout, 3);
     await noout.clock.advance(600_000);
     expect(noout.osd(3).in).toBe(true);
+    const all = await make();
+    await all.cluster.change({ config: { "mon.min_in_ratio": "1" } });
+    await all.cluster.change({ config: { "mon.down_out_interval_ms": "60000" } });
+    for (const id of [2, 3]) await downOsd(all, id);
+    await all.clock.advance(600_000);
+    expect(all.map().osds.filter((osd) => osd.in)).toHaveLength(3);
     const never = await make();
     await never.cluster.change({ config: { "mon.down_out_interval_ms": "0" } });
     await downOsd(never, 3);
     await never.clock.advance(600_000);
     expect(never.osd(3).in).toBe(true);
+  });
+});
+
+describe("a store that failed", () => {
+  const error = { code: "io_error", message: "a write or flush of the disk failed" } as const;
+  const fail = async (test: TestCluster, incarnation: string) => {
+    test.cluster.handle({ kind: "osdStoreFailed", osd: 1, incarnation, error });
+    await test.settle();
+  };
+
+  it("is down at once, nodown or not, with its error, until it boots again", async () => {
+    const test = await TestCluster.make(3);
+    await test.cluster.change({ flags: ["nodown"] });
+    await fail(test, test.osd(1).incarnation);
+    expect(test.osd(1)).toMatchObject({ up: false, failed: error });
+    expect(test.osd(1).lastCleanEnd).toBeUndefined();
+    test.connectAndBoot(1, { incarnation: "4" });
+    await test.settle();
+    expect(test.osd(1).up).toBe(true);
+    expect(test.osd(1).failed).toBeUndefined();
+  });
+
+  it("is that of another life: ignored", async () => {
+    const test = await TestCluster.make(3);
+    await fail(test, "99");
+    expect(test.osd(1)).toMatchObject({ up: true });
+  });
+});
+
+describe("noin and noup", () => {
+  it("leave a new OSD out, and one that was put out; or down", async () => {
+    const test = await TestCluster.make(2);
+    await test.cluster.change({
+      flags: ["noin"],
+      osds: [{ ...test.osd(1), autoOut: true, in: false }],
+    });
+    test.connectAndBoot(2);
+    test.connectAndBoot(1, { incarnation: "4" });
+    await test.settle();
+    expect(test.osd(2)).toMatchObject({ up: true, in: false });
+    expect(test.osd(1)).toMatchObject({ up: true, in: false });
+    await test.cluster.change({ flags: ["noup"] });
+    test.connectAndBoot(3);
+    await test.settle();
+    expect(test.up()).toEqual([0, 1, 2]);
   });
 });
 

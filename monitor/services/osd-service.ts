@@ -7,7 +7,8 @@
 // Failure reports are the failure detector's.
 import { StorageError } from "../../common/errors.js";
 import { type Epoch, epoch, noEpoch } from "../../common/units.js";
-import type { OsdAlive, OsdBoot, OsdMarkMeDown } from "../../proto/messages.js";
+import { hasFlag } from "../../proto/map-flags.js";
+import type { OsdAlive, OsdBoot, OsdMarkMeDown, OsdStoreFailed } from "../../proto/messages.js";
 import {
   findOsd,
   fullWeight,
@@ -17,7 +18,7 @@ import {
 } from "../../proto/osd-map.js";
 import { failureDomainOf } from "./config-service.js";
 import { type Effect, logEffect, type MonitorEvent, type StepContext } from "./events.js";
-import { changesUp, downRecord, hasFlag } from "./osd-record.js";
+import { changesUp, downRecord, isReturn } from "./osd-record.js";
 
 export interface OsdServiceOptions {
   /** a down OSD is marked out after this long; 0: never */
@@ -28,7 +29,7 @@ export interface OsdServiceOptions {
   buildCrush(osds: readonly OsdInfo[], failureDomain: string): string;
 }
 
-/** How often an OSD came back with the incarnation that was marked down. */
+/** How often an OSD came back that was marked down although it ran. */
 interface Returns {
   count: number;
   lastMs: number;
@@ -67,6 +68,8 @@ export function stepOsd(
       return alive(event, context);
     case "osdMarkMeDown":
       return markMeDown(event, context);
+    case "osdStoreFailed":
+      return storeFailed(event, context);
     case "osdDisconnected":
       state.heldBoots.delete(event.osd);
       return [];
@@ -122,7 +125,7 @@ function boot(
   options: OsdServiceOptions,
 ): Effect[] {
   const { map } = context;
-  const refusal = refusalOf(event, map);
+  const refusal = bootRefusal(event, map);
   if (refusal !== undefined) return [{ kind: "refuse", osd: event.osd, error: refusal }];
   const before = findOsd(map, event.osd);
   if (before?.up && before.incarnation === event.incarnation) {
@@ -145,7 +148,7 @@ function boot(
     const waitMs = notBeforeMs - context.nowMs;
     return [logEffect("warn", "boot held back: it keeps going down", { osd: event.osd, waitMs })];
   }
-  if (before?.incarnation === event.incarnation) countReturn(state, event.osd, context.nowMs);
+  if (isReturn(before, event)) countReturn(state, event.osd, context.nowMs);
   state.heldBoots.delete(event.osd);
   try {
     return comeUp(event, before, context, options);
@@ -156,7 +159,8 @@ function boot(
   }
 }
 
-function refusalOf(event: OsdBoot, map: OsdMap): StorageError | undefined {
+/** Why the OSD that says this can't be the one of that id; undefined: it can. */
+export function bootRefusal(event: OsdBoot, map: OsdMap): StorageError | undefined {
   const known = findOsd(map, event.osd);
   if (known !== undefined && known.uuid !== event.uuid) {
     return new StorageError(
@@ -187,7 +191,7 @@ function backoffEndMs(
   nowMs: number,
 ): number {
   const returns = state.returns.get(event.osd);
-  if (returns === undefined || before.incarnation !== event.incarnation) return 0;
+  if (returns === undefined || !isReturn(before, event)) return 0;
   if (nowMs - returns.lastMs > forgetReturnsMs) return 0;
   return returns.lastMs + Math.min(firstBackoffMs * 2 ** returns.count, maxBackoffMs);
 }
@@ -225,7 +229,7 @@ function comeUp(
           upThru: noEpoch,
           downAt: noEpoch,
         }
-      : { ...backIn(before), ...reported };
+      : { ...backIn(before, map), ...reported };
   const changes: MapChanges = { osds: [after], maxOsd: Math.max(map.maxOsd, event.osd + 1) };
   if (before === undefined || isElsewhere(before, after)) {
     const others = map.osds.filter((osd) => osd.id !== after.id);
@@ -236,8 +240,11 @@ function comeUp(
   return [{ kind: "change", changes }, logEffect("info", "OSD is up", fields)];
 }
 
-function backIn(osd: OsdInfo): OsdInfo {
-  const { autoOut, ...rest } = osd;
+/** The record of an OSD that comes up again: whatever was wrong with its disk is seen anew. */
+function backIn(osd: OsdInfo, map: OsdMap): OsdInfo {
+  const { slow: _slow, failed: _failed, ...kept } = osd;
+  if (hasFlag(map, "noin")) return kept;
+  const { autoOut, ...rest } = kept;
   return autoOut ? { ...rest, in: true } : rest;
 }
 
@@ -282,6 +289,19 @@ function markMeDown(event: OsdMarkMeDown, { map }: StepContext): Effect[] {
   return [
     { kind: "change", changes: { osds: [{ ...downRecord(osd, map.epoch), ...clean }] } },
     logEffect("info", "OSD stopped cleanly", { osd: event.osd, epoch: map.epoch }),
+  ];
+}
+
+/** The OSD itself says so: not even nodown keeps it up. */
+function storeFailed(event: OsdStoreFailed, { map }: StepContext): Effect[] {
+  const osd = findOsd(map, event.osd);
+  if (osd === undefined || !osd.up || osd.incarnation !== event.incarnation) return [];
+  if (changesUp(osd, map)) return [{ kind: "retry", event }];
+  const { code, message } = event.error;
+  const failed = { code, message: message.slice(0, 1024) };
+  return [
+    { kind: "change", changes: { osds: [{ ...downRecord(osd, map.epoch), failed }] } },
+    logEffect("error", "an OSD's store has failed", { osd: osd.id, code, reason: message }),
   ];
 }
 

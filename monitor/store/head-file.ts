@@ -37,8 +37,8 @@ export function parseHead(content: string, file: string): HeadRecord {
 /** What an operator can do about a damaged store. */
 export function restoreRemedy(dataDir: string): string {
   return (
-    `Restore ${dataDir} as a whole from a backup that is newer than every map the OSDs have ` +
-    "seen. Do not edit or remove single files: they are what shows the loss."
+    `Move ${dataDir} away, then make the store anew from the maps that the OSDs hold: ` +
+    "`cairn monitor rebuild --help`. Do not edit or remove single files: they show the loss."
   );
 }
 

@@ -11,6 +11,7 @@ import { type ChainedBatch, Level } from "level";
 import { assert, defined } from "../../common/assert.js";
 import { StorageError, toStorageError } from "../../common/errors.js";
 import { type Epoch, nextEpoch } from "../../common/units.js";
+import { firstEpochOf, generationOf } from "../../proto/generation.js";
 import {
   applyIncremental,
   checkHash,
@@ -59,7 +60,11 @@ export class LevelMapStore implements MapStore {
    * @throws already_exists when the folder holds a map store
    */
   static async create(dataDir: string, map: OsdMap): Promise<void> {
-    assert(map.epoch === 1 && map.previousHash === noHash, "a cluster begins with epoch 1");
+    const isFirst = map.epoch === 1 || map.epoch === firstEpochOf(generationOf(map.epoch));
+    assert(
+      isFirst && map.previousHash === noHash,
+      "a store begins with a generation's first epoch",
+    );
     checkHash(map);
     const level = levelFolder(dataDir);
     const exists = (await isThere(level)) || (await isThere(headFile(dataDir)));
@@ -73,7 +78,7 @@ export class LevelMapStore implements MapStore {
       await mkdir(level, { mode: 0o700 });
       const database = openable(level);
       await database.open({ createIfMissing: true, errorIfExists: true });
-      await database.put(keyOf("full", 1), encodeStored("full", map), syncWrite);
+      await database.put(keyOf("full", map.epoch), encodeStored("full", map), syncWrite);
       await database.close();
       await writeHead(headFile(dataDir), map);
     } catch (thrown) {

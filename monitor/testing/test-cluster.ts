@@ -11,10 +11,7 @@ import { MemoryMapStore } from "./memory-map-store.js";
 import { settle, VirtualClock } from "./virtual-clock.js";
 
 export const testOptions: ClusterOptions = {
-  downOutIntervalMs: 600_000,
   statsStaleMs: 30_000,
-  nearfullRatio: 0.85,
-  fullRatio: 0.95,
 };
 
 /** The boot message of a test OSD. */

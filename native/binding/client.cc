@@ -3,12 +3,16 @@
 #include <map>
 #include <utility>
 
+#include "bench_value.hh"
 #include "client_locks.hh"
 #include "client_state.hh"
 #include "client_values.hh"
 #include "convert.hh"
+#include "device_io.hh"
 #include "events.hh"
 #include "exports.hh"
+#include "history.hh"
+#include "image/bench_job.hh"
 #include "image/null_device.hh"
 
 namespace cairn::binding {
@@ -77,36 +81,34 @@ objecter::ClientMap get_map(const Napi::Object& object) {
 class Client : public Napi::ObjectWrap<Client> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "Client",
-                       {InstanceMethod<&Client::set_map>("setMap"),
-                        InstanceMethod<&Client::operate>("operate"),
-                        InstanceMethod<&Client::open_image>("openImage"),
-                        InstanceMethod<&Client::open_null>("openNull"),
-                        InstanceMethod<&Client::set_image_size>("setImageSize"),
-                        InstanceMethod<&Client::open_gate>("openGate"),
-                        InstanceMethod<&Client::drain_gate>("drainGate"),
-                        InstanceMethod<&Client::fail_gate>("failGate"),
-                        InstanceMethod<&Client::released>("released"),
-                        InstanceMethod<&Client::sweep_fence>("sweepFence"),
-                        InstanceMethod<&Client::watch>("watch"),
-                        InstanceMethod<&Client::unwatch>("unwatch"),
-                        InstanceMethod<&Client::answer_notify>("answerNotify"),
-                        InstanceMethod<&Client::close_device>("closeDevice"),
-                        InstanceMethod<&Client::discard>("discard"),
-                        InstanceMethod<&Client::serve_vhost_user>("serveVhostUser"),
-                        InstanceMethod<&Client::serve_nbd>("serveNbd"),
-                        InstanceMethod<&Client::stop_export>("stopExport"),
-                        InstanceMethod<&Client::bench>("bench"),
-                        InstanceMethod<&Client::import_begin>("importBegin"),
-                        InstanceMethod<&Client::import_extents>("importExtents"),
-                        InstanceMethod<&Client::import_end>("importEnd"),
-                        InstanceMethod<&Client::import_raw>("importRaw"),
-                        InstanceMethod<&Client::import_stream>("importStream"),
-                        InstanceMethod<&Client::export_to>("exportTo"),
-                        InstanceMethod<&Client::cancel_job>("cancelJob"),
-                        InstanceMethod<&Client::cancel_copies>("cancelCopies"),
-                        InstanceMethod<&Client::stats>("stats"),
-                        InstanceMethod<&Client::close>("close")});
+    return DefineClass(
+        env, "Client",
+        {InstanceMethod<&Client::set_map>("setMap"),
+         InstanceMethod<&Client::operate>("operate"),
+         InstanceMethod<&Client::open_image>("openImage"),
+         InstanceMethod<&Client::open_null>("openNull"),
+         InstanceMethod<&Client::set_image_size>("setImageSize"),
+         InstanceMethod<&Client::close_device>("closeDevice"),
+         InstanceMethod<&Client::discard>("discard"),
+         InstanceMethod<&Client::device_io<DeviceIo::Kind::read>>("readDevice"),
+         InstanceMethod<&Client::device_io<DeviceIo::Kind::write>>("writeDevice"),
+         InstanceMethod<&Client::device_io<DeviceIo::Kind::write_zeroes>>("writeZeroes"),
+         InstanceMethod<&Client::device_io<DeviceIo::Kind::flush>>("flush"),
+         InstanceMethod<&Client::serve_vhost_user>("serveVhostUser"),
+         InstanceMethod<&Client::serve_nbd>("serveNbd"),
+         InstanceMethod<&Client::stop_export>("stopExport"),
+         InstanceMethod<&Client::bench>("bench"),
+         InstanceMethod<&Client::history>("history"),
+         InstanceMethod<&Client::import_begin>("importBegin"),
+         InstanceMethod<&Client::import_extents>("importExtents"),
+         InstanceMethod<&Client::import_end>("importEnd"),
+         InstanceMethod<&Client::import_raw>("importRaw"),
+         InstanceMethod<&Client::import_stream>("importStream"),
+         InstanceMethod<&Client::export_to>("exportTo"),
+         InstanceMethod<&Client::cancel_job>("cancelJob"),
+         InstanceMethod<&Client::cancel_copies>("cancelCopies"),
+         InstanceMethod<&Client::stats>("stats"),
+         InstanceMethod<&Client::close>("close")});
   }
 
   explicit Client(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Client>(info) {
@@ -302,6 +304,15 @@ class Client : public Napi::ObjectWrap<Client> {
         });
   }
 
+  template <DeviceIo::Kind kKind>
+  Napi::Value device_io(const Napi::CallbackInfo& info) {
+    return ask_device(
+        info, [request = get_device_io(info, kKind)](ClientState&, image::BlockDevice& device,
+                                                     const Promise& promise) mutable {
+          start_device_io(std::move(request), device, promise);
+        });
+  }
+
   Napi::Value serve_vhost_user(const Napi::CallbackInfo& info) {
     const auto options = info[1].As<Napi::Object>();
     return ask_device(
@@ -333,16 +344,7 @@ class Client : public Napi::ObjectWrap<Client> {
 
   Napi::Value bench(const Napi::CallbackInfo& info) {
     const auto options = info[1].As<Napi::Object>();
-    image::BenchSpec spec;
-    const std::string type = get_text(options, "ioType");
-    spec.type = type == "read"    ? image::BenchSpec::Type::read
-                : type == "write" ? image::BenchSpec::Type::write
-                                  : image::BenchSpec::Type::mixed;
-    spec.io_bytes = get_u64(options, "ioBytes");
-    spec.random_offsets = get_text(options, "pattern") == "rand";
-    spec.queue_depth = static_cast<std::uint32_t>(get_u64(options, "queueDepth"));
-    spec.duration_ns = get_u64(options, "durationMs") * 1'000'000;
-    spec.seed = get_u64(options, "seed");
+    const image::BenchSpec spec = get_bench_spec(options);
     return ask_device(info, [spec](ClientState& state, image::BlockDevice& device,
                                    const Promise& promise) {
       if (const Status allowed = image::BenchJob::check(device, spec); !allowed) {
@@ -352,6 +354,19 @@ class Client : public Napi::ObjectWrap<Client> {
         if (report.errors != 0) return promise.reject(report.first_error);
         auto shared = std::make_shared<image::BenchReport>(std::move(report));
         promise.resolve([shared](Napi::Env env) { return bench_value(env, *shared); });
+      });
+    });
+  }
+  Napi::Value history(const Napi::CallbackInfo& info) {
+    return ask_device(info, [spec = get_history_spec(info[1].As<Napi::Object>())](
+                                ClientState& state, image::BlockDevice& device,
+                                const Promise& promise) {
+      if (const Status fits = image::HistoryJob::check(device, spec); !fits) {
+        return promise.reject(fits);
+      }
+      image::HistoryJob::start(state.reactor(), device, spec, [promise](image::History history) {
+        auto shared = std::make_shared<image::History>(std::move(history));
+        promise.resolve([shared](Napi::Env env) { return history_value(env, *shared); });
       });
     });
   }

@@ -2,6 +2,9 @@
 #include "convert.hh"
 
 #include <algorithm>
+#include <cstdio>
+
+#include "base/crc32c.hh"
 
 namespace cairn::binding {
 
@@ -155,6 +158,24 @@ Napi::Value log_entry_value(Napi::Env env, const net::LogEntry& entry) {
   net::encode(entry, writer);
   object.Set("bytes", bytes_value(env, writer.span()));
   return object;
+}
+
+std::string digest_text(const object_store::ObjectInfo& info) {
+  Writer writer;
+  writer.put(static_cast<std::uint8_t>(info.exists ? 1 : 0));
+  for (const object_store::BlockInfo& block : info.blocks) {
+    writer.put(static_cast<std::uint8_t>(block.state));
+    writer.put(block.crc);
+    writer.put(block.version.epoch);
+    writer.put(block.version.number);
+  }
+  for (const auto& [key, value] : info.omap) {
+    writer.text16(key);
+    writer.blob32(as_bytes(value));
+  }
+  char text[32];
+  std::snprintf(text, sizeof text, "%zu-%08x", info.blocks.size(), crc32c(writer.span()));
+  return text;
 }
 
 PgId get_pg(const Napi::CallbackInfo& info) {

@@ -1,9 +1,8 @@
 // NativeOsd of binding.d.ts: a reactor thread with a store, a messenger and an OsdCore.
-#include <cstdio>
 #include <utility>
 
-#include "base/crc32c.hh"
 #include "convert.hh"
+#include "disk_faults.hh"
 #include "events.hh"
 #include "exports.hh"
 #include "io/uring_disk.hh"
@@ -77,6 +76,12 @@ class EventSink : public pg::OsdEvents {
       event.Set("reason", reason);
     });
   }
+  void on_peer_recovered(OsdId osd, std::uint64_t incarnation) override {
+    emit("peerRecovered", [osd, incarnation](Napi::Env env, Napi::Object& event) {
+      event.Set("osd", osd);
+      event.Set("incarnation", Napi::BigInt::New(env, incarnation));
+    });
+  }
   void on_store_failed(const Status& status) override {
     emit("storeFailed", [status](Napi::Env env, Napi::Object& event) {
       event.Set("error", error_value(env, status));
@@ -91,28 +96,11 @@ class EventSink : public pg::OsdEvents {
 // What lives on the reactor thread.
 struct OsdState {
   std::unique_ptr<io::UringDisk> disk;
+  std::unique_ptr<io::FaultDisk> fault_disk;  // over disk, when asked for
   std::unique_ptr<object_store::ObjectStore> store;
   std::unique_ptr<pg::OsdCore> core;
   std::unique_ptr<net::TcpMessenger> messenger;
 };
-
-std::string digest_text(const object_store::ObjectInfo& info) {
-  Writer writer;
-  writer.put(static_cast<std::uint8_t>(info.exists ? 1 : 0));
-  for (const object_store::BlockInfo& block : info.blocks) {
-    writer.put(static_cast<std::uint8_t>(block.state));
-    writer.put(block.crc);
-    writer.put(block.version.epoch);
-    writer.put(block.version.number);
-  }
-  for (const auto& [key, value] : info.omap) {
-    writer.text16(key);
-    writer.blob32(as_bytes(value));
-  }
-  char text[32];
-  std::snprintf(text, sizeof text, "%zu-%08x", info.blocks.size(), crc32c(writer.span()));
-  return text;
-}
 
 class Osd : public Napi::ObjectWrap<Osd> {
  public:
@@ -125,6 +113,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
                         InstanceMethod<&Osd::set_full>("setFull"),
                         InstanceMethod<&Osd::set_blocklist>("setBlocklist"),
                         InstanceMethod<&Osd::loop_tick>("loopTick"),
+                        InstanceMethod<&Osd::set_disk_faults>("setDiskFaults"),
                         InstanceMethod<&Osd::start_interval>("startInterval"),
                         InstanceMethod<&Osd::activate>("activate"),
                         InstanceMethod<&Osd::go_active>("goActive"),
@@ -148,6 +137,9 @@ class Osd : public Napi::ObjectWrap<Osd> {
     cluster_ = get_uuid(options, "clusterId");
     osd_ = static_cast<OsdId>(get_u64(options, "osd"));
     incarnation_ = get_bigint(options, "incarnation");
+    if (options.Has("diskFaults")) {
+      disk_faults_ = get_disk_faults(options.Get("diskFaults").As<Napi::Object>());
+    }
     auto thread = CoreThread::start(info.Env(), "cairn-osd");
     if (!thread) {
       const Napi::Value error = error_value(info.Env(), thread.status());
@@ -185,11 +177,17 @@ class Osd : public Napi::ObjectWrap<Osd> {
     auto disk = io::UringDisk::open(thread_->reactor(), path_, {});
     if (!disk) return disk.status();
     state_.disk = std::move(*disk);
+    io::Disk* used_disk = state_.disk.get();
+    if (disk_faults_) {
+      state_.fault_disk = std::make_unique<io::FaultDisk>(thread_->reactor(), *state_.disk,
+                                                          *disk_faults_, incarnation_);
+      used_disk = state_.fault_disk.get();
+    }
     object_store::Options options;
     options.post_back = [this](io::Task task) { thread_->post(std::move(task)); };
     options.log = [this](const char* level, const std::string& text) { events_->log(level, text); };
     const object_store::Identity expected{cluster_, osd_, {}};
-    auto store = object_store::ObjectStore::open(thread_->reactor(), *state_.disk, expected,
+    auto store = object_store::ObjectStore::open(thread_->reactor(), *used_disk, expected,
                                                  std::move(options));
     if (!store) return store.status();
     state_.store = std::move(*store);
@@ -260,6 +258,16 @@ class Osd : public Napi::ObjectWrap<Osd> {
   }
   void loop_tick(const Napi::CallbackInfo&) {
     run([](pg::OsdCore& core) { core.loop_tick(); });
+  }
+  Napi::Value set_disk_faults(const Napi::CallbackInfo& info) {
+    return ask(info, [this, faults = get_disk_faults(info[0].As<Napi::Object>())](
+                         pg::OsdCore&, const Promise& promise) {
+      CAIRN_ASSERT(state_.fault_disk != nullptr);
+      state_.fault_disk->set_faults(faults);
+      promise.resolve([counters = state_.fault_disk->counters()](Napi::Env env) {
+        return disk_fault_counters_value(env, counters);
+      });
+    });
   }
   void start_interval(const Napi::CallbackInfo& info) {
     run([pg = get_pg(info), spec = get_interval(info[2].As<Napi::Object>())](pg::OsdCore& core) {
@@ -417,6 +425,8 @@ class Osd : public Napi::ObjectWrap<Osd> {
         set("netBytesReceived", net.bytes_received);
         set("netProtocolErrors", net.protocol_errors);
         set("netHandshakeRefusals", net.handshake_refusals);
+        for (const auto& [code, count] : net.refused_connections)
+          set(("refusedConnections_" + std::string(error_name(code))).c_str(), count);
         Napi::Object histograms = Napi::Object::New(env);
         histograms.Set("write", histogram_value(env, pgs->write_ns));
         histograms.Set("read", histogram_value(env, pgs->read_ns));
@@ -460,6 +470,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
   void closed(const Promise& promise, const Status& status) {
     state_.core.reset();
     state_.store.reset();
+    state_.fault_disk.reset();
     state_.disk.reset();
     promise.settle(status);
     thread_->to_js([this](Napi::Env) {
@@ -472,6 +483,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
   net::ClusterId cluster_{};
   OsdId osd_ = kNoOsd;
   std::uint64_t incarnation_ = 0;
+  std::optional<io::DiskFaults> disk_faults_;  // set: the store lies on a FaultDisk
   std::unique_ptr<CoreThread> thread_;
   std::unique_ptr<EventSink> events_;
   OsdState state_;

@@ -24,17 +24,21 @@ constexpr std::uint64_t kMemoryBytes = 0x10000;
 constexpr std::uint64_t kAvailable = 0x800;
 constexpr std::uint64_t kUsed = 0xa00;
 constexpr std::size_t kHeaderBytes = 4;
+// The rings and the first buffers.
+constexpr std::size_t kRewrittenBytes = 0x1000;
 // The most that a ring of 128 can hold, twice over; the fuzzer's memory does not refill itself.
 constexpr int kMaxTurns = 1024;
 
-// Rewrites memory with words of the input until it is destroyed.
+// Rewrites the rings, and what lies behind them, with words of the input until it is destroyed:
+// what a hostile guest does from another processor.
 class Rewriter {
  public:
   Rewriter(std::byte* memory, const std::uint8_t* words, std::size_t length)
       : thread_([this, memory, words, length] {
-          for (std::size_t i = 0; !stop_.load(std::memory_order_relaxed); i = (i + 3) % length) {
-            const std::size_t at = (std::size_t{words[i]} << 3) % 0xa00;
-            const std::uint64_t value = load_le<std::uint64_t>(words + i % (length - 7));
+          const std::size_t positions = length - 7;
+          for (std::size_t i = 0; !stop_.load(std::memory_order_relaxed); i = (i + 3) % positions) {
+            const auto value = load_le<std::uint64_t>(words + i);
+            const std::size_t at = (value >> 5) % kRewrittenBytes & ~std::size_t{7};
             store_shared<std::uint64_t>(memory + at, value);
           }
         }) {}

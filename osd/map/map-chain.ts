@@ -1,6 +1,7 @@
 // The cluster map that an OSD has, advanced by what the monitor sends: in epoch order, with the
 // hash chain checked. Pure.
 import { StorageError } from "../../common/errors.js";
+import { checkFollows } from "../../proto/generation.js";
 import type { Maps } from "../../proto/messages.js";
 import { applyIncremental, checkHash, type OsdMap } from "../../proto/osd-map.js";
 
@@ -13,12 +14,14 @@ export interface MapStep {
 /**
  * The maps that a message adds to the newest one that we have, oldest first; what we have already
  * is passed over.
- * @throws corrupt: gap, fork, or a hash that is not that of its content; fetch anew
+ * @throws corrupt: gap, fork, or a hash that is not that of its content; fetch anew. wrong_cluster:
+ *   a map of an older generation, or of a newer one that was made without what we know; give up
  */
 export function mapsAfter(have: OsdMap | undefined, message: Maps): MapStep[] {
   const steps: MapStep[] = [];
   let newest = have;
   const { full } = message;
+  if (full !== undefined && newest !== undefined) checkFollows(full, newest);
   if (full !== undefined && full.epoch > (newest?.epoch ?? 0)) {
     checkHash(full);
     steps.push({ map: full, contiguous: have !== undefined && full.epoch === have.epoch + 1 });

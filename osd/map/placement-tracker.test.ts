@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { epoch, type PgId, pgId } from "../../common/units.js";
 import { emptyMap, testOsd, testPool } from "../../proto/fixtures.js";
+import { firstEpochOf } from "../../proto/generation.js";
 import {
   findOsd,
   type Incremental,
@@ -9,6 +10,7 @@ import {
   makeIncremental,
   type OsdInfo,
   type OsdMap,
+  sealed,
 } from "../../proto/osd-map.js";
 import { mapsAfter } from "./map-chain.js";
 import { decodePgRecord, encodePgRecord } from "./pg-record.js";
@@ -207,7 +209,7 @@ describe("the map chain", () => {
   const made: Incremental[] = [];
   let newest = first;
   for (let i = 1; i <= 3; i++) {
-    const next = makeIncremental(newest, { flags: [`f${i}`] }, i);
+    const next = makeIncremental(newest, { config: { log_level: `${i}` } }, i);
     made.push(next.incremental);
     newest = next.map;
   }
@@ -231,10 +233,29 @@ describe("the map chain", () => {
 
   it.each([
     ["a gap", () => mapsAfter(first, maps(made.slice(1)))],
-    ["a fork", () => mapsAfter(changed(first, { flags: ["x"] }), maps(made.slice(1)))],
+    ["a fork", () => mapsAfter(changed(first, { flags: ["pause"] }), maps(made.slice(1)))],
     ["no full map", () => mapsAfter(undefined, maps(made))],
     ["a wrong hash", () => mapsAfter(undefined, maps([], { ...newest, maxOsd: 9 }))],
   ])("refuses %s", (_what, run) => {
     expect(run).toThrow(expect.objectContaining({ code: "corrupt" }));
+  });
+
+  const rebuiltFrom = (map: OsdMap, epochs = 0) => {
+    const fromEpoch = epoch(map.epoch + epochs);
+    const rebuilds = [{ generation: 1, fromEpoch, fromHash: map.hash }];
+    return sealed({ ...map, epoch: firstEpochOf(1), rebuilds });
+  };
+
+  it("jumps to a new generation, as over a gap", () => {
+    const rebuilt = rebuiltFrom(newest);
+    expect(mapsAfter(newest, maps([], rebuilt))).toEqual([{ map: rebuilt, contiguous: false }]);
+    expect(mapsAfter(first, maps([], rebuilt))).toHaveLength(1);
+  });
+
+  it.each([
+    ["made without what we have", () => mapsAfter(newest, maps([], rebuiltFrom(newest, -1)))],
+    ["older than our generation", () => mapsAfter(rebuiltFrom(newest), maps([], newest))],
+  ])("refuses for good a map %s", (_what, run) => {
+    expect(run).toThrow(expect.objectContaining({ code: "wrong_cluster" }));
   });
 });

@@ -5,7 +5,12 @@
 // holds data; a record is replaced, never changed in place.
 import { type PgId, parsePgId } from "../../common/units.js";
 import { findPool, type OsdMap, type PoolInfo } from "../../proto/osd-map.js";
-import { type CrushMapper, type PgPlacement, poolPlacements } from "../../proto/placement.js";
+import {
+  type CrushMapper,
+  type PgPlacement,
+  poolPlacements,
+  primaryAffinities,
+} from "../../proto/placement.js";
 import type { OsdViews } from "../peering/past-intervals.js";
 import {
   newRecord,
@@ -141,7 +146,8 @@ export class PlacementTracker {
       ({ id, up, in: isIn, weight, upFrom, incarnation }) =>
         `${id}:${up}:${isIn}:${weight}:${upFrom}:${incarnation}`,
     );
-    const shared = `${map.maxOsd}|${lives}|${JSON.stringify(map.pgTemp)}`;
+    const affinities = [...primaryAffinities(map)].join(";");
+    const shared = `${map.maxOsd}|${lives}|${affinities}|${JSON.stringify(map.pgTemp)}`;
     for (const pool of map.pools) {
       const { pgNum, size, minSize, crushRule } = pool;
       const inputs = `${pgNum}|${size}|${minSize}|${crushRule}|${shared}`;

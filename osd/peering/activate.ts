@@ -113,7 +113,10 @@ function goActiveWhenAll(state: PgState): Step {
     (sum, plan) => sum + plan.missing.length,
     0,
   );
-  const active = { ...state, gathered: nothingGathered, missingCount };
+  const backfilling = [...state.gathered.plans]
+    .filter(([, plan]) => plan.resetLogTo !== undefined && plan.missing.length > 0)
+    .map(([osd]) => osd);
+  const active = { ...state, gathered: nothingGathered, missingCount, backfilling };
   return enter(active, "Active", [{ kind: "goActive" }]);
 }
 
@@ -138,7 +141,7 @@ export const onRecoveryProgress: Handler<"recoveryProgress"> = (state, { missing
 };
 
 function recovered(state: PgState): Step {
-  const next = { ...state, unfound: new Set<string>() };
+  const next = { ...state, unfound: new Set<string>(), backfilling: [] };
   const effects: PgEffect[] = [{ kind: "releaseRecovery" }];
   if (!isComplete(state)) return { state: { ...next, name: "Active" }, effects };
   if (state.name === "Clean") return quiet(next);

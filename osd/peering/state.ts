@@ -123,6 +123,8 @@ export interface PgState {
   /** objects that are missing anywhere in the acting set, as the native core counts them */
   readonly missingCount: number;
   readonly unfound: ReadonlySet<string>;
+  /** active: members whose log did not reach, so that all of their copy is made anew */
+  readonly backfilling: readonly number[];
   /** Recovering: when it last got on */
   readonly progressMs: number;
   /** stray: when it last told the primary about itself */
@@ -219,6 +221,7 @@ export function initialPgState(pgid: PgId, self: number): PgState {
     strays: new Set(),
     missingCount: 0,
     unfound: new Set(),
+    backfilling: [],
     progressMs: 0,
     notifiedMs: Number.NEGATIVE_INFINITY,
     blockedBy: [],

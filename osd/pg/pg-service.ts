@@ -29,6 +29,7 @@ import {
   type ReadRequest,
   roleOf,
 } from "../peering/state.js";
+import { type RecoveryHold, recoveryHold } from "../recovery/recovery-gate.js";
 import { Reservations } from "../recovery/reservations.js";
 import { HeldMessages } from "./held-messages.js";
 import { readFor } from "./read-requests.js";
@@ -72,9 +73,13 @@ const noCopy: PgInfo = { lastUpdate: [0, 0], logTail: 0, lastEpochStarted: 0, mi
 
 export class PgService {
   private readonly pgs = new Map<PgId, { state: PgState; key: string }>();
-  private readonly reservations = new Reservations(recoverySlots);
+  private readonly reservations = new Reservations(
+    recoverySlots,
+    (pgid) => this.recoveryHold(pgid) === undefined,
+  );
   private readonly held = new HeldMessages(maxHeldMessages);
   private map: MapView = { epoch: 0, osds: new Map() };
+  private clusterMap: OsdMap | undefined;
   private incarnations = new Map<number, string>();
   private notifiedMs = 0;
 
@@ -88,6 +93,13 @@ export class PgService {
     return [...this.pgs.values()].map(({ state }) => state);
   }
 
+  /** Why the PG may not recover by the present map; undefined: it may. */
+  recoveryHold(pgid: PgId): RecoveryHold | undefined {
+    const state = this.pgs.get(pgid)?.state;
+    if (state === undefined || this.clusterMap === undefined) return undefined;
+    return recoveryHold(this.clusterMap, state);
+  }
+
   /** True when the PG waits for its turn to recover. */
   waitsForRecovery(pgid: PgId): boolean {
     return this.reservations.isWaiting(pgid);
@@ -99,6 +111,7 @@ export class PgService {
    */
   apply(map: OsdMap, removed: Iterable<PgId>): void {
     this.map = { epoch: map.epoch, osds: osdViews(map) };
+    this.clusterMap = map;
     this.incarnations = new Map(map.osds.map(({ id, incarnation }) => [id, incarnation]));
     for (const pgid of removed) this.remove(pgid);
     const begun = this.beginIntervals();
@@ -107,6 +120,21 @@ export class PgService {
       if (!begun.has(pgid)) this.handle(pgid, { kind: "mapChanged", map: this.map });
     }
     for (const { from, message } of this.held.release(map.epoch)) this.receive(from, message);
+    this.followHolds();
+  }
+
+  /** Flags and levels of use may have changed: those that wait, and those under way, obey. */
+  private followHolds(): void {
+    for (const { state } of this.pgs.values()) {
+      if (state.name === "Recovering") this.setRecovery(state);
+    }
+    this.grant(this.reservations.grant());
+  }
+
+  private setRecovery({ pgid, interval }: PgState): void {
+    const { pool, seed } = parsePgId(pgid);
+    const objects = this.recoveryHold(pgid) === undefined ? recoveryObjects : 0;
+    this.ports.core.setRecovery(pool, seed, interval.first, objects);
   }
 
   private beginIntervals(): Set<PgId> {
@@ -266,7 +294,7 @@ export class PgService {
         this.grant(this.reservations.release(pgid));
         break;
       case "setRecovery":
-        core.setRecovery(pool, seed, first, recoveryObjects);
+        this.setRecovery(state);
         break;
       case "persistHistory":
         this.persist(state);

@@ -18,6 +18,17 @@ it("gives at most its slots, then the highest priority first, then in order of a
   expect(reservations.release(b)).toEqual([d]);
 });
 
+it("passes over a PG that may not recover, until it may", () => {
+  const held = new Set([a]);
+  const reservations = new Reservations(1, (pgid) => !held.has(pgid));
+  expect(reservations.request(a, 9)).toEqual([]);
+  expect(reservations.request(b, 1)).toEqual([b]);
+  expect(reservations.release(b)).toEqual([]);
+  expect(reservations.isWaiting(a)).toBe(true);
+  held.clear();
+  expect(reservations.grant()).toEqual([a]);
+});
+
 it("grants a PG once, and takes a waiting one off the queue", () => {
   const reservations = new Reservations(1);
   reservations.request(a, 1);

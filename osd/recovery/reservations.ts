@@ -6,7 +6,11 @@ export class Reservations {
   private readonly holding = new Set<PgId>();
   private readonly waiting = new Map<PgId, number>();
 
-  constructor(private readonly slots: number) {}
+  /** @param mayRecover false: the PG waits on, others go first */
+  constructor(
+    private readonly slots: number,
+    private readonly mayRecover: (pgid: PgId) => boolean = () => true,
+  ) {}
 
   /** Queues a PG; one that is queued or holds a slot stays where it is. @returns PGs granted now */
   request(pgid: PgId, priority: number): PgId[] {
@@ -27,11 +31,14 @@ export class Reservations {
     return this.waiting.has(pgid);
   }
 
-  private grant(): PgId[] {
+  /** To be called when mayRecover may answer otherwise. @returns PGs granted now */
+  grant(): PgId[] {
     const granted: PgId[] = [];
     while (this.holding.size < this.slots) {
       // Map keeps the order of arrival; a stable sort keeps it within a priority.
-      const next = [...this.waiting].sort(([, a], [, b]) => b - a)[0];
+      const next = [...this.waiting]
+        .sort(([, a], [, b]) => b - a)
+        .find(([pgid]) => this.mayRecover(pgid));
       if (next === undefined) break;
       this.waiting.delete(next[0]);
       this.holding.add(next[0]);

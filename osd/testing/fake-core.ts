@@ -14,6 +14,8 @@ export interface CoreHost {
   deliver(to: number, body: Uint8Array): void;
   /** the copy of an OSD that runs and is in that interval; undefined: none */
   copyOf(osd: number, pgid: PgId, interval: number): FakeCopy | undefined;
+  /** true: recovery that is begun gets nowhere */
+  recoveryStalls?(): boolean;
 }
 
 interface Gate {
@@ -126,7 +128,7 @@ export class FakeCore implements PgCore {
 
   private recoverAll(pool: number, seed: number, gate: Gate): void {
     const pgid = pgId(pool, seed);
-    if (this.gates.get(pgid) !== gate) return;
+    if (this.gates.get(pgid) !== gate || this.host.recoveryStalls?.()) return;
     const own = this.store.copy(pgid);
     for (const object of [...own.missing]) {
       const source = gate.sources

@@ -47,6 +47,8 @@ export class TestCluster {
   order: number[];
   /** true: this message gets lost */
   loses: () => boolean = () => false;
+  /** recovery that is begun gets nowhere while this is true */
+  recoveryStalls = false;
   private readonly maps: OsdMap[] = [];
   private readonly running = new Map<number, Running>();
   private queue: { osd: number; incarnation: number; run: () => void }[] = [];
@@ -92,6 +94,7 @@ export class TestCluster {
       emit: (event) => isMe() && this.emit(id, event),
       deliver: (to, body) => this.deliver(id, to, body),
       copyOf: (osd, pgid, interval) => this.copyIn(osd, pgid, interval),
+      recoveryStalls: () => this.recoveryStalls,
     });
     const tracker = new PlacementTracker(id, this.crush());
     const service = new PgService(
@@ -141,6 +144,12 @@ export class TestCluster {
     const osd = defined(this.map.osds[0], "an OSD");
     // Any change of an OSD makes the trackers ask CRUSH again.
     this.publish({ osds: [{ ...osd, weight: osd.weight - 1 }] });
+    await this.settle();
+  }
+
+  /** Any other change of the map: flags, levels of use. */
+  async change(changes: MapChanges): Promise<void> {
+    this.publish(changes);
     await this.settle();
   }
 

@@ -88,7 +88,7 @@ TEST_CASE("access gate: a refused token fails all that waits and comes, once and
   test.defer("1:");
   test.gate->operation_ended(Status(ErrorCode::fenced, "taken"));
   test.gate->operation_ended(Status(ErrorCode::fenced, "taken"));
-  CHECK(test.events == std::vector<AccessEvent>{AccessEvent::fenced});
+  CHECK(test.events == std::vector<AccessEvent>{AccessEvent::wanted, AccessEvent::fenced});
   test.gate->open({"image1", 9});
   test.defer("2:");
   CHECK(test.trace.empty());  // never inside the call

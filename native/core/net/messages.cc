@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "net/op_limits.hh"
+
 namespace cairn::net {
 
 namespace {
@@ -79,10 +81,6 @@ void get_pairs(Reader& reader, std::vector<std::pair<std::string, std::string>>&
   }
 }
 
-// A step's code decides which fields follow: ranges carry offset and length, omap steps key and
-// value.
-bool has_key(StepCode code) { return code >= StepCode::omap_get; }
-
 void put_steps(Writer& writer, const std::vector<Step>& steps) {
   CAIRN_ASSERT(steps.size() <= kMaxStepsPerOp);
   writer.put(static_cast<std::uint8_t>(steps.size()));
@@ -98,23 +96,6 @@ void put_steps(Writer& writer, const std::vector<Step>& steps) {
 
 bool range_ok(const Step& step) {
   return step.offset <= kMaxObjectBytes && step.length <= kMaxObjectBytes - step.offset;
-}
-
-bool key_and_value_ok(const Step& step) {
-  switch (step.code) {
-    case StepCode::watch:
-      return step.key.size() <= kMaxCookieBytes && step.value.size() <= kMaxWatchDescriptionBytes &&
-             step.length > 0 && step.length <= kMaxWatchTimeoutMs;
-    case StepCode::unwatch:
-      return step.key.size() <= kMaxCookieBytes && step.value.empty();
-    case StepCode::notify:
-      return step.key.empty() && step.value.size() <= kMaxNotifyPayloadBytes && step.length > 0 &&
-             step.length <= kMaxWatchTimeoutMs;
-    case StepCode::list_watchers:
-      return step.key.empty() && step.value.empty();
-    default:
-      return step.key.size() <= kMaxOmapKeyBytes && step.value.size() <= kMaxOmapValueBytes;
-  }
 }
 
 // A token of 0 has no key, any other one has.
@@ -146,7 +127,7 @@ void get_steps(Reader& reader, std::vector<Step>& steps, std::size_t data_bytes)
     if (has_key(step.code)) {
       step.key = reader.text16();
       step.value = as_text(reader.blob32());
-      if (!key_and_value_ok(step)) return reader.fail();
+      if (!key_and_value_fit(step)) return reader.fail();
     } else if (!range_ok(step)) {
       return reader.fail();
     }
@@ -171,6 +152,8 @@ Frame finish(FrameType type, Writer& writer, Buffer data = {}) {
 }
 
 }  // namespace
+
+bool has_key(StepCode code) { return code >= StepCode::omap_get; }
 
 bool is_mutation(StepCode code) {
   switch (code) {

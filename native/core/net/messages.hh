@@ -51,6 +51,9 @@ enum class StepCode : std::uint8_t {
 };
 constexpr std::uint8_t kMaxStepCode = 19;
 bool is_mutation(StepCode code);
+// A step's code decides which fields follow: ranges carry offset and length, omap steps key and
+// value.
+bool has_key(StepCode code);
 
 constexpr std::size_t kMaxFenceKeyBytes = 64;
 constexpr std::size_t kMaxCookieBytes = 64;

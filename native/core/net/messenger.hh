@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "base/ids.hh"
@@ -39,6 +40,12 @@ struct Address {
 class MessengerHandler {
  public:
   virtual ~MessengerHandler() = default;
+  // Whether this dialer, whose hello fits, may come in. Otherwise the code is what it is told, and
+  // it never becomes a connection.
+  virtual Status admit(const Entity& peer) {
+    static_cast<void>(peer);
+    return Status::ok();
+  }
   // An accepted connection has finished its handshake.
   virtual void on_accepted(ConnectionId connection, const Entity& peer) = 0;
   // A dialed connection has finished its handshake.
@@ -53,8 +60,17 @@ class MessengerHandler {
 struct MessengerCounters {
   std::uint64_t frames_sent = 0, frames_received = 0, bytes_sent = 0, bytes_received = 0;
   std::uint64_t protocol_errors = 0, handshake_refusals = 0;
+  // Dialers turned away, and connections closed for what the peer sent, by the reason's code.
+  std::map<ErrorCode, std::uint64_t> refused_connections;
   std::uint64_t connections = 0;  // open or being opened, right now
 };
+
+// Whether a connection that closes for this reason counts among refused_connections: the reason
+// lies in what the peer sent, or in who it says it is. Before the handshake is over
+// permission_denied is the answer to our own hello.
+inline bool is_fault_of_peer(ErrorCode code, bool was_open) {
+  return code == ErrorCode::protocol_error || (was_open && code == ErrorCode::permission_denied);
+}
 
 class Messenger {
  public:

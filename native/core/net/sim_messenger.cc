@@ -77,6 +77,8 @@ void SimMessenger::forget(StreamId id, Status reason) {
   network_.executor().cancel(connection.handshake_timer);
   --counters_.connections;
   if (reason.code() == ErrorCode::protocol_error) ++counters_.protocol_errors;
+  if (is_fault_of_peer(reason.code(), connection.open))
+    ++counters_.refused_connections[reason.code()];
   if (!connection.dialed && !connection.open) return;
   network_.post(config_.host, [life = life_, id, reason = std::move(reason)] {
     if (*life != nullptr) (*life)->handler_.on_closed(id, reason);
@@ -158,6 +160,7 @@ Status SimMessenger::handshake(StreamId id, Connection& connection, const Frame&
   if (!theirs) return theirs.status();
   Hello ours = our_hello(connection);
   Status status = check_hello(ours, *theirs);
+  if (status && !connection.dialed) status = handler_.admit(theirs->self);
   if (!connection.dialed) {
     ours.refusal = status.code();
     write_frame(id, connection,
@@ -165,6 +168,7 @@ Status SimMessenger::handshake(StreamId id, Connection& connection, const Frame&
   }
   if (!status) {
     ++counters_.handshake_refusals;
+    if (!connection.dialed) ++counters_.refused_connections[status.code()];
     return status;
   }
   network_.executor().cancel(std::exchange(connection.handshake_timer, 0));

@@ -118,6 +118,7 @@ void TcpMessenger::accepted(const ListenerPtr& listener, int result) {
   OwnedFd fd(result);
   if (handshaking_ >= kMaxHandshaking) {
     ++counters_.handshake_refusals;
+    ++counters_.refused_connections[ErrorCode::busy];
     return;
   }
   configure_stream(fd.get());
@@ -276,6 +277,7 @@ Status TcpMessenger::handshake(const ConnectionPtr& connection, const Frame& fra
   Result<Hello> theirs = decode_hello(frame.meta);
   if (!theirs) return theirs.status();
   Status status = check_hello(our_hello(*connection), *theirs);
+  if (status && !connection->dialed) status = handler_.admit(theirs->self);
   if (status) {
     if (!connection->dialed) send_hello(connection, ErrorCode::ok);
     open(connection, theirs->self);
@@ -290,6 +292,7 @@ Status TcpMessenger::handshake(const ConnectionPtr& connection, const Frame& fra
 // Answers with the reason, and closes once that is sent.
 void TcpMessenger::refuse(const ConnectionPtr& connection, const Status& reason) {
   ++counters_.handshake_refusals;
+  ++counters_.refused_connections[reason.code()];
   log(LogLevel::warn,
       "refused the connection from " + connection->text() + ": " + reason.to_string());
   connection->state = Connection::State::refusing;
@@ -426,6 +429,10 @@ void TcpMessenger::count_and_log_close(const Connection& connection, const Statu
   if (connection.dialed && connection.state == Connection::State::handshaking &&
       reason.code() != ErrorCode::disconnected)
     ++counters_.handshake_refusals;
+  const bool is_stranger = !connection.dialed && connection.state == Connection::State::handshaking;
+  if (is_fault_of_peer(reason.code(), connection.state == Connection::State::open) ||
+      (is_stranger && reason.code() == ErrorCode::timed_out))
+    ++counters_.refused_connections[reason.code()];
   if (reason.code() != ErrorCode::protocol_error) return;
   ++counters_.protocol_errors;
   log(LogLevel::warn,

@@ -23,7 +23,12 @@ struct Recorder : MessengerHandler {
   std::map<ConnectionId, Status> closed;
   std::size_t batches = 0;
   std::function<void(ConnectionId, Frame&)> on_each;
+  Status admission;  // of every dialer
 
+  Status admit(const Entity& peer) override {
+    CHECK(peer == kClient);
+    return admission;
+  }
   void on_accepted(ConnectionId id, const Entity& peer) override { accepted[id] = peer; }
   void on_connected(ConnectionId id, const Entity& peer) override { connected[id] = peer; }
   void on_frame(ConnectionId id, Frame frame) override {
@@ -63,11 +68,11 @@ struct Fixture {
     made.log = [this](LogLevel, std::string_view text) { log.emplace_back(text); };
     return made;
   }
-  // Runs the loop until the condition holds; fails after 10 s.
+  // Runs the loop until the condition holds; fails after 60 s (a sanitizer on a busy machine).
   void run_until(const std::function<bool()>& condition) {
     constexpr std::uint64_t kStepNs = 200'000;
     bool late = false;
-    const io::TimerId limit = reactor->run_after(10'000'000'000, [&] {
+    const io::TimerId limit = reactor->run_after(60'000'000'000, [&] {
       late = true;
       reactor->stop();
     });
@@ -197,7 +202,18 @@ TEST_CASE_FIXTURE(Fixture, "tcp: each refusal reaches the dialer with its code")
   changed.required_features = 0x80;
   client = std::make_unique<TcpMessenger>(*reactor, client_side, std::move(changed));
   CHECK(dial_and_fail(address, kServer).code() == ErrorCode::unsupported_feature);
+
+  client_side.closed.clear();
+  client = std::make_unique<TcpMessenger>(*reactor, client_side, config(kClient));
+  server_side.admission = {ErrorCode::permission_denied, "not you"};
+  CHECK(dial_and_fail(address, kServer).code() == ErrorCode::permission_denied);
   run_until([&] { return server->counters().connections == 0; });
+  CHECK(server->counters().refused_connections ==
+        std::map<ErrorCode, std::uint64_t>{{ErrorCode::wrong_daemon, 1},
+                                           {ErrorCode::wrong_cluster, 1},
+                                           {ErrorCode::unsupported_feature, 1},
+                                           {ErrorCode::permission_denied, 1}});
+  CHECK(client->counters().refused_connections.empty());
 }
 
 TEST_CASE_FIXTURE(Fixture, "tcp: nobody listens, and a host that is none") {
@@ -218,6 +234,7 @@ TEST_CASE_FIXTURE(Fixture, "tcp: a peer that says nothing times out at both ends
   run_until([&] { return server->counters().connections == 1; });
   run_until([&] { return server->counters().connections == 0; });
   CHECK(silent.closed_by_peer());
+  CHECK(server->counters().refused_connections.at(ErrorCode::timed_out) == 1);
 
   Result<OwnedFd> deaf = open_listener(kLoopback);
   REQUIRE(deaf.is_ok());
@@ -250,6 +267,7 @@ TEST_CASE_FIXTURE(Fixture, "tcp: bad bytes close their connection only, with one
     stranger.write_bytes(bad[i]);
     run_until([&] { return log.size() == i + 1; });
     CHECK(server->counters().protocol_errors == i + 1);
+    CHECK(server->counters().refused_connections.at(ErrorCode::protocol_error) == i + 1);
     CHECK(log.back().find("protocol_error") != std::string::npos);
     CHECK(server->counters().connections == 1);
   }

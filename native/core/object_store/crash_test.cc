@@ -3,6 +3,7 @@
 // every acknowledged transaction must be there, and the state must be that after a prefix of the
 // submitted ones. Several lives follow each other on one disk, so that the ring is full of records
 // of earlier runs, some of which were never acknowledged.
+#include "../../test/budget.hh"
 #include "object_store/test_machine.hh"
 #include "object_store/wal_record.hh"
 
@@ -65,7 +66,7 @@ std::uint64_t transactions_in(ObjectStore& store) {
 TEST_CASE("power cuts lose nothing that was acknowledged, and keep the order") {
   const io::SimDiskImage formatted = formatted_image(256);
   std::uint64_t replayed_more = 0;
-  for (std::uint64_t seed = 1; seed <= 150; ++seed) {
+  for (std::uint64_t seed = 1; seed <= cairn::test::budgeted(150U, 40U); ++seed) {
     CAPTURE(seed);
     Random random(seed);
     io::SimDiskImage image = formatted;
@@ -96,7 +97,7 @@ TEST_CASE("power cuts lose nothing that was acknowledged, and keep the order") {
 
 TEST_CASE("after a failed write or flush nothing is acknowledged") {
   using On = io::DiskFault::On;
-  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+  for (std::uint64_t seed = 1; seed <= cairn::test::budgeted(60U); ++seed) {
     CAPTURE(seed);
     Random random(seed);
     Life life{{Model{}}, 0};

@@ -3,6 +3,7 @@
 // that was not written.
 #include <set>
 
+#include "../../test/budget.hh"
 #include "object_store/superblock.hh"
 #include "object_store/test_machine.hh"
 
@@ -67,7 +68,7 @@ void check_reads(Machine& machine, int absent_from) {
 TEST_CASE("one good superblock suffices and mends the other") {
   const io::SimDiskImage image = written_image(true);
   Random random(1);
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < cairn::test::budgeted(200); ++round) {
     Machine machine(image);
     const std::uint64_t end = machine.disk.size_bytes();
     const bool first = random.chance(0.5);
@@ -142,7 +143,7 @@ TEST_CASE("a damaged WAL record that was durable refuses; the newest one is cut 
   const io::SimDiskImage image = written_image(false);
   Random random(2);
   std::set<ErrorCode> seen;
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < cairn::test::budgeted(300, 100); ++round) {
     Machine machine(image);
     const Layout layout = layout_of(machine.disk);
     // The records take 8 KiB each: the record that the flip hits is known.
@@ -206,7 +207,7 @@ TEST_CASE("a lost or misdirected write in place is reported, never old data") {
 TEST_CASE("flipped bits in the key-value region are refused, reported or healed") {
   const io::SimDiskImage image = written_image(true);
   Random random(3);
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < cairn::test::budgeted(200); ++round) {
     Machine machine(image);
     const Layout layout = layout_of(machine.disk);
     for (int flips = 0; flips < 20; ++flips)

@@ -102,6 +102,21 @@ TEST_CASE("golden superblock") {
   CHECK(decode_superblock(golden, 1).status().code() == ErrorCode::corrupt);
 }
 
+TEST_CASE("a superblock with impossible lengths is refused") {
+  const auto decoded = [](const auto& change) {
+    Superblock superblock = golden_superblock();
+    change(superblock.layout);
+    return decode_superblock(encode_superblock(superblock, 0).span(), 0).status().code();
+  };
+  CHECK(decoded([](Layout&) {}) == ErrorCode::ok);
+  CHECK(decoded([](Layout& layout) { layout.disk_bytes = 0; }) == ErrorCode::corrupt);
+  CHECK(decoded([](Layout& layout) { layout.disk_bytes += 1; }) == ErrorCode::corrupt);
+  CHECK(decoded([](Layout& layout) { layout.kv_unit_bytes = 0; }) == ErrorCode::corrupt);
+  CHECK(decoded([](Layout& layout) { layout.wal_bytes = ~std::uint64_t{4095}; }) ==
+        ErrorCode::corrupt);
+  CHECK(decoded([](Layout& layout) { layout.data_blocks = ~0U; }) == ErrorCode::corrupt);
+}
+
 TEST_CASE("golden WAL record") {
   const std::vector<std::byte> golden = read_golden("wal-record.hex");
   CHECK(golden_front() == golden);
@@ -136,6 +151,8 @@ TEST_CASE("no cut or flipped record decodes to something else, or reads beyond i
     flipped[i / 8] ^= std::byte{1} << (i % 8);
     static_cast<void>(decode_transactions(flipped, 2, Buffer::zeroed(8192)));
   }
+  // A count that the bytes cannot hold costs no memory.
+  CHECK(decode_transactions({}, ~std::uint32_t{0}, Buffer()).status().code() == ErrorCode::corrupt);
   for (std::size_t i = 0; i < kRecordHeaderBytes * 8; ++i) {
     std::vector<std::byte> flipped = golden;
     flipped[i / 8] ^= std::byte{1} << (i % 8);

@@ -245,6 +245,8 @@ class ObjectStore {
   virtual Usage usage() const = 0;
   virtual std::uint64_t object_count(PgId pg) const = 0;
   virtual const Counters& counters() const = 0;
+  // When the oldest transaction that is not durable yet was submitted; 0: there is none.
+  virtual std::uint64_t oldest_pending_ns() const = 0;
   virtual bool failed() const = 0;
 };
 

@@ -52,6 +52,7 @@ void Store::submit(Transaction transaction, Done on_durable) {
   Pending& pending = queue_.emplace_back();
   pending.completion.done = std::move(on_durable);
   pending.completion.submitted_ns = state_->executor.now_ns();
+  pending_since_ns_.push_back(pending.completion.submitted_ns);
   pending.completion.status = is_closing_
                                   ? Status(ErrorCode::canceled, "the object store is being closed")
                                   : validate(transaction);
@@ -260,6 +261,7 @@ void Store::refuse(Pending& pending, Status status) {
 
 void Store::complete(Wal::Completion& completion, const Status& outcome) {
   --state_->counters.pending_transactions;
+  pending_since_ns_.pop_front();
   if (completion.done) completion.done(completion.status ? outcome : completion.status);
 }
 

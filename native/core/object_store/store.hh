@@ -49,6 +49,9 @@ class Store final : public ObjectStore {
   Usage usage() const override;
   std::uint64_t object_count(PgId pg) const override;
   const Counters& counters() const override { return state_->counters; }
+  std::uint64_t oldest_pending_ns() const override {
+    return pending_since_ns_.empty() ? 0 : pending_since_ns_.front();
+  }
   bool failed() const override { return !state_->health; }
 
  private:
@@ -100,6 +103,7 @@ class Store final : public ObjectStore {
   Reclaimer reclaimer_;
 
   std::deque<Pending> queue_;
+  std::deque<std::uint64_t> pending_since_ns_;  // of all submitted, until they are complete
   std::deque<WaitingRead> waiting_reads_;
   std::uint64_t submitted_ = 0;
   std::uint64_t settled_ = 0;  // applied or refused

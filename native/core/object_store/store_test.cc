@@ -1,5 +1,6 @@
 // The store against the model, without crashes: random transactions, reads at any moment, reopen,
 // checkpoints, a full disk.
+#include "../../test/budget.hh"
 #include "object_store/test_machine.hh"
 
 using namespace cairn;
@@ -104,7 +105,7 @@ TEST_CASE("bad arguments refuse the whole transaction and nothing else") {
 }
 
 TEST_CASE("random transactions against the model, with reopens") {
-  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+  for (std::uint64_t seed = 1; seed <= cairn::test::budgeted(12U); ++seed) {
     CAPTURE(seed);
     Random random(seed);
     Model model;
@@ -274,7 +275,7 @@ TEST_CASE("omap_get: keys, prefixes and pages, pending and stored") {
 
 TEST_CASE("reads that race with writes in place show the old or the new data, never an error") {
   io::SimDiskImage image = formatted_image(64);
-  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+  for (std::uint64_t seed = 1; seed <= cairn::test::budgeted(300U); ++seed) {
     CAPTURE(seed);
     Machine machine(image, seed);
     machine.must_open();
@@ -300,7 +301,7 @@ TEST_CASE("reads that race with writes in place show the old or the new data, ne
 }
 
 TEST_CASE("a PG log is rewound into a segment that is not in memory, during a checkpoint") {
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+  for (std::uint64_t seed = 1; seed <= cairn::test::budgeted(20U); ++seed) {
     Machine machine(formatted_image(64), seed);
     machine.must_open();
     const auto append = [&](std::uint64_t number) {

@@ -59,7 +59,9 @@ bool is_sound(const Layout& layout) {
     return offset % kBlockBytes == 0 && bytes % kBlockBytes == 0 && bytes > 0 && offset <= end &&
            bytes <= end - offset;
   };
-  return layout.disk_bytes % kBlockBytes == 0 && layout.wal_offset >= kBlockBytes &&
+  return layout.disk_bytes % kBlockBytes == 0 && layout.disk_bytes >= 2 * kBlockBytes &&
+         layout.kv_unit_bytes % kBlockBytes == 0 && layout.kv_unit_bytes > 0 &&
+         layout.wal_offset >= kBlockBytes &&
          follows(layout.wal_offset, layout.wal_bytes, layout.kv_offset) &&
          follows(layout.kv_offset, layout.kv_bytes, layout.data_offset) &&
          follows(layout.data_offset, std::uint64_t{layout.data_blocks} * kBlockBytes,

@@ -273,7 +273,8 @@ Result<std::vector<Transaction>> decode_transactions(ByteSpan metadata, std::uin
   for (std::uint32_t t = 0; t < count; ++t) {
     Transaction& transaction = transactions.emplace_back();
     const auto ops = from.get<std::uint32_t>();
-    if (ops > from.remaining()) return bad();
+    // A reader that has failed gives zeros: a large count would go on with empty transactions.
+    if (!from.ok() || ops > from.remaining()) return bad();
     for (std::uint32_t i = 0; i < ops; ++i) {
       Transaction::Op& op = transaction.ops().emplace_back();
       if (!decode_op(from, op)) return bad();

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "crush/object_hash.hh"
+#include "net/op_limits.hh"
 
 namespace cairn::objecter {
 
@@ -70,17 +71,25 @@ void Objecter::submit(Target target, std::vector<net::Step> steps, Buffer data, 
     });
     return;
   }
+  net::OpRequest request;
+  request.object = std::move(target.object);
+  request.fence = std::move(target.fence);
+  request.steps = std::move(steps);
+  if (Status status = net::check_limits(request, data.size()); !status) {
+    executor_.post([done = std::move(done), status = std::move(status)]() mutable {
+      done(std::move(status), {}, {});
+    });
+    return;
+  }
   const std::uint32_t pgs = found->second.pg_num;
   const std::uint32_t seed = target.seed.value_or(crush::stable_mod(
-      crush::object_name_hash(as_bytes(target.object)), pgs, crush::stable_mod_mask(pgs)));
+      crush::object_name_hash(as_bytes(request.object)), pgs, crush::stable_mod_mask(pgs)));
   CAIRN_ASSERT(seed < pgs);
   const std::uint64_t sequence = next_sequence_++;
   Operation& operation = operations_[sequence];
+  operation.request = std::move(request);
   operation.request.id = RequestId{client_, sequence};
   operation.request.pg = PgId{target.pool, seed};
-  operation.request.object = std::move(target.object);
-  operation.request.fence = std::move(target.fence);
-  operation.request.steps = std::move(steps);
   operation.data = std::move(data);
   operation.done = std::move(done);
   operation.started_ns = executor_.now_ns();

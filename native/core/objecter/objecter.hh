@@ -78,7 +78,8 @@ class Objecter : public net::MessengerHandler {
   void set_map(ClientMap map);
   Epoch epoch() const { return map_.epoch; }
 
-  // not_found when the pool does not exist; otherwise done is called when the primary answers.
+  // not_found when the pool does not exist, the codes of net::check_limits() for an operation that
+  // no OSD would take; otherwise done is called when the primary answers.
   void submit(PoolId pool, std::string object, std::vector<net::Step> steps, Buffer data,
               OpDone done);
   void submit(Target target, std::vector<net::Step> steps, Buffer data, OpDone done);

@@ -237,6 +237,26 @@ TEST_CASE("objecter: operations on a pool that is removed, or never was, end as 
   CHECK(client.outcome->code() == ErrorCode::not_found);
 }
 
+TEST_CASE("objecter: an operation beyond the limits ends at once, and is never sent") {
+  Client client;
+  client.objecter.set_map(Client::map(1, {0}));
+  const auto submitted = [&client](const std::string& object, net::Step step) {
+    std::optional<ErrorCode> code;
+    client.objecter.submit(kPool, object, {std::move(step)}, {},
+                           [&code](Status status, net::OpReply, Buffer) { code = status.code(); });
+    CHECK_FALSE(code.has_value());  // never inside the call
+    client.settle();
+    return code;
+  };
+  const std::string long_value(net::kMaxOmapValueBytes + 1, 'v');
+  const std::string long_key(net::kMaxOmapKeyBytes + 1, 'k');
+  CHECK(submitted("object", {StepCode::omap_set, 0, 0, "key", long_value}) == ErrorCode::too_large);
+  CHECK(submitted("object", {StepCode::omap_set, 0, 0, long_key, {}}) == ErrorCode::too_large);
+  CHECK(submitted("", {StepCode::touch, 0, 0, {}, {}}) == ErrorCode::invalid_argument);
+  CHECK(client.messenger.sent.empty());
+  CHECK(client.objecter.counters().in_flight == 0);
+}
+
 TEST_CASE("objecter: cancel_all answers what is left; nothing is sent any more") {
   Client client;
   client.objecter.set_map(Client::map(1, {0, 1}));

@@ -1,6 +1,8 @@
 // Heartbeats between OSDs: see heartbeat.hh.
 #include "pg/heartbeat.hh"
 
+#include <utility>
+
 namespace cairn::pg {
 
 void Heartbeat::set_peers(const std::vector<Peer>& peers) {
@@ -49,7 +51,7 @@ void Heartbeat::on_pong(OsdId osd, std::uint64_t incarnation, const net::Ping& p
   state.round_trip_ns = state.heard_ns - pong.sent_ns;
   if (pong.loop_age_ms > kMaxLoopAgeMs) return report(osd, state, "loop_hung");
   if (pong.disk_age_ms > kMaxDiskAgeMs) return report(osd, state, "disk_hung");
-  state.reported_ns = 0;
+  if (std::exchange(state.reported_ns, 0) != 0) host_.peer_recovered(osd, state.incarnation);
 }
 
 void Heartbeat::on_refused(OsdId osd, std::uint64_t incarnation) {

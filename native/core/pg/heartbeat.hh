@@ -3,7 +3,8 @@
 //
 // Every kIntervalNs each peer gets a ping. A peer that has not answered for kGraceNs is reported,
 // and again each kGraceNs while it stays silent. A refused connection is reported at once: the
-// process is gone. It decides nothing: the monitor does.
+// process is gone. The first good answer after a report takes it back. It decides nothing: the
+// monitor does.
 #pragma once
 
 #include <functional>
@@ -31,6 +32,8 @@ class HeartbeatHost {
   virtual net::Ping current_ping() = 0;
   // reason: "heartbeat_timeout" | "connection_refused" | "loop_hung" | "disk_hung"
   virtual void peer_failed(OsdId osd, std::uint64_t incarnation, const std::string& reason) = 0;
+  // A peer that was reported answers again, with no complaint about itself.
+  virtual void peer_recovered(OsdId osd, std::uint64_t incarnation) = 0;
 };
 
 class Heartbeat {

@@ -38,6 +38,7 @@ struct Report {
 struct Host final : HeartbeatHost {
   StoppableExecutor clock;
   std::vector<Report> reports;
+  std::vector<OsdId> recovered;
   std::set<OsdId> answering;  // those whose pong comes a millisecond later
   net::Ping answer;
   std::uint64_t pings = 0;
@@ -54,6 +55,10 @@ struct Host final : HeartbeatHost {
   }
   void peer_failed(OsdId osd, std::uint64_t incarnation, const std::string& reason) override {
     reports.push_back({clock.now_ns(), osd, incarnation, reason});
+  }
+  void peer_recovered(OsdId osd, std::uint64_t incarnation) override {
+    CHECK(incarnation == 50);
+    recovered.push_back(osd);
   }
 
   void watch(const std::vector<OsdId>& osds) {
@@ -93,12 +98,14 @@ TEST_CASE("heartbeat: a silent peer is reported within grace and an interval, th
   host.clock.inner.run_for(10 * Heartbeat::kGraceNs);
   CHECK(host.reports.size() >= 9);
   CHECK(host.reports.size() <= 12);
-  // It answers again: nothing more.
+  CHECK(host.recovered.empty());
+  // It answers again: that is told once, and nothing more.
   host.answering = {1, 2};
   host.clock.inner.run_for(kSecondNs);
   host.reports.clear();
   host.clock.inner.run_for(10 * kSecondNs);
   CHECK(host.reports.empty());
+  CHECK(host.recovered == std::vector<OsdId>{2});
 }
 
 TEST_CASE("heartbeat: a refused connection is reported at once, for that incarnation only") {

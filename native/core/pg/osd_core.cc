@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "net/handshake.hh"
+
 namespace cairn::pg {
 
 namespace {
@@ -78,6 +80,9 @@ void OsdCore::set_blocklist(std::vector<ClientId> clients) {
 void OsdCore::set_peers(const std::vector<Peer>& peers) {
   if (messenger_ == nullptr) return;
   peers_ = peers;
+  for (const auto& [connection, entity] : connections_) {
+    if (Status status = admit(entity); !status) messenger_->close(connection, std::move(status));
+  }
   std::erase_if(queued_control_, [&peers](const auto& entry) {
     return std::none_of(peers.begin(), peers.end(),
                         [&entry](const Peer& peer) { return peer.osd == entry.first; });
@@ -159,6 +164,17 @@ std::vector<std::pair<OsdId, std::uint64_t>> OsdCore::round_trips() const {
     result.emplace_back(peer.osd, heartbeat_.round_trip_ns(peer.osd));
   }
   return result;
+}
+
+Status OsdCore::admit(const net::Entity& peer) {
+  if (peer.kind != net::EntityKind::osd) return Status::ok();
+  const auto known = std::find_if(peers_.begin(), peers_.end(), [&peer](const Peer& other) {
+    return static_cast<std::uint64_t>(other.osd) == peer.id;
+  });
+  const bool is_other = known != peers_.end() && known->incarnation != peer.incarnation;
+  if (!is_other && peer.id != static_cast<std::uint64_t>(self_)) return Status::ok();
+  return {ErrorCode::permission_denied,
+          net::entity_text(peer) + " is not the OSD of that id in our map"};
 }
 
 void OsdCore::on_accepted(net::ConnectionId connection, const net::Entity& peer) {
@@ -340,11 +356,18 @@ net::Ping OsdCore::current_ping() {
   ping.sent_ns = executor_.now_ns();
   ping.epoch = map_epoch_;
   ping.loop_age_ms = static_cast<std::uint32_t>((ping.sent_ns - loop_tick_ns_) / 1'000'000);
+  if (const std::uint64_t since_ns = store_.oldest_pending_ns(); since_ns != 0) {
+    ping.disk_age_ms = static_cast<std::uint32_t>((ping.sent_ns - since_ns) / 1'000'000);
+  }
   return ping;
 }
 
 void OsdCore::peer_failed(OsdId osd, std::uint64_t incarnation, const std::string& reason) {
   events_.on_peer_failed(osd, incarnation, reason);
+}
+
+void OsdCore::peer_recovered(OsdId osd, std::uint64_t incarnation) {
+  events_.on_peer_recovered(osd, incarnation);
 }
 
 void OsdCore::on_link_up(OsdId osd) {

@@ -34,6 +34,8 @@ class OsdEvents {
   virtual void on_control(const net::Entity& from, ByteSpan body) = 0;
   virtual void on_need_map(Epoch at_least) = 0;
   virtual void on_peer_failed(OsdId osd, std::uint64_t incarnation, const std::string& reason) = 0;
+  // A peer that was reported answers again.
+  virtual void on_peer_recovered(OsdId, std::uint64_t /*incarnation*/) {}
   virtual void on_store_failed(const Status& status) = 0;
 };
 
@@ -83,6 +85,9 @@ class OsdCore : public net::MessengerHandler,
   std::vector<std::pair<OsdId, std::uint64_t>> round_trips() const;
 
   // --- MessengerHandler
+  // permission_denied: an OSD that claims our id, or that of a peer whose incarnation in the map is
+  // another one (it may also be our map that is old: it dials again).
+  Status admit(const net::Entity& peer) override;
   void on_accepted(net::ConnectionId connection, const net::Entity& peer) override;
   void on_connected(net::ConnectionId connection, const net::Entity& peer) override;
   void on_frame(net::ConnectionId connection, net::Frame frame) override;
@@ -108,6 +113,7 @@ class OsdCore : public net::MessengerHandler,
   void send_ping(OsdId osd, const net::Ping& ping) override;
   net::Ping current_ping() override;
   void peer_failed(OsdId osd, std::uint64_t incarnation, const std::string& reason) override;
+  void peer_recovered(OsdId osd, std::uint64_t incarnation) override;
   // PeerLinksHost
   void on_link_up(OsdId osd) override;
   void on_link_refused(OsdId osd, std::uint64_t incarnation) override;

@@ -62,9 +62,11 @@ bool PeerLinks::on_closed(net::ConnectionId connection, const Status& reason) {
   const bool was_up = link.up;
   link.up = false;
   link.connection = 0;
-  // A refused dial means that no process listens there; wrong_daemon: another one does.
-  const bool refused = !was_up && (reason.message().find("refused") != std::string::npos ||
-                                   reason.code() == ErrorCode::wrong_daemon);
+  // A refused dial means that no process listens there; wrong_daemon: another one does;
+  // permission_denied: the peer is there, and its map does not know us yet.
+  const bool refused = !was_up && reason.code() != ErrorCode::permission_denied &&
+                       (reason.message().find("refused") != std::string::npos ||
+                        reason.code() == ErrorCode::wrong_daemon);
   if (refused) host_.on_link_refused(osd, link.peer.incarnation);
   // The first dial after the loss of a good link is immediate: it tells a dead process from a lost
   // connection. A peer that hangs up again and again is dialed at a pace.

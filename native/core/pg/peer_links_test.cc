@@ -114,7 +114,11 @@ TEST_CASE("peer links: a timeout of a dial is no proof of death; another daemon 
   osd.messenger.lose(1, Status(ErrorCode::timed_out, "no answer"));
   CHECK(osd.refused.empty());
   osd.executor.run_for(PeerLinks::kRedialNs);
-  osd.messenger.lose(2, Status(ErrorCode::wrong_daemon, "another incarnation"));
+  osd.messenger.lose(
+      2, Status(ErrorCode::permission_denied, "refused by the peer: permission_denied (code 26)"));
+  CHECK(osd.refused.empty());  // it lives, with an older map
+  osd.executor.run_for(PeerLinks::kRedialNs);
+  osd.messenger.lose(3, Status(ErrorCode::wrong_daemon, "another incarnation"));
   CHECK(osd.refused.size() == 1);
 }
 

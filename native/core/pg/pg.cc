@@ -56,7 +56,10 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
     }
   }
   log_.reset(base);
-  if (!snapshot.log.empty()) log_.reset(Version{0, snapshot.log.front().number - 1});
+  if (!snapshot.log.empty()) {
+    if (snapshot.log.front().number == 0) return Status(ErrorCode::corrupt, "PG log entry 0");
+    log_.reset(Version{0, snapshot.log.front().number - 1});
+  }
   for (const object_store::LogEntryBytes& stored : snapshot.log) {
     Reader reader(stored.bytes);
     net::LogEntry entry;

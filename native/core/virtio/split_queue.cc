@@ -4,6 +4,8 @@
 #include <bit>
 #include <utility>
 
+#include "base/planted_bug.hh"
+
 namespace cairn::virtio {
 
 namespace {
@@ -105,7 +107,8 @@ bool SplitQueue::walk(const std::byte* table, std::uint32_t entries, std::uint16
       fail("a chain continues outside its descriptor table");
       return false;
     }
-    at = descriptor.next;
+    at = planted(PlantedBug::double_fetch) ? load_descriptor(table + std::size_t{16} * at).next
+                                           : descriptor.next;
   }
   fail("a chain is longer than its descriptor table");
   return false;

@@ -4,6 +4,7 @@
 // refused or healed.
 #include <doctest/doctest.h>
 
+#include "../../../test/budget.hh"
 #include "object_store/kv/block_map.hh"
 #include "object_store/kv/file_table.hh"
 #include "object_store/kv/kv_store.hh"
@@ -112,6 +113,7 @@ struct Recorded {
 // often lies inside the recovery.
 void explore(std::uint64_t first_seed, int seeds, int cuts, std::uint64_t sync_percent,
              bool threaded = false) {
+  seeds = cairn::test::budgeted(seeds);
   for (std::uint64_t seed = first_seed; seed < first_seed + static_cast<std::uint64_t>(seeds);
        ++seed) {
     CAPTURE(seed);

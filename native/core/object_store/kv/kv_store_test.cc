@@ -1,5 +1,6 @@
 // The key-value store against a model: random histories, reopening, a full region, both modes.
 #include "object_store/kv/kv_store.hh"
+#include "../../../test/budget.hh"
 
 #include <doctest/doctest.h>
 
@@ -221,7 +222,7 @@ TEST_CASE("kv: a full region refuses puts, serves reads and erases, and recovers
 }
 
 TEST_CASE("kv: a disk error stops the store, and what was synced is there at the next open") {
-  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+  for (std::uint64_t seed = 1; seed <= cairn::test::budgeted(60U); ++seed) {
     RecordingDisk disk(Image(kOffset + small_region()));
     QueueExecutor executor;
     Random random(seed);

@@ -1,5 +1,6 @@
 // The region file system by itself, and the decoder of its file table on damaged bytes.
 #include "object_store/kv/region_fs.hh"
+#include "../../../test/budget.hh"
 
 #include <doctest/doctest.h>
 
@@ -120,7 +121,7 @@ TEST_CASE("region_fs: files, renames and removals equal the model, also after a 
 }
 
 TEST_CASE("region_fs: a synced part survives while the file grows, whatever is lost or torn") {
-  for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+  for (std::uint64_t seed = 1; seed <= cairn::test::budgeted(200U); ++seed) {
     Random random(seed);
     RecordingDisk disk(Image(kGeometry.region_length));
     auto fs = formatted(disk);

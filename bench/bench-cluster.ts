@@ -1,0 +1,106 @@
+// A cluster of the benchmark's own, in a new folder: made, used through bin/cairn, removed.
+import { execFile, execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+export const root = join(fileURLToPath(import.meta.url), "../..");
+
+/** Of `cairn bench --format json`. */
+export interface BenchJson {
+  iops: number;
+  latencyUs: { mean: number; p50: number; p99: number };
+  longestGapMs: number;
+  cpuUsPerOp: { total: number; client: number; osds: number };
+}
+
+export interface Load {
+  ioType: "read" | "write";
+  ioSize?: string;
+  pattern?: "rand" | "seq";
+  queueDepth: number;
+  seconds: number;
+}
+
+export class BenchCluster {
+  readonly folder: string;
+  private readonly dir: string;
+
+  /** @param parent folder on the disk that is measured */
+  constructor(
+    parent: string,
+    private readonly image = "rbd/bench",
+  ) {
+    this.folder = mkdtempSync(join(parent, ".bench-"));
+    this.dir = join(this.folder, "cluster");
+  }
+
+  /** Runs a verb to its end. @returns its standard output */
+  cairn(...args: string[]): string {
+    return execFileSync(process.execPath, this.commandLine(args), {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+  }
+
+  cairnJson<T>(...args: string[]): T {
+    return JSON.parse(this.cairn(...args, "--format", "json")) as T;
+  }
+
+  /** Makes the image and writes every block once: an overwrite is what a guest mostly does. */
+  makeImage(size: string, fillSeconds: number): void {
+    this.cairn("create", this.image, "--size", size);
+    this.run({
+      ioType: "write",
+      ioSize: "1M",
+      pattern: "seq",
+      queueDepth: 4,
+      seconds: fillSeconds,
+    });
+  }
+
+  run(load: Load): BenchJson {
+    return this.cairnJson<BenchJson>(...this.benchArguments(load));
+  }
+
+  /** As run(), while the caller does something else. */
+  async runBeside(load: Load): Promise<BenchJson> {
+    const args = this.commandLine([...this.benchArguments(load), "--format", "json"]);
+    const { stdout } = await promisify(execFile)(process.execPath, args);
+    return JSON.parse(stdout) as BenchJson;
+  }
+
+  pidOf(daemon: string): number {
+    return Number(readFileSync(join(this.dir, "run", `${daemon}.pid`), "utf8").split(/\s/)[0]);
+  }
+
+  remove(): void {
+    try {
+      this.cairn("down", "--purge");
+    } finally {
+      rmSync(this.folder, { recursive: true, force: true });
+    }
+  }
+
+  private commandLine(args: readonly string[]): string[] {
+    return [join(root, "bin/cairn"), ...args, "--dir", this.dir];
+  }
+
+  private benchArguments({
+    ioType,
+    ioSize = "4K",
+    pattern = "rand",
+    queueDepth,
+    seconds,
+  }: Load): string[] {
+    const options = {
+      "--io-type": ioType,
+      "--io-size": ioSize,
+      "--io-pattern": pattern,
+      "--io-threads": String(queueDepth),
+      "--time": String(seconds),
+    };
+    return ["bench", this.image, ...Object.entries(options).flat()];
+  }
+}

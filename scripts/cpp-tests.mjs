@@ -1,0 +1,116 @@
+// Running C++ test programs: as they are built for the product, or under a sanitizer. Imports
+// node:* only.
+import { spawn, spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { configureNative } from "./build.mjs";
+import { rootFolder, run } from "./environment.mjs";
+
+/** Programs that run at a time: they mostly use one processor each. */
+const programsAtOnce = 2;
+/** Of what a test program does by default in its long loops (native/test/budget.hh). */
+const sanitizerBudget = "0.1";
+
+/**
+ * How the test programs run under each sanitizer.
+ * only: folders of native/core whose tests have more than one thread; absent: all.
+ */
+export const sanitizers = {
+  asan: {
+    sanitize: "address,undefined",
+    env: { UBSAN_OPTIONS: "print_stacktrace=1", ASAN_OPTIONS: "detect_stack_use_after_return=1" },
+  },
+  tsan: {
+    sanitize: "thread",
+    only: ["io", "net", "nbd", "object_store", "vhost_user", "virtio"],
+    // ThreadSanitizer's shadow memory does not fit every layout that the kernel draws. A container
+    // may forbid to switch that off: then it runs with what it gets.
+    launcher: ["setarch", "-R"],
+    env: {},
+  },
+};
+
+function testPrograms(folder) {
+  return readdirSync(join(rootFolder, folder))
+    .filter((name) => /^test_[a-z_]+$/.test(name))
+    .sort();
+}
+
+/** Builds the test programs of a sanitizer. @returns how to run them */
+export async function buildSanitized(name) {
+  const { sanitize, only, launcher = [], env } = sanitizers[name];
+  const folder = `build/${name}`;
+  await configureNative(folder, [`-DCAIRN_SANITIZE=${sanitize}`]);
+  const targets = only === undefined ? ["tests"] : only.map((part) => `test_${part}`);
+  await run("ninja", ["-C", folder, ...targets]);
+  const programs = only === undefined ? testPrograms(folder) : targets;
+  return {
+    folder,
+    programs,
+    launcher: works(launcher) ? launcher : [],
+    env: { CAIRN_TEST_BUDGET: sanitizerBudget, ...env },
+  };
+}
+
+function works([command, ...options]) {
+  return command !== undefined && spawnSync(command, [...options, "true"]).status === 0;
+}
+
+export function builtTests() {
+  return { folder: "build/native", programs: testPrograms("build/native"), launcher: [], env: {} };
+}
+
+function execute(command, args, env) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      cwd: rootFolder,
+      env: { ...process.env, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const chunks = { stdout: "", stderr: "" };
+    for (const name of ["stdout", "stderr"]) {
+      child[name].setEncoding("utf8");
+      child[name].on("data", (text) => {
+        chunks[name] += text;
+      });
+    }
+    child.on("error", reject);
+    child.on("close", (status) => resolve({ status, ...chunks }));
+  });
+}
+
+async function runProgram({ folder, launcher, env }, program) {
+  const started = performance.now();
+  const [command, ...args] = [...launcher, join(rootFolder, folder, program)];
+  const { status, stdout, stderr } = await execute(command, args, env);
+  const counts = /test cases:\s+\d+ \|\s+(\d+) passed \|\s+(\d+) failed/.exec(stdout);
+  const passed = counts ? Number(counts[1]) : 0;
+  const failed = counts ? Number(counts[2]) : 0;
+  // A program that died (an assertion, a signal, a sanitizer) has failed, whatever it counted.
+  const died = status !== 0 && failed === 0;
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  process.stdout.write(
+    `${program}: ${passed} passed, ${failed} failed${died ? ", and it died" : ""} (${seconds} s)\n`,
+  );
+  if (status !== 0) process.stdout.write(`${stdout}\n${stderr}\n`);
+  return { passed, failed: failed + (died ? 1 : 0) };
+}
+
+/** Runs test programs and prints a line for each. @returns the sums of their test cases */
+export async function runTests(tests) {
+  const sums = { passed: 0, failed: 0 };
+  if (tests.programs.length === 0) {
+    process.stdout.write(`no C++ test program was built in ${tests.folder}\n`);
+    return { passed: 0, failed: 1 };
+  }
+  const waiting = [...tests.programs];
+  const lane = async () => {
+    for (let program = waiting.shift(); program !== undefined; program = waiting.shift()) {
+      const { passed, failed } = await runProgram(tests, program);
+      sums.passed += passed;
+      sums.failed += failed;
+    }
+  };
+  await Promise.all(Array.from({ length: programsAtOnce }, lane));
+  return sums;
+}

@@ -1,0 +1,43 @@
+// A short storm of faults over real processes: one with a seed that stays, one with a new one.
+import { spawn } from "node:child_process";
+import { expect, it } from "vitest";
+
+const loadSeconds = 20;
+const timeoutMs = 220_000;
+
+function chaos(...args: string[]): Promise<{ code: number | null; output: string }> {
+  const child = spawn(
+    process.execPath,
+    ["--import", "tsx", "test/chaos/main.ts", "--seconds", `${loadSeconds}`, ...args],
+    { stdio: ["ignore", "pipe", "pipe"] },
+  );
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+  }
+  return new Promise((resolve) => child.on("exit", (code) => resolve({ code, output })));
+}
+
+it.each([
+  { what: "the seed 1", args: ["--seed", "1"] },
+  { what: "a new seed", args: [] },
+])(
+  "nothing that was acknowledged is lost under faults, with $what",
+  async ({ args }) => {
+    const { code, output } = await chaos(...args);
+    process.stdout.write(output);
+    expect(code, output).toBe(0);
+    expect(output).toMatch(/^faults delivered [1-9]/m);
+    expect(output).toMatch(/^operations [1-9][0-9]{2}/m);
+    expect(output).toContain("violations 0, acked writes lost 0");
+  },
+  timeoutMs,
+);
+
+it("refuses what it cannot do, with exit code 2", async () => {
+  const { code, output } = await chaos("--faults", "earthquake");
+  expect(code).toBe(2);
+  expect(output).toContain('there is no fault "earthquake"');
+});

@@ -1,0 +1,228 @@
+// One run: a new cluster, the load, the faults, and then everything that has to be true.
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  type BlockOperation,
+  findViolations,
+  type Violation,
+} from "../checkers/linearizability.js";
+import { Cluster } from "./cluster.js";
+import { badLines, runFault } from "./faults.js";
+import { initialValue, pendingShare, stallsMs } from "./histories.js";
+import type { Measured, Report } from "./report.js";
+import { diskKinds, type Fault, type FaultKind, makeSchedule } from "./schedule.js";
+import {
+  blocksPerDevice,
+  type ClientResult,
+  devices,
+  finalClient,
+  finalReads,
+  type LoadShape,
+  mixedHistory,
+  startClient,
+} from "./workload.js";
+
+export interface RunOptions {
+  dir: string;
+  seconds: number;
+  seed: number;
+  kinds: readonly FaultKind[];
+  mode: "storm" | "single";
+}
+
+/** Of the fight for blocks; and, in single mode, of the 4 KiB random writes at depth 32. */
+const shapes: Readonly<Record<RunOptions["mode"], LoadShape>> = {
+  storm: { queueDepth: 4, writePercent: 50, pauseMs: 20 },
+  single: { queueDepth: 32, writePercent: 100, pauseMs: 40 },
+};
+/** The clients that run in single mode: one on raw objects, one on an image. */
+const singleClients = [1, 5];
+const cleanLimitMs = 90_000;
+const finalReadLimitMs = 60_000;
+/** Behind its start, a fault may stall clients for so long and still be found to have done so. */
+const stallWindowMs = 8000;
+const limitsMs: Partial<Record<FaultKind, number>> = { kill: 1000, stop: 3000, oneway: 3000 };
+
+export async function run(options: RunOptions): Promise<Report> {
+  const { dir, seconds, seed, kinds, mode } = options;
+  const loadMs = seconds * 1000;
+  const cluster = new Cluster(
+    dir,
+    kinds.some((kind) => diskKinds.has(kind)),
+  );
+  await cluster.start();
+  await makeImages(cluster);
+  const clients = startLoad(cluster, options, loadMs);
+  await Promise.all(clients.map(({ ready }) => ready));
+  for (const client of clients) client.go();
+  const faults = makeSchedule({ seed, kinds, osds: cluster.osds.length, loadMs, mode });
+  const measured = await deliverAll(cluster, faults);
+  const results = await Promise.all(clients.map(({ result }) => result));
+  const cleanMs = await cluster.untilClean(cleanLimitMs);
+  const findings: string[] = [];
+  if (cleanMs === undefined) {
+    findings.push(
+      `not clean after ${cleanLimitMs / 1000} s: ${JSON.stringify(await states(cluster))}`,
+    );
+  }
+  const finals = await readAll(cluster, dir, findings);
+  const marks = markDowns(cluster);
+  const { objects, differences } = await compare(cluster, findings);
+  findings.push(...differences.map((text) => `copies differ: ${text}`));
+  for (const daemon of cluster.daemons()) {
+    findings.push(...daemon.surprises);
+    findings.push(...badLines(daemon, kinds).map((line) => `${daemon.name}: ${line}`));
+  }
+  const operations = [...results, ...finals].flatMap((result) => result.operations);
+  const violations = findViolations(operations, initialValue);
+  findings.push(...violations.map(({ block, kind, text }) => `${block}: ${kind}: ${text}`));
+  for (const fault of measured) addStalls(fault, results, findings, mode);
+  if (mode === "single" && marks.length > measured.length) {
+    findings.push(`flapping: ${marks.length} times down for ${measured.length} faults`);
+  }
+  return {
+    seed,
+    mode,
+    faults: measured,
+    markDowns: marks.length,
+    operations: operations.length,
+    pendingShare: pendingShare(operations),
+    failed: sum(results, ({ failedReads, failedWrites }) => failedReads + failedWrites),
+    firstErrors: results.flatMap(({ firstError }) =>
+      firstError === undefined ? [] : [firstError],
+    ),
+    violations: violations.length,
+    ackedWritesLost: lostWrites(violations),
+    objectsCompared: objects,
+    cleanMs,
+    findings,
+  };
+}
+
+function sum<T>(items: readonly T[], of: (item: T) => number): number {
+  return items.reduce((total, item) => total + of(item), 0);
+}
+
+async function makeImages({ monitor }: Cluster): Promise<void> {
+  const { cairn } = await import("./daemons.js");
+  const images = new Map(devices.filter(({ kind }) => kind === "image").map((it) => [it.name, it]));
+  const address = `${monitor.host}:${monitor.port}`;
+  for (const { name, sizeBytes } of images.values()) {
+    await cairn("create", `rbd/${name}`, "--size", String(sizeBytes), "--monitor", address);
+  }
+}
+
+function startLoad({ monitor }: Cluster, { dir, seed, mode }: RunOptions, loadMs: number) {
+  return [...devices.entries()]
+    .map(([at, device]) => ({ client: at + 1, device }))
+    .filter(({ client }) => mode === "storm" || singleClients.includes(client))
+    .map(({ client, device }) => {
+      const history = mixedHistory(client, seed, loadMs, shapes[mode]);
+      return startClient(dir, monitor, device, history);
+    });
+}
+
+/** Delivers the faults at their times, some of them beside each other. */
+function deliverAll(cluster: Cluster, faults: readonly Fault[]): Promise<Measured[]> {
+  return Promise.all(
+    faults.map(async (fault) => {
+      await sleep(fault.atMs);
+      const atNs = bootTimeNs();
+      const { met, lostBlocks } = await runFault(cluster, fault);
+      return { ...fault, atNs, healedNs: bootTimeNs(), met, lostBlocks, stallsMs: [] };
+    }),
+  );
+}
+
+/** A read of every block of every device: what was acknowledged is there. */
+async function readAll(cluster: Cluster, dir: string, findings: string[]): Promise<ClientResult[]> {
+  const each = [...new Map(devices.map((device) => [device.name, device])).values()];
+  const clients = each.map((device, at) =>
+    startClient(dir, cluster.monitor, device, finalReads(finalClient + at)),
+  );
+  // A header in a PG that nobody can serve is never read.
+  const timer = setTimeout(() => {
+    for (const client of clients) client.kill();
+  }, finalReadLimitMs);
+  const outcomes = await Promise.allSettled(
+    clients.map(async (client) => {
+      await client.ready;
+      client.go();
+      return client.result;
+    }),
+  );
+  clearTimeout(timer);
+  return outcomes.flatMap((outcome, at) => {
+    const name = each[at]?.name;
+    if (outcome.status === "rejected") {
+      findings.push(`${name} cannot be opened or read at the end: ${outcome.reason}`);
+      return [];
+    }
+    const { operations, firstError } = outcome.value;
+    const missing = blocksPerDevice - operations.length;
+    if (missing > 0) {
+      findings.push(`${missing} blocks of ${name} cannot be read at the end: ${firstError}`);
+    }
+    return [outcome.value];
+  });
+}
+
+async function compare(cluster: Cluster, findings: string[]) {
+  try {
+    return await cluster.compareCopies();
+  } catch (thrown) {
+    findings.push(`copies cannot be compared: ${thrown}`);
+    return { objects: 0, differences: [] };
+  }
+}
+
+async function states(cluster: Cluster): Promise<unknown> {
+  const status = await cluster.status().catch(String);
+  return typeof status === "string" ? status : { osds: status.osds, pgs: status.pgs.byState };
+}
+
+/** The lines of the monitor's log that show an OSD down. */
+function markDowns(cluster: Cluster): string[] {
+  const [monitor] = cluster.daemons();
+  if (monitor === undefined) return [];
+  const lines = readFileSync(monitor.logFile, "utf8").split("\n");
+  return lines.filter((line) => line.includes("OSD marked down"));
+}
+
+/** What a fault has cost the clients; in single mode against the limits. */
+function addStalls(
+  fault: Measured,
+  results: readonly ClientResult[],
+  findings: string[],
+  mode: RunOptions["mode"],
+): void {
+  const operations: BlockOperation[] = results.flatMap((result) => result.operations);
+  fault.stallsMs = stallsMs(operations, fault.atNs, fault.atNs + stallWindowMs * 1e6);
+  const limitMs = limitsMs[fault.kind];
+  if (mode === "storm" || limitMs === undefined) return;
+  const longest = Math.max(...fault.stallsMs);
+  if (longest >= limitMs) {
+    const text = `${fault.kind} of osd.${fault.osd} stalled a client for ${longest.toFixed(0)} ms`;
+    findings.push(`${text} (limit ${limitMs} ms)`);
+  }
+}
+
+/** Blocks whose last read shows that an acknowledged write is gone. */
+function lostWrites(violations: readonly Violation[]): number {
+  const blocks = violations
+    .filter(({ operations }) => operations.some(({ client }) => client >= finalClient))
+    .map(({ block }) => block);
+  return new Set(blocks).size;
+}
+
+/** CLOCK_BOOTTIME, as the histories have it: the monotonic clock and the time asleep. */
+function bootTimeNs(): number {
+  return Number(process.hrtime.bigint()) + sleptNs;
+}
+
+/** /proc/uptime has hundredths of a second: less than one is the rounding. */
+const sleptNs = (() => {
+  const uptimeNs = Number(readFileSync("/proc/uptime", "utf8").split(" ", 1)[0]) * 1e9;
+  const differenceNs = uptimeNs - Number(process.hrtime.bigint());
+  return Math.abs(differenceNs) < 1e9 ? 0 : differenceNs;
+})();

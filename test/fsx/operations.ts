@@ -1,0 +1,131 @@
+// The operations of an fsx run, drawn from a seed. Pure: the same seed gives the same list.
+import { assert } from "../../common/assert.js";
+
+/** The ways to reach the image. */
+export const paths = ["library", "nbd", "vhost-user"] as const;
+export type PathName = (typeof paths)[number];
+
+/** Offsets and lengths in bytes, multiples of 512: what every path can carry. */
+export type RangeKind =
+  | "read"
+  | "write"
+  | "writeZeroes"
+  | "writeZeroesUnmap"
+  | "discard"
+  | "status";
+export type Operation =
+  | { kind: RangeKind; offset: number; lengthBytes: number }
+  | { kind: "flush" }
+  | { kind: "reopen"; path: PathName }
+  | { kind: "resize"; sizeBytes: number };
+
+export const sectorBytes = 512;
+export const blockBytes = 4096;
+/** Some objects of 4 MiB, so that operations cross their borders. */
+export const minSizeBytes = 6 << 20;
+export const maxSizeBytes = 26 << 20;
+const maxIoBytes = 1 << 20;
+const maxWideBytes = 9 << 20;
+
+/** Out of 1000. */
+const weights: ReadonlyArray<readonly [kind: Operation["kind"], weight: number]> = [
+  ["read", 380],
+  ["write", 380],
+  ["writeZeroes", 50],
+  ["writeZeroesUnmap", 40],
+  ["discard", 80],
+  ["status", 30],
+  ["flush", 25],
+  ["reopen", 9],
+  ["resize", 6],
+];
+
+/** splitmix64, cut to what Number holds exactly. */
+export class SeededRandom {
+  private state: bigint;
+  constructor(seed: bigint) {
+    this.state = BigInt.asUintN(64, seed);
+  }
+  /** Uniform in [0, bound), bound up to 2^48 */
+  below(bound: number): number {
+    this.state = BigInt.asUintN(64, this.state + 0x9e3779b97f4a7c15n);
+    let mixed = this.state;
+    mixed = BigInt.asUintN(64, (mixed ^ (mixed >> 30n)) * 0xbf58476d1ce4e5b9n);
+    mixed = BigInt.asUintN(64, (mixed ^ (mixed >> 27n)) * 0x94d049bb133111ebn);
+    return Number((mixed ^ (mixed >> 31n)) >> 16n) % bound;
+  }
+}
+
+/** Draws operations one after the other; it follows the image's size. */
+export class OperationSource {
+  private readonly random: SeededRandom;
+  constructor(
+    seed: bigint,
+    private sizeBytes: number,
+  ) {
+    this.random = new SeededRandom(seed);
+  }
+
+  next(): Operation {
+    const kind = this.kind();
+    if (kind === "flush") return { kind };
+    if (kind === "reopen") return { kind, path: this.path() };
+    if (kind === "resize") {
+      this.sizeBytes = this.newSize();
+      return { kind, sizeBytes: this.sizeBytes };
+    }
+    const moves = kind === "read" || kind === "write";
+    return { kind, ...this.range(moves ? maxIoBytes : maxWideBytes) };
+  }
+
+  path(): PathName {
+    const path = paths[this.random.below(paths.length)];
+    assert(path !== undefined, "a path");
+    return path;
+  }
+
+  /** An image grows to any sector and shrinks to whole blocks. */
+  private newSize(): number {
+    const sectors = (maxSizeBytes - minSizeBytes) / sectorBytes;
+    const sizeBytes = minSizeBytes + this.random.below(sectors + 1) * sectorBytes;
+    return sizeBytes > this.sizeBytes ? sizeBytes : sizeBytes - (sizeBytes % blockBytes);
+  }
+
+  private kind(): Operation["kind"] {
+    let drawn = this.random.below(1000);
+    for (const [kind, weight] of weights) {
+      if (drawn < weight) return kind;
+      drawn -= weight;
+    }
+    throw new Error("the weights add up to 1000");
+  }
+
+  /** Half of the ranges begin and end at blocks of 4 KiB; short ones are more frequent. */
+  private range(maxBytes: number): { offset: number; lengthBytes: number } {
+    const grain = this.random.below(2) === 0 ? blockBytes : sectorBytes;
+    const ceiling = Math.min(maxBytes, grain << (2 + this.random.below(12)));
+    const wanted = grain * (1 + this.random.below(ceiling / grain));
+    const places = Math.floor(this.sizeBytes / grain);
+    const offset = grain * this.random.below(places);
+    return { offset, lengthBytes: Math.min(wanted, this.sizeBytes - offset) };
+  }
+}
+
+/** Whether two operations may be in flight together. */
+export function conflicts(one: Operation, other: Operation): boolean {
+  if (!("offset" in one) || !("offset" in other)) return true;
+  // "status" looks at whole blocks: its neighbours in the same block count.
+  const begin = (operation: { offset: number }) =>
+    operation.offset - (operation.offset % blockBytes);
+  const end = (operation: { offset: number; lengthBytes: number }) =>
+    Math.ceil((operation.offset + operation.lengthBytes) / blockBytes) * blockBytes;
+  const reads = (kind: Operation["kind"]) => kind === "read" || kind === "status";
+  if (reads(one.kind) && reads(other.kind)) return false;
+  return begin(one) < end(other) && begin(other) < end(one);
+}
+
+export function describeOperation(index: number, operation: Operation): string {
+  const { kind, ...rest } = operation;
+  const values = Object.entries(rest).map(([name, value]) => `${name}=${value}`);
+  return `${index} ${kind} ${values.join(" ")}`;
+}

@@ -1,0 +1,115 @@
+// What an operator does and sees on a cluster of real processes: the flag pause, a full OSD, one
+// whose disk is slow, one whose disk fails.
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import type { ClusterStatus, Health, OsdRow, PgRow } from "../../proto/commands.js";
+import { cairn, cairnJson, daemonPid } from "./support.js";
+
+const folder = mkdtempSync(path.join(tmpdir(), "cairn-operator-"));
+const dir = path.join(folder, "cluster");
+const raw = path.join(folder, "disk.raw");
+
+beforeAll(async () => {
+  writeFileSync(raw, randomBytes(8 << 20));
+  const { code, stderr } = await cairn(dir, "up", "--osds", "3", "--osd-size", "2G");
+  if (code !== 0) throw new Error(stderr);
+}, 120_000);
+
+afterAll(async () => {
+  await cairn(dir, "down", "--purge");
+  rmSync(folder, { recursive: true, force: true });
+}, 60_000);
+
+/** Exit code 1 is what health has when it is HEALTH_ERR. */
+async function health(): Promise<Health> {
+  return JSON.parse((await cairn(dir, "health", "--format", "json")).stdout) as Health;
+}
+
+async function until(what: string, isSo: () => Promise<boolean>, limitMs = 60_000): Promise<void> {
+  const endMs = performance.now() + limitMs;
+  while (!(await isSo())) {
+    if (performance.now() > endMs) throw new Error(`${what}: not within ${limitMs} ms`);
+    await sleep(500);
+  }
+}
+
+const has = async (name: string) => (await health()).checks.some((check) => check.name === name);
+const detailOf = async (name: string) =>
+  (await health()).checks.find((check) => check.name === name)?.detail ?? [];
+
+it("pause holds all I/O until it is unset, and is shown", async () => {
+  expect((await cairn(dir, "osd", "set", "pause")).stdout).toMatch(/^pause is set/);
+  expect((await cairnJson<ClusterStatus>(dir, "status")).flags).toEqual(["pause"]);
+  expect(await detailOf("OSDMAP_FLAGS")).toEqual(["pause is set"]);
+  let finished = false;
+  const creating = cairn(dir, "create", "rbd/waits", "--size", "8M").finally(() => {
+    finished = true;
+  });
+  await sleep(3000);
+  expect(finished).toBe(false);
+  await cairnJson(dir, "osd", "unset", "pause");
+  expect((await creating).code).toBe(0);
+  expect((await cairn(dir, "osd", "set", "nosuch")).code).toBe(2);
+}, 60_000);
+
+it("full OSDs refuse writes, not removals, and take them again when there is room", async () => {
+  expect((await cairn(dir, "import", raw, "rbd/big")).code).toBe(0);
+  await cairnJson(dir, "config", "set", "mon.full_ratio", "0.001");
+  await until("OSD_FULL", () => has("OSD_FULL"));
+  await until("refusal", async () =>
+    /full/.test((await cairn(dir, "import", raw, "rbd/no")).stderr),
+  );
+  expect((await cairn(dir, "rm", "rbd/big")).code).toBe(0);
+  await cairnJson(dir, "config", "set", "mon.full_ratio", "");
+  await until("HEALTH_OK", async () => (await health()).status === "HEALTH_OK");
+  expect((await cairn(dir, "import", raw, "rbd/yes")).code).toBe(0);
+}, 180_000);
+
+it("an OSD whose disk fails ends, is named, and stays away until it is started", async () => {
+  const pid = daemonPid(dir, "osd.2");
+  // From now on every write of the process fails, wherever it goes.
+  execFileSync("prlimit", ["--pid", String(pid), "--fsize=4096"]);
+  const write = cairn(dir, "import", raw, "rbd/after");
+  await until("OSD_FAILED", () => has("OSD_FAILED"));
+  expect(await detailOf("OSD_FAILED")).toEqual([expect.stringMatching(/^osd\.2 .*io_error/)]);
+  expect((await write).code).toBe(0);
+  await sleep(3000);
+  const rows = await cairnJson<OsdRow[]>(dir, "osd", "ls");
+  expect(rows[2]).toMatchObject({ up: false, failed: { code: "io_error" } });
+  expect((await cairn(dir, "up")).code).toBe(0);
+  expect(await has("OSD_FAILED")).toBe(false);
+}, 180_000);
+
+it("a slow OSD is named with its figure, and leads no PG any more", async () => {
+  expect((await cairn(dir, "create", "rbd/load", "--size", "64M")).code).toBe(0);
+  const pid = daemonPid(dir, "osd.1");
+  const bench = ["--io-type", "write", "--io-pattern", "rand", "--io-size", "4K", "--time", "40"];
+  const load = cairn(dir, "bench", "rbd/load", ...bench, "--io-threads", "8");
+  let stops = true;
+  // A disk that answers only now and then: the whole OSD sleeps most of the time.
+  const slowing = (async () => {
+    while (stops) {
+      process.kill(pid, "SIGSTOP");
+      await sleep(150);
+      process.kill(pid, "SIGCONT");
+      await sleep(15);
+    }
+  })();
+  try {
+    await until("OSD_SLOW", () => has("OSD_SLOW"));
+    const [line] = await detailOf("OSD_SLOW");
+    expect(line).toMatch(/^osd\.1 \(host .*\): a commit takes [0-9.]+ ms, on its peers [0-9.]+ ms/);
+    const pgs = await cairnJson<PgRow[]>(dir, "pg", "ls");
+    expect(pgs.filter(({ primary }) => primary === 1)).toEqual([]);
+    expect(pgs.every(({ acting }) => acting.includes(1))).toBe(true);
+  } finally {
+    stops = false;
+    await slowing;
+    await load;
+  }
+}, 180_000);

@@ -1,0 +1,71 @@
+// The planted bugs (native/core/base/planted_bug.hh) and the hunters that are to catch them.
+import type { HunterName } from "./hunters.js";
+
+export interface PlantedBug {
+  /** as in CAIRN_PLANTED_BUG */
+  name: string;
+  what: string;
+  /** tried in this order until one has caught it */
+  hunters: readonly HunterName[];
+}
+
+export const plantedBugs: readonly PlantedBug[] = [
+  { name: "skip_flush", what: "a commit is acknowledged without its flush", hunters: ["explore"] },
+  {
+    name: "trim_log_early",
+    what: "the WAL is trimmed before the checkpoint is synced",
+    hunters: ["explore"],
+  },
+  {
+    name: "checksum_without_offset",
+    what: "a block's checksum is not seeded with its place",
+    hunters: ["explore"],
+  },
+  {
+    name: "truncate_at_damage",
+    what: "damage below the flushed mark cuts the log instead of refusing",
+    hunters: ["explore"],
+  },
+  {
+    name: "reuse_block_early",
+    what: "a block with a pending record is allocated again",
+    hunters: ["explore"],
+  },
+  {
+    name: "ack_before_replica",
+    what: "a write is acknowledged before the replicas have it",
+    hunters: ["sim"],
+  },
+  {
+    name: "stale_interval_op",
+    what: "an operation of an older interval is executed",
+    hunters: ["sim"],
+  },
+  {
+    name: "read_without_lease",
+    what: "a read is served when the lease has run out",
+    hunters: ["sim"],
+  },
+  { name: "no_dedup", what: "a resent mutation is applied again", hunters: ["sim"] },
+  { name: "no_fencing_check", what: "a stale fencing token is accepted", hunters: ["sim"] },
+  {
+    name: "resurrect_delete",
+    what: "recovery ignores that an object has been removed",
+    hunters: ["sim"],
+  },
+  {
+    name: "forget_divergent",
+    what: "divergent entries go without their objects being fetched again",
+    hunters: ["sim"],
+  },
+  {
+    name: "no_address_wrap_check",
+    what: "a guest range may wrap around the address space",
+    hunters: ["fuzz-virtqueue"],
+  },
+  {
+    name: "double_fetch",
+    what: "a descriptor is read again after its validation",
+    hunters: ["fuzz-virtqueue"],
+  },
+];

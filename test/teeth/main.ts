@@ -1,0 +1,77 @@
+// The command: see README.md. Exit code 0 when every planted bug was caught and no hunter cried
+// without one; 1 otherwise; 2: usage.
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { type PlantedBug, plantedBugs } from "./bugs.js";
+import { type HunterName, hunt } from "./hunters.js";
+
+const usage = `usage: npm run teeth -- [--seconds N] [--bug NAME]...
+  --seconds N   a hunter's time for one bug (default 60)
+  --bug NAME    only these bugs
+`;
+
+const root = join(fileURLToPath(import.meta.url), "../../..");
+const controlSeconds = 10;
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+/** A hunter that finds something where nothing is planted proves nothing. */
+async function controls(bugs: readonly PlantedBug[]): Promise<boolean> {
+  let quiet = true;
+  for (const name of new Set<HunterName>(bugs.flatMap((bug) => bug.hunters))) {
+    const { outcome, seconds, tail } = await hunt(root, name, undefined, controlSeconds);
+    say(`no bug: ${name} ${outcome} after ${seconds.toFixed(1)} s`);
+    if (outcome !== "clean") {
+      say(tail);
+      quiet = false;
+    }
+  }
+  return quiet;
+}
+
+async function catchBug(bug: PlantedBug, limitSeconds: number): Promise<boolean> {
+  for (const name of bug.hunters) {
+    const { outcome, seconds, tail } = await hunt(root, name, bug.name, limitSeconds);
+    if (outcome === "caught") {
+      say(`${bug.name} (${bug.what}): caught by ${name} after ${seconds.toFixed(1)} s`);
+      return true;
+    }
+    say(`${bug.name}: ${name} ended ${outcome} after ${seconds.toFixed(1)} s`);
+    if (outcome === "broken") say(tail);
+  }
+  say(`${bug.name} (${bug.what}): NOT CAUGHT`);
+  return false;
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      seconds: { type: "string", default: "60" },
+      bug: { type: "string", multiple: true },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(usage);
+    return 0;
+  }
+  const limitSeconds = Number(values.seconds);
+  const wanted = values.bug;
+  const bugs = plantedBugs.filter(({ name }) => wanted === undefined || wanted.includes(name));
+  const known = new Set(plantedBugs.map(({ name }) => name));
+  const unknown = wanted?.filter((name) => !known.has(name)) ?? [];
+  if (unknown.length > 0 || !(limitSeconds > 0)) {
+    process.stderr.write(`teeth: unknown ${unknown.join(", ") || "--seconds"}\n${usage}`);
+    return 2;
+  }
+  const quiet = await controls(bugs);
+  let caught = 0;
+  for (const bug of bugs) if (await catchBug(bug, limitSeconds)) caught += 1;
+  say(`planted bugs caught ${caught}/${bugs.length}`);
+  return quiet && caught === bugs.length ? 0 : 1;
+}
+
+process.exitCode = await main();
