@@ -17,6 +17,7 @@ import type { CrushPort } from "./crush-port.js";
 import { MapDraft } from "./map-draft.js";
 import { RecentMaps } from "./map-history.js";
 import { PlacementCache } from "./placements.js";
+import { blocklistDeadlineMs, expireBlocklist } from "./services/blocklist-service.js";
 import type { Effect, MonitorEvent, StepContext } from "./services/events.js";
 import {
   failureDeadlineMs,
@@ -129,6 +130,10 @@ export class Cluster {
     return this.ports.clock.nowMs();
   }
 
+  wallMs(): number {
+    return this.ports.clock.wallMs();
+  }
+
   addListener(listener: ClusterListener): void {
     this.listeners.push(listener);
   }
@@ -142,6 +147,8 @@ export class Cluster {
     this.run((context) => stepPgTemp(event, context));
     this.run((context) => stepFull(event, context));
     this.run((context) => stepSlow(this.slow, event, context));
+    const expired = expireBlocklist(this.draft.view(), this.wallMs());
+    if (expired !== undefined) this.draft.add(expired);
     this.commit();
     this.armTimer();
   }
@@ -293,7 +300,10 @@ export class Cluster {
     if (this.ended !== undefined) return;
     const nowMs = this.nowMs();
     const map = this.draft.view();
+    const expiryMs = blocklistDeadlineMs(map);
     const deadlines = [
+      // The wall clock may step; a day at most passes before it is looked at again.
+      expiryMs === undefined ? undefined : nowMs + Math.min(expiryMs - this.wallMs(), 86_400_000),
       osdDeadlineMs(this.osdState, map, this.osdOptions()),
       failureDeadlineMs(this.failureState, map, nowMs),
     ].filter((deadline) => deadline !== undefined);

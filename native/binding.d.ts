@@ -246,6 +246,8 @@ export declare class NativeOsd {
   setMapEpoch(epoch: number): void;
   setPeers(peers: Array<{ osd: number; address: NativeAddress; incarnation: bigint }>): void;
   setFull(full: boolean): void;
+  /** clients whose operations are refused; before setMapEpoch() of the map that has them */
+  setBlocklist(clients: bigint[]): void;
   loopTick(): void;
   /** Only with OsdOptions.diskFaults. */
   setDiskFaults(faults: DiskFaults): Promise<DiskFaultCounters>;
@@ -304,7 +306,10 @@ export type NativeStepCode =
   | "omapList"
   | "omapCompare"
   | "omapSet"
-  | "omapRemove";
+  | "omapRemove"
+  /** value: payload (at most 4 KiB), length: timeout in ms; the answers come as omap */
+  | "notify"
+  | "listWatchers";
 
 export interface NativeStep {
   code: NativeStepCode;
@@ -326,6 +331,21 @@ export interface ImageLayout {
   sizeBytes: number;
   objectBytes: number;
   readOnly: boolean;
+  /** requests wait until openGate(); default: they go under no lock */
+  locked?: boolean;
+}
+
+/** Whose lock: the image's id and the token that its exclusive lock handed out. */
+export interface NativeFence {
+  key: string;
+  token: number;
+}
+
+export interface WatchOptions {
+  cookie: string;
+  /** for people: who watches */
+  description: string;
+  timeoutMs: number;
 }
 
 /** A handle of a device inside one NativeClient. */
@@ -406,7 +426,13 @@ export interface CopyProgress {
 export type ClientEvent =
   | { type: "needMap"; epoch: number }
   | { type: "log"; level: "info" | "warn" | "error"; text: string }
-  | { type: "export"; handle: number; state: "connected" | "disconnected" };
+  | { type: "export"; handle: number; state: "connected" | "disconnected" }
+  /** of a locked image: its first user came, its last one went, or an OSD refused its token */
+  | { type: "device"; device: DeviceHandle; state: "wanted" | "unused" | "fenced" }
+  /** to be answered by answerNotify() */
+  | { type: "notify"; watch: number; answer: number; payload: Uint8Array }
+  /** it was not renewed for longer than its timeout; with error: it has ended */
+  | { type: "watchLapsed"; watch: number; error?: NativeError };
 
 export interface ClientOptions {
   clusterId: Uint8Array;
@@ -422,6 +448,25 @@ export declare class NativeClient {
   openImage(layout: ImageLayout): DeviceHandle;
   openNull(sizeBytes: number): DeviceHandle;
   setImageSize(device: DeviceHandle, sizeBytes: number): void;
+  /** The requests of a locked image go, under this token. */
+  openGate(device: DeviceHandle, fence: NativeFence): void;
+  /** Requests wait again; resolves when nothing is in flight. */
+  drainGate(device: DeviceHandle): Promise<void>;
+  /** All requests fail from here on, as fenced or as canceled. */
+  failGate(device: DeviceHandle, reason: string, fenced: boolean): void;
+  /** The lock is released: whoever stopped to use the device hears so. */
+  released(device: DeviceHandle): void;
+  /** Makes each PG of the pool refuse lower tokens; silent: those that did not answer in time. */
+  sweepFence(
+    pool: number,
+    fence: NativeFence,
+    timeoutMs: number,
+  ): Promise<{ raised: number; silent: number }>;
+  /** Resolves when the primary knows; renewed until unwatch(). not_found without the object. */
+  watch(pool: number, object: string, options: WatchOptions): Promise<number>;
+  unwatch(watch: number): Promise<void>;
+  /** reply: at most 4 KiB */
+  answerNotify(answer: number, reply: Uint8Array): void;
   closeDevice(device: DeviceHandle): void;
   /** Discards [offset, offset + length): for shrinking and removing. */
   discard(device: DeviceHandle, offset: number, lengthBytes: number): Promise<void>;

@@ -303,6 +303,8 @@ export class Incarnation {
       if (!this.hasBeenUp) this.log.info({ epoch: map.epoch }, "OSD is up");
       this.hasBeenUp = true;
       this.setPeers();
+      // Before the epoch: who sends an operation by this map may rely on it.
+      this.core.setBlocklist((map.blocklist ?? []).map(({ client }) => BigInt(client)));
       this.pgs.apply(map, this.removed);
       this.removed.clear();
       this.followFull(map);

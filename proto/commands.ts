@@ -5,6 +5,7 @@ import { AddressSchema } from "../common/config.js";
 import { MapFlagSchema, MapFlagsSchema } from "./map-flags.js";
 import { PgStatsSchema } from "./messages.js";
 import {
+  BlocklistEntrySchema,
   ByteCountSchema,
   EpochSchema,
   IncarnationSchema,
@@ -164,6 +165,24 @@ export const commandSchemas = {
   "osd in": { args: IdArgs, result: MapEpochResult },
   "osd down": { args: IdArgs, result: MapEpochResult },
   "osd set": { args: FlagArgs, result: MapEpochResult },
+  "osd blocklist add": {
+    args: Type.Object(
+      {
+        client: BlocklistEntrySchema.properties.client,
+        expireMs: Type.Integer({ minimum: 1, maximum: 366 * 24 * 3_600_000 }),
+      },
+      closed,
+    ),
+    result: Type.Object({ epoch: EpochSchema, untilMs: Type.Integer() }, closed),
+  },
+  "osd blocklist rm": {
+    args: Type.Object({ client: BlocklistEntrySchema.properties.client }, closed),
+    result: MapEpochResult,
+  },
+  "osd blocklist ls": {
+    args: none,
+    result: Type.Object({ entries: Type.Array(BlocklistEntrySchema) }, closed),
+  },
   "osd unset": { args: FlagArgs, result: MapEpochResult },
   "osd primary affinity": {
     args: Type.Object({ id: OsdIdSchema, share: Type.Number({ minimum: 0, maximum: 1 }) }, closed),

@@ -47,6 +47,17 @@ const leased = (...pgs) => [
   u32("pgCount", pgs.length),
   pgs.map(([pool, seed, interval]) => [pg(pool, seed), u32("interval", interval)]),
 ];
+const fence = (token, key) => [
+  u64("fence.token", token),
+  token === 0 ? [] : text16("fence.key", key),
+];
+const notification = (body) => [
+  pg(3, 17),
+  u64("notifyId", 9),
+  text16("object", "o"),
+  text16("cookie", "lock"),
+  blob32("body", body),
+];
 const heartbeat = [
   u64("sentNs", 123456789),
   u32("epoch", 9),
@@ -82,10 +93,27 @@ const messages = {
       u8("resent", 0),
       pg(3, 17),
       text16("object", "rbd_data.1.0000000000000002"),
+      fence(5, "1"),
       steps(step(2, 8192, 4096)),
     ],
     block,
   ],
+  "op-watch": [
+    "A client watches a header.",
+    5,
+    [
+      request(client, 44),
+      u64("oldestUnacked", 43),
+      u32("mapEpoch", 7),
+      u8("resent", 0),
+      pg(3, 1),
+      text16("object", "rbd_header.1"),
+      fence(0),
+      steps(step(16, 0, 10_000, ["lock", "host1 pid 7"])),
+    ],
+  ],
+  "watch-notify": ["A watcher is notified.", 14, notification("request")],
+  "watch-notify-ack": ["It answers.", 15, notification("soon")],
   "op-omap": [
     "A client swaps a value: a guard, then a change.",
     5,
@@ -96,6 +124,7 @@ const messages = {
       u8("resent", 1),
       pg(3, 1),
       text16("object", "rbd_header.1"),
+      fence(0),
       steps(step(13, 0, 0, ["size", "1"]), step(14, 0, 0, ["size", "22"])),
     ],
   ],

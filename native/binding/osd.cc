@@ -103,6 +103,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
                         InstanceMethod<&Osd::set_map_epoch>("setMapEpoch"),
                         InstanceMethod<&Osd::set_peers>("setPeers"),
                         InstanceMethod<&Osd::set_full>("setFull"),
+                        InstanceMethod<&Osd::set_blocklist>("setBlocklist"),
                         InstanceMethod<&Osd::loop_tick>("loopTick"),
                         InstanceMethod<&Osd::set_disk_faults>("setDiskFaults"),
                         InstanceMethod<&Osd::start_interval>("startInterval"),
@@ -244,6 +245,9 @@ class Osd : public Napi::ObjectWrap<Osd> {
                        get_bigint(peer, "incarnation")});
     }
     run([peers = std::move(peers)](pg::OsdCore& core) { core.set_peers(peers); });
+  }
+  void set_blocklist(const Napi::CallbackInfo& info) {
+    run([clients = get_bigints(info[0])](pg::OsdCore& core) { core.set_blocklist(clients); });
   }
   void set_full(const Napi::CallbackInfo& info) {
     run([full = info[0].ToBoolean().Value()](pg::OsdCore& core) { core.set_full(full); });
@@ -424,6 +428,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
         set("writeBytes", pgs->write_bytes);
         set("duplicates", pgs->duplicates);
         set("refusedStale", pgs->refused_stale);
+        set("refusedFenced", pgs->refused_fenced);
         set("recoveredObjects", pgs->recovered_objects);
         set("recoveredBytes", pgs->recovered_bytes);
         set_scrub_counters(counters, *pgs);

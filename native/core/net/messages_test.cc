@@ -11,6 +11,7 @@
 #include <map>
 
 #include "net/lease_messages.hh"
+#include "net/watch_messages.hh"
 
 namespace cairn::net {
 
@@ -40,7 +41,20 @@ OpRequest write_request() {
           .resent = false,
           .pg = kPg,
           .object = kDataObject,
+          .fence = {"1", 5},
           .steps = {range(StepCode::write, 8192, kBlockBytes)}};
+}
+
+OpRequest watch_request() {
+  Step watch = pair(StepCode::watch, "lock", "host1 pid 7");
+  watch.length = 10'000;
+  return {.id = {kClient, 44},
+          .oldest_unacked = 43,
+          .map_epoch = 7,
+          .pg = {3, 1},
+          .object = "rbd_header.1",
+          .fence = {},
+          .steps = {watch}};
 }
 
 OpRequest omap_request() {
@@ -51,6 +65,7 @@ OpRequest omap_request() {
       .resent = true,
       .pg = {3, 1},
       .object = "rbd_header.1",
+      .fence = {},
       .steps = {pair(StepCode::omap_compare, "size", "1"), pair(StepCode::omap_set, "size", "22")}};
 }
 
@@ -142,6 +157,9 @@ std::map<std::string, Frame> golden_messages() {
   std::map<std::string, Frame> frames;
   frames["op-write"] = encode(write_request(), one_block());
   frames["op-omap"] = encode(omap_request(), {});
+  frames["op-watch"] = encode(watch_request(), {});
+  frames["watch-notify"] = encode(WatchNotify{kPg, 9, "o", "lock", "request"});
+  frames["watch-notify-ack"] = encode(WatchNotifyAck{kPg, 9, "o", "lock", "soon"});
   frames["op-reply"] = encode(full_reply(), {});
   frames["op-reply-refused"] = encode(refusal(), {});
   frames["replicate"] = encode(replicated_write(), one_block());
@@ -183,6 +201,10 @@ Status reencode(const Frame& frame, Frame& into) {
   switch (frame.type) {
     case FrameType::op:
       return again_with_data<OpRequest>(frame, into);
+    case FrameType::watch_notify:
+      return again<WatchNotify>(frame, into);
+    case FrameType::watch_notify_ack:
+      return again<WatchNotifyAck>(frame, into);
     case FrameType::op_reply:
       return again_with_data<OpReply>(frame, into);
     case FrameType::replicate:
@@ -369,6 +391,34 @@ TEST_CASE("messages: the limits of an operation") {
   CHECK(
       op_refused([](OpRequest& op) { op.steps.assign(2, range(StepCode::read, 0, kBlockBytes)); }));
   CHECK(op_refused([](OpRequest& op) { op.steps[0].code = static_cast<StepCode>(0); }));
+}
+
+TEST_CASE("messages: the limits of fences, watches and notifications") {
+  const auto fenced = [](const std::string& key) {
+    return [key](OpRequest& op) { op.fence = {key, 1}; };
+  };
+  CHECK(op_refused(fenced("")));
+  CHECK_FALSE(op_refused(fenced(std::string(kMaxFenceKeyBytes, 'k'))));
+  CHECK(op_refused(fenced(std::string(kMaxFenceKeyBytes + 1, 'k'))));
+  const auto with = [](StepCode code, std::size_t key, std::size_t value, std::uint64_t length) {
+    Step step = pair(code, std::string(key, 'k'), std::string(value, 'v'));
+    step.length = length;
+    return [step](OpRequest& op) { op.steps = {step}; };
+  };
+  using enum StepCode;
+  CHECK_FALSE(op_refused(with(watch, kMaxCookieBytes, kMaxWatchDescriptionBytes, 1)));
+  CHECK(op_refused(with(watch, kMaxCookieBytes + 1, 0, 1)));
+  CHECK(op_refused(with(watch, 1, kMaxWatchDescriptionBytes + 1, 1)));
+  CHECK(op_refused(with(watch, 1, 1, 0)));
+  CHECK(op_refused(with(watch, 1, 1, kMaxWatchTimeoutMs + 1)));
+  CHECK(op_refused(with(unwatch, 1, 1, 0)));
+  CHECK_FALSE(op_refused(with(notify, 0, kMaxNotifyPayloadBytes, 1)));
+  CHECK(op_refused(with(notify, 0, kMaxNotifyPayloadBytes + 1, 1)));
+  CHECK(op_refused(with(notify, 1, 1, 1)));
+  CHECK(op_refused(with(list_watchers, 1, 0, 0)));
+  CHECK_FALSE(op_refused(with(list_watchers, 0, 0, 0)));
+  CHECK(refused<WatchNotify>(encode(WatchNotify{kPg, 9, "", "lock", ""})));
+  CHECK(refused<WatchNotify>(encode(WatchNotify{kPg, 9, "o", std::string(65, 'c'), ""})));
 }
 
 TEST_CASE("messages: data belongs to exactly one write of its length") {

@@ -4,12 +4,14 @@
 #include <cstring>
 #include <utility>
 
+#include "base/planted_bug.hh"
 #include "base/probe.hh"
 #include "pg/pg_running.hh"
 
 namespace cairn::pg {
 
 CAIRN_DEFINE_PROBE(pg_read_met_write);
+CAIRN_DEFINE_PROBE(pg_superseded_while_running);
 
 using net::Step;
 using net::StepCode;
@@ -125,6 +127,13 @@ void Pg::run_steps(std::unique_ptr<Running> running) {
     case StepCode::assert_exists:
     case StepCode::assert_absent:
       return run_exists(std::move(running), step.code);
+    case StepCode::watch:
+    case StepCode::unwatch:
+      return run_watch(std::move(running), step);
+    case StepCode::list_watchers:
+      return run_list_watchers(std::move(running));
+    case StepCode::notify:
+      return run_notify(std::move(running), step);
     default:
       return run_omap(std::move(running), step);
   }
@@ -247,7 +256,19 @@ void Pg::fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::strin
   release_object(object);
 }
 
+bool Pg::fence_still_holds(std::unique_ptr<Running>& running) {
+  if (!fence_.superseded(running->op.request.fence) || planted(PlantedBug::no_fencing_check)) {
+    return true;
+  }
+  pg_superseded_while_running.hit();
+  ++counters_.refused_fenced;
+  fail_steps(std::move(running), ErrorCode::fenced,
+             "another client has taken the image's lock over");
+  return false;
+}
+
 void Pg::steps_done(std::unique_ptr<Running> running) {
+  if (!fence_still_holds(running)) return;
   if (running->op.request.mutates()) {
     if (!whole_blocks(running->op)) return merge_partial_write(std::move(running));
     objects_[running->op.request.object].locked = false;
@@ -272,6 +293,7 @@ void Pg::merge_partial_write(std::unique_ptr<Running> running) {
                        if (repair_and_retry(*running, status)) return;
                        if (!status)
                          return fail_steps(std::move(running), status.code(), status.message());
+                       if (!fence_still_holds(running)) return;
                        ClientOp& op = running->op;
                        Buffer merged = Buffer::copy_of(result.data.span());
                        for (Step& step : op.request.steps) {

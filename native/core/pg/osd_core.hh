@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "io/scoped_executor.hh"
@@ -67,6 +68,9 @@ class OsdCore : public net::MessengerHandler,
   void set_map_epoch(Epoch epoch);
   void set_peers(const std::vector<Peer>& peers);
   void set_full(bool full) { full_ = full; }
+  // Of the map; before set_map_epoch() of the epoch that has it: an operation that was sent with
+  // that epoch meets it. Their operations are refused, also those that wait already.
+  void set_blocklist(std::vector<ClientId> clients);
   void loop_tick() { loop_tick_ns_ = executor_.now_ns(); }
   void start_interval(PgId pg, IntervalSpec spec);
   void activate(PgId pg, Activation activation);
@@ -102,6 +106,7 @@ class OsdCore : public net::MessengerHandler,
   OsdId self() const override { return self_; }
   Epoch map_epoch() const override { return map_epoch_; }
   bool full() const override { return full_; }
+  bool blocklisted(ClientId client) const override { return blocklist_.contains(client); }
   void send_to_osd(OsdId osd, net::Frame frame) override;
   void send_on(net::ConnectionId connection, net::Frame frame) override;
   void request_lease(const Pg& pg) override;
@@ -150,6 +155,7 @@ class OsdCore : public net::MessengerHandler,
   std::uint64_t scrub_place_until_ns_ = 0;
   Epoch map_epoch_ = 0;
   bool full_ = false;
+  std::unordered_set<ClientId> blocklist_;
   bool store_failure_reported_ = false;
   std::uint64_t loop_tick_ns_ = 0;
   std::map<OsdId, std::uint64_t> leases_asked_ns_;  // when all those of a peer were asked for

@@ -25,6 +25,7 @@ void PgCounters::add(const PgCounters& other) {
   read_bytes += other.read_bytes;
   write_bytes += other.write_bytes;
   duplicates += other.duplicates;
+  refused_fenced += other.refused_fenced;
   refused_stale += other.refused_stale;
   waiting += other.waiting;
   recovered_objects += other.recovered_objects;
@@ -119,6 +120,7 @@ std::uint64_t Pg::oldest_operation_ns(std::uint64_t now_ns) const {
   look(waiting_for_lease_);
   for (const auto& [name, state] : objects_) look(state.waiting);
   for (const auto& [name, queue] : waiting_for_object_) look(queue);
+  for (const auto& [key, queue] : waiting_for_fence_) look(queue);
   return now_ns - oldest;
 }
 
@@ -131,6 +133,9 @@ void Pg::start_interval(IntervalSpec spec) {
   for (auto& [number, write] : in_flight_) refuse(write.op, ErrorCode::stale_epoch, "new interval");
   in_flight_.clear();
   drop_waiting();
+  fence_.clear();
+  watches_.end_all();
+  if (spec_.role != Role::primary) watches_.forget_watchers();
   objects_.clear();
   peer_missing_.clear();
   sources_.clear();
@@ -171,7 +176,9 @@ void Pg::drop_waiting() {
   refuse_all(waiting_for_lease_);
   for (auto& [name, state] : objects_) refuse_all(state.waiting);
   for (auto& [name, queue] : waiting_for_object_) refuse_all(queue);
+  for (auto& [key, queue] : waiting_for_fence_) refuse_all(queue);
   waiting_for_object_.clear();
+  waiting_for_fence_.clear();
   waiting_bytes_ = 0;
 }
 
@@ -227,6 +234,8 @@ void Pg::go_active() {
   CAIRN_ASSERT(spec_.acting.size() >= spec_.min_size);
   if (waits_for_old_lease()) return;
   phase_ = Phase::active;
+  active_since_ns_ = host_.executor().now_ns();
+  watches_.restart_timeouts(active_since_ns_);
   std::deque<ClientOp> waiting = std::exchange(waiting_for_active_, {});
   waiting_bytes_ = 0;
   for (ClientOp& op : waiting) on_client_op(std::move(op));
@@ -271,18 +280,24 @@ void Pg::on_client_op(ClientOp op) {
 }
 
 void Pg::admit(ClientOp op) {
+  if (held_by_fence(op)) return;
   if (op.request.mutates() && answer_duplicate(op)) return;
   if (waits_for_recovery(op)) {
-    wanted_.push_back(op.request.object);
-    waiting_for_object_[op.request.object].push_back(std::move(op));
-    ++counters_.waiting;
-    return pump_recovery();
+    const std::string object = op.request.object;
+    return wait_for_object(object, std::move(op));
   }
   if (blocked_by_object(op)) {
     objects_[op.request.object].waiting.push_back(std::move(op));
     return;
   }
   execute(std::move(op));
+}
+
+void Pg::wait_for_object(const std::string& object, ClientOp op) {
+  wanted_.push_back(object);
+  waiting_for_object_[object].push_back(std::move(op));
+  ++counters_.waiting;
+  pump_recovery();
 }
 
 bool Pg::answer_duplicate(const ClientOp& op) {

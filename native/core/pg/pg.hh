@@ -15,6 +15,8 @@
 //  - Log entries are numbered without gaps; a replica accepts only the next number of its interval.
 //  - An operation on an object that is missing here, or a write to one that is missing on a member
 //    of the acting set, waits until that object (and only that) is recovered.
+//  - An operation under a fencing token is served only when the whole acting set has that token
+//    durable and no higher one has been seen (fence.hh).
 //  - A resent mutation (same RequestId) is answered from the log, never applied again; one that the
 //    log has forgotten is refused (dup_horizon.hh).
 //
@@ -35,13 +37,16 @@
 #include "base/ids.hh"
 #include "net/messages.hh"
 #include "net/messenger.hh"
+#include "net/watch_messages.hh"
 #include "object_store/object_store.hh"
 #include "pg/dup_horizon.hh"
+#include "pg/fence.hh"
 #include "pg/lease.hh"
 #include "pg/missing.hh"
 #include "pg/pg_log.hh"
 #include "pg/scrub_gate.hh"
 #include "pg/scrubber.hh"
+#include "pg/watch.hh"
 
 namespace cairn::pg {
 
@@ -88,6 +93,7 @@ struct Activation {
 
 struct PgCounters {
   std::uint64_t reads = 0, writes = 0, read_bytes = 0, write_bytes = 0, duplicates = 0;
+  std::uint64_t refused_fenced = 0;  // under a token that is not the highest any more
   std::uint64_t refused_stale = 0, waiting = 0, recovered_objects = 0, recovered_bytes = 0;
   std::uint64_t scrubbed_objects = 0, scrubbed_bytes = 0, scrub_errors = 0, scrub_repaired = 0;
   std::uint64_t read_repairs = 0, read_repairs_failed = 0;
@@ -106,6 +112,8 @@ class PgHost {
   virtual Epoch map_epoch() const = 0;
   // No room for writes that allocate: the cluster or this OSD is full.
   virtual bool full() const = 0;
+  // The map says that nothing of this client is carried out any more.
+  virtual bool blocklisted(ClientId client) const = 0;
   // To a member of the acting set; resent by the Pg after peer_reconnected().
   virtual void send_to_osd(OsdId osd, net::Frame frame) = 0;
   virtual void send_on(net::ConnectionId connection, net::Frame frame) = 0;
@@ -133,6 +141,8 @@ struct ClientOp {
   Buffer data;
   std::uint64_t arrived_ns = 0;
   bool repaired = false;  // it met a bad block before: no second repair
+  // Of a change that the PG makes by itself: called when it is durable, in place of a reply.
+  UniqueFunction<void()> committed;
 };
 
 class Pg : private ScrubGate, private ScrubEvents {
@@ -179,6 +189,7 @@ class Pg : private ScrubGate, private ScrubEvents {
   void on_client_op(ClientOp op);
   void on_replicate(net::ConnectionId from, net::Replicate message, Buffer data);
   void on_replicate_ack(OsdId from, const net::ReplicateAck& ack);
+  void on_watch_notify_ack(ClientId from, net::WatchNotifyAck ack);
   void on_pull(net::ConnectionId from, const net::Pull& pull);
   void on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffer data);
   void on_push_ack(OsdId from, const net::PushAck& ack);
@@ -224,6 +235,18 @@ class Pg : private ScrubGate, private ScrubEvents {
   void reply(const ClientOp& op, net::OpReply reply, Buffer data);
   void release_object(const std::string& object);
   void drop_waiting();
+  // Behind recovery of that object, which a client waits for.
+  void wait_for_object(const std::string& object, ClientOp op);
+
+  // fence_gate.cc
+  // True: the operation has been refused (its client, its object or its token), or waits for its
+  // token.
+  bool held_by_fence(ClientOp& op);
+  void refuse_fenced(const ClientOp& op);
+  void load_fence(const std::string& key);
+  void raise_fence(const net::Fence& fence);
+  std::deque<ClientOp> take_fenced(const std::string& key);
+  void release_fenced(const std::string& key);
 
   // pg_lease.cc
   bool has_lease_for(const ClientOp& op);
@@ -241,6 +264,8 @@ class Pg : private ScrubGate, private ScrubEvents {
   void run_exists(std::unique_ptr<Running> running, net::StepCode code);
   void run_omap(std::unique_ptr<Running> running, const net::Step& step);
   void steps_done(std::unique_ptr<Running> running);
+  // False when a higher token was seen meanwhile: the operation has been refused.
+  bool fence_still_holds(std::unique_ptr<Running>& running);
   void fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::string message);
   void merge_partial_write(std::unique_ptr<Running> running);
   // False when the interval is over: the operation has been refused.
@@ -252,6 +277,11 @@ class Pg : private ScrubGate, private ScrubEvents {
   bool overlaps_in_flight(const ClientOp& op) const;
   // True: a write that the read overlaps began meanwhile; it is carried out again behind it.
   bool read_again(Running& running);
+
+  // watch_steps.cc
+  void run_watch(std::unique_ptr<Running> running, const net::Step& step);
+  void run_list_watchers(std::unique_ptr<Running> running);
+  void run_notify(std::unique_ptr<Running> running, const net::Step& step);
 
   // replication.cc
   void commit_write(ClientOp op, net::OpReply reply);
@@ -283,7 +313,6 @@ class Pg : private ScrubGate, private ScrubEvents {
   void push_applied(const net::Push& push, net::ConnectionId connection, const Status& status);
   void apply_push(const net::Push& push, Buffer data, object_store::Done done);
   void retry_recovery(const std::string& object);
-  void source_failed(const Outgoing& outgoing, const Status& status);
   void pull_failed(const std::string& object, const Status& status);
   void retry_unfound(const std::string& object, const Status& status);
   void recovery_step_done(const std::string& object);
@@ -343,6 +372,10 @@ class Pg : private ScrubGate, private ScrubEvents {
   std::deque<ClientOp> waiting_for_active_;
   std::deque<ClientOp> waiting_for_lease_;
   std::uint64_t waiting_bytes_ = 0;
+  FenceTable fence_;
+  std::unordered_map<std::string, std::deque<ClientOp>> waiting_for_fence_;  // by fence key
+  WatchTable watches_;
+  std::uint64_t active_since_ns_ = 0;
   std::uint64_t undurable_ = 0;  // local transactions not yet durable
   bool interval_report_due_ = false;
   std::map<std::uint64_t, net::ConnectionId> replica_acks_;  // replica: entries to acknowledge

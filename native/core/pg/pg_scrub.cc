@@ -251,8 +251,8 @@ void Pg::source_failed(const Outgoing& outgoing, const Status& status) {
   pg_push_source_damaged.hit();
   std::vector<OsdId> holders = other_holders(object);
   if (!is_damage(status) || holders.empty() || repairer_.is_repairing(object)) {
-    const Status unfound(ErrorCode::unfound, status.message());
-    return host_.recovery_failed(id_, outgoing.interval, object, unfound);
+    recovering_.erase(object);
+    return retry_unfound(object, Status(ErrorCode::unfound, status.message()));
   }
   // It begins anew when the own copy has been replaced.
   recovering_.erase(object);

@@ -122,18 +122,6 @@ void Pg::retry_recovery(const std::string& object) {
   });
 }
 
-// The own copy could not be read: whoever pulls asks another one; a push is begun again later.
-void Pg::source_failed(const Outgoing& outgoing, const Status& status) {
-  host_.recovery_failed(id_, outgoing.interval, outgoing.object, status);
-  if (outgoing.reply_to != 0) {
-    return host_.send_on(
-        outgoing.reply_to,
-        net::encode(net::PushAck{id_, outgoing.interval, outgoing.object, status.code()}));
-  }
-  recovering_.erase(outgoing.object);
-  retry_recovery(outgoing.object);
-}
-
 void Pg::pull_failed(const std::string& object, const Status& status) {
   const auto found = recovering_.find(object);
   if (found == recovering_.end() || found->second.pulling_from == kNoOsd) return;

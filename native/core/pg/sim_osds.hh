@@ -125,6 +125,9 @@ class SimOsds {
   // Runs until the operation is answered; fails the test after 60 virtual seconds.
   net::OpReply operate(const std::string& object, std::vector<net::Step> steps, Buffer data,
                        Status* status = nullptr, Buffer* read = nullptr);
+  // As operate(), under a fencing token and to the end, whatever the outcome is.
+  Status operate_fenced(const net::Fence& fence, const std::string& object,
+                        std::vector<net::Step> steps, Buffer data, Buffer* read = nullptr);
   void submit(const std::string& object, std::vector<net::Step> steps, Buffer data,
               objecter::OpDone done);
   void run_until(UniqueFunction<bool()> condition);
