@@ -33,7 +33,8 @@ export async function makeCluster(options: MkfsOptions, ports: MkfsPorts): Promi
   return map;
 }
 
-function firstMap(options: MkfsOptions, { crush, clock, random }: MkfsPorts): OsdMap {
+/** Epoch 1 of a new cluster. @throws invalid_argument */
+export function firstMap(options: MkfsOptions, { crush, clock, random }: MkfsPorts): OsdMap {
   const { clusterId = random.uuid(), failureDomain = "host" } = options;
   if (!new RegExp(UuidSchema.pattern ?? "").test(clusterId)) {
     throw new StorageError("invalid_argument", `"${clusterId}" is not a cluster id (a UUID)`);

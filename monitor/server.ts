@@ -9,7 +9,9 @@ import { createServer, type Server } from "node:net";
 import type { Address } from "../common/config.js";
 import { type ErrorCode, StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
+import { type Clock, systemClock } from "../common/ports.js";
 import { clusterBytes } from "../proto/control-channel.js";
+import type { ControlStream } from "../proto/control-stream.js";
 import { type Hello, protocolVersion } from "../proto/handshake.js";
 import type { Command, MessageToMonitor, OsdBoot } from "../proto/messages.js";
 import { findOsd, type OsdMap } from "../proto/osd-map.js";
@@ -26,6 +28,7 @@ export interface ControlServerOptions {
   /** random, of this start of the monitor */
   incarnation: bigint;
   handshakeTimeoutMs?: number;
+  clock?: Clock;
 }
 
 const maxConnections = 4096;
@@ -43,7 +46,8 @@ export class ControlServer {
   private readonly server: Server;
   private stopping = false;
 
-  private constructor(
+  /** Listens nowhere before start() or the caller's own accept(). */
+  constructor(
     private readonly cluster: Cluster,
     private readonly log: Logger,
     private readonly options: ControlServerOptions,
@@ -53,6 +57,7 @@ export class ControlServer {
     this.host = {
       ours: helloOf(cluster.map(), options.incarnation),
       log,
+      clock: options.clock ?? systemClock,
       handshakeTimeoutMs: options.handshakeTimeoutMs ?? defaultHandshakeTimeoutMs,
       onReady: (session) => this.ready(session),
       onMessage: (session, message) => this.take(session, message),
@@ -63,7 +68,9 @@ export class ControlServer {
       newestEpoch: () => cluster.map().epoch,
     };
     this.server = createServer((socket) => {
-      this.sessions.add(new Session(socket, this.host));
+      socket.setNoDelay(true);
+      socket.setKeepAlive(true, 10_000);
+      this.accept(socket);
     });
     this.server.maxConnections = maxConnections;
     cluster.addListener({
@@ -84,6 +91,11 @@ export class ControlServer {
     const control = new ControlServer(cluster, log, options, startedMs);
     await control.listen();
     return control;
+  }
+
+  /** A new connection. */
+  accept(stream: ControlStream): void {
+    this.sessions.add(new Session(stream, this.host));
   }
 
   /** Where it listens. */

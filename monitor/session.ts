@@ -4,12 +4,13 @@
 // way; maps are not queued for a slow reader, only the epoch that it has is remembered, and the
 // rest is sent when its socket has drained; a peer that lets more than maxQueuedBytes pile up is
 // disconnected. Any violation of the protocol ends the connection with one log line.
-import type { Socket } from "node:net";
 import { AssertionError, defined } from "../common/assert.js";
 import type { LogLevel } from "../common/config.js";
 import { type ErrorCode, StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
+import type { CancelTimer, Clock } from "../common/ports.js";
 import { ControlChannel } from "../proto/control-channel.js";
+import type { ControlStream } from "../proto/control-stream.js";
 import { maxMetaBytes } from "../proto/frame.js";
 import { entityText, type Hello } from "../proto/handshake.js";
 import {
@@ -25,6 +26,7 @@ import {
 export interface SessionHost {
   ours: Hello;
   log: Logger;
+  clock: Clock;
   handshakeTimeoutMs: number;
   onReady(session: Session): void;
   onMessage(session: Session, message: Exclude<MessageToMonitor, Command>): void;
@@ -45,7 +47,7 @@ const pushBelowBytes = 1 << 20;
 
 export class Session {
   private readonly channel: ControlChannel;
-  private readonly handshakeTimer: NodeJS.Timeout;
+  private readonly cancelHandshakeTimer: CancelTimer;
   private hello: Hello | undefined;
   /** next epoch to send; undefined: not subscribed */
   private nextEpoch: number | undefined;
@@ -53,7 +55,7 @@ export class Session {
   private closed = false;
 
   constructor(
-    private readonly socket: Socket,
+    private readonly socket: ControlStream,
     private readonly host: SessionHost,
   ) {
     this.channel = new ControlChannel({
@@ -61,12 +63,10 @@ export class Session {
       role: "acceptor",
       acceptAnyCluster: true,
     });
-    this.handshakeTimer = setTimeout(() => {
+    this.cancelHandshakeTimer = host.clock.setTimer(host.handshakeTimeoutMs, () => {
       host.onRefused("timed_out");
       this.end("no handshake in time");
-    }, host.handshakeTimeoutMs);
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, 10_000);
+    });
     socket.on("data", (chunk) => this.receive(chunk));
     socket.on("drain", () => this.pushMaps());
     socket.on("error", (error) => this.end(error.message));
@@ -144,11 +144,11 @@ export class Session {
   end(reason: string): void {
     if (this.closed) return;
     this.closed = true;
-    clearTimeout(this.handshakeTimer);
+    this.cancelHandshakeTimer();
     const peer = this.hello === undefined ? "unknown" : entityText(this.hello.self);
     this.host.log.info({ peer, from: this.socket.remoteAddress, reason }, "connection closed");
-    const linger = setTimeout(() => this.socket.destroy(), lingerMs);
-    this.socket.once("close", () => clearTimeout(linger));
+    const cancelLinger = this.host.clock.setTimer(lingerMs, () => this.socket.destroy());
+    this.socket.once("close", cancelLinger);
     this.socket.end(() => this.socket.destroy());
     this.host.onClosed(this);
   }
@@ -175,7 +175,7 @@ export class Session {
   }
 
   private ready(hello: Hello): void {
-    clearTimeout(this.handshakeTimer);
+    this.cancelHandshakeTimer();
     this.hello = hello;
     this.host.onReady(this);
   }

@@ -201,6 +201,8 @@ export interface OsdOptions {
   /** set: the store lies on a disk that misbehaves when told to */
   diskFaults?: DiskFaults;
   onEvents: (events: OsdEvent[]) => void;
+  /** it runs in this world instead of on the host; path means nothing then */
+  world?: NativeSimWorld;
 }
 
 export interface FormatOptions {
@@ -526,9 +528,81 @@ export declare class NativeClient {
   close(): Promise<void>;
 }
 
+/** Faults of the simulated network between OSDs and clients. */
+export interface SimNetworkOptions {
+  /** of one way, uniform */
+  minDelayNs: number;
+  maxDelayNs: number;
+  /** of writes: the stream breaks instead, or one bit of it is flipped */
+  resetsPerMillion: number;
+  corruptionsPerMillion: number;
+}
+
+/** An I/O error that is made. */
+export type SimDiskFault = { on: "read" | "write" | "flush"; skip: number; times: number };
+
+/**
+ * A cluster's time, network and disks, simulated: nothing native runs but inside runUntil(). The
+ * same seed and calls give the same run. Hosts are named "osdN", and as SimClientOptions say.
+ */
+export declare class NativeSimWorld {
+  /** logEntriesKept: of each PG; an OSD that lacks more is backfilled */
+  constructor(options: { seed: bigint; logEntriesKept: number });
+  nowNs(): number;
+  /** Lets time pass up to limitNs, or until something has come for JavaScript, and delivers that. */
+  runUntil(limitNs: number): number;
+  /** A new disk with an empty store; once for each OSD. */
+  formatOsd(options: { osd: number; clusterId: Uint8Array; storeId: Uint8Array }): void;
+  /** The process of an OSD dies; losesUnflushed: so does the power of its disk. */
+  crash(osd: number, losesUnflushed: boolean): void;
+  /** As SIGSTOP and SIGCONT. */
+  freeze(osd: number): void;
+  thaw(osd: number): void;
+  /** Packets of one host no longer reach the other. */
+  partition(from: string, to: string): void;
+  heal(from: string, to: string): void;
+  resetStreams(a: string, b: string): void;
+  setNetwork(options: SimNetworkOptions): void;
+  /** I/O errors: the operations behind the first `skip` ones, `times` of them. */
+  addDiskFault(osd: number, fault: SimDiskFault): void;
+  clearDiskFaults(osd: number): void;
+  setDiskLatency(osd: number, minNs: number, maxNs: number): void;
+  /** Steps taken and faults delivered. */
+  counters(): Record<string, number>;
+  /** Everything in it dies. */
+  destroy(): void;
+}
+
+export interface SimClientOptions {
+  world: NativeSimWorld;
+  host: string;
+  clusterId: Uint8Array;
+  clientId: bigint;
+  onNeedMap: (epoch: number) => void;
+}
+
+/** An objecter in a simulated world, on blocks of 4 KiB that each hold one number below 2^53. */
+export declare class NativeSimClient {
+  constructor(options: SimClientOptions);
+  setMap(map: NativeMap): void;
+  write(pool: number, object: string, block: number, value: number): Promise<number>;
+  /** 0: zeros; -1: the block is not of one number */
+  read(pool: number, object: string, block: number): Promise<number>;
+  remove(pool: number, object: string): Promise<number>;
+  counters(): Record<string, number>;
+  /** The process dies. */
+  close(): void;
+}
+
 export interface Native {
   Osd: typeof NativeOsd;
   Client: typeof NativeClient;
+  SimWorld: typeof NativeSimWorld;
+  SimClient: typeof NativeSimClient;
+  /** Hits of the marks on rare branches (core/base/probe.hh) in this process. */
+  probes(): Record<string, number>;
+  /** The addon contains the planted bugs of core/base/planted_bug.hh: only for tests of tests. */
+  plantedBugsBuilt(): boolean;
   /** Writes a new store (blocking; `cairn osd mkfs` and `cairn up`). */
   formatStore(options: FormatOptions): Promise<void>;
   crc32c(bytes: Uint8Array, seed: number): number;

@@ -16,8 +16,10 @@ import {
   type NativeOsd,
   native,
   type OsdEvent,
+  type OsdOptions,
 } from "../native/index.js";
 import { clusterBytes } from "../proto/control-channel.js";
+import type { DialControl } from "../proto/control-stream.js";
 import { protocolVersion } from "../proto/handshake.js";
 import type { FailureReason, Maps, MessageFromMonitor } from "../proto/messages.js";
 import { findOsd, type OsdInfo, type OsdMap } from "../proto/osd-map.js";
@@ -30,7 +32,7 @@ import { MonitorSession } from "./monitor-session.js";
 import { nativeCrush } from "./native-crush.js";
 import { nativeError } from "./native-error.js";
 import { peersOf } from "./pg/peers.js";
-import { PgService } from "./pg/pg-service.js";
+import { PgService, type PgServicePorts } from "./pg/pg-service.js";
 import { ScrubService } from "./scrub/scrub-service.js";
 import { reportOf } from "./stats.js";
 import { restoreTracker, storeMap } from "./stored-map.js";
@@ -45,6 +47,11 @@ export interface IncarnationOptions {
   /** for tests: the store lies on a disk with these faults */
   diskFaults?: DiskFaults;
   clock: Clock;
+  /** what it stands on: the host's, or a simulated world's */
+  createCore(options: OsdOptions): NativeOsd;
+  dialMonitor: DialControl;
+  /** counts what the PGs do, for a simulation that wants to see everything happen */
+  onPgStep?: PgServicePorts["onStep"];
   /** this life has to end: another one begins unless there is an error */
   onEnd(error: StorageError | undefined): void;
 }
@@ -88,7 +95,7 @@ export class Incarnation {
   constructor(private readonly options: IncarnationOptions) {
     const { config, identity, incarnation, daemonLog, clock } = options;
     this.log = daemonLog.log;
-    this.core = new native.Osd({
+    this.core = options.createCore({
       path: storePath(config),
       clusterId: clusterBytes(identity.clusterId),
       osd: config.id,
@@ -109,6 +116,7 @@ export class Incarnation {
         requestPgTemp: (pgid, acting) => this.requestPgTemp(pgid, acting),
         onStateChanged: () => this.reportSoon(),
         onContact: (osd) => this.contact(osd),
+        ...(options.onPgStep === undefined ? {} : { onStep: options.onPgStep }),
       },
       this.tracker,
     );
@@ -133,6 +141,7 @@ export class Incarnation {
       crc32c: (bytes, seed) => native.crc32c(bytes, seed),
       clock,
       log: this.log.child({ part: "monitor" }),
+      dial: options.dialMonitor,
       onReady: () => this.onSession(),
       onMessage: (message) => this.onMonitorMessage(message),
     });

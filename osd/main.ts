@@ -5,9 +5,11 @@ import type { Address, OsdConfig } from "../common/config.js";
 import { StorageError, toStorageError } from "../common/errors.js";
 import { openLog } from "../common/log.js";
 import { type Clock, type Random, systemClock, systemRandom } from "../common/ports.js";
+import { native } from "../native/index.js";
 import { FaultControl } from "./fault-control.js";
 import { readIdentity } from "./identity.js";
 import { Incarnation } from "./incarnation.js";
+import { dialTcp } from "./monitor-session.js";
 
 export { identityFile, storePath } from "./identity.js";
 export { type MkfsOsdOptions, mkfsOsd } from "./mkfs.js";
@@ -112,6 +114,8 @@ class OsdDaemon {
       daemonLog: this.daemonLog,
       ...(this.faultControl === undefined ? {} : { diskFaults: this.faultControl.faults }),
       clock: this.ports.clock,
+      createCore: (options) => new native.Osd(options),
+      dialMonitor: dialTcp,
       onEnd: (error) => {
         this.turn = this.turn.then(() => this.next(life, error));
       },

@@ -1,12 +1,13 @@
 // The OSD's connection to the monitor: dials, shakes hands, and dials again after a loss, with
 // exponential back-off. It keeps no message for later: whoever sends knows what to say anew when
 // the session is ready again.
-import { createConnection, type Socket } from "node:net";
+import { createConnection } from "node:net";
 import type { Address } from "../common/config.js";
 import { type StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import type { CancelTimer, Clock } from "../common/ports.js";
 import { ControlChannel } from "../proto/control-channel.js";
+import type { ControlStream, DialControl } from "../proto/control-stream.js";
 import type { Crc32c } from "../proto/crc32c.js";
 import type { Hello } from "../proto/handshake.js";
 import {
@@ -22,6 +23,7 @@ export interface MonitorSessionOptions {
   crc32c: Crc32c;
   clock: Clock;
   log: Logger;
+  dial: DialControl;
   /** the handshake is done */
   onReady(): void;
   onMessage(message: MessageFromMonitor): void;
@@ -31,8 +33,11 @@ const firstRetryMs = 100;
 const maxRetryMs = 5000;
 const handshakeTimeoutMs = 5000;
 
+/** Dials by TCP. */
+export const dialTcp: DialControl = (address) => createConnection({ ...address, noDelay: true });
+
 export class MonitorSession {
-  private socket: Socket | undefined;
+  private socket: ControlStream | undefined;
   private channel: ControlChannel | undefined;
   private ready = false;
   private wasReady = false;
@@ -48,9 +53,9 @@ export class MonitorSession {
 
   /** Dials for the first time. */
   open(): void {
-    const { address, hello, crc32c, clock } = this.options;
+    const { address, hello, crc32c, clock, dial } = this.options;
     const channel = new ControlChannel({ ours: hello, role: "dialer", crc32c });
-    const socket = createConnection({ ...address, noDelay: true });
+    const socket = dial(address);
     this.socket = socket;
     this.channel = channel;
     this.cancelTimer = clock.setTimer(handshakeTimeoutMs, () => this.lose("no handshake in time"));
@@ -76,7 +81,7 @@ export class MonitorSession {
     socket?.end(() => socket.destroy());
   }
 
-  private receive(socket: Socket, channel: ControlChannel, chunk: Buffer): void {
+  private receive(socket: ControlStream, channel: ControlChannel, chunk: Buffer): void {
     if (this.closed || socket !== this.socket) return;
     try {
       for (const event of channel.receive(chunk)) {

@@ -4,12 +4,13 @@
 // Invariants: one connection at a time; a command is answered once (its reply, or `disconnected`
 // when the connection is lost before it came: whether it was carried out is then unknown); after
 // close() nothing is called any more. It knows nothing of what a map means: MapCache does.
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
 import type { Address, LogLevel } from "../../common/config.js";
 import { StorageError, toStorageError } from "../../common/errors.js";
 import type { Clock, Random } from "../../common/ports.js";
 import type { CommandArgs, CommandResult, Verb } from "../../proto/commands.js";
 import { ControlChannel, clusterBytes } from "../../proto/control-channel.js";
+import type { ControlStream, DialControl } from "../../proto/control-stream.js";
 import { clusterText, type Hello, protocolVersion } from "../../proto/handshake.js";
 import {
   decodeMessageFromMonitor,
@@ -27,6 +28,8 @@ export interface SessionOptions {
   clientId: bigint;
   clock: Clock;
   random: Random;
+  /** default: TCP */
+  dial?: DialControl;
   /** of the first connection; default 5000 */
   connectTimeoutMs?: number;
   /** a command that is not answered in this time fails with timed_out; default 30000 */
@@ -53,10 +56,13 @@ interface PendingCommand {
 const firstRetryMs = 50;
 const maxRetryMs = 2000;
 
+const dialTcp: DialControl = ({ host, port }) =>
+  connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000 });
+
 export class MonitorSession {
   /** of the cluster, known once connected */
   clusterId: string | undefined;
-  private socket: Socket | undefined;
+  private socket: ControlStream | undefined;
   private channel: ControlChannel | undefined;
   private ready = false;
   private closed = false;
@@ -149,7 +155,7 @@ export class MonitorSession {
     const where = `${monitor.host}:${monitor.port}`;
     return new Promise((resolve, reject) => {
       const channel = new ControlChannel({ ours: this.hello(), role: "dialer" });
-      const socket = connect(monitor.port, monitor.host);
+      const socket = (this.options.dial ?? dialTcp)(monitor);
       this.channel = channel;
       this.socket = socket;
       let failure: StorageError | undefined;
@@ -160,8 +166,6 @@ export class MonitorSession {
       const cancelTimer = clock.setTimer(connectTimeoutMs, () => {
         fail(new StorageError("timed_out", `the monitor at ${where} does not answer`));
       });
-      socket.setNoDelay(true);
-      socket.setKeepAlive(true, 10_000);
       socket.write(channel.hello());
       socket.on("error", (thrown) => fail(connectError(thrown, where)));
       socket.on("data", (chunk) => {

@@ -1,4 +1,4 @@
-// A JavaScript promise that any thread may settle, once, through a CoreThread.
+// A JavaScript promise that any thread may settle, once, through a CoreHost.
 #pragma once
 
 #include <napi.h>
@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/status.hh"
-#include "core_thread.hh"
+#include "core_host.hh"
 
 namespace cairn::binding {
 
@@ -15,15 +15,15 @@ Napi::Value error_value(Napi::Env env, const Status& status);
 
 class Promise {
  public:
-  Promise(Napi::Env env, CoreThread& thread)
-      : thread_(&thread), deferred_(std::make_shared<Napi::Promise::Deferred>(env)) {}
+  Promise(Napi::Env env, CoreHost& host)
+      : host_(&host), deferred_(std::make_shared<Napi::Promise::Deferred>(env)) {}
 
   Napi::Value value() const { return deferred_->Promise(); }
 
   // make: from an Env to the value; runs on the JavaScript thread.
   template <typename Make>
   void resolve(Make make) const {
-    thread_->to_js([deferred = deferred_, make = std::move(make)](Napi::Env env) mutable {
+    host_->to_js([deferred = deferred_, make = std::move(make)](Napi::Env env) mutable {
       deferred->Resolve(make(env));
     });
   }
@@ -31,14 +31,14 @@ class Promise {
     resolve([](Napi::Env env) { return env.Undefined(); });
   }
   void reject(const Status& status) const {
-    thread_->to_js([deferred = deferred_, status](Napi::Env env) {
+    host_->to_js([deferred = deferred_, status](Napi::Env env) {
       deferred->Reject(error_value(env, status));
     });
   }
   void settle(const Status& status) const { status ? resolve_undefined() : reject(status); }
 
  private:
-  CoreThread* thread_;
+  CoreHost* host_;
   std::shared_ptr<Napi::Promise::Deferred> deferred_;
 };
 

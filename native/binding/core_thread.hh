@@ -12,25 +12,23 @@
 #include <vector>
 
 #include "base/status.hh"
-#include "base/unique_function.hh"
+#include "core_host.hh"
 #include "io/reactor.hh"
 
 namespace cairn::binding {
 
-using JsTask = UniqueFunction<void(Napi::Env)>;
-
-class CoreThread {
+class CoreThread final : public CoreHost {
  public:
   static Result<std::unique_ptr<CoreThread>> start(Napi::Env env, const char* name);
-  ~CoreThread();
+  ~CoreThread() override;
 
   io::Reactor& reactor() { return *reactor_; }
-  void post(io::Task task) { reactor_->post_from_any_thread(std::move(task)); }
-  void to_js(JsTask task);
+  void post(io::Task task) override { reactor_->post_from_any_thread(std::move(task)); }
+  void to_js(JsTask task) override;
   // A JavaScript function that the core's thread may hold: it is let go on the JavaScript thread.
   std::shared_ptr<Napi::FunctionReference> hold(const Napi::Value& function);
   // On the JavaScript thread: ends the reactor, waits for the thread, lets Node exit.
-  void stop_and_join();
+  void stop_and_join() override;
 
  private:
   CoreThread() = default;

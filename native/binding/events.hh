@@ -1,5 +1,5 @@
 // An event of native/binding.d.ts on its way to JavaScript. Events of one wake-up of the core cross
-// together (CoreThread batches them); the callback gets each in an array of its own, in order.
+// together (the host batches them); the callback gets each in an array of its own, in order.
 #pragma once
 
 #include <napi.h>
@@ -7,7 +7,7 @@
 #include <memory>
 #include <utility>
 
-#include "core_thread.hh"
+#include "core_host.hh"
 
 namespace cairn::binding {
 
@@ -15,8 +15,8 @@ using EventCallback = std::shared_ptr<Napi::FunctionReference>;
 
 // From any thread. fill(env, event) sets the fields; it runs on the JavaScript thread.
 template <typename Fill>
-void emit_event(CoreThread& thread, const EventCallback& callback, const char* type, Fill fill) {
-  thread.to_js([callback, type, fill = std::move(fill)](Napi::Env env) mutable {
+void emit_event(CoreHost& host, const EventCallback& callback, const char* type, Fill fill) {
+  host.to_js([callback, type, fill = std::move(fill)](Napi::Env env) mutable {
     Napi::Object event = Napi::Object::New(env);
     event.Set("type", type);
     fill(env, event);

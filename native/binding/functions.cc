@@ -2,6 +2,8 @@
 #include <algorithm>
 
 #include "base/crc32c.hh"
+#include "base/planted_bug.hh"
+#include "base/probe.hh"
 #include "convert.hh"
 #include "crush/binding_api.hh"
 #include "crush/object_hash.hh"
@@ -116,6 +118,16 @@ Napi::Value object_pg_seed(const Napi::CallbackInfo& info) {
                            crush::stable_mod(hash, pg_num, crush::stable_mod_mask(pg_num)));
 }
 
+Napi::Value probes(const Napi::CallbackInfo& info) {
+  Napi::Object hits = Napi::Object::New(info.Env());
+  for (const auto& [name, count] : Probe::all()) hits.Set(name, static_cast<double>(count));
+  return hits;
+}
+
+Napi::Value planted_bugs_built(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), kPlantedBugsBuilt);
+}
+
 }  // namespace
 
 void define_functions(Napi::Env env, Napi::Object exports) {
@@ -125,6 +137,8 @@ void define_functions(Napi::Env env, Napi::Object exports) {
   exports.Set("crushMapPgs", Napi::Function::New<crush_map_pgs>(env));
   exports.Set("crushTest", Napi::Function::New<crush_test>(env));
   exports.Set("objectPgSeed", Napi::Function::New<object_pg_seed>(env));
+  exports.Set("probes", Napi::Function::New<probes>(env));
+  exports.Set("plantedBugsBuilt", Napi::Function::New<planted_bugs_built>(env));
 }
 
 }  // namespace cairn::binding

@@ -1,16 +1,16 @@
-// NativeOsd of binding.d.ts: a reactor thread with a store, a messenger and an OsdCore.
+// NativeOsd of binding.d.ts: a store, a messenger and an OsdCore on an OsdPlatform.
 #include <utility>
 
 #include "convert.hh"
 #include "disk_faults.hh"
 #include "events.hh"
 #include "exports.hh"
-#include "io/uring_disk.hh"
 #include "missing_value.hh"
-#include "net/tcp_messenger.hh"
 #include "object_store/object_store.hh"
+#include "osd_platform.hh"
 #include "pg/osd_core.hh"
 #include "scrub_events.hh"
+#include "sim_world.hh"
 
 namespace cairn::binding {
 
@@ -85,13 +85,13 @@ class EventSink : public ScrubEventSink {
   }
 };
 
-// What lives on the reactor thread.
+// What lives on the core's executor.
 struct OsdState {
-  std::unique_ptr<io::UringDisk> disk;
+  std::shared_ptr<io::Disk> disk;
   std::unique_ptr<io::FaultDisk> fault_disk;  // over disk, when asked for
   std::unique_ptr<object_store::ObjectStore> store;
   std::unique_ptr<pg::OsdCore> core;
-  std::unique_ptr<net::TcpMessenger> messenger;
+  std::unique_ptr<net::Messenger> messenger;
 };
 
 class Osd : public Napi::ObjectWrap<Osd> {
@@ -129,38 +129,42 @@ class Osd : public Napi::ObjectWrap<Osd> {
 
   explicit Osd(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Osd>(info) {
     const auto options = info[0].As<Napi::Object>();
-    path_ = get_text(options, "path");
-    cluster_ = get_uuid(options, "clusterId");
-    osd_ = static_cast<OsdId>(get_u64(options, "osd"));
-    incarnation_ = get_bigint(options, "incarnation");
+    OsdSelf self;
+    self.path = get_text(options, "path");
+    self.cluster = cluster_ = get_uuid(options, "clusterId");
+    self.osd = osd_ = static_cast<OsdId>(get_u64(options, "osd"));
+    self.incarnation = incarnation_ = get_bigint(options, "incarnation");
     if (options.Has("diskFaults")) {
       disk_faults_ = get_disk_faults(options.Get("diskFaults").As<Napi::Object>());
     }
-    auto thread = CoreThread::start(info.Env(), "cairn-osd");
-    if (!thread) {
-      const Napi::Value error = error_value(info.Env(), thread.status());
+    auto platform = options.Has("world") ? make_sim_osd_platform(options.Get("world"), self)
+                                         : make_real_osd_platform(info.Env(), self);
+    if (!platform) {
+      const Napi::Value error = error_value(info.Env(), platform.status());
       Napi::Error(info.Env(), error).ThrowAsJavaScriptException();
       return;
     }
-    thread_ = std::move(*thread);
+    platform_ = std::move(*platform);
+    host_ = &platform_->host();
+    platform_->on_death([this] { drop_state(); });
     auto callback = std::make_shared<Napi::FunctionReference>(
         Napi::Persistent(options.Get("onEvents").As<Napi::Function>()));
-    events_ = std::make_unique<EventSink>(*thread_, std::move(callback));
+    events_ = std::make_unique<EventSink>(*host_, std::move(callback));
   }
 
  private:
-  // Runs a task on the core's thread, if the core is open.
+  // Runs a task on the core, if it is open.
   template <typename Run>
   void run(Run run_task) {
-    thread_->post([this, run_task = std::move(run_task)]() mutable {
+    host_->post([this, run_task = std::move(run_task)]() mutable {
       if (state_.core != nullptr) run_task(*state_.core);
     });
   }
   // As run(), for a call with an answer: rejects when the core is not open.
   template <typename Run>
   Napi::Value ask(const Napi::CallbackInfo& info, Run run_task) {
-    const Promise promise(info.Env(), *thread_);
-    thread_->post([this, promise, run_task = std::move(run_task)]() mutable {
+    const Promise promise(info.Env(), *host_);
+    host_->post([this, promise, run_task = std::move(run_task)]() mutable {
       if (state_.core == nullptr) {
         return promise.reject(Status(ErrorCode::not_active, "the OSD is not open"));
       }
@@ -170,41 +174,38 @@ class Osd : public Napi::ObjectWrap<Osd> {
   }
 
   Status open_now() {
-    auto disk = io::UringDisk::open(thread_->reactor(), path_, {});
+    auto disk = platform_->open_disk();
     if (!disk) return disk.status();
     state_.disk = std::move(*disk);
     io::Disk* used_disk = state_.disk.get();
     if (disk_faults_) {
-      state_.fault_disk = std::make_unique<io::FaultDisk>(thread_->reactor(), *state_.disk,
+      state_.fault_disk = std::make_unique<io::FaultDisk>(platform_->executor(), *state_.disk,
                                                           *disk_faults_, incarnation_);
       used_disk = state_.fault_disk.get();
     }
-    object_store::Options options;
-    options.post_back = [this](io::Task task) { thread_->post(std::move(task)); };
+    object_store::Options options = platform_->store_options();
+    options.post_back = [this](io::Task task) { host_->post(std::move(task)); };
     options.log = [this](const char* level, const std::string& text) { events_->log(level, text); };
     const object_store::Identity expected{cluster_, osd_, {}};
-    auto store = object_store::ObjectStore::open(thread_->reactor(), *used_disk, expected,
+    auto store = object_store::ObjectStore::open(platform_->executor(), *used_disk, expected,
                                                  std::move(options));
     if (!store) return store.status();
     state_.store = std::move(*store);
-    auto core = std::make_unique<pg::OsdCore>(thread_->reactor(), *state_.store, *events_, osd_);
+    auto core = std::make_unique<pg::OsdCore>(platform_->executor(), *state_.store, *events_, osd_);
+    core->set_log_entries_kept(platform_->log_entries_kept());
     CAIRN_RETURN_IF_ERROR(core->load());
-    net::TcpConfig config;
-    config.cluster = cluster_;
-    config.self = {net::EntityKind::osd, static_cast<std::uint64_t>(osd_), incarnation_};
-    config.log = [this](LogLevel level, std::string_view text) {
+    const auto log = [this](LogLevel level, std::string_view text) {
       events_->log(level_name(level), std::string(text));
     };
-    state_.messenger =
-        std::make_unique<net::TcpMessenger>(thread_->reactor(), *core, std::move(config));
+    state_.messenger = platform_->make_messenger(*core, log);
     core->attach(*state_.messenger);
     state_.core = std::move(core);
     return Status::ok();
   }
 
   Napi::Value open(const Napi::CallbackInfo& info) {
-    const Promise promise(info.Env(), *thread_);
-    thread_->post([this, promise] {
+    const Promise promise(info.Env(), *host_);
+    host_->post([this, promise] {
       const Status status = open_now();
       if (!status) return promise.reject(status);
       answer_statuses(*state_.core, promise);
@@ -475,37 +476,47 @@ class Osd : public Napi::ObjectWrap<Osd> {
   }
 
   Napi::Value close(const Napi::CallbackInfo& info) {
-    const Promise promise(info.Env(), *thread_);
+    const Promise promise(info.Env(), *host_);
     Ref();
-    thread_->post([this, promise] {
+    host_->post([this, promise] {
       if (state_.core != nullptr) state_.core->detach();
       state_.messenger.reset();
       if (state_.store == nullptr) return closed(promise, Status::ok());
       state_.store->close([this, promise](Status status) {
         // Not inside the store's own callback.
-        thread_->post([this, promise, status] { closed(promise, status); });
+        host_->post([this, promise, status] { closed(promise, status); });
       });
     });
     return promise.value();
   }
   void closed(const Promise& promise, const Status& status) {
-    state_.core.reset();
-    state_.store.reset();
-    state_.fault_disk.reset();
-    state_.disk.reset();
+    drop_store();
     promise.settle(status);
-    thread_->to_js([this](Napi::Env) {
-      thread_->stop_and_join();
+    host_->to_js([this](Napi::Env) {
+      host_->stop_and_join();
       Unref();
     });
   }
 
-  std::string path_;
+  // The process has died: nobody is told.
+  void drop_state() {
+    if (state_.core != nullptr) state_.core->detach();
+    state_.messenger.reset();
+    drop_store();
+  }
+  void drop_store() {
+    state_.core.reset();
+    state_.store.reset();
+    state_.fault_disk.reset();
+    state_.disk.reset();
+  }
+
   net::ClusterId cluster_{};
   OsdId osd_ = kNoOsd;
   std::uint64_t incarnation_ = 0;
   std::optional<io::DiskFaults> disk_faults_;  // set: the store lies on a FaultDisk
-  std::unique_ptr<CoreThread> thread_;
+  std::unique_ptr<OsdPlatform> platform_;
+  CoreHost* host_ = nullptr;
   std::unique_ptr<EventSink> events_;
   OsdState state_;
 };

@@ -13,13 +13,13 @@ namespace cairn::binding {
 // Emits the events of scrubs; the base of the sink of all events of an OSD.
 class ScrubEventSink : public pg::OsdEvents {
  public:
-  ScrubEventSink(CoreThread& thread, EventCallback callback)
-      : thread_(thread), callback_(std::move(callback)) {}
+  ScrubEventSink(CoreHost& host, EventCallback callback)
+      : host_(host), callback_(std::move(callback)) {}
 
   // fill: sets the fields of the event.
   template <typename Fill>
   void emit(const char* type, Fill fill) {
-    emit_event(thread_, callback_, type, std::move(fill));
+    emit_event(host_, callback_, type, std::move(fill));
   }
 
   void on_scrub_object(PgId pg, Epoch interval, std::uint64_t id, const pg::ObjectVerdict& verdict,
@@ -31,7 +31,7 @@ class ScrubEventSink : public pg::OsdEvents {
                       const Status& status) override;
 
  private:
-  CoreThread& thread_;
+  CoreHost& host_;
   EventCallback callback_;
 };
 

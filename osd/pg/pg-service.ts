@@ -24,7 +24,9 @@ import {
   type MessageEvent,
   type PgEffect,
   type PgEvent,
+  type PgEventKind,
   type PgState,
+  type PgStateName,
   primaryOf,
   type ReadRequest,
   roleOf,
@@ -70,6 +72,8 @@ export interface PgServicePorts {
   onStateChanged(): void;
   /** an OSD that the native core has to be connected with */
   onContact(osd: number): void;
+  /** an event was handled, which may have changed the PG's state */
+  onStep?(from: PgStateName, event: PgEventKind, to: PgStateName): void;
 }
 
 const noCopy: PgInfo = {
@@ -261,6 +265,7 @@ export class PgService {
     const before = pg.state;
     const { state, effects } = step(before, event, this.ports.nowMs());
     pg.state = state;
+    this.ports.onStep?.(before.name, event.kind, state.name);
     if (state.name !== before.name) {
       const { name, interval } = state;
       this.ports.log.debug({ pgid, from: before.name, to: name, interval: interval.first }, "PG");

@@ -68,6 +68,12 @@ void SimDisk::clear_faults() {
   faults_.clear();
 }
 
+void SimDisk::set_latency(std::uint64_t min_ns, std::uint64_t max_ns) {
+  const std::lock_guard lock(mutex_);
+  options_.min_latency_ns = min_ns;
+  options_.max_latency_ns = max_ns;
+}
+
 void SimDisk::flip_bit(std::uint64_t byte_offset, unsigned bit) {
   const std::lock_guard lock(mutex_);
   image_.flip_bit(byte_offset, bit);

@@ -81,6 +81,8 @@ class SimDisk final : public Disk {
   // Rules are asked in the order in which they were added; the first that matches acts.
   void add_fault(const DiskFault& fault);
   void clear_faults();
+  // Of operations that begin from now on.
+  void set_latency(std::uint64_t min_ns, std::uint64_t max_ns);
   void flip_bit(std::uint64_t byte_offset, unsigned bit);
   // Called after every change of the image (a write started or finished, a flush, a discard): the
   // points at which a crash makes a difference. It may copy the image, and must not call the disk.
@@ -99,10 +101,10 @@ class SimDisk final : public Disk {
 
   Executor& executor_;
   const std::uint64_t size_bytes_;
-  const Options options_;
   std::set<TimerId> timers_;  // of the operations in flight; executor's thread only
 
   mutable std::mutex mutex_;  // guards everything below
+  Options options_;
   SimDiskImage image_;
   Random random_;
   Counters counters_;

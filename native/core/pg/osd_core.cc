@@ -79,7 +79,7 @@ void OsdCore::set_blocklist(std::vector<ClientId> clients) {
 
 void OsdCore::set_peers(const std::vector<Peer>& peers) {
   if (messenger_ == nullptr) return;
-  peers_ = peers;
+  const std::vector<Peer> before = std::exchange(peers_, peers);
   for (const auto& [connection, entity] : connections_) {
     if (Status status = admit(entity); !status) messenger_->close(connection, std::move(status));
   }
@@ -89,6 +89,15 @@ void OsdCore::set_peers(const std::vector<Peer>& peers) {
   });
   links_.set_peers(peers);
   heartbeat_.set_peers(peers);
+  for (const Peer& peer : before) {
+    if (is_peer(peer.osd)) continue;
+    for (auto& [id, pg] : pgs_) pg->peer_gone(peer.osd);
+  }
+}
+
+bool OsdCore::is_peer(OsdId osd) const {
+  return std::any_of(peers_.begin(), peers_.end(),
+                     [osd](const Peer& peer) { return peer.osd == osd; });
 }
 
 void OsdCore::start_interval(PgId id, IntervalSpec spec) {

@@ -71,6 +71,7 @@ class OsdCore : public net::MessengerHandler,
   // Of the map; before set_map_epoch() of the epoch that has it: an operation that was sent with
   // that epoch meets it. Their operations are refused, also those that wait already.
   void set_blocklist(std::vector<ClientId> clients);
+  void set_log_entries_kept(std::uint64_t entries) { log_entries_kept_ = entries; }
   void loop_tick() { loop_tick_ns_ = executor_.now_ns(); }
   void start_interval(PgId pg, IntervalSpec spec);
   void activate(PgId pg, Activation activation);
@@ -107,7 +108,9 @@ class OsdCore : public net::MessengerHandler,
   Epoch map_epoch() const override { return map_epoch_; }
   bool full() const override { return full_; }
   bool blocklisted(ClientId client) const override { return blocklist_.contains(client); }
+  std::uint64_t log_entries_kept() const override { return log_entries_kept_; }
   void send_to_osd(OsdId osd, net::Frame frame) override;
+  bool is_peer(OsdId osd) const override;
   void send_on(net::ConnectionId connection, net::Frame frame) override;
   void request_lease(const Pg& pg) override;
   void interval_started(PgId pg, Epoch interval, const PgInfo& info) override;
@@ -156,6 +159,7 @@ class OsdCore : public net::MessengerHandler,
   Epoch map_epoch_ = 0;
   bool full_ = false;
   std::unordered_set<ClientId> blocklist_;
+  std::uint64_t log_entries_kept_ = kDefaultLogEntriesKept;
   bool store_failure_reported_ = false;
   std::uint64_t loop_tick_ns_ = 0;
   std::map<OsdId, std::uint64_t> leases_asked_ns_;  // when all those of a peer were asked for

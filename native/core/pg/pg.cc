@@ -11,6 +11,13 @@ namespace cairn::pg {
 
 CAIRN_DEFINE_PROBE(pg_duplicate_answered);
 CAIRN_DEFINE_PROBE(pg_duplicate_in_flight);
+CAIRN_DEFINE_PROBE(pg_stale_op_refused);
+CAIRN_DEFINE_PROBE(pg_op_waits_for_active);
+CAIRN_DEFINE_PROBE(pg_op_waits_for_recovery);
+CAIRN_DEFINE_PROBE(pg_op_waits_for_object);
+CAIRN_DEFINE_PROBE(pg_interval_ends_in_flight_write);
+CAIRN_DEFINE_PROBE(pg_log_rewound);
+CAIRN_DEFINE_PROBE(pg_log_reset);
 CAIRN_DEFINE_PROBE(pg_forgotten_request_refused);
 
 namespace {
@@ -130,6 +137,7 @@ void Pg::start_interval(IntervalSpec spec) {
   phase_ = Phase::peering;
   // In-flight writes of the old interval are applied here, but nobody is told so: peering decides
   // whether they stay, and the client's resend finds them in the log or not.
+  if (!in_flight_.empty()) pg_interval_ends_in_flight_write.hit();
   for (auto& [number, write] : in_flight_) refuse(write.op, ErrorCode::stale_epoch, "new interval");
   in_flight_.clear();
   drop_waiting();
@@ -187,12 +195,14 @@ void Pg::activate(Activation activation) {
   object_store::Transaction transaction;
   std::set<std::string> rewound;
   if (activation.reset_log) {
+    pg_log_reset.hit();
     log_.reset(activation.log_base);
     transaction.log_reset(id_, activation.log_base.number + 1);
     if (activation.horizon) horizon_.merge(*activation.horizon);
     horizon_.store(id_, transaction);
   } else if (activation.rewind_to < log_.head_number()) {
     CAIRN_ASSERT(activation.rewind_to >= log_.tail_number());
+    pg_log_rewound.hit();
     for (const net::LogEntry& entry : log_.entries_after(activation.rewind_to, log_.size())) {
       rewound.insert(entry.object);
     }
@@ -260,6 +270,7 @@ void Pg::reply(const ClientOp& op, net::OpReply answer, Buffer data) {
 void Pg::on_client_op(ClientOp op) {
   if (spec_.role != Role::primary) return refuse(op, ErrorCode::not_primary, "not the primary");
   if (op.request.map_epoch < spec_.interval && !planted(PlantedBug::stale_interval_op)) {
+    pg_stale_op_refused.hit();
     return refuse(op, ErrorCode::stale_epoch, "sent in an older interval");
   }
   if (phase_ == Phase::active) {
@@ -274,6 +285,7 @@ void Pg::on_client_op(ClientOp op) {
   if (waiting_bytes_ + bytes > kMaxWaitingBytes) {
     return refuse(op, ErrorCode::busy, "the PG is peering and its queue is full");
   }
+  pg_op_waits_for_active.hit();
   waiting_bytes_ += bytes;
   ++counters_.waiting;
   waiting_for_active_.push_back(std::move(op));
@@ -283,10 +295,12 @@ void Pg::admit(ClientOp op) {
   if (held_by_fence(op)) return;
   if (op.request.mutates() && answer_duplicate(op)) return;
   if (waits_for_recovery(op)) {
+    pg_op_waits_for_recovery.hit();
     const std::string object = op.request.object;
     return wait_for_object(object, std::move(op));
   }
   if (blocked_by_object(op)) {
+    pg_op_waits_for_object.hit();
     objects_[op.request.object].waiting.push_back(std::move(op));
     return;
   }

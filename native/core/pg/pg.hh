@@ -50,6 +50,8 @@
 
 namespace cairn::pg {
 
+constexpr std::uint64_t kDefaultLogEntriesKept = 1500;
+
 enum class Role : std::uint8_t { stray = 0, replica = 1, primary = 2 };
 enum class Phase : std::uint8_t { peering = 0, replica_active = 1, active = 2 };
 
@@ -110,12 +112,16 @@ class PgHost {
   virtual io::Executor& executor() = 0;
   virtual OsdId self() const = 0;
   virtual Epoch map_epoch() const = 0;
+  // Entries of its log that a PG keeps: for dedup, and for recovery without backfill.
+  virtual std::uint64_t log_entries_kept() const { return kDefaultLogEntriesKept; }
   // No room for writes that allocate: the cluster or this OSD is full.
   virtual bool full() const = 0;
   // The map says that nothing of this client is carried out any more.
   virtual bool blocklisted(ClientId client) const = 0;
   // To a member of the acting set; resent by the Pg after peer_reconnected().
   virtual void send_to_osd(OsdId osd, net::Frame frame) = 0;
+  // False: the map shows it down, nothing sent to it now arrives.
+  virtual bool is_peer(OsdId) const { return true; }
   virtual void send_on(net::ConnectionId connection, net::Frame frame) = 0;
   // Asks the other members of the PG's acting set for a read lease.
   virtual void request_lease(const Pg& pg) = 0;
@@ -147,9 +153,9 @@ struct ClientOp {
 
 class Pg : private ScrubGate, private ScrubEvents {
  public:
-  static constexpr std::uint64_t kLogEntriesKept = 1500;
+  static constexpr std::uint64_t kLogEntriesKept = kDefaultLogEntriesKept;
   // So many while a client that is heard may still resend the oldest of them.
-  static constexpr std::uint64_t kMaxLogEntries = 3000;
+  static constexpr std::uint64_t kMaxLogEntries = 2 * kLogEntriesKept;
   static constexpr std::uint64_t kMaxWaitingBytes = std::uint64_t{64} << 20;
   static constexpr std::size_t kMaxRecoveriesInFlight = 4;
   static constexpr std::uint64_t kWaitingOpBytes = 256;  // of one that waits, without its data
@@ -202,6 +208,8 @@ class Pg : private ScrubGate, private ScrubEvents {
   bool grant_lease(OsdId primary, Epoch interval);
   // The connection to a peer is new: what it has not acknowledged is sent again.
   void peer_reconnected(OsdId osd);
+  // The map shows a peer down: what it was to give is asked of others.
+  void peer_gone(OsdId osd);
 
  private:
   struct InFlightWrite {

@@ -10,6 +10,9 @@
 
 namespace cairn::pg {
 
+CAIRN_DEFINE_PROBE(pg_pull_failed);
+CAIRN_DEFINE_PROBE(pg_push_repeated);
+CAIRN_DEFINE_PROBE(pg_push_removes);
 CAIRN_DEFINE_PROBE(pg_object_unfound);
 CAIRN_DEFINE_PROBE(pg_recovered_deletion);
 CAIRN_DEFINE_PROBE(pg_source_had_other_version);
@@ -64,6 +67,7 @@ void Pg::start_recovery(const std::string& object) {
 OsdId Pg::next_source(const std::string& object) const {
   const std::vector<OsdId>& tried = recovering_.at(object).tried;
   const auto may_have_it = [this, &object, &tried](OsdId source) {
+    if (!host_.is_peer(source)) return false;
     const auto lacks = peer_missing_.find(source);
     if (lacks != peer_missing_.end() && lacks->second.contains(object)) return false;
     return std::find(tried.begin(), tried.end(), source) == tried.end();
@@ -125,9 +129,20 @@ void Pg::retry_recovery(const std::string& object) {
 void Pg::pull_failed(const std::string& object, const Status& status) {
   const auto found = recovering_.find(object);
   if (found == recovering_.end() || found->second.pulling_from == kNoOsd) return;
+  pg_pull_failed.hit();
   found->second.tried.push_back(std::exchange(found->second.pulling_from, kNoOsd));
   host_.recovery_failed(id_, spec_.interval, object, status);
   pull_object(object);
+}
+
+void Pg::peer_gone(OsdId osd) {
+  std::vector<std::string> asked;
+  for (const auto& [object, recovery] : recovering_) {
+    if (recovery.pulling_from == osd) asked.push_back(object);
+  }
+  for (const std::string& object : asked) {
+    pull_failed(object, Status(ErrorCode::disconnected, "the source is down"));
+  }
 }
 
 void Pg::push_object(const std::string& object) {
@@ -243,7 +258,9 @@ void Pg::apply_push(const net::Push& push, Buffer data, object_store::Done done)
   using object_store::BlockState;
   object_store::Transaction transaction;
   const ObjectId object = object_id(push.object);
-  if (push.first) transaction.remove(id_, object);
+  if (!push.exists) pg_push_removes.hit();
+  const bool keeps = !push.exists && planted(PlantedBug::resurrect_delete);
+  if (push.first && !keeps) transaction.remove(id_, object);
   if (push.exists) {
     if (push.first) transaction.touch(id_, object, push.version);
     std::size_t taken = 0;
@@ -298,6 +315,7 @@ void Pg::on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffe
     return;
   }
   if (received_.contains(push.object)) {
+    pg_push_repeated.hit();
     // Sent again although it had arrived: its acknowledgement was lost with a connection.
     if (push.last && !push.is_pull_reply) push_applied(push, connection, Status::ok());
     return;

@@ -94,6 +94,37 @@ TEST_CASE("pg: links that break during recovery leave equal copies, and newer wr
   }
 }
 
+TEST_CASE("pg: an object whose source goes down is fetched from the next one") {
+  SimOsds cluster(50);
+  cluster.new_interval({0, 1, 2});
+  write(cluster, "object", 0, kBlockBytes, 1);
+  const std::vector<OsdId> acting{0, 1, 2};
+  const Epoch interval = ++cluster.epoch;
+  for (const OsdId id : acting) {
+    OsdCore& core = *cluster.osds[id]->core;
+    core.start_interval(kTestPg, {interval, acting, 1, id == 0 ? Role::primary : Role::replica});
+    core.set_map_epoch(interval);
+  }
+  cluster.run_until([&] { return cluster.osds[0]->started_interval == interval; });
+  // OSD 0 leads and lacks the object; 1 is asked for it first, and does not answer any more.
+  OsdCore& primary = *cluster.osds[0]->core;
+  Activation activation;
+  activation.interval = interval;
+  activation.rewind_to = primary.find_pg(kTestPg)->log().head_number();
+  activation.missing = {{"object", {}}};
+  activation.sources = {1, 2};
+  primary.activate(kTestPg, std::move(activation));
+  cluster.run_until([&] { return cluster.osds[0]->activated_interval == interval; });
+  cluster.network->freeze("osd1");
+  primary.go_active(kTestPg, interval);
+  primary.set_recovery(kTestPg, interval, 4);
+  cluster.executor.run_for(1'000'000'000);
+  REQUIRE(primary.find_pg(kTestPg)->missing().size() == 1);
+  primary.set_peers({{2, {"osd2", 6800}, cluster.osds[2]->incarnation}});
+  cluster.run_until([&] { return primary.find_pg(kTestPg)->missing().empty(); });
+  CHECK(cluster.digest(0, "object") == cluster.digest(2, "object"));
+}
+
 TEST_CASE("pg: a copy that dies in the middle of an object still knows that it lacks it") {
   SimOsds cluster(40);
   cluster.new_interval({0, 1, 2});

@@ -14,6 +14,10 @@ CAIRN_DEFINE_PROBE(pg_log_kept_for_resends);
 using net::Step;
 using net::StepCode;
 
+CAIRN_DEFINE_PROBE(pg_stale_replicate_dropped);
+CAIRN_DEFINE_PROBE(pg_replicate_repeated);
+CAIRN_DEFINE_PROBE(pg_write_resent_to_peer);
+
 namespace {
 
 bool touches_more_than_data(StepCode code) {
@@ -41,17 +45,19 @@ void Pg::submit(object_store::Transaction transaction, object_store::Done done) 
 std::uint64_t Pg::trim_point() const {
   const std::uint64_t head = log_.head_number();
   const std::uint64_t tail = log_.tail_number();
-  std::uint64_t to = head > kLogEntriesKept ? head - kLogEntriesKept : 0;
+  const std::uint64_t kept = host_.log_entries_kept();
+  std::uint64_t to = head > kept ? head - kept : 0;
   // Nothing that is still in flight, and nothing a member may lack.
   if (!in_flight_.empty()) to = std::min(to, in_flight_.begin()->first - 1);
   // Trimmed in steps, so that most writes carry no trimming.
-  constexpr std::uint64_t kStep = kLogEntriesKept / 8;
-  if (to < tail + kStep) return 0;
-  const std::uint64_t limit = head > kMaxLogEntries ? head - kMaxLogEntries : 0;
+  const std::uint64_t step = kept / 8;
+  if (to < tail + step) return 0;
+  const std::uint64_t most = kMaxLogEntries / kLogEntriesKept * kept;
+  const std::uint64_t limit = head > most ? head - most : 0;
   std::uint64_t unheld = std::max(tail, std::min(limit, to));
   while (unheld < to && !horizon_.is_held(log_.at(unheld + 1).request)) ++unheld;
   if (unheld < to) pg_log_kept_for_resends.hit();
-  return unheld < tail + kStep ? 0 : unheld;
+  return unheld < tail + step ? 0 : unheld;
 }
 
 void Pg::trim_log(std::uint64_t up_to_number, object_store::Transaction& transaction) {
@@ -154,7 +160,7 @@ void Pg::member_done(std::uint64_t number, OsdId member) {
   if (found == in_flight_.end()) return;
   std::vector<OsdId>& waiting = found->second.waiting_for;
   waiting.erase(std::remove(waiting.begin(), waiting.end(), member), waiting.end());
-  if (waiting.empty()) finish_write(number);
+  if (waiting.empty() || planted(PlantedBug::ack_before_replica)) finish_write(number);
 }
 
 void Pg::finish_write(std::uint64_t number) {
@@ -175,15 +181,18 @@ void Pg::on_replicate_ack(OsdId from, const net::ReplicateAck& ack) {
 }
 
 void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer data) {
-  const bool belongs = current(message.interval) ||
-                       (planted(PlantedBug::stale_interval_op) && message.interval != 0);
-  if (!belongs || phase_ != Phase::replica_active) return;
+  const bool is_stale = message.interval < spec_.interval;
+  if (is_stale) pg_stale_replicate_dropped.hit();
+  const bool takes_stale = is_stale && planted(PlantedBug::stale_interval_op);
+  const bool takes = current(message.interval) && phase_ == Phase::replica_active;
+  if (!takes && !takes_stale) return;
   const std::uint64_t number = message.entry.version.number;
   const Epoch interval = message.interval;
   const auto acknowledge = [this, number, interval](net::ConnectionId connection) {
     host_.send_on(connection, net::encode(net::ReplicateAck{id_, interval, number, ErrorCode::ok}));
   };
   if (number <= log_.head_number()) {
+    pg_replicate_repeated.hit();
     // Sent again after a lost connection: acknowledged at once when durable, else with the others.
     const auto pending = replica_acks_.find(number);
     if (pending == replica_acks_.end()) return acknowledge(from);
@@ -210,6 +219,7 @@ void Pg::peer_reconnected(OsdId osd) {
   for (const auto& [number, write] : in_flight_) {
     const auto& waiting = write.waiting_for;
     if (std::find(waiting.begin(), waiting.end(), osd) != waiting.end()) {
+      pg_write_resent_to_peer.hit();
       host_.send_to_osd(osd, write.frame);
     }
   }

@@ -1,0 +1,74 @@
+// What the simulation has reached of the rare branches: marks in the native core (Probe), and the
+// steps of the peering machine. A branch that no seed reaches has not been tested.
+import { native } from "../../native/index.js";
+import { successors } from "../../osd/peering/machine.js";
+import type { PgEventKind, PgStateName } from "../../osd/peering/state.js";
+
+/** Branches that nothing in a simulated cluster can reach, and why. */
+const unreachable: Readonly<Record<string, string>> = {
+  "peering Clean -> Active": "needs a scrub that finds damage",
+};
+
+export class Coverage {
+  private readonly transitions = new Map<string, number>();
+  private readonly events = new Map<string, number>();
+
+  pgStep(from: PgStateName, event: PgEventKind, to: PgStateName): void {
+    count(this.events, `${from} ${event}`);
+    if (from !== to) count(this.transitions, `${from} -> ${to}`);
+  }
+
+  /** Hits of every mark; those that never were hit too. */
+  hits(): Map<string, number> {
+    const hits = new Map<string, number>();
+    for (const [name, times] of Object.entries(native.probes())) {
+      // Marks of what no simulated cluster contains (rings, images) belong to other harnesses.
+      if (/^(pg|objecter|store|net)_/.test(name)) hits.set(name, times);
+    }
+    for (const [from, nexts] of Object.entries(successors)) {
+      for (const to of Object.keys(nexts)) {
+        const name = `${from} -> ${to}`;
+        hits.set(`peering ${name}`, (this.transitions.get(name) ?? 0) + this.passed(from, to));
+      }
+    }
+    return hits;
+  }
+
+  neverReached(): string[] {
+    return [...this.hits()]
+      .filter(([name, times]) => times === 0 && unreachable[name] === undefined)
+      .map(([name]) => name);
+  }
+
+  /** A step may pass through states without staying in them; then it is seen as a longer one. */
+  private passed(from: string, to: string): number {
+    let times = 0;
+    for (const [name, hits] of this.transitions) {
+      const [start, end] = name.split(" -> ") as [string, string];
+      if (start === from && end === to) continue;
+      if (pathsThrough(start, end).some(([a, b]) => a === from && b === to)) times += hits;
+    }
+    return times;
+  }
+}
+
+function count(map: Map<string, number>, name: string): void {
+  map.set(name, (map.get(name) ?? 0) + 1);
+}
+
+/** The edges of the only simple path from one state to another; none when there are several. */
+function pathsThrough(start: string, end: string): [string, string][] {
+  const paths: [string, string][][] = [];
+  const walk = (at: string, edges: [string, string][]): void => {
+    if (at === end) {
+      paths.push(edges);
+      return;
+    }
+    for (const next of Object.keys(successors[at as PgStateName])) {
+      if (next === start || edges.some(([, seen]) => seen === next)) continue;
+      walk(next, [...edges, [at, next]]);
+    }
+  };
+  walk(start, []);
+  return paths.length === 1 ? (paths[0] ?? []) : [];
+}
