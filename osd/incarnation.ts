@@ -21,9 +21,10 @@ import {
 import { clusterBytes } from "../proto/control-channel.js";
 import type { DialControl } from "../proto/control-stream.js";
 import { protocolVersion } from "../proto/handshake.js";
-import type { FailureReason, Maps, MessageFromMonitor } from "../proto/messages.js";
+import type { Maps, MessageFromMonitor } from "../proto/messages.js";
 import { findOsd, type OsdInfo, type OsdMap } from "../proto/osd-map.js";
 import { limitMs } from "../proto/settings.js";
+import { failureOf, recoveryOf } from "./failure-reports.js";
 import { refusesWrites } from "./full.js";
 import { type Identity, storePath } from "./identity.js";
 import { mapsAfter } from "./map/map-chain.js";
@@ -63,13 +64,6 @@ const reportSoonMs = 50;
 /** A boot that the map does not show is sent again after this many ticks. */
 const ticksPerBoot = 5;
 const markDownTimeoutMs = 3000;
-
-const failureReasons: Readonly<Record<string, FailureReason>> = {
-  heartbeat_timeout: "heartbeat_timeout",
-  connection_refused: "connection_refused",
-  loop_hung: "loop_stalled",
-  disk_hung: "disk_stalled",
-};
 
 export class Incarnation {
   private readonly core: NativeOsd;
@@ -381,7 +375,8 @@ export class Incarnation {
         this.reportFailure(event.osd, event.incarnation, event.reason);
         break;
       case "peerRecovered":
-        this.takeBackFailure(event.osd, String(event.incarnation));
+        this.log.info({ target: event.osd }, "a peer answers again");
+        this.session.send(recoveryOf(this.id(), event.osd, event.incarnation));
         break;
       case "storeFailed":
         this.log.fatal({ code: event.error.code, reason: event.error.message }, "store failed");
@@ -409,24 +404,10 @@ export class Incarnation {
   }
 
   private reportFailure(target: number, incarnation: bigint, text: string): void {
-    const { map } = this;
-    const reason = failureReasons[text] ?? "heartbeat_timeout";
-    const osd = map === undefined ? undefined : findOsd(map, target);
-    if (map === undefined || !osd?.up || osd.incarnation !== String(incarnation)) return;
-    this.log.warn({ target, reason }, "a peer does not answer");
-    this.session.send({
-      kind: "osdFailure",
-      reporter: this.id(),
-      target,
-      targetIncarnation: String(incarnation),
-      epoch: map.epoch,
-      reason,
-    });
-  }
-
-  private takeBackFailure(target: number, targetIncarnation: string): void {
-    this.log.info({ target }, "a peer answers again");
-    this.session.send({ kind: "osdRecovered", reporter: this.id(), target, targetIncarnation });
+    const failure = failureOf(this.map, this.id(), target, incarnation, text);
+    if (failure === undefined) return;
+    this.log.warn({ target, reason: failure.reason }, "a peer does not answer");
+    this.session.send(failure);
   }
 
   /** For good: the daemon ends, and nobody but the operator starts it again. */
