@@ -84,7 +84,7 @@ export declare class NativeSimWorld {
   /** logEntriesKept: of each PG; an OSD that lacks more is backfilled */
   constructor(options: { seed: bigint; logEntriesKept: number });
   nowNs(): number;
-  /** Lets time pass up to limitNs, or until something has come for JavaScript, and delivers that. */
+  /** Lets time pass up to limitNs, or until something has come for JavaScript; delivers that. */
   runUntil(limitNs: number): number;
   /** A new disk with an empty store; once for each OSD. */
   formatOsd(options: { osd: number; clusterId: Uint8Array; storeId: Uint8Array }): void;

@@ -4,7 +4,7 @@ import { failureOf, recoveryOf } from "./failure-reports.js";
 import { TestCluster } from "./testing/test-cluster.js";
 
 describe("a peer that does not answer", () => {
-  it("is reported with the reason in the monitor's words, in the life that the map shows", async () => {
+  it("is reported in the monitor's words, and in the life that the map shows", async () => {
     const { map } = await TestCluster.start({ osds: 3 });
     const incarnation = BigInt(map.osds[1]?.incarnation ?? 0);
     expect(failureOf(map, 0, 1, incarnation, "disk_hung")).toEqual({

@@ -10,7 +10,7 @@ const failureReasons: Readonly<Record<string, FailureReason>> = {
   disk_hung: "disk_stalled",
 };
 
-/** @returns undefined when the map does not show that life of the peer up: there is no news in it */
+/** @returns undefined when the map does not show that life of the peer up: that is no news */
 export function failureOf(
   map: OsdMap | undefined,
   reporter: number,
