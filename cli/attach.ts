@@ -1,6 +1,7 @@
 // `cairn attach`: serves an image, or a disk of zeros, until SIGINT or SIGTERM.
 import { type Command, InvalidArgumentError } from "commander";
 import type { ImageSpec } from "../client/image/image-spec.js";
+import type { ClusterClient, LockedImage } from "../client/index.js";
 import type { Address } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
 import { systemRandom } from "../common/ports.js";
@@ -16,6 +17,7 @@ import {
   addressValue,
   type ClusterOptions,
   countValue,
+  durationValue,
   sizeValue,
   withCluster,
   withExamples,
@@ -29,6 +31,8 @@ interface AttachFlags extends ClusterOptions {
   nbd?: NbdTarget;
   queues?: number;
   readOnly?: boolean;
+  exclusive?: boolean;
+  lockTimeout?: number;
   null?: number;
 }
 
@@ -43,13 +47,21 @@ export function registerAttach(program: Command): void {
     .command("attach")
     .description(
       "Serve an image at a vhost-user socket (virtual machines) or as an NBD server. Stays in\n" +
-        "the foreground; SIGINT or SIGTERM answers what is in flight and ends it.",
+        "the foreground; SIGINT or SIGTERM answers what is in flight and ends it.\n" +
+        "The image's exclusive lock is taken when a guest or NBD client begins to use it, and\n" +
+        "handed over when another attach asks for it; a read-only attach takes none.",
     )
     .argument("[pool/image]", "the image", specValue)
     .option("--vhost-user <socket>", "path of the vhost-user-blk socket")
     .option("--nbd <where>", "unix:PATH or tcp:HOST:PORT of the NBD server", nbdValue)
     .option("--queues <n>", `vhost-user queues offered (default: ${defaultQueues})`, queuesValue)
     .option("--read-only", "refuse writes")
+    .option("--exclusive", "once the lock is taken, hand it to nobody who asks")
+    .option(
+      "--lock-timeout <duration>",
+      "others wait so long for us when we fall silent (default: 10s)",
+      durationValue,
+    )
     .option("--null <size>", "a disk of zeros in place of an image; needs no cluster", sizeValue);
   withCluster(attach).action(attachAction);
   withExamples(
@@ -101,21 +113,66 @@ function usage(message: string): StorageError {
 }
 
 async function attachImage(spec: ImageSpec, attached: Attached, flags: AttachFlags): Promise<void> {
-  const { serialOf, serve } = await import("../vhost-blk/index.js");
   await withAbortSignal((signal) =>
     onCluster(flags, async (client) => {
-      const images = await imagesOf(client, spec.pool);
-      const { handle, info } = await images.open(spec.image, { readOnly: attached.readOnly });
-      try {
-        const names = { name: spec.image, serial: serialOf(spec.pool, info.id) };
-        const running = await serve(client.io, handle, attached.target, names);
-        client.reportStats(`client.${spec.image}.${process.pid}`);
-        await serveUntilStopped(running, attached, info.sizeBytes, flags, signal);
-      } finally {
-        images.close(handle);
-      }
+      client.reportStats(`client.${spec.image}.${process.pid}`);
+      if (attached.readOnly) await attachReader(client, spec, attached, flags, signal);
+      else await attachWriter(client, spec, attached, flags, signal);
     }),
   );
+}
+
+/** Without a lock, but as a watcher: `cairn rm` sees it. */
+async function attachReader(
+  client: ClusterClient,
+  spec: ImageSpec,
+  attached: Attached,
+  flags: AttachFlags,
+  signal: AbortSignal,
+): Promise<void> {
+  const [{ serialOf, serve }, { ImageLock }] = await Promise.all([
+    import("../vhost-blk/index.js"),
+    import("../client/index.js"),
+  ]);
+  const images = await imagesOf(client, spec.pool);
+  const { handle, info } = await images.open(spec.image, { readOnly: true });
+  const reload = async () => client.io.setImageSize(handle, await images.sizeOf(info.id));
+  const target = { pool: images.poolId, id: info.id, reload };
+  const watch = await ImageLock.watching(images.lockPorts(), target);
+  try {
+    const names = { name: spec.image, serial: serialOf(spec.pool, info.id) };
+    const running = await serve(client.io, handle, attached.target, names);
+    await serveUntilStopped(running, attached, info.sizeBytes, flags, signal);
+  } finally {
+    await watch.close();
+    images.close(handle);
+  }
+}
+
+async function attachWriter(
+  client: ClusterClient,
+  spec: ImageSpec,
+  attached: Attached,
+  flags: AttachFlags,
+  signal: AbortSignal,
+): Promise<void> {
+  const [{ serialOf, serve }, { openLocked }] = await Promise.all([
+    import("../vhost-blk/index.js"),
+    import("../client/index.js"),
+  ]);
+  const image = await openLocked(await imagesOf(client, spec.pool), spec.image, {
+    exclusive: flags.exclusive === true,
+    watchTimeoutMs: flags.lockTimeout,
+  });
+  const { handle, info } = image;
+  try {
+    const names = { name: spec.image, serial: serialOf(spec.pool, info.id) };
+    const running = await serve(client.io, handle, attached.target, names);
+    const stopped = serveUntilStopped(running, attached, info.sizeBytes, flags, signal, image);
+    await stopped;
+  } finally {
+    await image.close();
+  }
 }
 
 async function attachNull(
@@ -151,6 +208,7 @@ async function serveUntilStopped(
   sizeBytes: number,
   { format }: AttachFlags,
   signal: AbortSignal,
+  locked?: LockedImage,
 ): Promise<void> {
   const protocol = target.kind;
   const line =
@@ -161,9 +219,19 @@ async function serveUntilStopped(
   try {
     // The native core's thread serves; its handle alone does not keep Node's loop alive.
     const keepAlive = setInterval(() => undefined, 2 ** 30);
-    await untilAborted(signal);
-    clearInterval(keepAlive);
+    try {
+      await Promise.race([untilAborted(signal), untilLost(locked)]);
+    } finally {
+      clearInterval(keepAlive);
+    }
   } finally {
+    locked?.lock.giveUp();
     await running.stop();
   }
+}
+
+/** Throws when the lock is lost or refused: nothing can be served any more. */
+async function untilLost(locked: LockedImage | undefined): Promise<void> {
+  if (locked === undefined) return new Promise(() => undefined);
+  throw await locked.lock.ended;
 }

@@ -2,6 +2,7 @@
 // CPU time that each operation has cost the client and the daemons.
 import { type Command, Option } from "commander";
 import type { ImageSpec } from "../client/image/image-spec.js";
+import type { ClusterClient } from "../client/index.js";
 import { withCluster as onCluster } from "./connect.js";
 import { imagesOf, specValue } from "./image-access.js";
 import {
@@ -62,15 +63,36 @@ async function benchAction({ pool, image }: ImageSpec, flags: BenchFlags): Promi
     seed: flags.seed,
   };
   const report = await onCluster(flags, async (client) => {
-    const images = await imagesOf(client, pool);
-    const { handle } = await images.open(image, { readOnly: flags.ioType === "read" });
+    const { handle, close } = await openForBench(client, { pool, image }, flags);
     try {
       const meter = await cpuMeter(flags, client);
       const result = await client.io.bench(handle, options);
       return benchReport(`${pool}/${image}`, options, result, await meter());
     } finally {
-      images.close(handle);
+      await close();
     }
   });
   printResult(flags.format, report, () => benchText(report));
+}
+
+/** Under the image's lock if it writes. */
+async function openForBench(
+  client: ClusterClient,
+  { pool, image }: ImageSpec,
+  { ioType }: BenchFlags,
+): Promise<{ handle: number; close(): Promise<void> }> {
+  const images = await imagesOf(client, pool);
+  if (ioType === "read") {
+    const { handle } = await images.open(image, { readOnly: true });
+    return { handle, close: async () => images.close(handle) };
+  }
+  const { openLocked } = await import("../client/index.js");
+  const locked = await openLocked(images, image);
+  try {
+    await locked.lock.acquire();
+  } catch (thrown) {
+    await locked.close();
+    throw thrown;
+  }
+  return locked;
 }

@@ -1,8 +1,10 @@
 // `cairn up`, `down`, `status`, `health`.
 import type { Command } from "commander";
+import type { ImageSpec } from "../client/image/image-spec.js";
 import { formatSize } from "../common/units.js";
 import type { ClusterStatus, Health } from "../proto/commands.js";
 import { withMonitor } from "./connect.js";
+import { specValue } from "./image-access.js";
 import {
   addressText,
   type ClusterOptions,
@@ -60,9 +62,17 @@ export function registerCluster(program: Command): void {
   withDir(withOutput(downCommand)).action(downAction);
   withExamples(downCommand, "cairn down", "cairn down --purge");
 
-  const status = program.command("status").description("Show the state of the cluster.");
+  const status = program
+    .command("status")
+    .description("Show the state of the cluster; of an image: its lock and who watches it.")
+    .argument("[pool/image]", "an image", specValue);
   withCluster(status).action(statusAction);
-  withExamples(status, "cairn status", "cairn status --monitor 127.0.0.1:6789 --format json");
+  withExamples(
+    status,
+    "cairn status",
+    "cairn status rbd/disk1",
+    "cairn status --monitor 127.0.0.1:6789 --format json",
+  );
 
   const health = program
     .command("health")
@@ -117,7 +127,11 @@ async function downAction(flags: DownFlags): Promise<void> {
   });
 }
 
-async function statusAction(flags: ClusterOptions): Promise<void> {
+async function statusAction(image: ImageSpec | undefined, flags: ClusterOptions): Promise<void> {
+  if (image !== undefined) {
+    const { imageStatusAction } = await import("./lock.js");
+    return imageStatusAction(image, flags);
+  }
   const status = await withMonitor(flags, (monitor) => monitor.command("status", {}));
   printResult(flags.format, status, () => statusText(status));
 }

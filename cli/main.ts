@@ -18,7 +18,7 @@ const families: readonly Family[] = [
     verbs: {
       up: "start a cluster on this machine, or what of it is not running",
       down: "stop the cluster that `up` has started",
-      status: "show the state of the cluster",
+      status: "show the state of the cluster, or who uses an image",
       health: "show what is wrong, if anything",
     },
     load: async () => (await import("./cluster.js")).registerCluster,
@@ -38,6 +38,10 @@ const families: readonly Family[] = [
   {
     verbs: { attach: "serve an image to a virtual machine or an NBD client" },
     load: async () => (await import("./attach.js")).registerAttach,
+  },
+  {
+    verbs: { lock: "show and break the exclusive locks of images" },
+    load: async () => (await import("./lock.js")).registerLock,
   },
   {
     verbs: { bench: "measure an image" },

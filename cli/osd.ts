@@ -26,6 +26,7 @@ import {
   withExamples,
   withOutput,
 } from "./options.js";
+import { registerBlocklist } from "./osd-blocklist.js";
 import { registerOsdFlags } from "./osd-flags.js";
 import { printResult, tableText } from "./output.js";
 
@@ -68,6 +69,7 @@ export function registerOsd(program: Command): void {
   registerMkfs(osd);
   registerQueries(osd);
   registerChanges(osd);
+  registerBlocklist(osd);
   registerOsdFlags(osd);
   registerExportMap(osd);
 }

@@ -1,9 +1,10 @@
-// `cairn pg ls`.
+// `cairn pg ls`; the verbs about scrubs are in pg-scrub.ts.
 import type { Command } from "commander";
 import type { CommandArgs, PgRow } from "../proto/commands.js";
 import { withMonitor } from "./connect.js";
 import { type ClusterOptions, withCluster, withExamples } from "./options.js";
 import { printResult, tableText } from "./output.js";
+import { registerPgScrub } from "./pg-scrub.js";
 
 interface ListFlags extends ClusterOptions {
   pool?: string;
@@ -11,7 +12,7 @@ interface ListFlags extends ClusterOptions {
 }
 
 export function registerPg(program: Command): void {
-  const pg = program.command("pg").description("Look at placement groups.");
+  const pg = program.command("pg").description("Look at placement groups, and scrub them.");
   const list = pg
     .command("ls")
     .description("List the PGs, where they are and their states.")
@@ -19,6 +20,7 @@ export function registerPg(program: Command): void {
     .option("--state <state>", "in this state only, such as degraded");
   withCluster(list).action(listAction);
   withExamples(list, "cairn pg ls", "cairn pg ls --pool rbd --state degraded --format json");
+  registerPgScrub(pg);
 }
 
 async function listAction(flags: ListFlags): Promise<void> {
@@ -42,6 +44,9 @@ function pgTable(pgs: readonly PgRow[]): string {
       { title: "OBJECTS", align: right },
       { title: "DEGRADED", align: right },
       { title: "MISSING", align: right },
+      { title: "SCRUB ERRORS", align: right },
+      { title: "LAST SCRUB" },
+      { title: "LAST DEEP SCRUB" },
     ],
     pgs.map((pg) => [
       pg.pgid,
@@ -52,6 +57,15 @@ function pgTable(pgs: readonly PgRow[]): string {
       pg.objects,
       pg.degraded,
       pg.missing,
+      pg.scrub?.errors ?? "",
+      stampText(pg.scrub?.lastMs),
+      stampText(pg.scrub?.lastDeepMs),
     ]),
   );
+}
+
+/** A wall time to the second, in UTC. */
+function stampText(wallMs: number | undefined): string {
+  if (wallMs === undefined) return "";
+  return wallMs === 0 ? "never" : `${new Date(wallMs).toISOString().slice(0, 19)}Z`;
 }

@@ -32,6 +32,7 @@ export const errorNumbers = {
   permission_denied: 26,
   address_in_use: 27,
   too_old: 28,
+  blocklisted: 29,
 } as const;
 
 export type ErrorCode = keyof typeof errorNumbers;

@@ -9,7 +9,7 @@ import { StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import type { CancelTimer, Clock } from "../common/ports.js";
 import type { Epoch, PgId } from "../common/units.js";
-import type { ClientStats, Maps, OsdStats } from "../proto/messages.js";
+import type { ClientStats, Maps, MessageFromMonitor, OsdStats } from "../proto/messages.js";
 import type { MapChanges, OsdMap } from "../proto/osd-map.js";
 import type { PgPlacement } from "../proto/placement.js";
 import { numberSetting } from "../proto/settings.js";
@@ -17,6 +17,7 @@ import type { CrushPort } from "./crush-port.js";
 import { MapDraft } from "./map-draft.js";
 import { RecentMaps } from "./map-history.js";
 import { PlacementCache } from "./placements.js";
+import { blocklistDeadlineMs, expireBlocklist } from "./services/blocklist-service.js";
 import type { Effect, MonitorEvent, StepContext } from "./services/events.js";
 import {
   failureDeadlineMs,
@@ -55,6 +56,8 @@ export interface ClusterListener {
   onRefuse?(osd: number, error: StorageError): void;
   /** this OSD needs the newest maps again */
   onResend?(osd: number): void;
+  /** something that this OSD is to do, if it is connected */
+  onTell?(osd: number, message: MessageFromMonitor): void;
   /** the store failed: the monitor must end */
   onFatal?(error: StorageError): void;
 }
@@ -127,6 +130,10 @@ export class Cluster {
     return this.ports.clock.nowMs();
   }
 
+  wallMs(): number {
+    return this.ports.clock.wallMs();
+  }
+
   addListener(listener: ClusterListener): void {
     this.listeners.push(listener);
   }
@@ -140,8 +147,15 @@ export class Cluster {
     this.run((context) => stepPgTemp(event, context));
     this.run((context) => stepFull(event, context));
     this.run((context) => stepSlow(this.slow, event, context));
+    const expired = expireBlocklist(this.draft.view(), this.wallMs());
+    if (expired !== undefined) this.draft.add(expired);
     this.commit();
     this.armTimer();
+  }
+
+  /** Sends a message to an OSD; lost when it is not connected. */
+  tell(osd: number, message: MessageFromMonitor): void {
+    for (const listener of this.listeners) listener.onTell?.(osd, message);
   }
 
   /** Takes an OSD's report. */
@@ -286,7 +300,10 @@ export class Cluster {
     if (this.ended !== undefined) return;
     const nowMs = this.nowMs();
     const map = this.draft.view();
+    const expiryMs = blocklistDeadlineMs(map);
     const deadlines = [
+      // The wall clock may step; a day at most passes before it is looked at again.
+      expiryMs === undefined ? undefined : nowMs + Math.min(expiryMs - this.wallMs(), 86_400_000),
       osdDeadlineMs(this.osdState, map, this.osdOptions()),
       failureDeadlineMs(this.failureState, map, nowMs),
     ].filter((deadline) => deadline !== undefined);

@@ -15,6 +15,8 @@ import {
 import { type MapFlag, withFlag } from "../proto/map-flags.js";
 import { findOsd, fullWeight, type OsdInfo } from "../proto/osd-map.js";
 import type { Cluster } from "./cluster.js";
+import { inconsistentObjects, scrubPgs } from "./scrub-commands.js";
+import { planBlocklistAdd, planBlocklistRemove } from "./services/blocklist-service.js";
 import { failureDomainOf, planConfigSet } from "./services/config-service.js";
 import { healthOf } from "./services/health.js";
 import { countByState, hasState, pgRows } from "./services/pg-stats.js";
@@ -44,9 +46,17 @@ const handlers: { readonly [V in Verb]: Handler<V> } = {
   "osd in": (context, { id }) => osdEvent(context, "osdIn", id),
   "osd down": (context, { id }) => osdEvent(context, "osdDown", id),
   "osd set": (context, { flag }) => setFlag(context, flag, true),
+  "osd blocklist add": blocklistAdd,
+  "osd blocklist rm": async ({ cluster }, { client }) => {
+    const map = await cluster.change(planBlocklistRemove(cluster.draftMap(), client));
+    return { epoch: map.epoch };
+  },
+  "osd blocklist ls": ({ cluster }) => ({ entries: cluster.map().blocklist ?? [] }),
   "osd unset": (context, { flag }) => setFlag(context, flag, false),
   "osd primary affinity": (context, args) => setAffinity(context, args),
   "pg ls": ({ cluster }, args) => ({ pgs: selectedPgs(cluster, args) }),
+  "pg scrub": ({ cluster }, args) => scrubPgs(cluster, allPgs(cluster), args),
+  "pg list inconsistent": ({ cluster }, { pgid }) => inconsistentObjects(allPgs(cluster), pgid),
   "pool create": async ({ cluster }, args) => {
     const rules = cluster.crush.rules(cluster.draftMap().crush);
     const { changes, pool } = planPoolCreate(cluster.draftMap(), args, rules);
@@ -243,6 +253,15 @@ async function setAffinity(
 async function setFlag({ cluster }: CommandContext, flag: MapFlag, isSet: boolean) {
   const flags = withFlag(cluster.draftMap().flags, flag, isSet);
   return { epoch: (await cluster.change({ flags })).epoch };
+}
+
+async function blocklistAdd(
+  { cluster }: CommandContext,
+  { client, expireMs }: CommandArgs<"osd blocklist add">,
+) {
+  const untilMs = cluster.wallMs() + expireMs;
+  const map = await cluster.change(planBlocklistAdd(cluster.draftMap(), { client, untilMs }));
+  return { epoch: map.epoch, untilMs };
 }
 
 async function configSet({ cluster }: CommandContext, args: CommandArgs<"config set">) {

@@ -76,6 +76,7 @@ export class ControlServer {
     cluster.addListener({
       onMap: (map, previous) => this.publish(map, previous),
       onRefuse: (osd, error) => this.osdSessions.get(osd)?.refuse(error),
+      onTell: (osd, message) => this.osdSessions.get(osd)?.send(message),
       onResend: (osd) => this.osdSessions.get(osd)?.resendMaps(),
     });
   }

@@ -4,6 +4,19 @@
 // Numbers: u64 values that stay below 2^53 (log numbers, bytes, counts) are number; identities that
 // use all 64 bits (incarnation, client id) are bigint. Promises reject with NativeError.
 
+import type { BenchOptions, BenchResult, CopyExtent, CopyProgress } from "./binding-jobs.js";
+import type {
+  DiskFaultCounters,
+  DiskFaults,
+  HistoryOptions,
+  HistoryResult,
+  NativeSimClient,
+  NativeSimWorld,
+} from "./binding-testing.js";
+
+export type * from "./binding-jobs.js";
+export type * from "./binding-testing.js";
+
 /** An Error whose `code` is an ErrorCode of common/errors.ts. */
 export interface NativeError extends Error {
   code: string;
@@ -50,6 +63,28 @@ export interface NativePgStatus extends NativePgInfo {
   phase: NativePhase;
   peerMissingCount: number;
   objectCount: number;
+  /** as setScrubRecord() last set it; "": never */
+  scrubRecord: string;
+}
+
+/** A copy that a scrub found bad. */
+export interface NativeBadCopy {
+  osd: number;
+  /** "none": only blocks are bad */
+  problem: "none" | "missing" | "extra" | "differs" | "unreadable";
+  /** indices of 4 KiB blocks that do not match their checksums */
+  badBlocks: number[];
+}
+
+export interface NativeScrubSpec {
+  /** repeated in the events of this scrub */
+  scrub: number;
+  deep: boolean;
+  repair: boolean;
+  /** goes on behind this object; "": from the first */
+  after: string;
+  /** of each member's reading of data; 0: no limit */
+  bytesPerSecond: number;
 }
 
 export type OsdEvent =
@@ -69,6 +104,47 @@ export type OsdEvent =
       interval: number;
       object: string;
       error: NativeError;
+    }
+  | {
+      type: "scrubObject";
+      pool: number;
+      seed: number;
+      interval: number;
+      scrub: number;
+      object: string;
+      repaired: boolean;
+      /** members whose copies are good */
+      good: number[];
+      bad: NativeBadCopy[];
+    }
+  | {
+      type: "scrubProgress";
+      pool: number;
+      seed: number;
+      interval: number;
+      scrub: number;
+      /** all objects up to this name have been compared */
+      after: string;
+      /** since the last such event */
+      objects: number;
+      bytes: number;
+    }
+  | {
+      type: "scrubDone";
+      pool: number;
+      seed: number;
+      interval: number;
+      scrub: number;
+      error?: NativeError;
+    }
+  | {
+      /** a client's read met damage; without error: the local copy has been replaced */
+      type: "readRepair";
+      pool: number;
+      seed: number;
+      object: string;
+      damage: string;
+      error?: NativeError;
     }
   | { type: "control"; fromOsd: number; fromIncarnation: bigint; body: Uint8Array }
   | { type: "needMap"; epoch: number }
@@ -99,34 +175,6 @@ export interface OsdStats extends NativeStats {
   /** of the oldest client operation under way */
   oldestOperationMs: number;
   roundTripsNs: Array<[osd: number, ns: number]>;
-}
-
-/** How a disk misbehaves, for tests (native/core/io/fault_disk.hh). */
-export interface DiskFaults {
-  /** what is not flushed is in this process alone, so that kill -9 is a power cut */
-  holdWrites: boolean;
-  /** of the blocks that are held: written back before their flush */
-  writeBackPercent: number;
-  /** of each operation */
-  delayMs: number;
-  /** 0: no limit */
-  operationsPerSecond: number;
-  failReads: boolean;
-  failWrites: boolean;
-  failFlushes: boolean;
-  /** writes answer no_space */
-  full: boolean;
-  /** so many of the next reads return one flipped bit */
-  flipReads: number;
-}
-
-export interface DiskFaultCounters {
-  /** now: what a power cut would lose */
-  heldBlocks: number;
-  flushedBlocks: number;
-  failed: number;
-  delayed: number;
-  flipped: number;
 }
 
 export interface OsdOptions {
@@ -185,6 +233,8 @@ export declare class NativeOsd {
   setMapEpoch(epoch: number): void;
   setPeers(peers: Array<{ osd: number; address: NativeAddress; incarnation: bigint }>): void;
   setFull(full: boolean): void;
+  /** clients whose operations are refused; before setMapEpoch() of the map that has them */
+  setBlocklist(clients: bigint[]): void;
   loopTick(): void;
   /** Only with OsdOptions.diskFaults. */
   setDiskFaults(faults: DiskFaults): Promise<DiskFaultCounters>;
@@ -196,6 +246,11 @@ export declare class NativeOsd {
   activate(pool: number, seed: number, activation: NativeActivation): void;
   goActive(pool: number, seed: number, interval: number): void;
   setRecovery(pool: number, seed: number, interval: number, maxInFlight: number): void;
+  /** Primary of an active PG: scrubs it; scrubDone follows, unless a new interval comes first. */
+  startScrub(pool: number, seed: number, interval: number, spec: NativeScrubSpec): void;
+  stopScrub(pool: number, seed: number, interval: number): void;
+  /** Every member keeps it: the scrub is over. */
+  setScrubRecord(pool: number, seed: number, interval: number, record: string): void;
   removePg(pool: number, seed: number): void;
   sendControl(osd: number, body: Uint8Array): void;
   pgStatuses(): Promise<NativePgStatus[]>;
@@ -238,7 +293,10 @@ export type NativeStepCode =
   | "omapList"
   | "omapCompare"
   | "omapSet"
-  | "omapRemove";
+  | "omapRemove"
+  /** value: payload (at most 4 KiB), length: timeout in ms; the answers come as omap */
+  | "notify"
+  | "listWatchers";
 
 export interface NativeStep {
   code: NativeStepCode;
@@ -260,87 +318,36 @@ export interface ImageLayout {
   sizeBytes: number;
   objectBytes: number;
   readOnly: boolean;
+  /** requests wait until openGate(); default: they go under no lock */
+  locked?: boolean;
+}
+
+/** Whose lock: the image's id and the token that its exclusive lock handed out. */
+export interface NativeFence {
+  key: string;
+  token: number;
+}
+
+export interface WatchOptions {
+  cookie: string;
+  /** for people: who watches */
+  description: string;
+  timeoutMs: number;
 }
 
 /** A handle of a device inside one NativeClient. */
 export type DeviceHandle = number;
 
-export interface BenchOptions {
-  ioType: "read" | "write" | "rw";
-  ioBytes: number;
-  pattern: "rand" | "seq";
-  queueDepth: number;
-  durationMs: number;
-  seed: number;
-}
-
-export interface BenchResult {
-  operations: number;
-  bytes: number;
-  elapsedNs: number;
-  errors: number;
-  latency: NativeHistogram;
-  latencyNs: { mean: number; p50: number; p95: number; p99: number; p999: number; max: number };
-  /** operations finished in each 100 ms */
-  series: number[];
-  /** longest time in which no operation finished */
-  longestGapNs: number;
-}
-
-/** Unique values on a device, and what each operation saw (native/core/image/history_job.hh). */
-export interface HistoryOptions {
-  /** sweep: each block is read once */
-  mode: "mixed" | "sweep";
-  /** not 0; different for jobs that share blocks */
-  client: number;
-  /** block i lies at i * strideBytes */
-  blocks: number;
-  strideBytes: number;
-  queueDepth: number;
-  writePercent: number;
-  /** of each slot of the queue, between two operations */
-  pauseMs: number;
-  durationMs: number;
-  /** then, for answers; 0: however long they take */
-  drainMs: number;
-  seed: number;
-}
-
-export interface HistoryResult {
-  /**
-   * 32 bytes each, little-endian: u32 block, u32 1 for a write, u64 value (0: zeros, all ones: no
-   * value), u64 start, u64 end (all ones: pending) in nanoseconds of CLOCK_BOOTTIME
-   */
-  records: Uint8Array;
-  failedReads: number;
-  failedWrites: number;
-  unanswered: number;
-  startNs: number;
-  endNs: number;
-  firstError?: string;
-}
-
-export interface CopyExtent {
-  source: number;
-  hostOffset: number;
-  guestOffset: number;
-  lengthBytes: number;
-  kind: "data" | "zero" | "zlib" | "zstd";
-  /** of compressed kinds: bytes in the file, size of the cluster, where in it the extent starts */
-  compressedBytes?: number;
-  clusterBytes?: number;
-  clusterOffset?: number;
-}
-
-export interface CopyProgress {
-  /** of the guest disk, zeros and skipped ranges included */
-  doneBytes: number;
-}
-
 export type ClientEvent =
   | { type: "needMap"; epoch: number }
   | { type: "log"; level: "info" | "warn" | "error"; text: string }
-  | { type: "export"; handle: number; state: "connected" | "disconnected" };
+  | { type: "export"; handle: number; state: "connected" | "disconnected" }
+  /** of a locked image: its first user came, its last one went, or an OSD refused its token */
+  | { type: "device"; device: DeviceHandle; state: "wanted" | "unused" | "fenced" }
+  /** to be answered by answerNotify() */
+  | { type: "notify"; watch: number; answer: number; payload: Uint8Array }
+  /** it was not renewed for longer than its timeout; with error: it has ended */
+  | { type: "watchLapsed"; watch: number; error?: NativeError };
 
 export interface ClientOptions {
   clusterId: Uint8Array;
@@ -356,6 +363,25 @@ export declare class NativeClient {
   openImage(layout: ImageLayout): DeviceHandle;
   openNull(sizeBytes: number): DeviceHandle;
   setImageSize(device: DeviceHandle, sizeBytes: number): void;
+  /** The requests of a locked image go, under this token. */
+  openGate(device: DeviceHandle, fence: NativeFence): void;
+  /** Requests wait again; resolves when nothing is in flight. */
+  drainGate(device: DeviceHandle): Promise<void>;
+  /** All requests fail from here on, as fenced or as canceled. */
+  failGate(device: DeviceHandle, reason: string, fenced: boolean): void;
+  /** The lock is released: whoever stopped to use the device hears so. */
+  released(device: DeviceHandle): void;
+  /** Makes each PG of the pool refuse lower tokens; silent: those that did not answer in time. */
+  sweepFence(
+    pool: number,
+    fence: NativeFence,
+    timeoutMs: number,
+  ): Promise<{ raised: number; silent: number }>;
+  /** Resolves when the primary knows; renewed until unwatch(). not_found without the object. */
+  watch(pool: number, object: string, options: WatchOptions): Promise<number>;
+  unwatch(watch: number): Promise<void>;
+  /** reply: at most 4 KiB */
+  answerNotify(answer: number, reply: Uint8Array): void;
   closeDevice(device: DeviceHandle): void;
   /** Discards [offset, offset + length): for shrinking and removing. */
   discard(device: DeviceHandle, offset: number, lengthBytes: number): Promise<void>;
@@ -413,72 +439,6 @@ export declare class NativeClient {
   cancelCopies(): void;
   stats(): Promise<NativeStats & { oldestOperationMs: number }>;
   close(): Promise<void>;
-}
-
-/** Faults of the simulated network between OSDs and clients. */
-export interface SimNetworkOptions {
-  /** of one way, uniform */
-  minDelayNs: number;
-  maxDelayNs: number;
-  /** of writes: the stream breaks instead, or one bit of it is flipped */
-  resetsPerMillion: number;
-  corruptionsPerMillion: number;
-}
-
-/** An I/O error that is made. */
-export type SimDiskFault = { on: "read" | "write" | "flush"; skip: number; times: number };
-
-/**
- * A cluster's time, network and disks, simulated: nothing native runs but inside runUntil(). The
- * same seed and calls give the same run. Hosts are named "osdN", and as SimClientOptions say.
- */
-export declare class NativeSimWorld {
-  /** logEntriesKept: of each PG; an OSD that lacks more is backfilled */
-  constructor(options: { seed: bigint; logEntriesKept: number });
-  nowNs(): number;
-  /** Lets time pass up to limitNs, or until something has come for JavaScript, and delivers that. */
-  runUntil(limitNs: number): number;
-  /** A new disk with an empty store; once for each OSD. */
-  formatOsd(options: { osd: number; clusterId: Uint8Array; storeId: Uint8Array }): void;
-  /** The process of an OSD dies; losesUnflushed: so does the power of its disk. */
-  crash(osd: number, losesUnflushed: boolean): void;
-  /** As SIGSTOP and SIGCONT. */
-  freeze(osd: number): void;
-  thaw(osd: number): void;
-  /** Packets of one host no longer reach the other. */
-  partition(from: string, to: string): void;
-  heal(from: string, to: string): void;
-  resetStreams(a: string, b: string): void;
-  setNetwork(options: SimNetworkOptions): void;
-  /** I/O errors: the operations behind the first `skip` ones, `times` of them. */
-  addDiskFault(osd: number, fault: SimDiskFault): void;
-  clearDiskFaults(osd: number): void;
-  setDiskLatency(osd: number, minNs: number, maxNs: number): void;
-  /** Steps taken and faults delivered. */
-  counters(): Record<string, number>;
-  /** Everything in it dies. */
-  destroy(): void;
-}
-
-export interface SimClientOptions {
-  world: NativeSimWorld;
-  host: string;
-  clusterId: Uint8Array;
-  clientId: bigint;
-  onNeedMap: (epoch: number) => void;
-}
-
-/** An objecter in a simulated world, on blocks of 4 KiB that each hold one number below 2^53. */
-export declare class NativeSimClient {
-  constructor(options: SimClientOptions);
-  setMap(map: NativeMap): void;
-  write(pool: number, object: string, block: number, value: number): Promise<number>;
-  /** 0: zeros; -1: the block is not of one number */
-  read(pool: number, object: string, block: number): Promise<number>;
-  remove(pool: number, object: string): Promise<number>;
-  counters(): Record<string, number>;
-  /** The process dies. */
-  close(): void;
 }
 
 export interface Native {

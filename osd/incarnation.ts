@@ -21,9 +21,10 @@ import {
 import { clusterBytes } from "../proto/control-channel.js";
 import type { DialControl } from "../proto/control-stream.js";
 import { protocolVersion } from "../proto/handshake.js";
-import type { FailureReason, Maps, MessageFromMonitor } from "../proto/messages.js";
+import type { Maps, MessageFromMonitor } from "../proto/messages.js";
 import { findOsd, type OsdInfo, type OsdMap } from "../proto/osd-map.js";
 import { limitMs } from "../proto/settings.js";
+import { failureOf, recoveryOf } from "./failure-reports.js";
 import { refusesWrites } from "./full.js";
 import { type Identity, storePath } from "./identity.js";
 import { mapsAfter } from "./map/map-chain.js";
@@ -33,6 +34,7 @@ import { nativeCrush } from "./native-crush.js";
 import { nativeError } from "./native-error.js";
 import { peersOf } from "./pg/peers.js";
 import { PgService, type PgServicePorts } from "./pg/pg-service.js";
+import { ScrubService } from "./scrub/scrub-service.js";
 import { reportOf } from "./stats.js";
 import { restoreTracker, storeMap } from "./stored-map.js";
 
@@ -63,18 +65,12 @@ const reportSoonMs = 50;
 const ticksPerBoot = 5;
 const markDownTimeoutMs = 3000;
 
-const failureReasons: Readonly<Record<string, FailureReason>> = {
-  heartbeat_timeout: "heartbeat_timeout",
-  connection_refused: "connection_refused",
-  loop_hung: "loop_stalled",
-  disk_hung: "disk_stalled",
-};
-
 export class Incarnation {
   private readonly core: NativeOsd;
   private readonly session: MonitorSession;
   private readonly tracker: PlacementTracker;
   private readonly pgs: PgService;
+  private readonly scrubs: ScrubService;
   private readonly log: Logger;
   private readonly contacted = new Set<number>();
   private map: OsdMap | undefined;
@@ -118,6 +114,13 @@ export class Incarnation {
       },
       this.tracker,
     );
+    this.scrubs = new ScrubService({
+      self: config.id,
+      core: this.core,
+      log: this.log.child({ part: "scrub" }),
+      wallMs: () => clock.wallMs(),
+      onChanged: () => this.reportSoon(),
+    });
     this.session = new MonitorSession({
       address: config.monitor,
       hello: {
@@ -254,6 +257,9 @@ export class Incarnation {
       case "refused":
         this.end(StorageError.fromBody(message.error));
         break;
+      case "scrubPg":
+        this.scrubs.onCommand(message);
+        break;
       case "commandReply":
         break;
     }
@@ -300,6 +306,8 @@ export class Incarnation {
       if (!this.hasBeenUp) this.log.info({ epoch: map.epoch }, "OSD is up");
       this.hasBeenUp = true;
       this.setPeers();
+      // Before the epoch: who sends an operation by this map may rely on it.
+      this.core.setBlocklist((map.blocklist ?? []).map(({ client }) => BigInt(client)));
       this.pgs.apply(map, this.removed);
       this.removed.clear();
       this.followFull(map);
@@ -367,7 +375,8 @@ export class Incarnation {
         this.reportFailure(event.osd, event.incarnation, event.reason);
         break;
       case "peerRecovered":
-        this.takeBackFailure(event.osd, String(event.incarnation));
+        this.log.info({ target: event.osd }, "a peer answers again");
+        this.session.send(recoveryOf(this.id(), event.osd, event.incarnation));
         break;
       case "storeFailed":
         this.log.fatal({ code: event.error.code, reason: event.error.message }, "store failed");
@@ -379,6 +388,12 @@ export class Incarnation {
       case "log":
         this.log[event.level]({ part: "native" }, event.text);
         break;
+      case "scrubObject":
+      case "scrubProgress":
+      case "scrubDone":
+      case "readRepair":
+        this.scrubs.onNativeEvent(event);
+        break;
       default:
         this.pgs.onNativeEvent(event);
     }
@@ -389,24 +404,10 @@ export class Incarnation {
   }
 
   private reportFailure(target: number, incarnation: bigint, text: string): void {
-    const { map } = this;
-    const reason = failureReasons[text] ?? "heartbeat_timeout";
-    const osd = map === undefined ? undefined : findOsd(map, target);
-    if (map === undefined || !osd?.up || osd.incarnation !== String(incarnation)) return;
-    this.log.warn({ target, reason }, "a peer does not answer");
-    this.session.send({
-      kind: "osdFailure",
-      reporter: this.id(),
-      target,
-      targetIncarnation: String(incarnation),
-      epoch: map.epoch,
-      reason,
-    });
-  }
-
-  private takeBackFailure(target: number, targetIncarnation: string): void {
-    this.log.info({ target }, "a peer answers again");
-    this.session.send({ kind: "osdRecovered", reporter: this.id(), target, targetIncarnation });
+    const failure = failureOf(this.map, this.id(), target, incarnation, text);
+    if (failure === undefined) return;
+    this.log.warn({ target, reason: failure.reason }, "a peer does not answer");
+    this.session.send(failure);
   }
 
   /** For good: the daemon ends, and nobody but the operator starts it again. */
@@ -430,6 +431,7 @@ export class Incarnation {
     this.ticks += 1;
     this.core.loopTick();
     this.pgs.tick();
+    this.scrubs.tick();
     void this.checkRoom();
     if (!this.session.isReady()) return;
     if (!this.isUp()) {
@@ -468,12 +470,14 @@ export class Incarnation {
     try {
       const [core, statuses] = await Promise.all([this.core.stats(), this.core.pgStatuses()]);
       const map = defined(this.map, "a map");
+      this.scrubs.update(this.pgs.states(), statuses, map);
       const { user, system } = process.cpuUsage();
       const report = reportOf({
         osd: this.id(),
         epoch: map.epoch,
         states: this.pgs.states(),
         waitsForRecovery: (pgid) => this.pgs.waitsForRecovery(pgid),
+        scrubOf: (pgid) => this.scrubs.reportOf(pgid),
         recoveryHold: (pgid) => this.pgs.recoveryHold(pgid),
         opComplaintMs: limitMs(map, "osd.op_complaint_ms"),
         statuses,

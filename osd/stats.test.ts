@@ -49,6 +49,7 @@ describe("the report", () => {
     missingCount: 1,
     peerMissingCount: 4,
     objectCount: 12,
+    scrubRecord: "",
     interval: 3,
     acting: [0, 1, 2],
     role: "primary" as const,
@@ -60,6 +61,7 @@ describe("the report", () => {
     epoch: epoch(5),
     states: pgStateNames.map((name, seed) => ({ ...state, name, pgid: pgId(1, seed) })),
     waitsForRecovery: () => false,
+    scrubOf: () => undefined,
     recoveryHold: () => undefined,
     opComplaintMs: 30_000,
     statuses: [status],
@@ -91,6 +93,18 @@ describe("the report", () => {
       missing: 1,
       degraded: 5,
     });
+  });
+
+  it("says of a PG that it is being scrubbed, and that copies are bad", () => {
+    const never = { lastMs: 0, lastDeepMs: 0, objects: [], finished: [] };
+    const scrub = { ...never, errors: 2, running: "repair" as const };
+    const { pgs } = reportOf({ ...input, scrubOf: () => scrub });
+    const stateOf = (name: string) =>
+      pgs.find(({ pgid }) => input.states.some((pg) => pg.name === name && pg.pgid === pgid))
+        ?.state;
+    expect(stateOf("Clean")).toBe("active+clean+inconsistent+repair");
+    expect(stateOf("GetLog")).toBe("peering");
+    expect(stateOf("Incomplete")).toBe("undersized+degraded+peered");
   });
 
   it("has only the PGs whose primary it is", () => {

@@ -4,6 +4,7 @@ import type { Epoch } from "../common/units.js";
 import { type PgId, pgId } from "../common/units.js";
 import type { OsdStats as CoreStats, NativeHistogram, NativePgStatus } from "../native/index.js";
 import type { Histogram, OsdStats, PgStats } from "../proto/messages.js";
+import type { PgScrub } from "../proto/scrub.js";
 import { type PgState, type PgStateName, primaryOf } from "./peering/state.js";
 import type { RecoveryHold } from "./recovery/recovery-gate.js";
 
@@ -48,6 +49,7 @@ export interface ReportInput {
   epoch: Epoch;
   states: readonly PgState[];
   waitsForRecovery(pgid: PgId): boolean;
+  scrubOf(pgid: PgId): PgScrub | undefined;
   recoveryHold(pgid: PgId): RecoveryHold | undefined;
   /** an operation older than this is reported by name */
   opComplaintMs: number;
@@ -81,17 +83,26 @@ export function reportOf(input: ReportInput): OsdStats {
     slowOpCount: isSlow ? 1 : 0,
     pgs: input.states
       .filter((state) => primaryOf(state.interval) === input.osd)
-      .map((state) => pgStatsOf(state, statuses.get(state.pgid), textOf(input, state))),
+      .map((state) => {
+        const { pgid } = state;
+        return pgStatsOf(state, statuses.get(pgid), textOf(input, state), input.scrubOf(pgid));
+      }),
     heartbeats: [],
   };
 }
 
 function textOf(input: ReportInput, state: PgState): string {
   const { pgid } = state;
-  return pgStateText(state, input.waitsForRecovery(pgid), input.recoveryHold(pgid));
+  const text = pgStateText(state, input.waitsForRecovery(pgid), input.recoveryHold(pgid));
+  return [text, ...scrubTexts(state, input.scrubOf(pgid))].join("+");
 }
 
-function pgStatsOf(state: PgState, status: NativePgStatus | undefined, text: string): PgStats {
+function pgStatsOf(
+  state: PgState,
+  status: NativePgStatus | undefined,
+  text: string,
+  scrub: PgScrub | undefined,
+): PgStats {
   const [epoch, number] = status?.lastUpdate ?? [0, 0];
   const missing = status?.missingCount ?? 0;
   return {
@@ -107,7 +118,19 @@ function pgStatsOf(state: PgState, status: NativePgStatus | undefined, text: str
     degraded: missing + (status?.peerMissingCount ?? 0),
     misplaced: 0,
     unfound: state.unfound.size,
+    ...(scrub === undefined ? {} : { scrub }),
   };
+}
+
+/** What a PG's scrubs add to its state; of PGs that serve only. */
+function scrubTexts(state: PgState, scrub: PgScrub | undefined): string[] {
+  const fixed = peeringTexts[state.name];
+  if (scrub === undefined || (fixed !== undefined && state.name !== "Clean")) return [];
+  const running = { scrub: ["scrubbing"], "deep-scrub": ["scrubbing", "deep"], repair: ["repair"] };
+  return [
+    ...(scrub.errors > 0 ? ["inconsistent"] : []),
+    ...(scrub.running === undefined ? [] : running[scrub.running]),
+  ];
 }
 
 function snakeCase(name: string): string {

@@ -5,6 +5,7 @@ import { AddressSchema } from "../common/config.js";
 import { MapFlagSchema, MapFlagsSchema } from "./map-flags.js";
 import { PgStatsSchema } from "./messages.js";
 import {
+  BlocklistEntrySchema,
   ByteCountSchema,
   EpochSchema,
   IncarnationSchema,
@@ -12,9 +13,11 @@ import {
   OsdIdSchema,
   OsdMapSchema,
   OsdSchema,
+  PgIdSchema,
   PoolSchema,
   UuidSchema,
 } from "./osd-map.js";
+import { InconsistentObjectSchema, ScrubModeSchema, ScrubRequestIdSchema } from "./scrub.js";
 
 const closed = { additionalProperties: false } as const;
 const CountSchema = Type.Integer({ minimum: 0 });
@@ -162,6 +165,24 @@ export const commandSchemas = {
   "osd in": { args: IdArgs, result: MapEpochResult },
   "osd down": { args: IdArgs, result: MapEpochResult },
   "osd set": { args: FlagArgs, result: MapEpochResult },
+  "osd blocklist add": {
+    args: Type.Object(
+      {
+        client: BlocklistEntrySchema.properties.client,
+        expireMs: Type.Integer({ minimum: 1, maximum: 366 * 24 * 3_600_000 }),
+      },
+      closed,
+    ),
+    result: Type.Object({ epoch: EpochSchema, untilMs: Type.Integer() }, closed),
+  },
+  "osd blocklist rm": {
+    args: Type.Object({ client: BlocklistEntrySchema.properties.client }, closed),
+    result: MapEpochResult,
+  },
+  "osd blocklist ls": {
+    args: none,
+    result: Type.Object({ entries: Type.Array(BlocklistEntrySchema) }, closed),
+  },
   "osd unset": { args: FlagArgs, result: MapEpochResult },
   "osd primary affinity": {
     args: Type.Object({ id: OsdIdSchema, share: Type.Number({ minimum: 0, maximum: 1 }) }, closed),
@@ -173,6 +194,39 @@ export const commandSchemas = {
       closed,
     ),
     result: Type.Object({ pgs: Type.Array(PgRowSchema) }, closed),
+  },
+  /** Asks the primaries to scrub one PG, or all of a pool; the answer does not wait for the end. */
+  "pg scrub": {
+    args: Type.Object(
+      {
+        pgid: Type.Optional(PgIdSchema),
+        pool: Type.Optional(NameSchema),
+        mode: ScrubModeSchema,
+        /** `pg ls` shows it as scrub.finished.request when it is done */
+        request: ScrubRequestIdSchema,
+      },
+      closed,
+    ),
+    result: Type.Object(
+      {
+        /** asked, and those that no OSD serves now */
+        asked: Type.Array(PgIdSchema),
+        unserved: Type.Array(PgIdSchema),
+      },
+      closed,
+    ),
+  },
+  "pg list inconsistent": {
+    args: Type.Object({ pgid: PgIdSchema }, closed),
+    result: Type.Object(
+      {
+        pgid: PgIdSchema,
+        errors: CountSchema,
+        lastDeepMs: CountSchema,
+        objects: Type.Array(InconsistentObjectSchema),
+      },
+      closed,
+    ),
   },
   "pool create": {
     args: Type.Object(

@@ -29,6 +29,12 @@ export const frameTypes = {
   push_ack: 11,
   lease: 12,
   lease_ack: 13,
+  watch_notify: 14,
+  watch_notify_ack: 15,
+  scrub_request: 18,
+  scrub_reply: 19,
+  mark_missing: 20,
+  mark_missing_ack: 21,
 } as const;
 
 export type FrameType = keyof typeof frameTypes;

@@ -86,6 +86,20 @@ const samples: Record<string, Message> = {
         degraded: 0,
         misplaced: 0,
         unfound: 0,
+        scrub: {
+          lastMs: 1_700_000_000_000,
+          lastDeepMs: 0,
+          errors: 2,
+          objects: [
+            {
+              object: "rbd_header.1",
+              good: [0],
+              bad: [{ osd: 1, problem: "none", badBlocks: [3, 9], badBlockCount: 2 }],
+            },
+          ],
+          running: "deep-scrub",
+          finished: [{ request: 5, objects: 3, bytes: 12_288, errors: 2, repaired: 0 }],
+        },
       },
     ],
     heartbeats: [{ peer: 1, ageMs: 12.5, roundTripUs: 80 }],
@@ -102,6 +116,7 @@ const samples: Record<string, Message> = {
     error: { code: "not_found", message: "there is no osd.9", remedy: "Look again." },
   },
   logLevel: { kind: "logLevel", level: "debug" },
+  scrubPg: { kind: "scrubPg", pgid: pgId(1, 31), mode: "repair", request: 5 },
   refused: { kind: "refused", error: { code: "wrong_daemon", message: "another store" } },
 };
 

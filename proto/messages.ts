@@ -20,6 +20,7 @@ import {
   PgIdSchema,
   UuidSchema,
 } from "./osd-map.js";
+import { PgScrubSchema, ScrubModeSchema, ScrubRequestIdSchema } from "./scrub.js";
 
 const closed = { additionalProperties: false } as const;
 const CountSchema = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
@@ -161,6 +162,7 @@ export const PgStatsSchema = Type.Object(
     degraded: CountSchema,
     misplaced: CountSchema,
     unfound: CountSchema,
+    scrub: Type.Optional(PgScrubSchema),
   },
   closed,
 );
@@ -272,6 +274,17 @@ export const LogLevelMessageSchema = Type.Object(
   closed,
 );
 
+/** To the primary of a PG: scrub it now. */
+export const ScrubPgSchema = Type.Object(
+  {
+    kind: Type.Literal("scrubPg"),
+    pgid: PgIdSchema,
+    mode: ScrubModeSchema,
+    request: ScrubRequestIdSchema,
+  },
+  closed,
+);
+
 /** The monitor refuses what the daemon is: it should log this and exit. */
 export const RefusedSchema = Type.Object(
   { kind: Type.Literal("refused"), error: ErrorBodySchema },
@@ -296,6 +309,7 @@ const fromMonitorSchemas = {
   maps: MapsSchema,
   commandReply: CommandReplySchema,
   logLevel: LogLevelMessageSchema,
+  scrubPg: ScrubPgSchema,
   refused: RefusedSchema,
 } as const;
 
@@ -320,6 +334,7 @@ export type Command = Static<typeof CommandSchema>;
 export type Maps = Static<typeof MapsSchema>;
 export type CommandReply = Static<typeof CommandReplySchema>;
 export type LogLevelMessage = Static<typeof LogLevelMessageSchema>;
+export type ScrubPg = Static<typeof ScrubPgSchema>;
 export type Refused = Static<typeof RefusedSchema>;
 
 type Checkers = ReadonlyMap<string, Checker<TSchema>>;

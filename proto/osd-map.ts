@@ -102,6 +102,19 @@ export const PoolSchema = Type.Object(
 );
 export type PoolInfo = Static<typeof PoolSchema>;
 
+/** Clients whose operations every OSD refuses. */
+export const BlocklistEntrySchema = Type.Object(
+  {
+    /** client id, decimal */
+    client: Type.String({ pattern: "^[0-9]{1,20}$" }),
+    /** milliseconds since 1970, by the monitor's clock */
+    untilMs: WallMsSchema,
+  },
+  closed,
+);
+export type BlocklistEntry = Static<typeof BlocklistEntrySchema>;
+const BlocklistSchema = Type.Array(BlocklistEntrySchema, { maxItems: 20_000 });
+
 const ActingSchema = Type.Array(OsdIdSchema, { maxItems: maxPoolSize });
 const PgTempSchema = Type.Unsafe<Record<PgId, number[]>>(
   Type.Record(Type.String({ pattern: pgIdPattern }), ActingSchema, closed),
@@ -146,6 +159,8 @@ export const OsdMapSchema = Type.Object(
     pgTemp: PgTempSchema,
     /** settings of the cluster and its daemons: "osd.log_level" */
     config: MapConfigSchema,
+    /** sorted by client; absent when nobody is listed */
+    blocklist: Type.Optional(BlocklistSchema),
     /** the generations after the first, oldest first; absent: never rebuilt */
     rebuilds: Type.Optional(Type.Array(RebuildSchema, { maxItems: 64 })),
   },
@@ -168,6 +183,8 @@ export const MapChangesSchema = Type.Object(
     pgTemp: Type.Optional(PgTempSchema),
     /** an empty value removes the setting */
     config: Type.Optional(MapConfigSchema),
+    /** replaces the list */
+    blocklist: Type.Optional(BlocklistSchema),
   },
   closed,
 );
@@ -265,7 +282,8 @@ export function makeIncremental(
  * @param modifiedAt milliseconds since 1970
  */
 export function applyChanges(map: OsdMap, changes: MapChanges, modifiedAt: number): OsdMap {
-  const { hash, ...content } = map;
+  const { hash, blocklist: before, ...content } = map;
+  const blocklist = changes.blocklist ?? before ?? [];
   return {
     ...content,
     hash: "",
@@ -280,6 +298,7 @@ export function applyChanges(map: OsdMap, changes: MapChanges, modifiedAt: numbe
     nextPoolId: changes.nextPoolId ?? map.nextPoolId,
     pgTemp: mergedRecord(map.pgTemp, changes.pgTemp),
     config: mergedRecord(map.config, changes.config),
+    ...(blocklist.length === 0 ? {} : { blocklist }),
   };
 }
 
@@ -321,6 +340,7 @@ export function diff(from: OsdMap, to: OsdMap): MapChanges {
   if (pgTemp !== undefined) changes.pgTemp = pgTemp;
   const config = diffRecord(from.config, to.config, "");
   if (config !== undefined) changes.config = config;
+  if (!same(from.blocklist ?? [], to.blocklist ?? [])) changes.blocklist = to.blocklist ?? [];
   return changes;
 }
 

@@ -16,6 +16,14 @@ const durationMs: NumberKind = {
   expects: "milliseconds, 0 for never",
   accepts: (value) => /^[0-9]{1,12}$/.test(value),
 };
+const hours: NumberKind = {
+  expects: "hours, such as 24 or 0.5; 0 for never",
+  accepts: (value) => /^[0-9]{1,6}(\.[0-9]{1,6})?$/.test(value),
+};
+const bytesPerSecond: NumberKind = {
+  expects: "bytes per second, 0 for no limit",
+  accepts: (value) => /^[0-9]{1,12}$/.test(value),
+};
 
 export const numberSettings = {
   /** a down OSD is marked out after this long */
@@ -33,6 +41,11 @@ export const numberSettings = {
   /** operations older than this are named in health */
   "osd.op_complaint_ms": { kind: durationMs, otherwise: 30_000 },
   "client.op_complaint_ms": { kind: durationMs, otherwise: 30_000 },
+  /** from one scrub of a PG to the next; from one that reads all data to the next */
+  "osd.scrub_interval": { kind: hours, otherwise: 24 },
+  "osd.deep_scrub_interval": { kind: hours, otherwise: 168 },
+  /** how fast each member of a PG reads for a scrub */
+  "osd.scrub_bytes_per_second": { kind: bytesPerSecond, otherwise: 50 << 20 },
 } as const satisfies Record<string, { kind: NumberKind; otherwise: number }>;
 
 export type NumberSetting = keyof typeof numberSettings;

@@ -47,11 +47,35 @@ const leased = (...pgs) => [
   u32("pgCount", pgs.length),
   pgs.map(([pool, seed, interval]) => [pg(pool, seed), u32("interval", interval)]),
 ];
+const fence = (token, key) => [
+  u64("fence.token", token),
+  token === 0 ? [] : text16("fence.key", key),
+];
+const notification = (body) => [
+  pg(3, 17),
+  u64("notifyId", 9),
+  text16("object", "o"),
+  text16("cookie", "lock"),
+  blob32("body", body),
+];
 const heartbeat = [
   u64("sentNs", 123456789),
   u32("epoch", 9),
   u32("loopAgeMs", 20),
   u32("diskAgeMs", 30),
+];
+
+const scrubHead = (id) => [pg(3, 17), u32("interval", 7), u64("id", id)];
+const scrubObject = (name, code, exists, newest, [dataBlocks, blocks, omap], bad) => [
+  text16("name", name),
+  u16("code", code),
+  u8("exists", exists),
+  newest,
+  u32("dataBlocks", dataBlocks),
+  u32("blocksDigest", blocks),
+  u32("omapDigest", omap),
+  u32("badCount", bad.length),
+  bad.map((index) => u32("badBlock", index)),
 ];
 
 const block = Buffer.from(Array.from({ length: 4096 }, (_, i) => (i * 7) & 255));
@@ -69,10 +93,27 @@ const messages = {
       u8("resent", 0),
       pg(3, 17),
       text16("object", "rbd_data.1.0000000000000002"),
+      fence(5, "1"),
       steps(step(2, 8192, 4096)),
     ],
     block,
   ],
+  "op-watch": [
+    "A client watches a header.",
+    5,
+    [
+      request(client, 44),
+      u64("oldestUnacked", 43),
+      u32("mapEpoch", 7),
+      u8("resent", 0),
+      pg(3, 1),
+      text16("object", "rbd_header.1"),
+      fence(0),
+      steps(step(16, 0, 10_000, ["lock", "host1 pid 7"])),
+    ],
+  ],
+  "watch-notify": ["A watcher is notified.", 14, notification("request")],
+  "watch-notify-ack": ["It answers.", 15, notification("soon")],
   "op-omap": [
     "A client swaps a value: a guard, then a change.",
     5,
@@ -83,6 +124,7 @@ const messages = {
       u8("resent", 1),
       pg(3, 1),
       text16("object", "rbd_header.1"),
+      fence(0),
       steps(step(13, 0, 0, ["size", "1"]), step(14, 0, 0, ["size", "22"])),
     ],
   ],
@@ -164,6 +206,44 @@ const messages = {
     11,
     [pg(3, 17), u32("interval", 7), text16("object", "o"), u16("code", 0)],
   ],
+  "scrub-request": [
+    "A scrub asks what objects there are.",
+    18,
+    [
+      scrubHead(77),
+      u8("question", 1),
+      text16("name", "a"),
+      text16("end", "q"),
+      u64("bytesPerSecond", 0),
+      blob32("record", ""),
+    ],
+  ],
+  "scrub-verify": [
+    "A scrub has an object read.",
+    18,
+    [
+      scrubHead(78),
+      u8("question", 2),
+      text16("name", "o"),
+      text16("end", ""),
+      u64("bytesPerSecond", 1048576),
+      blob32("record", ""),
+    ],
+  ],
+  "scrub-reply": [
+    "An object with two bad blocks, and one that can't be read.",
+    19,
+    [
+      scrubHead(77),
+      u16("code", 0),
+      text16("end", "q"),
+      u32("objectCount", 2),
+      scrubObject("o", 0, 1, version(7, 100), [4, 0xdeadbeef, 0x1234], [0, 9]),
+      scrubObject("p", 7, 0, version(0, 0), [0, 0, 0], []),
+    ],
+  ],
+  "mark-missing": ["A copy is no good.", 20, [scrubHead(79), text16("object", "o")]],
+  "mark-missing-ack": ["That is noted.", 21, [scrubHead(79), u16("code", 0)]],
   lease: ["A primary asks for the read leases of two PGs.", 12, leased([3, 17, 7], [4, 0, 9])],
   "lease-ack": ["A replica grants one of them.", 13, leased([3, 17, 7])],
   ping: ["A heartbeat.", 3, heartbeat],

@@ -3,6 +3,7 @@
 //
 // Invariants: the native client sees epochs in order, each once; a command and the objects are of
 // the same cluster (the native client is made with the id that the monitor's handshake gave).
+import { hostname } from "node:os";
 import type { Address, LogLevel } from "../../common/config.js";
 import { StorageError, toStorageError } from "../../common/errors.js";
 import { type Clock, type Random, systemClock, systemRandom } from "../../common/ports.js";
@@ -37,6 +38,9 @@ const firstMapTimeoutMs = 5000;
 
 export class ClusterClient {
   readonly io: NativeClient;
+  /** "host1 pid 7": how others see this client as a watcher or a lock's holder */
+  readonly description = `${hostname()} pid ${process.pid}`;
+  private readonly listeners = new Set<(event: ClientEvent) => void>();
   private readonly clock: Clock;
   private readonly log: LogLine;
   private readonly cache = new MapCache();
@@ -49,7 +53,7 @@ export class ClusterClient {
   private constructor(
     private readonly options: ClusterClientOptions,
     session: MonitorSession,
-    clientId: bigint,
+    readonly clientId: bigint,
     clusterId: string,
   ) {
     this.clock = options.clock ?? systemClock;
@@ -94,6 +98,14 @@ export class ClusterClient {
     return client;
   }
 
+  /** Resolves when the native client has the map of that epoch. */
+  async untilEpoch(epoch: number): Promise<void> {
+    while (this.map().epoch < epoch) {
+      this.subscribe();
+      await this.untilMap();
+    }
+  }
+
   /** The newest map. */
   map(): OsdMap {
     const map = this.cache.newest();
@@ -108,6 +120,12 @@ export class ClusterClient {
     throw new StorageError("not_found", `there is no pool "${name}"`, {
       remedy: "`cairn pool ls` lists the pools, `cairn pool create` makes one.",
     });
+  }
+
+  /** Calls listener with each event of the native client. Returns its end. */
+  onEvent(listener: (event: ClientEvent) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
   }
 
   /** @see MonitorSession.command */
@@ -170,9 +188,10 @@ export class ClusterClient {
   }
 
   private handle(event: ClientEvent): void {
+    for (const listener of this.listeners) listener(event);
     if (event.type === "needMap") this.needMap(event.epoch);
     else if (event.type === "log") this.log(event.level, event.text);
-    else this.options.onExport?.(event.handle, event.state);
+    else if (event.type === "export") this.options.onExport?.(event.handle, event.state);
   }
 
   private needMap(epoch: number): void {

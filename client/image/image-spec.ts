@@ -2,7 +2,7 @@
 import { StorageError } from "../../common/errors.js";
 import { formatSize } from "../../common/units.js";
 import type { OsdMap, PoolInfo } from "../../proto/osd-map.js";
-import { maxImageBytes, sectorBytes } from "./header.js";
+import { blockBytes, maxImageBytes, sectorBytes } from "./header.js";
 
 export interface ImageSpec {
   pool: string;
@@ -67,4 +67,20 @@ export function checkImageSize(sizeBytes: number, capacityBytes: number | undefi
       { remedy: "Choose a smaller size, add OSDs, or say --thin-overcommit if you mean it." },
     );
   }
+}
+
+/** @throws invalid_argument when a shrink to that size is not meant, or not possible */
+export function checkShrink(sizeBytes: number, allowShrink: boolean): void {
+  if (!allowShrink) {
+    throw new StorageError("invalid_argument", "the image is larger than that", {
+      remedy: "Say --allow-shrink if what lies behind the new size may be discarded.",
+    });
+  }
+  if (sizeBytes % blockBytes === 0) return;
+  // A discard gives back whole blocks; the rest of a partial one would come back at a later grow.
+  throw new StorageError(
+    "invalid_argument",
+    `${sizeBytes} bytes are not a multiple of ${blockBytes}`,
+    { remedy: `An image is shrunk to whole blocks of ${blockBytes} bytes.` },
+  );
 }

@@ -2,14 +2,14 @@
 // atomic operations in an order that a crash between any two of them leaves either the old state,
 // the new one, or a pending entry that is cleared away later. docs/format/image.md
 //
-// It moves no payload (the native core does), keeps no cache, and takes no lock on an image.
+// It moves no payload (the native core does) and keeps no cache. What changes an image that has a
+// name does so under its exclusive lock, or is sent to whoever holds that.
 import { StorageError, toStorageError } from "../../common/errors.js";
 import type { Clock, Random } from "../../common/ports.js";
-import type { DeviceHandle, NativeClient } from "../../native/binding.js";
+import type { ClientEvent, DeviceHandle, NativeClient, NativeFence } from "../../native/binding.js";
 import type { OsdMap, PoolInfo } from "../../proto/osd-map.js";
 import { Directory, type PendingEntry } from "./directory.js";
 import {
-  blockBytes,
   dataPrefix,
   decodeHeader,
   defaultOrder,
@@ -19,13 +19,20 @@ import {
   type PendingState,
   u64Value,
 } from "./header.js";
-import { checkImageName, checkImageSize, poolCapacityBytes } from "./image-spec.js";
+import type { LockIo, LockPorts } from "./image-lock.js";
+import { checkImageName, checkImageSize, checkShrink, poolCapacityBytes } from "./image-spec.js";
+import { announceChange, refuseWatched, sendToHolder, underLock } from "./management-lock.js";
 
-export type ImageIo = Pick<NativeClient, "operate" | "openImage" | "closeDevice" | "discard">;
+export type ImageIo = LockIo & Pick<NativeClient, "openImage" | "closeDevice" | "discard">;
 
 /** What the image layer needs of a cluster client. */
 export interface ImageCluster<Io extends ImageIo = ImageIo> {
   io: Io;
+  clientId: bigint;
+  /** "host1 pid 7": for people */
+  description: string;
+  /** Calls listener with each event of the native client. Returns its end. */
+  onEvent(listener: (event: ClientEvent) => void): () => void;
   map(): OsdMap;
   pool(name: string): PoolInfo;
 }
@@ -53,6 +60,13 @@ export type Progress = (doneBytes: number, totalBytes: number) => void;
 export interface OpenDevice {
   handle: DeviceHandle;
   info: ImageInfo;
+}
+
+export interface ResizeOptions {
+  /** without it a smaller size is refused: what is behind it is discarded */
+  allowShrink?: boolean;
+  overcommit?: boolean;
+  progress?: Progress;
 }
 
 /** A pending entry that nobody has renewed for so long is nobody's any more. */
@@ -129,54 +143,97 @@ export class Images<Io extends ImageIo = ImageIo> {
   /**
    * Removes an image: first its name, then its data, then its header. An earlier removal of the
    * name that was cut short is finished; so is what clients that died have left in this pool.
-   * @throws not_found
+   * @throws not_found; busy when somebody has it open
    */
   async remove(name: string, progress: Progress = noProgress): Promise<void> {
     checkImageName(name);
     const id = await this.directory.idOf(name);
-    const entries =
-      id === undefined ? await this.unfinishedRemovals(name) : [await this.unpublish(id, name)];
-    if (entries.length === 0) throw this.missing(name);
-    for (const entry of entries) await this.clear(entry, progress);
+    if (id === undefined) {
+      const entries = await this.unfinishedRemovals(name);
+      if (entries.length === 0) throw this.missing(name);
+      for (const entry of entries) await this.clear(entry, progress);
+    } else {
+      const address = { pool: this.pool.id, id };
+      await underLock(this.lockPorts(), address, async (fence) => {
+        await refuseWatched(this.lockPorts(), address);
+        await this.clear(await this.unpublish(id, name), progress, fence);
+      });
+    }
     await this.clearStale(["creating", "importing", "removing"]);
   }
 
   /**
-   * @param allowShrink without it a smaller size is refused: what is behind it is discarded
+   * Of an image that is open for writing, the holder of its lock does it.
    * @throws invalid_argument, out_of_range, not_found; busy when somebody else resizes it now
    */
-  async resize(
-    name: string,
-    sizeBytes: number,
-    {
-      allowShrink = false,
-      overcommit = false,
-      progress = noProgress,
-    }: { allowShrink?: boolean; overcommit?: boolean; progress?: Progress } = {},
-  ): Promise<ImageInfo> {
+  async resize(name: string, sizeBytes: number, options: ResizeOptions = {}): Promise<ImageInfo> {
     const id = await this.idOf(name);
+    const address = { pool: this.pool.id, id };
+    const { allowShrink = false, overcommit = false } = options;
+    const request = { op: "resize" as const, sizeBytes, allowShrink, overcommit };
+    if (!(await sendToHolder(this.lockPorts(), address, request))) {
+      await underLock(this.lockPorts(), address, (fence) =>
+        this.resizeUnderLock(id, sizeBytes, options, fence),
+      );
+    }
+    await announceChange(this.lockPorts(), address);
+    return this.info(name);
+  }
+
+  /** What the holder of the lock does for resize(). */
+  async resizeUnderLock(
+    id: string,
+    sizeBytes: number,
+    { allowShrink = false, overcommit = false, progress = noProgress }: ResizeOptions,
+    fence: NativeFence | undefined,
+  ): Promise<void> {
     // A shrink that was cut short is finished first: a later grow must show zeros.
-    const header = await this.finishTrim(await this.header(id), progress);
+    const header = await this.finishTrim(await this.header(id), progress, fence);
     const growing = sizeBytes > header.sizeBytes;
     checkImageSize(sizeBytes, overcommit || !growing ? undefined : this.capacityBytes());
     if (sizeBytes < header.sizeBytes) {
       checkShrink(sizeBytes, allowShrink);
       await this.changeSize(header, sizeBytes, header.sizeBytes);
-      await this.finishTrim(await this.header(id), progress);
+      await this.finishTrim(await this.header(id), progress, fence);
     } else if (growing) {
       await this.changeSize(header, sizeBytes, undefined);
     }
-    return this.info(name);
+  }
+
+  /** What a lock of this pool's images needs of the client around it. */
+  lockPorts(): LockPorts {
+    const { io, clientId, description } = this.cluster;
+    return {
+      io,
+      clientId,
+      description,
+      clock: this.ports.clock,
+      onEvent: (listener) => this.cluster.onEvent(listener),
+    };
+  }
+
+  /** id of the pool */
+  get poolId(): number {
+    return this.pool.id;
+  }
+
+  /** The size of the image as its header has it now. @throws corrupt, unsupported_feature */
+  async sizeOf(id: string): Promise<number> {
+    return (await this.header(id)).sizeBytes;
   }
 
   /**
    * Opens an image as a native device.
+   * @param locked its requests wait for the exclusive lock: openLocked() takes that
    * @throws not_found, corrupt, unsupported_feature
    */
-  async open(name: string, { readOnly = false }: { readOnly?: boolean } = {}): Promise<OpenDevice> {
+  async open(
+    name: string,
+    { readOnly = false, locked = false }: { readOnly?: boolean; locked?: boolean } = {},
+  ): Promise<OpenDevice> {
     const header = await this.header(await this.idOf(name));
     return {
-      handle: this.openDevice(header, header.sizeBytes, readOnly),
+      handle: this.openDevice(header, header.sizeBytes, readOnly, locked),
       info: this.infoOf(name, header),
     };
   }
@@ -224,7 +281,7 @@ export class Images<Io extends ImageIo = ImageIo> {
   /** A device over a pending image. */
   async openPending(entry: PendingEntry): Promise<DeviceHandle> {
     const header = await this.header(entry.id);
-    return this.openDevice(header, header.sizeBytes, false);
+    return this.openDevice(header, header.sizeBytes, false, false);
   }
 
   /** Says that somebody still works on a pending image. @throws canceled */
@@ -252,11 +309,15 @@ export class Images<Io extends ImageIo = ImageIo> {
   }
 
   /** Takes a pending image away: data, header, entry. Can be repeated after a crash anywhere. */
-  async clear(entry: PendingEntry, progress: Progress = noProgress): Promise<void> {
+  async clear(
+    entry: PendingEntry,
+    progress: Progress = noProgress,
+    fence?: NativeFence,
+  ): Promise<void> {
     const header = await this.headerIfAny(entry.id);
     if (header !== undefined) {
       const endBytes = Math.max(header.sizeBytes, header.trimEndBytes ?? 0);
-      await this.discard(header, 0, endBytes, progress);
+      await this.discard(header, [0, endBytes], progress, fence);
       await this.cluster.io.operate(this.pool.id, headerObject(entry.id), [{ code: "remove" }]);
     }
     await this.directory.forget(entry.id);
@@ -370,10 +431,14 @@ export class Images<Io extends ImageIo = ImageIo> {
   }
 
   /** Discards what a shrink has left behind the image's end. */
-  private async finishTrim(header: ImageHeader, progress: Progress): Promise<ImageHeader> {
+  private async finishTrim(
+    header: ImageHeader,
+    progress: Progress,
+    fence: NativeFence | undefined,
+  ): Promise<ImageHeader> {
     const { trimEndBytes, sizeBytes, id } = header;
     if (trimEndBytes === undefined) return header;
-    await this.discard(header, sizeBytes, trimEndBytes, progress);
+    await this.discard(header, [sizeBytes, trimEndBytes], progress, fence);
     const key = "trim_end";
     await this.cluster.io
       .operate(this.pool.id, headerObject(id), [
@@ -390,14 +455,15 @@ export class Images<Io extends ImageIo = ImageIo> {
   /** Discards [begin, end) and what follows up to the end of end's object, in steps. */
   private async discard(
     header: ImageHeader,
-    begin: number,
-    end: number,
+    [begin, end]: [begin: number, end: number],
     progress: Progress,
+    fence: NativeFence | undefined,
   ): Promise<void> {
     const objectBytes = 2 ** header.order;
     // Whole objects, so that the last one goes as well instead of staying with a partial block.
     const limit = Math.ceil(end / objectBytes) * objectBytes;
-    const device = this.openDevice(header, limit, false);
+    const device = this.openDevice(header, limit, false, fence !== undefined);
+    if (fence !== undefined) this.cluster.io.openGate(device, fence);
     try {
       for (let at = begin; at < limit; ) {
         const next = Math.min(limit, at - (at % discardStepBytes) + discardStepBytes);
@@ -410,28 +476,19 @@ export class Images<Io extends ImageIo = ImageIo> {
     }
   }
 
-  private openDevice(header: ImageHeader, sizeBytes: number, readOnly: boolean): DeviceHandle {
+  private openDevice(
+    header: ImageHeader,
+    sizeBytes: number,
+    readOnly: boolean,
+    locked: boolean,
+  ): DeviceHandle {
     return this.cluster.io.openImage({
       pool: this.pool.id,
       objectPrefix: header.objectPrefix,
       sizeBytes,
       objectBytes: 2 ** header.order,
       readOnly,
+      locked,
     });
   }
-}
-
-function checkShrink(sizeBytes: number, allowShrink: boolean): void {
-  if (!allowShrink) {
-    throw new StorageError("invalid_argument", "the image is larger than that", {
-      remedy: "Say --allow-shrink if what lies behind the new size may be discarded.",
-    });
-  }
-  if (sizeBytes % blockBytes === 0) return;
-  // A discard gives back whole blocks; the rest of a partial one would come back at a later grow.
-  throw new StorageError(
-    "invalid_argument",
-    `${sizeBytes} bytes are not a multiple of ${blockBytes}`,
-    { remedy: `An image is shrunk to whole blocks of ${blockBytes} bytes.` },
-  );
 }

@@ -1,7 +1,7 @@
 // The image layer over a FakePool, with a clock and random numbers of the test's own.
 import { epoch } from "../../common/units.js";
 import { noHash, type OsdMap, type PoolInfo, sealed } from "../../proto/osd-map.js";
-import { Images } from "../image/images.js";
+import { type ImageCluster, Images } from "../image/images.js";
 import { FakeIo, FakePool, type Fate } from "./fake-io.js";
 
 const gibibyte = 2 ** 30;
@@ -55,18 +55,58 @@ export class FakeCluster {
   readonly pool = new FakePool();
   wallMs = 1_000_000;
   private nextId = 1n;
+  private nextClient = 1n;
+  /** timers of the clients, by when they are due */
+  private readonly timers = new Map<symbol, { atMs: number; run: () => void }>();
 
   /** A new client of the pool. */
   client(fate?: Fate): { io: FakeIo; images: Images<FakeIo> } {
-    const io = new FakeIo(this.pool, fate);
-    const images = new Images({ io, map: testMap, pool: () => pool }, "rbd", {
+    const clientId = this.nextClient++;
+    const io = new FakeIo(this.pool, fate, clientId);
+    const cluster: ImageCluster<FakeIo> = {
+      io,
+      clientId,
+      description: `host1 pid ${clientId}`,
+      onEvent: (listener) => {
+        io.listeners.add(listener);
+        return () => io.listeners.delete(listener);
+      },
+      map: testMap,
+      pool: () => pool,
+    };
+    const images = new Images(cluster, "rbd", {
       clock: {
         nowMs: () => this.wallMs,
         wallMs: () => this.wallMs,
-        setTimer: () => () => undefined,
+        setTimer: (delayMs, run) => {
+          const key = Symbol();
+          this.timers.set(key, { atMs: this.wallMs + delayMs, run });
+          return () => this.timers.delete(key);
+        },
       },
       random: { uint64: () => this.nextId++, below: () => 0, uuid: () => "" },
     });
     return { io, images };
   }
+
+  /** Lets time pass, timer by timer, with all that follows from each. */
+  async pass(timeMs: number): Promise<void> {
+    const until = this.wallMs + timeMs;
+    await settle();
+    for (;;) {
+      const due = [...this.timers].filter(([, { atMs }]) => atMs <= until);
+      const [next] = due.sort(([, a], [, b]) => a.atMs - b.atMs);
+      if (next === undefined) break;
+      this.timers.delete(next[0]);
+      this.wallMs = Math.max(this.wallMs, next[1].atMs);
+      next[1].run();
+      await settle();
+    }
+    this.wallMs = until;
+  }
+}
+
+/** Lets everything run that waits for no timer. */
+async function settle(): Promise<void> {
+  for (let i = 0; i < 5; ++i) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,14 +1,26 @@
 // A pool of objects in memory that takes the operations of a NativeClient, for tests of the image
 // layer: with a client that dies before or after any operation.
 import { StorageError } from "../../common/errors.js";
-import type { DeviceHandle, ImageLayout, NativeOpReply, NativeStep } from "../../native/binding.js";
+import type {
+  ClientEvent,
+  DeviceHandle,
+  ImageLayout,
+  NativeFence,
+  NativeOpReply,
+  NativeStep,
+  WatchOptions,
+} from "../../native/binding.js";
 import type { ImageIo } from "../image/images.js";
 import type { ImportIo } from "../image/import-image.js";
+import { FakeWatchers, type WatchingClient } from "./fake-watchers.js";
 
 /** The objects, which outlive a client. */
 export class FakePool {
   /** name -> key-values */
   readonly objects = new Map<string, Map<string, Uint8Array>>();
+  readonly watchers = new FakeWatchers();
+  /** fence key -> highest token seen */
+  readonly tokens = new Map<string, number>();
 
   /** Names of data objects. */
   dataObjects(): string[] {
@@ -77,9 +89,14 @@ function change(
 /** Says of the operation with that number whether the client dies before it, after it, or lives. */
 export type Fate = (operation: number) => "before" | "after" | undefined;
 
-export class FakeIo implements ImageIo, ImportIo {
+export class FakeIo implements ImageIo, ImportIo, WatchingClient {
   operations = 0;
   dead = false;
+  /** neither answers nor renews, but lives */
+  frozen = false;
+  readonly listeners = new Set<(event: ClientEvent) => void>();
+  /** what happened to the gates of devices: "1 open 7", "1 drain", "1 fail" */
+  readonly gates: string[] = [];
   private readonly devices = new Map<DeviceHandle, ImageLayout>();
   private nextHandle = 1;
   /** called while an import runs */
@@ -89,10 +106,71 @@ export class FakeIo implements ImageIo, ImportIo {
   constructor(
     readonly pool: FakePool,
     private readonly fate: Fate = () => undefined,
+    readonly clientId = 1n,
   ) {}
 
+  get silent(): boolean {
+    return this.dead || this.frozen;
+  }
+
+  deliver(event: ClientEvent): void {
+    for (const listener of this.listeners) listener(event);
+  }
+
   async operate(_pool: number, object: string, steps: NativeStep[]): Promise<NativeOpReply> {
+    const first = steps[0];
+    if (first?.code === "listWatchers") return this.live(() => this.pool.watchers.list(object));
+    if (first?.code === "notify") {
+      return this.live(() => this.pool.watchers.notify(object, first.value ?? new Uint8Array()));
+    }
     return this.live(() => this.pool.apply(object, steps));
+  }
+
+  async watch(_pool: number, object: string, options: WatchOptions): Promise<number> {
+    return this.live(() => {
+      this.pool.apply(object, [{ code: "assertExists" }]);
+      return this.pool.watchers.add(this, object, options);
+    });
+  }
+
+  async unwatch(watch: number): Promise<void> {
+    this.live(() => this.pool.watchers.remove(watch));
+  }
+
+  answerNotify(answer: number, reply: Uint8Array): void {
+    this.pool.watchers.answer(answer, reply);
+  }
+
+  async sweepFence(_pool: number, { key, token }: NativeFence) {
+    return this.live(() => {
+      this.pool.tokens.set(key, token);
+      return { raised: 8, silent: 0 };
+    });
+  }
+
+  openGate(device: DeviceHandle, { token }: NativeFence): void {
+    this.gates.push(`${device} open ${token}`);
+  }
+
+  async drainGate(device: DeviceHandle): Promise<void> {
+    this.gates.push(`${device} drain`);
+  }
+
+  failGate(device: DeviceHandle, _reason: string, fenced: boolean): void {
+    this.gates.push(`${device} ${fenced ? "fenced" : "canceled"}`);
+  }
+
+  released(device: DeviceHandle): void {
+    this.gates.push(`${device} released`);
+  }
+
+  setImageSize(device: DeviceHandle, sizeBytes: number): void {
+    this.devices.set(device, { ...this.layout(device), sizeBytes });
+  }
+
+  /** The size that the device has here. */
+  deviceSize(device: DeviceHandle): number {
+    return this.layout(device).sizeBytes;
   }
 
   openImage(layout: ImageLayout): DeviceHandle {

@@ -77,6 +77,11 @@ describe("health", () => {
     ["PG_DEGRADED", "HEALTH_WARN", { pgs: [row({ state: "active+degraded" })] }],
     ["OBJECT_UNFOUND", "HEALTH_ERR", { pgs: [row({ unfound: 1 })] }],
     ["PG_DAMAGED", "HEALTH_ERR", { pgs: [row({ state: "active+clean+inconsistent" })] }],
+    [
+      "OSD_SCRUB_ERRORS",
+      "HEALTH_ERR",
+      { pgs: [row({ scrub: { lastMs: 1, lastDeepMs: 1, errors: 3, objects: [], finished: [] } })] },
+    ],
     ["PG_RECOVERY_HELD", "HEALTH_WARN", { pgs: [row({ state: "active+backfill_toofull" })] }],
     ["OSD_NEARFULL", "HEALTH_WARN", { map: withOsds([{ fullState: "nearfull" }, {}, {}]) }],
     ["OSD_BACKFILLFULL", "HEALTH_WARN", { map: withOsds([{}, {}, { fullState: "backfillfull" }]) }],

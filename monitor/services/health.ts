@@ -161,8 +161,21 @@ const checkKinds: readonly CheckKind[] = [
     name: "PG_DAMAGED",
     severity: "HEALTH_ERR",
     summary: (count) => `${plural(count, "PG")} with damaged copies`,
-    remedy: "Look which copies differ, and repair from a good one.",
+    remedy: "Look which copies differ with `cairn pg list-inconsistent`, then `cairn pg repair`.",
     find: ({ pgs }) => pgs.filter((pg) => hasState(pg, "inconsistent")).map(pgLine),
+  },
+  {
+    name: "OSD_SCRUB_ERRORS",
+    severity: "HEALTH_ERR",
+    summary: (count) => `${plural(count, "PG")} with scrub errors`,
+    remedy: "Replace the bad copies with `cairn pg repair PGID`.",
+    find: ({ pgs }) =>
+      pgs
+        .filter((pg) => (pg.scrub?.errors ?? 0) > 0)
+        .map((pg) => {
+          const errors = plural(pg.scrub?.errors ?? 0, "scrub error");
+          return `pg ${pg.pgid} has ${errors}; mend with \`cairn pg repair ${pg.pgid}\``;
+        }),
   },
   {
     name: "PG_RECOVERY_HELD",

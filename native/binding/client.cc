@@ -4,8 +4,10 @@
 #include <utility>
 
 #include "bench_value.hh"
+#include "client_locks.hh"
 #include "client_map.hh"
 #include "client_state.hh"
+#include "client_values.hh"
 #include "convert.hh"
 #include "core_thread.hh"
 #include "device_io.hh"
@@ -31,7 +33,9 @@ net::StepCode step_code(const std::string& name) {
       {"omapList", net::StepCode::omap_list},
       {"omapCompare", net::StepCode::omap_compare},
       {"omapSet", net::StepCode::omap_set},
-      {"omapRemove", net::StepCode::omap_remove}};
+      {"omapRemove", net::StepCode::omap_remove},
+      {"notify", net::StepCode::notify},
+      {"listWatchers", net::StepCode::list_watchers}};
   const auto found = kCodes.find(name);
   CAIRN_ASSERT(found != kCodes.end());
   return found->second;
@@ -53,26 +57,6 @@ std::vector<net::Step> get_steps(const Napi::Value& value) {
   return steps;
 }
 
-qcow2::SourceExtent get_extent(const Napi::Object& object) {
-  const auto small = [&object](const char* key) {
-    return object.Has(key) ? static_cast<std::uint32_t>(get_u64(object, key)) : 0;
-  };
-  qcow2::SourceExtent extent;
-  const std::string kind = get_text(object, "kind");
-  extent.kind = kind == "data"   ? qcow2::SourceKind::data
-                : kind == "zero" ? qcow2::SourceKind::zero
-                : kind == "zlib" ? qcow2::SourceKind::zlib
-                                 : qcow2::SourceKind::zstd;
-  extent.source = small("source");
-  extent.guest_offset = get_u64(object, "guestOffset");
-  extent.length_bytes = get_u64(object, "lengthBytes");
-  extent.host_offset = get_u64(object, "hostOffset");
-  extent.compressed_bytes = small("compressedBytes");
-  extent.cluster_bytes = small("clusterBytes");
-  extent.cluster_offset = small("clusterOffset");
-  return extent;
-}
-
 class Client : public Napi::ObjectWrap<Client> {
  public:
   static Napi::Function define(Napi::Env env) {
@@ -83,6 +67,14 @@ class Client : public Napi::ObjectWrap<Client> {
          InstanceMethod<&Client::open_image>("openImage"),
          InstanceMethod<&Client::open_null>("openNull"),
          InstanceMethod<&Client::set_image_size>("setImageSize"),
+         InstanceMethod<&Client::open_gate>("openGate"),
+         InstanceMethod<&Client::drain_gate>("drainGate"),
+         InstanceMethod<&Client::fail_gate>("failGate"),
+         InstanceMethod<&Client::released>("released"),
+         InstanceMethod<&Client::sweep_fence>("sweepFence"),
+         InstanceMethod<&Client::watch>("watch"),
+         InstanceMethod<&Client::unwatch>("unwatch"),
+         InstanceMethod<&Client::answer_notify>("answerNotify"),
          InstanceMethod<&Client::close_device>("closeDevice"),
          InstanceMethod<&Client::discard>("discard"),
          InstanceMethod<&Client::device_io<DeviceIo::Kind::read>>("readDevice"),
@@ -127,6 +119,26 @@ class Client : public Napi::ObjectWrap<Client> {
       emit("log", [level, line = std::string(text)](Napi::Env, Napi::Object& event) {
         event.Set("level", level_name(level));
         event.Set("text", line);
+      });
+    };
+    hooks.device = [this](std::uint32_t device, image::AccessEvent happened) {
+      emit("device", [device, happened](Napi::Env, Napi::Object& event) {
+        event.Set("device", device);
+        event.Set("state", access_event_name(happened));
+      });
+    };
+    hooks.watch = [this](std::uint32_t watch, std::uint64_t answer, std::string payload) {
+      emit("notify",
+           [watch, answer, payload = std::move(payload)](Napi::Env env, Napi::Object& event) {
+             event.Set("watch", watch);
+             event.Set("answer", static_cast<double>(answer));
+             event.Set("payload", bytes_value(env, as_bytes(payload)));
+           });
+    };
+    hooks.watch_lapsed = [this](std::uint32_t watch, const Status& status) {
+      emit("watchLapsed", [watch, status](Napi::Env env, Napi::Object& event) {
+        event.Set("watch", watch);
+        if (!status) event.Set("error", error_value(env, status));
       });
     };
     thread_->post([this, id, cluster, hooks = std::move(hooks)]() mutable {
@@ -231,6 +243,7 @@ class Client : public Napi::ObjectWrap<Client> {
     layout.size_bytes = get_u64(object, "sizeBytes");
     layout.object_bytes = get_u64(object, "objectBytes");
     layout.read_only = get_flag(object, "readOnly");
+    layout.locked = object.Has("locked") && get_flag(object, "locked");
     const std::uint32_t handle = next_handle_++;
     run([handle, layout](ClientState& state) { state.open_image(handle, layout); });
     return Napi::Number::New(info.Env(), handle);
@@ -249,6 +262,20 @@ class Client : public Napi::ObjectWrap<Client> {
       state.set_image_size(handle, size);
     });
   }
+  void open_gate(const Napi::CallbackInfo& info) { run(open_gate_task(info)); }
+  Napi::Value drain_gate(const Napi::CallbackInfo& info) {
+    return ask(info, drain_gate_task(info));
+  }
+  void fail_gate(const Napi::CallbackInfo& info) { run(fail_gate_task(info)); }
+  void released(const Napi::CallbackInfo& info) { run(released_task(info)); }
+  Napi::Value sweep_fence(const Napi::CallbackInfo& info) {
+    return ask(info, sweep_fence_task(info));
+  }
+  Napi::Value watch(const Napi::CallbackInfo& info) {
+    return ask(info, watch_task(info, next_handle_++));
+  }
+  Napi::Value unwatch(const Napi::CallbackInfo& info) { return ask(info, unwatch_task(info)); }
+  void answer_notify(const Napi::CallbackInfo& info) { run(answer_notify_task(info)); }
   void close_device(const Napi::CallbackInfo& info) {
     run([handle = info[0].ToNumber().Uint32Value()](ClientState& state) {
       state.close_device(handle);

@@ -43,10 +43,16 @@ ClientState::ClientState(io::Reactor& reactor, const net::ClusterId& cluster, Cl
   config.log = hooks_.log;
   messenger_ = std::make_unique<net::TcpMessenger>(reactor, *objecter_, std::move(config));
   objecter_->attach(*messenger_);
+  objecter::WatchEvents events;
+  events.on_notify = hooks_.watch;
+  events.on_lapse = [this](objecter::WatchId watch) { hooks_.watch_lapsed(watch, Status::ok()); };
+  events.on_end = hooks_.watch_lapsed;
+  watches_ = std::make_unique<objecter::WatchClient>(reactor, *objecter_, std::move(events));
 }
 
 ClientState::~ClientState() {
   *alive_ = false;
+  watches_.reset();
   // Jobs and exports call devices, devices the objecter, the objecter the messenger.
   objecter_->cancel_all(Status(ErrorCode::canceled, "the client is closing"));
   jobs_.clear();
@@ -57,7 +63,12 @@ ClientState::~ClientState() {
 }
 
 void ClientState::open_image(std::uint32_t handle, const image::ImageLayout& layout) {
-  devices_[handle] = std::make_unique<image::Image>(reactor_, *objecter_, layout);
+  auto image = std::make_unique<image::Image>(reactor_, *objecter_, layout);
+  if (layout.locked) {
+    image->gate().on_event(
+        [this, handle](image::AccessEvent event) { hooks_.device(handle, event); });
+  }
+  devices_[handle] = std::move(image);
 }
 
 void ClientState::open_device(std::uint32_t handle, std::unique_ptr<image::BlockDevice> device) {
@@ -69,8 +80,12 @@ image::BlockDevice* ClientState::device(std::uint32_t handle) {
   return found == devices_.end() ? nullptr : found->second.get();
 }
 
+image::Image* ClientState::image(std::uint32_t handle) {
+  return dynamic_cast<image::Image*>(device(handle));
+}
+
 void ClientState::set_image_size(std::uint32_t handle, std::uint64_t size_bytes) {
-  if (auto* image = dynamic_cast<image::Image*>(device(handle))) image->set_size(size_bytes);
+  if (image::Image* found = image(handle)) found->set_size(size_bytes);
 }
 
 void ClientState::close_device(std::uint32_t handle) { devices_.erase(handle); }

@@ -13,6 +13,7 @@
 #include "io/reactor.hh"
 #include "net/tcp_messenger.hh"
 #include "objecter/objecter.hh"
+#include "objecter/watch_client.hh"
 #include "qcow2/copy_job.hh"
 #include "qcow2/import_job.hh"
 
@@ -21,6 +22,11 @@ namespace cairn::binding {
 struct ClientHooks {
   std::function<void(Epoch)> need_map;
   std::function<void(LogLevel, std::string_view)> log;
+  // Of a locked image.
+  std::function<void(std::uint32_t handle, image::AccessEvent)> device;
+  std::function<void(objecter::WatchId, std::uint64_t answer, std::string payload)> watch;
+  // ok: it is renewed, but was away for too long; else it has ended.
+  std::function<void(objecter::WatchId, const Status&)> watch_lapsed;
 };
 
 using BytesDone = std::function<void(Result<std::uint64_t>)>;
@@ -37,6 +43,9 @@ class ClientState {
   void open_image(std::uint32_t handle, const image::ImageLayout& layout);
   void open_device(std::uint32_t handle, std::unique_ptr<image::BlockDevice> device);
   image::BlockDevice* device(std::uint32_t handle);
+  // nullptr: closed, or no image.
+  image::Image* image(std::uint32_t handle);
+  objecter::WatchClient& watches() { return *watches_; }
   void set_image_size(std::uint32_t handle, std::uint64_t size_bytes);
   void close_device(std::uint32_t handle);
 
@@ -69,6 +78,7 @@ class ClientState {
   io::Reactor& reactor_;
   ClientHooks hooks_;
   std::unique_ptr<objecter::Objecter> objecter_;
+  std::unique_ptr<objecter::WatchClient> watches_;
   std::unique_ptr<net::TcpMessenger> messenger_;
   std::map<std::uint32_t, std::unique_ptr<image::BlockDevice>> devices_;
   std::map<std::uint32_t, std::unique_ptr<Export>> exports_;

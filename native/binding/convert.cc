@@ -68,6 +68,16 @@ net::Address get_address(const Napi::Value& value) {
   return {get_text(object, "host"), static_cast<std::uint16_t>(get_u64(object, "port"))};
 }
 
+std::vector<std::uint64_t> get_bigints(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<std::uint64_t> numbers;
+  for (std::uint32_t i = 0; i < array.Length(); ++i) {
+    bool lossless = false;
+    numbers.push_back(array.Get(i).As<Napi::BigInt>().Uint64Value(&lossless));
+  }
+  return numbers;
+}
+
 std::vector<std::string> get_texts(const Napi::Value& value) {
   const auto array = value.As<Napi::Array>();
   std::vector<std::string> texts;
@@ -138,6 +148,7 @@ Napi::Value pg_status_value(Napi::Env env, const pg::PgStatus& status) {
   object.Set("phase", kPhases[static_cast<int>(status.phase)]);
   object.Set("peerMissingCount", static_cast<double>(status.peer_missing_count));
   object.Set("objectCount", static_cast<double>(status.object_count));
+  object.Set("scrubRecord", status.scrub_record);
   return object;
 }
 

@@ -30,6 +30,7 @@ bool get_flag(const Napi::Object& object, const char* key);
 std::vector<std::byte> get_bytes(const Napi::Value& value);
 std::array<std::uint8_t, 16> get_uuid(const Napi::Object& object, const char* key);
 net::Address get_address(const Napi::Value& value);
+std::vector<std::uint64_t> get_bigints(const Napi::Value& value);
 std::vector<std::string> get_texts(const Napi::Value& value);
 
 Napi::Value bytes_value(Napi::Env env, ByteSpan bytes);

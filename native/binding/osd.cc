@@ -8,7 +8,9 @@
 #include "missing_value.hh"
 #include "object_store/object_store.hh"
 #include "osd_platform.hh"
+#include "osd_stats.hh"
 #include "pg/osd_core.hh"
+#include "scrub_events.hh"
 #include "sim_world.hh"
 
 namespace cairn::binding {
@@ -16,16 +18,10 @@ namespace cairn::binding {
 namespace {
 
 // The events of an OsdCore as events of binding.d.ts.
-class EventSink : public pg::OsdEvents {
+class EventSink : public ScrubEventSink {
  public:
-  EventSink(CoreHost& host, std::shared_ptr<Napi::FunctionReference> callback)
-      : host_(host), callback_(std::move(callback)) {}
+  using ScrubEventSink::ScrubEventSink;
 
-  // fill: sets the fields of the event.
-  template <typename Fill>
-  void emit(const char* type, Fill fill) {
-    emit_event(host_, callback_, type, std::move(fill));
-  }
   void log(const char* level, const std::string& text) {
     emit("log", [level, text](Napi::Env, Napi::Object& event) {
       event.Set("level", level);
@@ -88,10 +84,6 @@ class EventSink : public pg::OsdEvents {
       event.Set("error", error_value(env, status));
     });
   }
-
- private:
-  CoreHost& host_;
-  std::shared_ptr<Napi::FunctionReference> callback_;
 };
 
 // What lives on the core's executor.
@@ -112,12 +104,16 @@ class Osd : public Napi::ObjectWrap<Osd> {
                         InstanceMethod<&Osd::set_map_epoch>("setMapEpoch"),
                         InstanceMethod<&Osd::set_peers>("setPeers"),
                         InstanceMethod<&Osd::set_full>("setFull"),
+                        InstanceMethod<&Osd::set_blocklist>("setBlocklist"),
                         InstanceMethod<&Osd::loop_tick>("loopTick"),
                         InstanceMethod<&Osd::set_disk_faults>("setDiskFaults"),
                         InstanceMethod<&Osd::start_interval>("startInterval"),
                         InstanceMethod<&Osd::activate>("activate"),
                         InstanceMethod<&Osd::go_active>("goActive"),
                         InstanceMethod<&Osd::set_recovery>("setRecovery"),
+                        InstanceMethod<&Osd::start_scrub>("startScrub"),
+                        InstanceMethod<&Osd::stop_scrub>("stopScrub"),
+                        InstanceMethod<&Osd::set_scrub_record>("setScrubRecord"),
                         InstanceMethod<&Osd::remove_pg>("removePg"),
                         InstanceMethod<&Osd::send_control>("sendControl"),
                         InstanceMethod<&Osd::pg_statuses>("pgStatuses"),
@@ -252,6 +248,9 @@ class Osd : public Napi::ObjectWrap<Osd> {
     }
     run([peers = std::move(peers)](pg::OsdCore& core) { core.set_peers(peers); });
   }
+  void set_blocklist(const Napi::CallbackInfo& info) {
+    run([clients = get_bigints(info[0])](pg::OsdCore& core) { core.set_blocklist(clients); });
+  }
   void set_full(const Napi::CallbackInfo& info) {
     run([full = info[0].ToBoolean().Value()](pg::OsdCore& core) { core.set_full(full); });
   }
@@ -292,6 +291,23 @@ class Osd : public Napi::ObjectWrap<Osd> {
     run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value(),
          limit = info[3].ToNumber().Uint32Value()](pg::OsdCore& core) {
       core.set_recovery(pg, interval, limit);
+    });
+  }
+  void start_scrub(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value(),
+         spec = get_scrub_spec(info[3].As<Napi::Object>())](pg::OsdCore& core) mutable {
+      core.start_scrub(pg, interval, std::move(spec));
+    });
+  }
+  void stop_scrub(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value()](pg::OsdCore& core) {
+      core.stop_scrub(pg, interval);
+    });
+  }
+  void set_scrub_record(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value(),
+         record = info[3].ToString().Utf8Value()](pg::OsdCore& core) {
+      core.set_scrub_record(pg, interval, record);
     });
   }
   void remove_pg(const Napi::CallbackInfo& info) {
@@ -399,62 +415,11 @@ class Osd : public Napi::ObjectWrap<Osd> {
 
   Napi::Value stats(const Napi::CallbackInfo& info) {
     return ask(info, [this](pg::OsdCore& core, const Promise& promise) {
-      promise.resolve([pgs = std::make_shared<pg::PgCounters>(core.counters()),
-                       store = std::make_shared<object_store::Counters>(state_.store->counters()),
-                       usage = state_.store->usage(), net = state_.messenger->counters(),
-                       oldest_ns = core.oldest_operation_ns(),
-                       round_trips = core.round_trips()](Napi::Env env) -> Napi::Value {
-        Napi::Object counters = Napi::Object::New(env);
-        const auto set = [&counters](const char* name, std::uint64_t value) {
-          counters.Set(name, static_cast<double>(value));
-        };
-        set("reads", pgs->reads);
-        set("writes", pgs->writes);
-        set("readBytes", pgs->read_bytes);
-        set("writeBytes", pgs->write_bytes);
-        set("duplicates", pgs->duplicates);
-        set("refusedStale", pgs->refused_stale);
-        set("recoveredObjects", pgs->recovered_objects);
-        set("recoveredBytes", pgs->recovered_bytes);
-        set("storeTransactions", store->transactions);
-        set("storeWalGroups", store->wal_groups);
-        set("storeWalBytes", store->wal_bytes);
-        set("storeFlushes", store->flushes);
-        set("storeCheckpoints", store->checkpoints);
-        set("storeDataReadBytes", store->data_read_bytes);
-        set("storeDataWrittenBytes", store->data_written_bytes);
-        set("storeChecksumErrors", store->checksum_errors);
-        set("netFramesSent", net.frames_sent);
-        set("netFramesReceived", net.frames_received);
-        set("netBytesSent", net.bytes_sent);
-        set("netBytesReceived", net.bytes_received);
-        set("netProtocolErrors", net.protocol_errors);
-        set("netHandshakeRefusals", net.handshake_refusals);
-        for (const auto& [code, count] : net.refused_connections)
-          set(("refusedConnections_" + std::string(error_name(code))).c_str(), count);
-        Napi::Object histograms = Napi::Object::New(env);
-        histograms.Set("write", histogram_value(env, pgs->write_ns));
-        histograms.Set("read", histogram_value(env, pgs->read_ns));
-        histograms.Set("storeCommit", histogram_value(env, store->commit_ns));
-        histograms.Set("storeRead", histogram_value(env, store->read_ns));
-        Napi::Array trips = Napi::Array::New(env, round_trips.size());
-        for (std::uint32_t i = 0; i < round_trips.size(); ++i) {
-          Napi::Array pair = Napi::Array::New(env, 2);
-          pair.Set(0U, Napi::Number::New(env, round_trips[i].first));
-          pair.Set(1U, Napi::Number::New(env, static_cast<double>(round_trips[i].second)));
-          trips.Set(i, pair);
-        }
-        Napi::Object object = Napi::Object::New(env);
-        object.Set("counters", counters);
-        object.Set("histograms", histograms);
-        object.Set("totalBytes", static_cast<double>(usage.total_bytes));
-        object.Set("usedBytes", static_cast<double>(usage.used_bytes));
-        object.Set("reservedBytes", static_cast<double>(usage.reserved_bytes));
-        object.Set("objects", static_cast<double>(usage.objects));
-        object.Set("oldestOperationMs", static_cast<double>(oldest_ns) / 1e6);
-        object.Set("roundTripsNs", trips);
-        return object;
-      });
+      promise.resolve(
+          [figures = std::make_shared<OsdFigures>(OsdFigures{
+               core.counters(), state_.store->counters(), state_.store->usage(),
+               state_.messenger->counters(), core.oldest_operation_ns(), core.round_trips()})](
+              Napi::Env env) { return osd_stats_value(env, *figures); });
     });
   }
 

@@ -51,7 +51,7 @@ describe("recovery", () => {
     expect(cluster.stateOf(0)).toBe("Recovering");
     cluster.recoveryStalls = false;
     await cluster.change({ flags: ["norecover"] });
-    expect([...cluster.copy(2).missing]).toEqual(["a"]);
+    expect([...cluster.copy(2).missing.keys()]).toEqual(["a"]);
     await cluster.change({ flags: [] });
     expect(cluster.stateOf(0)).toBe("Clean");
   });

@@ -42,6 +42,10 @@ class BlockDevice {
   virtual void discard(std::uint64_t offset, std::uint64_t length_bytes, WriteDone done) = 0;
   // Completes when every write that completed before is durable; here: an ordering point.
   virtual void flush(WriteDone done) = 0;
+  // A front end begins to use the device (a ring starts, a client connects), and has ended: all its
+  // requests are answered. done: others may take the device over now; maybe inside the call.
+  virtual void begin_use() {}
+  virtual void end_use(UniqueFunction<void()> done) { done(); }
   // The allocation state of a range, in order and without gaps.
   virtual void extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDone done) = 0;
 };

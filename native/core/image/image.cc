@@ -14,7 +14,22 @@ using net::Step;
 using net::StepCode;
 
 Image::Image(io::Executor& executor, objecter::Objecter& objecter, ImageLayout layout)
-    : executor_(executor), objecter_(objecter), layout_(std::move(layout)) {}
+    : executor_(executor),
+      objecter_(objecter),
+      layout_(std::move(layout)),
+      gate_(std::make_shared<AccessGate>(executor, layout_.locked)) {}
+
+void Image::submit(std::uint64_t object_number, const Step& step, Buffer data,
+                   objecter::OpDone done) {
+  gate_->operation_started();
+  objecter_.submit({layout_.pool, object_name(object_number), gate_->fence()}, {step},
+                   std::move(data),
+                   [gate = gate_, done = std::move(done)](Status status, net::OpReply reply,
+                                                          Buffer bytes) mutable {
+                     gate->operation_ended(status);
+                     done(std::move(status), std::move(reply), std::move(bytes));
+                   });
+}
 
 std::vector<Image::Part> Image::split(std::uint64_t offset, std::uint64_t length_bytes) const {
   std::vector<Part> parts;
@@ -50,6 +65,13 @@ void Image::fail(Status status, WriteDone done) {
 }
 
 void Image::read(std::uint64_t offset, std::uint64_t length_bytes, ReadDone done) {
+  if (gate_->holds_back()) {
+    return gate_->defer(
+        [this, offset, length_bytes, done = std::move(done)](Status status) mutable {
+          if (!status) return done(std::move(status), {});
+          read(offset, length_bytes, std::move(done));
+        });
+  }
   Status allowed = check(offset, length_bytes, false);
   if (!allowed || length_bytes == 0) {
     return fail(std::move(allowed),
@@ -58,8 +80,8 @@ void Image::read(std::uint64_t offset, std::uint64_t length_bytes, ReadDone done
   const std::vector<Part> parts = split(offset, length_bytes);
   if (parts.size() == 1) {
     const Step step{StepCode::read, parts[0].object_offset, length_bytes, {}, {}};
-    return objecter_.submit(
-        layout_.pool, object_name(parts[0].object_number), {step}, {},
+    return submit(
+        parts[0].object_number, step, {},
         [length_bytes, done = std::move(done)](Status status, net::OpReply, Buffer data) mutable {
           if (status && data.size() != length_bytes) {
             status = Status(ErrorCode::protocol_error, "a read of another length came back");
@@ -73,29 +95,35 @@ void Image::read(std::uint64_t offset, std::uint64_t length_bytes, ReadDone done
   });
   for (const Part& part : parts) {
     const Step step{StepCode::read, part.object_offset, part.length_bytes, {}, {}};
-    objecter_.submit(layout_.pool, object_name(part.object_number), {step}, {},
-                     [gather, whole, part](Status status, net::OpReply, Buffer data) mutable {
-                       if (status && data.size() != part.length_bytes) {
-                         status = Status(ErrorCode::protocol_error,
-                                         "a read of another length came back");
-                       }
-                       if (status) {
-                         std::memcpy(whole.data() + part.request_offset, data.data(), data.size());
-                       }
-                       gather->part_done(std::move(status));
-                     });
+    submit(part.object_number, step, {},
+           [gather, whole, part](Status status, net::OpReply, Buffer data) mutable {
+             if (status && data.size() != part.length_bytes) {
+               status = Status(ErrorCode::protocol_error, "a read of another length came back");
+             }
+             if (status) {
+               std::memcpy(whole.data() + part.request_offset, data.data(), data.size());
+             }
+             gather->part_done(std::move(status));
+           });
   }
 }
 
 void Image::write_part(const Part& part, Buffer data, WriteDone done) {
   const Step step{StepCode::write, part.object_offset, part.length_bytes, {}, {}};
-  objecter_.submit(layout_.pool, object_name(part.object_number), {step}, std::move(data),
-                   [done = std::move(done)](Status status, net::OpReply, Buffer) mutable {
-                     done(std::move(status));
-                   });
+  submit(part.object_number, step, std::move(data),
+         [done = std::move(done)](Status status, net::OpReply, Buffer) mutable {
+           done(std::move(status));
+         });
 }
 
 void Image::write(std::uint64_t offset, Buffer data, WriteDone done) {
+  if (gate_->holds_back()) {
+    return gate_->defer(
+        [this, offset, data = std::move(data), done = std::move(done)](Status status) mutable {
+          if (!status) return done(std::move(status));
+          write(offset, std::move(data), std::move(done));
+        });
+  }
   Status allowed = check(offset, data.size(), true);
   if (!allowed || data.empty()) return fail(std::move(allowed), std::move(done));
   const std::vector<Part> parts = split(offset, data.size());
@@ -130,13 +158,19 @@ void Image::zero_part(const Part& part, StepCode code, bool edges, WriteDone don
     write_part(edge, Buffer::zeroed(edge.length_bytes), part_done);
   if (!inner) return;
   const Step step{code, inner_begin, inner_end - inner_begin, {}, {}};
-  objecter_.submit(
-      layout_.pool, object_name(part.object_number), {step}, {},
-      [part_done](Status status, net::OpReply, Buffer) { part_done(std::move(status)); });
+  submit(part.object_number, step, {},
+         [part_done](Status status, net::OpReply, Buffer) { part_done(std::move(status)); });
 }
 
 void Image::write_zeroes(std::uint64_t offset, std::uint64_t length_bytes, bool may_unmap,
                          WriteDone done) {
+  if (gate_->holds_back()) {
+    return gate_->defer(
+        [this, offset, length_bytes, may_unmap, done = std::move(done)](Status status) mutable {
+          if (!status) return done(std::move(status));
+          write_zeroes(offset, length_bytes, may_unmap, std::move(done));
+        });
+  }
   Status allowed = check(offset, length_bytes, true);
   if (!allowed || length_bytes == 0) return fail(std::move(allowed), std::move(done));
   const StepCode code = may_unmap ? StepCode::punch : StepCode::write_zeroes;
@@ -148,6 +182,13 @@ void Image::write_zeroes(std::uint64_t offset, std::uint64_t length_bytes, bool 
 }
 
 void Image::discard(std::uint64_t offset, std::uint64_t length_bytes, WriteDone done) {
+  if (gate_->holds_back()) {
+    return gate_->defer(
+        [this, offset, length_bytes, done = std::move(done)](Status status) mutable {
+          if (!status) return done(std::move(status));
+          discard(offset, length_bytes, std::move(done));
+        });
+  }
   Status allowed = check(offset, length_bytes, true);
   if (!allowed || length_bytes == 0) return fail(std::move(allowed), std::move(done));
   const std::vector<Part> parts = split(offset, length_bytes);
@@ -156,9 +197,8 @@ void Image::discard(std::uint64_t offset, std::uint64_t length_bytes, WriteDone 
     const auto part_done = [gather](Status status) { gather->part_done(std::move(status)); };
     if (part.length_bytes == layout_.object_bytes) {
       const Step step{StepCode::remove, 0, 0, {}, {}};
-      objecter_.submit(
-          layout_.pool, object_name(part.object_number), {step}, {},
-          [part_done](Status status, net::OpReply, Buffer) { part_done(std::move(status)); });
+      submit(part.object_number, step, {},
+             [part_done](Status status, net::OpReply, Buffer) { part_done(std::move(status)); });
     } else {
       zero_part(part, StepCode::punch, false, part_done);
     }
@@ -168,6 +208,13 @@ void Image::discard(std::uint64_t offset, std::uint64_t length_bytes, WriteDone 
 void Image::flush(WriteDone done) { fail(Status::ok(), std::move(done)); }
 
 void Image::extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDone done) {
+  if (gate_->holds_back()) {
+    return gate_->defer(
+        [this, offset, length_bytes, done = std::move(done)](Status status) mutable {
+          if (!status) return done(std::move(status), {});
+          extents(offset, length_bytes, std::move(done));
+        });
+  }
   Status allowed = check(offset, length_bytes, false);
   if (!allowed || length_bytes == 0) {
     return fail(std::move(allowed),
@@ -192,16 +239,16 @@ void Image::extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDon
     const Part& part = parts[i];
     const Step step{StepCode::extents, part.object_offset, part.length_bytes, {}, {}};
     const std::uint64_t base = offset + part.request_offset - part.object_offset;
-    objecter_.submit(layout_.pool, object_name(part.object_number), {step}, {},
-                     [gather, found, i, base](Status status, net::OpReply reply, Buffer) {
-                       for (const net::ExtentRun& run : reply.extents) {
-                         const ExtentState state = run.state == 2   ? ExtentState::data
-                                                   : run.state == 1 ? ExtentState::zero
-                                                                    : ExtentState::absent;
-                         (*found)[i].push_back({base + run.offset, run.length, state});
-                       }
-                       gather->part_done(std::move(status));
-                     });
+    submit(part.object_number, step, {},
+           [gather, found, i, base](Status status, net::OpReply reply, Buffer) {
+             for (const net::ExtentRun& run : reply.extents) {
+               const ExtentState state = run.state == 2   ? ExtentState::data
+                                         : run.state == 1 ? ExtentState::zero
+                                                          : ExtentState::absent;
+               (*found)[i].push_back({base + run.offset, run.length, state});
+             }
+             gather->part_done(std::move(status));
+           });
   }
 }
 

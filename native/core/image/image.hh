@@ -1,11 +1,13 @@
 // Image: a BlockDevice striped over objects of a pool: byte o lies in object o / object_bytes,
 // named PREFIX.%016x. TypeScript (client/image) reads the header and gives the layout; this class
-// moves the bytes. An absent object or block reads as zeros. It takes no lock and keeps no cache: a
-// completed write is durable on the acting set.
+// moves the bytes. An absent object or block reads as zeros. It keeps no cache: a completed write
+// is durable on the acting set. Who may write, and when, its AccessGate says: an image that is
+// opened as locked sends nothing before the gate has the lock's token.
 #pragma once
 
 #include <string>
 
+#include "image/access_gate.hh"
 #include "image/block_device.hh"
 #include "objecter/objecter.hh"
 
@@ -17,6 +19,7 @@ struct ImageLayout {
   std::uint64_t size_bytes = 0;
   std::uint64_t object_bytes = std::uint64_t{4} << 20;
   bool read_only = false;
+  bool locked = false;  // used under the exclusive lock only
 };
 
 class Image : public BlockDevice {
@@ -34,6 +37,9 @@ class Image : public BlockDevice {
   void discard(std::uint64_t offset, std::uint64_t length_bytes, WriteDone done) override;
   void flush(WriteDone done) override;
   void extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDone done) override;
+  void begin_use() override { gate_->begin_use(); }
+  void end_use(UniqueFunction<void()> done) override { gate_->end_use(std::move(done)); }
+  AccessGate& gate() { return *gate_; }
 
  private:
   struct Part {
@@ -47,12 +53,17 @@ class Image : public BlockDevice {
   // out_of_range or read_only; ok when the range may be used.
   Status check(std::uint64_t offset, std::uint64_t length_bytes, bool writes) const;
   void fail(Status status, WriteDone done);
+  // An operation on one object, under the gate's token.
+  void submit(std::uint64_t object_number, const net::Step& step, Buffer data,
+              objecter::OpDone done);
   void write_part(const Part& part, Buffer data, WriteDone done);
   void zero_part(const Part& part, net::StepCode code, bool edges, WriteDone done);
 
   io::Executor& executor_;
   objecter::Objecter& objecter_;
   ImageLayout layout_;
+  // Shared with the operations in flight, which may end after this.
+  std::shared_ptr<AccessGate> gate_;
 };
 
 }  // namespace cairn::image

@@ -86,6 +86,8 @@ NbdServer::~NbdServer() {
   stop_listening();
   reactor_.cancel(grace_timer_);
   for (const auto& [id, connection] : connections_) connection->abandon();
+  self_.reset();
+  end_use();
 }
 
 void NbdServer::close(UniqueFunction<void()> done) {
@@ -100,7 +102,7 @@ void NbdServer::close(UniqueFunction<void()> done) {
   grace_timer_ = reactor_.run_after(kCloseGraceNs, [this] {
     for (const auto& [id, connection] : connections_) connection->abandon();
     connections_.clear();
-    finish_close();
+    end_use();
   });
 }
 
@@ -142,6 +144,7 @@ void NbdServer::on_accepted(int result) {
                   .description = options_.description,
                   .size_bytes = device_.size_bytes(),
                   .read_only = options_.read_only || device_.read_only()};
+  if (!std::exchange(in_use_, true)) device_.begin_use();
   auto connection = std::make_shared<Connection>(reactor_, device_, std::move(socket),
                                                  std::move(info), options_.limits, counters_, log_,
                                                  [this, id] { on_connection_closed(id); });
@@ -151,7 +154,15 @@ void NbdServer::on_accepted(int result) {
 
 void NbdServer::on_connection_closed(std::uint64_t id) {
   connections_.erase(id);
-  if (connections_.empty() && close_done_) finish_close();
+  if (connections_.empty()) end_use();
+}
+
+void NbdServer::end_use() {
+  if (!std::exchange(in_use_, false)) return;
+  device_.end_use([weak = std::weak_ptr(self_)] {
+    const auto self = weak.lock();
+    if (self && (*self)->connections_.empty() && (*self)->close_done_) (*self)->finish_close();
+  });
 }
 
 // From a task of its own: the caller may destroy the server in done.

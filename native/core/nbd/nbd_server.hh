@@ -56,6 +56,8 @@ class NbdServer {
   void stop_listening();
   void on_connection_closed(std::uint64_t id);
   void finish_close();
+  // No connection is left: the device is let go.
+  void end_use();
 
   io::Reactor& reactor_;
   image::BlockDevice& device_;
@@ -66,6 +68,7 @@ class NbdServer {
   Counters counters_;
   std::unordered_map<std::uint64_t, std::shared_ptr<Connection>> connections_;
   std::uint64_t next_connection_ = 1;
+  bool in_use_ = false;          // the device, by connections
   io::TimerId retry_timer_ = 0;  // of accept(), after the process ran out of descriptors
   io::TimerId grace_timer_ = 0;
   UniqueFunction<void()> close_done_;

@@ -46,8 +46,15 @@ enum class FrameType : std::uint8_t {
   push_ack = 11,
   lease = 12,
   lease_ack = 13,
+  watch_notify = 14,      // primary -> watcher
+  watch_notify_ack = 15,  // and its answer
+  // 16 and 17 are free
+  scrub_request = 18,  // what a member has: net/scrub_messages.hh
+  scrub_reply = 19,
+  mark_missing = 20,  // a member's copy of an object is no good
+  mark_missing_ack = 21,
 };
-constexpr std::uint8_t kMaxFrameType = 13;
+constexpr std::uint8_t kMaxFrameType = 21;
 
 struct Frame {
   FrameType type = FrameType::control;

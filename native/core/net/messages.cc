@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "net/op_limits.hh"
+
 namespace cairn::net {
 
 namespace {
@@ -96,6 +98,20 @@ bool range_ok(const Step& step) {
   return step.offset <= kMaxObjectBytes && step.length <= kMaxObjectBytes - step.offset;
 }
 
+// A token of 0 has no key, any other one has.
+void put(Writer& writer, const Fence& fence) {
+  writer.put(fence.token);
+  if (fence.token != 0) writer.text16(fence.key);
+}
+Fence get_fence(Reader& reader) {
+  Fence fence;
+  fence.token = reader.get<std::uint64_t>();
+  if (fence.token == 0) return fence;
+  fence.key = reader.text16();
+  if (fence.key.empty() || fence.key.size() > kMaxFenceKeyBytes) reader.fail();
+  return fence;
+}
+
 void get_steps(Reader& reader, std::vector<Step>& steps, std::size_t data_bytes) {
   const auto count = reader.get<std::uint8_t>();
   if (count == 0 || count > kMaxStepsPerOp) return reader.fail();
@@ -111,9 +127,7 @@ void get_steps(Reader& reader, std::vector<Step>& steps, std::size_t data_bytes)
     if (has_key(step.code)) {
       step.key = reader.text16();
       step.value = as_text(reader.blob32());
-      if (step.key.size() > kMaxOmapKeyBytes || step.value.size() > kMaxOmapValueBytes) {
-        return reader.fail();
-      }
+      if (!key_and_value_fit(step)) return reader.fail();
     } else if (!range_ok(step)) {
       return reader.fail();
     }
@@ -163,13 +177,14 @@ bool OpRequest::mutates() const {
 
 Frame encode(const OpRequest& request, Buffer data) {
   Writer writer;
-  writer.reserve(64 + request.object.size() + 20 * request.steps.size());
+  writer.reserve(96 + request.object.size() + 20 * request.steps.size());
   put(writer, request.id);
   writer.put(request.oldest_unacked);
   writer.put(request.map_epoch);
   writer.put(static_cast<std::uint8_t>(request.resent ? 1 : 0));
   put(writer, request.pg);
   writer.text16(request.object);
+  put(writer, request.fence);
   put_steps(writer, request.steps);
   return finish(FrameType::op, writer, std::move(data));
 }
@@ -183,6 +198,7 @@ Status decode(const Frame& frame, OpRequest& into) {
   into.resent = get_bool(reader);
   into.pg = get_pg(reader);
   into.object = get_object_name(reader);
+  into.fence = get_fence(reader);
   get_steps(reader, into.steps, frame.data.size());
   return reader.at_end() ? Status::ok() : bad("op");
 }

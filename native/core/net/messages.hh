@@ -43,12 +43,31 @@ enum class StepCode : std::uint8_t {
   omap_compare = 13,   // guard: value of key equals value (empty value: key has none)
   omap_set = 14,       // key, value
   omap_remove = 15,    // key
+  // Watchers of an object (pg/watch.hh). They change no object and run in order with the guards.
+  watch = 16,          // key: cookie, value: description, length: timeout in ms; again: renews
+  unwatch = 17,        // key: cookie
+  notify = 18,         // value: payload, length: timeout in ms; answered by all, or when it is over
+  list_watchers = 19,  //
 };
-constexpr std::uint8_t kMaxStepCode = 15;
+constexpr std::uint8_t kMaxStepCode = 19;
 bool is_mutation(StepCode code);
 // A step's code decides which fields follow: ranges carry offset and length, omap steps key and
 // value.
 bool has_key(StepCode code);
+
+constexpr std::size_t kMaxFenceKeyBytes = 64;
+constexpr std::size_t kMaxCookieBytes = 64;
+constexpr std::size_t kMaxWatchDescriptionBytes = 256;
+constexpr std::size_t kMaxNotifyPayloadBytes = 4096;
+constexpr std::uint64_t kMaxWatchTimeoutMs = 300'000;
+
+// Whose lock an operation was sent under: an image's id, and the token that its exclusive lock
+// handed out. Token 0: under none. docs/protocol/fencing.md
+struct Fence {
+  std::string key;
+  std::uint64_t token = 0;
+  bool operator==(const Fence&) const = default;
+};
 
 struct Step {
   StepCode code = StepCode::stat;
@@ -66,6 +85,7 @@ struct OpRequest {
   bool resent = false;               // it has been sent before, maybe to another primary
   PgId pg;
   std::string object;
+  Fence fence;
   std::vector<Step> steps;
   bool mutates() const;
 };

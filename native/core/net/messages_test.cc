@@ -8,96 +8,13 @@
 #include <functional>
 #include <map>
 
-#include "net/lease_messages.hh"
+#include "net/sample_messages.hh"
 
 namespace cairn::net {
 
 namespace {
 
-constexpr ClientId kClient = 0x1122334455667788;
-constexpr PgId kPg{3, 17};
-const std::string kDataObject = "rbd_data.1.0000000000000002";
-
-Buffer one_block() {
-  Buffer block = Buffer::allocate(kBlockBytes);
-  for (std::size_t i = 0; i < kBlockBytes; ++i) block.data()[i] = static_cast<std::byte>(i * 7);
-  return block;
-}
-
-Step range(StepCode code, std::uint64_t offset, std::uint64_t length) {
-  return {code, offset, length, {}, {}};
-}
-Step pair(StepCode code, std::string key, std::string value) {
-  return {code, 0, 0, std::move(key), std::move(value)};
-}
-
-OpRequest write_request() {
-  return {.id = {kClient, 42},
-          .oldest_unacked = 40,
-          .map_epoch = 7,
-          .resent = false,
-          .pg = kPg,
-          .object = kDataObject,
-          .steps = {range(StepCode::write, 8192, kBlockBytes)}};
-}
-
-OpRequest omap_request() {
-  return {
-      .id = {kClient, 43},
-      .oldest_unacked = 43,
-      .map_epoch = 7,
-      .resent = true,
-      .pg = {3, 1},
-      .object = "rbd_header.1",
-      .steps = {pair(StepCode::omap_compare, "size", "1"), pair(StepCode::omap_set, "size", "22")}};
-}
-
-OpReply full_reply() {
-  return {.sequence = 42,
-          .code = ErrorCode::ok,
-          .epoch = 8,
-          .exists = true,
-          .extents = {{0, 4096, 2}, {4096, 8192, 0}},
-          .omap = {{"a", "1"}, {"b", ""}},
-          .message = {}};
-}
-
-OpReply refusal() {
-  OpReply reply;
-  reply.sequence = 42;
-  reply.code = ErrorCode::stale_epoch;
-  reply.epoch = 9;
-  reply.message = "new interval";
-  return reply;
-}
-
-Replicate replicated_write() {
-  return {.pg = kPg,
-          .interval = 7,
-          .entry = {{7, 100}, {kClient, 42}, kDataObject, false},
-          .trim_to = 4,
-          .steps = {range(StepCode::write, 8192, kBlockBytes)}};
-}
-
-Replicate replicated_remove() {
-  return {.pg = kPg,
-          .interval = 7,
-          .entry = {{7, 101}, {kClient, 44}, "o", true},
-          .trim_to = 0,
-          .steps = {range(StepCode::remove, 0, 0)}};
-}
-
-Push push_of_object() {
-  Push push;
-  push.pg = kPg;
-  push.interval = 7;
-  push.object = "o";
-  push.exists = push.first = push.last = true;
-  push.version = {7, 100};
-  push.blocks = {{0, 1, 0, {6, 90}}, {5, 2, 0xdeadbeef, {7, 100}}};
-  push.omap = {{"k", "v"}};
-  return push;
-}
+using namespace sample;
 
 const Ping kPing{123456789, 9, 20, 30};
 
@@ -106,6 +23,9 @@ std::map<std::string, Frame> golden_messages() {
   std::map<std::string, Frame> frames;
   frames["op-write"] = encode(write_request(), one_block());
   frames["op-omap"] = encode(omap_request(), {});
+  frames["op-watch"] = encode(watch_request(), {});
+  frames["watch-notify"] = encode(WatchNotify{kPg, 9, "o", "lock", "request"});
+  frames["watch-notify-ack"] = encode(WatchNotifyAck{kPg, 9, "o", "lock", "soon"});
   frames["op-reply"] = encode(full_reply(), {});
   frames["op-reply-refused"] = encode(refusal(), {});
   frames["replicate"] = encode(replicated_write(), one_block());
@@ -114,6 +34,11 @@ std::map<std::string, Frame> golden_messages() {
   frames["pull"] = encode(Pull{kPg, 7, "o"});
   frames["push"] = encode(push_of_object(), one_block());
   frames["push-ack"] = encode(PushAck{kPg, 7, "o", ErrorCode::ok});
+  frames["scrub-request"] = encode(scrub_request(77, ScrubQuestion::list));
+  frames["scrub-verify"] = encode(scrub_request(78, ScrubQuestion::verify));
+  frames["scrub-reply"] = encode(scrub_reply());
+  frames["mark-missing"] = encode(MarkMissing{kPg, 7, 79, "o"});
+  frames["mark-missing-ack"] = encode(MarkMissingAck{kPg, 7, 79, ErrorCode::ok});
   frames["lease"] = encode_lease({123456789, {{kPg, 7}, {{4, 0}, 9}}});
   frames["lease-ack"] = encode_lease_ack({123456789, {{kPg, 7}}});
   frames["ping"] = encode_ping(kPing);
@@ -142,6 +67,10 @@ Status reencode(const Frame& frame, Frame& into) {
   switch (frame.type) {
     case FrameType::op:
       return again_with_data<OpRequest>(frame, into);
+    case FrameType::watch_notify:
+      return again<WatchNotify>(frame, into);
+    case FrameType::watch_notify_ack:
+      return again<WatchNotifyAck>(frame, into);
     case FrameType::op_reply:
       return again_with_data<OpReply>(frame, into);
     case FrameType::replicate:
@@ -154,6 +83,14 @@ Status reencode(const Frame& frame, Frame& into) {
       return again_with_data<Push>(frame, into);
     case FrameType::push_ack:
       return again<PushAck>(frame, into);
+    case FrameType::scrub_request:
+      return again<ScrubRequest>(frame, into);
+    case FrameType::scrub_reply:
+      return again<ScrubReply>(frame, into);
+    case FrameType::mark_missing:
+      return again<MarkMissing>(frame, into);
+    case FrameType::mark_missing_ack:
+      return again<MarkMissingAck>(frame, into);
     case FrameType::lease:
     case FrameType::lease_ack: {
       Lease lease;
@@ -322,6 +259,34 @@ TEST_CASE("messages: the limits of an operation") {
   CHECK(op_refused([](OpRequest& op) { op.steps[0].code = static_cast<StepCode>(0); }));
 }
 
+TEST_CASE("messages: the limits of fences, watches and notifications") {
+  const auto fenced = [](const std::string& key) {
+    return [key](OpRequest& op) { op.fence = {key, 1}; };
+  };
+  CHECK(op_refused(fenced("")));
+  CHECK_FALSE(op_refused(fenced(std::string(kMaxFenceKeyBytes, 'k'))));
+  CHECK(op_refused(fenced(std::string(kMaxFenceKeyBytes + 1, 'k'))));
+  const auto with = [](StepCode code, std::size_t key, std::size_t value, std::uint64_t length) {
+    Step step = pair(code, std::string(key, 'k'), std::string(value, 'v'));
+    step.length = length;
+    return [step](OpRequest& op) { op.steps = {step}; };
+  };
+  using enum StepCode;
+  CHECK_FALSE(op_refused(with(watch, kMaxCookieBytes, kMaxWatchDescriptionBytes, 1)));
+  CHECK(op_refused(with(watch, kMaxCookieBytes + 1, 0, 1)));
+  CHECK(op_refused(with(watch, 1, kMaxWatchDescriptionBytes + 1, 1)));
+  CHECK(op_refused(with(watch, 1, 1, 0)));
+  CHECK(op_refused(with(watch, 1, 1, kMaxWatchTimeoutMs + 1)));
+  CHECK(op_refused(with(unwatch, 1, 1, 0)));
+  CHECK_FALSE(op_refused(with(notify, 0, kMaxNotifyPayloadBytes, 1)));
+  CHECK(op_refused(with(notify, 0, kMaxNotifyPayloadBytes + 1, 1)));
+  CHECK(op_refused(with(notify, 1, 1, 1)));
+  CHECK(op_refused(with(list_watchers, 1, 0, 0)));
+  CHECK_FALSE(op_refused(with(list_watchers, 0, 0, 0)));
+  CHECK(refused<WatchNotify>(encode(WatchNotify{kPg, 9, "", "lock", ""})));
+  CHECK(refused<WatchNotify>(encode(WatchNotify{kPg, 9, "o", std::string(65, 'c'), ""})));
+}
+
 TEST_CASE("messages: data belongs to exactly one write of its length") {
   const auto with = [](std::vector<Step> steps) {
     return [steps](OpRequest& op) { op.steps = steps; };
@@ -345,6 +310,33 @@ TEST_CASE("messages: a replicated entry holds whole blocks and mutations only") 
     message.trim_to = 0;
     message.entry.version.number = 0;
   }));
+}
+
+TEST_CASE("messages: a scrub reply names objects and bad blocks in order, not too many") {
+  const auto reply_refused = [](const std::function<void(ScrubReply&)>& change) {
+    ScrubReply reply = scrub_reply();
+    change(reply);
+    return refused<ScrubReply>(encode(reply));
+  };
+  CHECK_FALSE(reply_refused([](ScrubReply&) {}));
+  CHECK(reply_refused([](ScrubReply& reply) { reply.objects[1].name = "o"; }));
+  CHECK(reply_refused([](ScrubReply& reply) { reply.objects[1].name.clear(); }));
+  CHECK(reply_refused([](ScrubReply& reply) { reply.objects[0].bad_blocks = {9, 9}; }));
+  CHECK(reply_refused(
+      [](ScrubReply& reply) { reply.objects[0].bad_blocks = {kMaxObjectBytes / kBlockBytes}; }));
+  CHECK(reply_refused([](ScrubReply& reply) {
+    reply.objects.clear();
+    for (std::uint32_t i = 0; i <= kMaxScrubObjects; ++i) {
+      reply.objects.push_back({});
+      reply.objects.back().name = std::string(1, static_cast<char>(i + 1));
+    }
+  }));
+  ScrubRequest request = scrub_request(1, ScrubQuestion::verify);
+  request.name.clear();
+  CHECK(refused<ScrubRequest>(encode(request)));
+  request = scrub_request(1, ScrubQuestion::record);
+  request.record.assign(kMaxScrubRecordBytes + 1, 'r');
+  CHECK(refused<ScrubRequest>(encode(request)));
 }
 
 TEST_CASE("messages: a push names its blocks in order, with their bytes") {

@@ -8,7 +8,7 @@ namespace cairn::net {
 namespace {
 
 // Bytes of the encoded request without names, keys and values, and of a step without them.
-constexpr std::size_t kFixedBytes = 16 + 8 + 4 + 1 + 8 + 2 + 1;
+constexpr std::size_t kFixedBytes = 16 + 8 + 4 + 1 + 8 + 2 + 8 + 1;
 constexpr std::size_t kStepBytes = 1 + 8 + 8;
 
 Status too_large(const char* what, std::size_t bytes, std::size_t most) {
@@ -22,6 +22,8 @@ Status check_step(const Step& step) {
       return too_large("a key", step.key.size(), kMaxOmapKeyBytes);
     if (step.value.size() > kMaxOmapValueBytes)
       return too_large("a value", step.value.size(), kMaxOmapValueBytes);
+    if (!key_and_value_fit(step))
+      return {ErrorCode::invalid_argument, "a step of a watch is beyond its limits"};
     return Status::ok();
   }
   if (step.offset <= kMaxObjectBytes && step.length <= kMaxObjectBytes - step.offset)
@@ -31,6 +33,23 @@ Status check_step(const Step& step) {
 
 }  // namespace
 
+bool key_and_value_fit(const Step& step) {
+  switch (step.code) {
+    case StepCode::watch:
+      return step.key.size() <= kMaxCookieBytes && step.value.size() <= kMaxWatchDescriptionBytes &&
+             step.length > 0 && step.length <= kMaxWatchTimeoutMs;
+    case StepCode::unwatch:
+      return step.key.size() <= kMaxCookieBytes && step.value.empty();
+    case StepCode::notify:
+      return step.key.empty() && step.value.size() <= kMaxNotifyPayloadBytes && step.length > 0 &&
+             step.length <= kMaxWatchTimeoutMs;
+    case StepCode::list_watchers:
+      return step.key.empty() && step.value.empty();
+    default:
+      return step.key.size() <= kMaxOmapKeyBytes && step.value.size() <= kMaxOmapValueBytes;
+  }
+}
+
 Status check_limits(const OpRequest& request, std::size_t data_bytes) {
   const std::string& object = request.object;
   const std::vector<Step>& steps = request.steps;
@@ -39,6 +58,12 @@ Status check_limits(const OpRequest& request, std::size_t data_bytes) {
   if (steps.empty() || steps.size() > kMaxStepsPerOp)
     return {ErrorCode::invalid_argument, "an operation has 1 to 64 steps"};
   std::size_t meta_bytes = kFixedBytes + object.size() + steps.size() * kStepBytes;
+  if (request.fence.token != 0) {
+    const std::size_t key_bytes = request.fence.key.size();
+    if (key_bytes == 0 || key_bytes > kMaxFenceKeyBytes)
+      return {ErrorCode::invalid_argument, "a fence key has 1 to 64 bytes"};
+    meta_bytes += 2 + key_bytes;
+  }
   for (const Step& step : steps) {
     CAIRN_RETURN_IF_ERROR(check_step(step));
     if (has_key(step.code)) meta_bytes += kPairOverheadBytes + step.key.size() + step.value.size();

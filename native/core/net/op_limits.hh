@@ -6,6 +6,8 @@
 
 namespace cairn::net {
 
+// Of a step that has them: within what its code allows.
+bool key_and_value_fit(const Step& step);
 // ok exactly when the encoded request decodes. invalid_argument: object name, number of steps, two
 // reads or writes, data that fits no write; out_of_range: behind the largest object; too_large: a
 // key, a value, the data, or everything together.

@@ -122,4 +122,23 @@ TEST_CASE("op limits: random operations agree with the decoder") {
   CHECK(passed < 4950);
 }
 
+TEST_CASE("op limits: fences and watches") {
+  OpRequest request = good_request();
+  request.fence = {std::string(kMaxFenceKeyBytes, 'k'), 1};
+  CHECK(code_of(request) == ErrorCode::ok);
+  request.fence.key += 'k';
+  CHECK(code_of(request) == ErrorCode::invalid_argument);
+  request.fence.key.clear();
+  CHECK(code_of(request) == ErrorCode::invalid_argument);
+  request = good_request();
+  request.steps = {{StepCode::watch, 0, kMaxWatchTimeoutMs, "cookie", "somebody"}};
+  CHECK(code_of(request) == ErrorCode::ok);
+  request.steps[0].length = 0;
+  CHECK(code_of(request) == ErrorCode::invalid_argument);
+  request.steps = {{StepCode::notify, 0, 1, {}, std::string(kMaxNotifyPayloadBytes, 'p')}};
+  CHECK(code_of(request) == ErrorCode::ok);
+  request.steps[0].value += 'p';
+  CHECK(code_of(request) == ErrorCode::invalid_argument);
+}
+
 }  // namespace cairn::net

@@ -60,7 +60,11 @@ void Objecter::set_map(ClientMap map) {
 
 void Objecter::submit(PoolId pool, std::string object, std::vector<net::Step> steps, Buffer data,
                       OpDone done) {
-  const auto found = map_.pools.find(pool);
+  submit(Target{pool, std::move(object)}, std::move(steps), std::move(data), std::move(done));
+}
+
+void Objecter::submit(Target target, std::vector<net::Step> steps, Buffer data, OpDone done) {
+  const auto found = map_.pools.find(target.pool);
   if (found == map_.pools.end()) {
     executor_.post([done = std::move(done)]() mutable {
       done(Status(ErrorCode::not_found, "no such pool"), {}, {});
@@ -68,7 +72,8 @@ void Objecter::submit(PoolId pool, std::string object, std::vector<net::Step> st
     return;
   }
   net::OpRequest request;
-  request.object = std::move(object);
+  request.object = std::move(target.object);
+  request.fence = std::move(target.fence);
   request.steps = std::move(steps);
   if (Status status = net::check_limits(request, data.size()); !status) {
     executor_.post([done = std::move(done), status = std::move(status)]() mutable {
@@ -76,14 +81,15 @@ void Objecter::submit(PoolId pool, std::string object, std::vector<net::Step> st
     });
     return;
   }
-  const std::uint32_t pg_num = found->second.pg_num;
-  const std::uint32_t seed = crush::stable_mod(crush::object_name_hash(as_bytes(request.object)),
-                                               pg_num, crush::stable_mod_mask(pg_num));
+  const std::uint32_t pgs = found->second.pg_num;
+  const std::uint32_t seed = target.seed.value_or(crush::stable_mod(
+      crush::object_name_hash(as_bytes(request.object)), pgs, crush::stable_mod_mask(pgs)));
+  CAIRN_ASSERT(seed < pgs);
   const std::uint64_t sequence = next_sequence_++;
   Operation& operation = operations_[sequence];
   operation.request = std::move(request);
   operation.request.id = RequestId{client_, sequence};
-  operation.request.pg = PgId{pool, seed};
+  operation.request.pg = PgId{target.pool, seed};
   operation.data = std::move(data);
   operation.done = std::move(done);
   operation.started_ns = executor_.now_ns();
@@ -162,7 +168,23 @@ void Objecter::on_closed(net::ConnectionId connection, const Status&) {
   });
 }
 
+std::uint32_t Objecter::pg_num(PoolId pool) const {
+  const auto found = map_.pools.find(pool);
+  return found == map_.pools.end() ? 0 : found->second.pg_num;
+}
+
+void Objecter::answer_notify(net::ConnectionId connection, const net::WatchNotifyAck& ack) {
+  if (by_connection_.contains(connection)) messenger_->send(connection, net::encode(ack));
+}
+
 void Objecter::on_frame(net::ConnectionId connection, net::Frame frame) {
+  if (frame.type == net::FrameType::watch_notify) {
+    net::WatchNotify notify;
+    Status decoded = net::decode(frame, notify);
+    if (!decoded) return messenger_->close(connection, std::move(decoded));
+    if (notify_handler_) notify_handler_(connection, std::move(notify));
+    return;
+  }
   net::OpReply reply;
   Status status = frame.type == net::FrameType::op_reply
                       ? net::decode(frame, reply)

@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -22,6 +23,7 @@
 #include "io/scoped_executor.hh"
 #include "net/messages.hh"
 #include "net/messenger.hh"
+#include "net/watch_messages.hh"
 
 namespace cairn::objecter {
 
@@ -49,6 +51,18 @@ struct ObjecterCounters {
   Histogram latency_ns;
 };
 
+// What an operation is for.
+struct Target {
+  PoolId pool = 0;
+  std::string object;
+  net::Fence fence = {};
+  // To this PG of the pool, whatever the object's name says.
+  std::optional<std::uint32_t> seed = std::nullopt;
+};
+
+// A notification of an object that this client watches; the answer goes back by answer_notify().
+using NotifyHandler = std::function<void(net::ConnectionId, net::WatchNotify)>;
+
 // status: of the operation. data: of a read step.
 using OpDone = UniqueFunction<void(Status, net::OpReply, Buffer data)>;
 
@@ -68,6 +82,11 @@ class Objecter : public net::MessengerHandler {
   // no OSD would take; otherwise done is called when the primary answers.
   void submit(PoolId pool, std::string object, std::vector<net::Step> steps, Buffer data,
               OpDone done);
+  void submit(Target target, std::vector<net::Step> steps, Buffer data, OpDone done);
+  // PGs of a pool; 0: there is no such pool.
+  std::uint32_t pg_num(PoolId pool) const;
+  void on_notify(NotifyHandler handler) { notify_handler_ = std::move(handler); }
+  void answer_notify(net::ConnectionId connection, const net::WatchNotifyAck& ack);
   // Answers everything in flight; nothing is sent any more.
   void cancel_all(const Status& reason);
 
@@ -110,6 +129,7 @@ class Objecter : public net::MessengerHandler {
   io::ScopedExecutor executor_;
   ClientId client_;
   std::function<void(Epoch)> need_map_;
+  NotifyHandler notify_handler_;
   net::Messenger* messenger_ = nullptr;
   ClientMap map_;
   std::uint64_t next_sequence_ = 1;

@@ -4,25 +4,17 @@
 #include <cstring>
 #include <utility>
 
+#include "base/planted_bug.hh"
 #include "base/probe.hh"
-#include "pg/pg.hh"
+#include "pg/pg_running.hh"
 
 namespace cairn::pg {
 
 CAIRN_DEFINE_PROBE(pg_read_met_write);
+CAIRN_DEFINE_PROBE(pg_superseded_while_running);
 
 using net::Step;
 using net::StepCode;
-
-struct Pg::Running {
-  ClientOp op;
-  net::OpReply reply;
-  Buffer data;                 // of a read step
-  std::size_t omap_bytes = 0;  // of the reply's key-values
-  std::size_t next_step = 0;
-  Epoch interval = 0;
-  bool locked = false;
-};
 
 namespace {
 
@@ -135,6 +127,13 @@ void Pg::run_steps(std::unique_ptr<Running> running) {
     case StepCode::assert_exists:
     case StepCode::assert_absent:
       return run_exists(std::move(running), step.code);
+    case StepCode::watch:
+    case StepCode::unwatch:
+      return run_watch(std::move(running), step);
+    case StepCode::list_watchers:
+      return run_list_watchers(std::move(running));
+    case StepCode::notify:
+      return run_notify(std::move(running), step);
     default:
       return run_omap(std::move(running), step);
   }
@@ -148,6 +147,7 @@ void Pg::run_read(std::unique_ptr<Running> running, const Step& step) {
       id_, object, offset, length, false,
       [this, running = std::move(running)](Status status, object_store::ReadResult result) mutable {
         if (!still_current(*running)) return;
+        if (repair_and_retry(*running, status)) return;
         if (!status) return fail_steps(std::move(running), status.code(), status.message());
         running->reply.exists = result.exists;
         running->data = std::move(result.data);
@@ -256,7 +256,19 @@ void Pg::fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::strin
   release_object(object);
 }
 
+bool Pg::fence_still_holds(std::unique_ptr<Running>& running) {
+  if (!fence_.superseded(running->op.request.fence) || planted(PlantedBug::no_fencing_check)) {
+    return true;
+  }
+  pg_superseded_while_running.hit();
+  ++counters_.refused_fenced;
+  fail_steps(std::move(running), ErrorCode::fenced,
+             "another client has taken the image's lock over");
+  return false;
+}
+
 void Pg::steps_done(std::unique_ptr<Running> running) {
+  if (!fence_still_holds(running)) return;
   if (running->op.request.mutates()) {
     if (!whole_blocks(running->op)) return merge_partial_write(std::move(running));
     objects_[running->op.request.object].locked = false;
@@ -278,8 +290,10 @@ void Pg::merge_partial_write(std::unique_ptr<Running> running) {
                      [this, begin, end, running = std::move(running)](
                          Status status, object_store::ReadResult result) mutable {
                        if (!still_current(*running)) return;
+                       if (repair_and_retry(*running, status)) return;
                        if (!status)
                          return fail_steps(std::move(running), status.code(), status.message());
+                       if (!fence_still_holds(running)) return;
                        ClientOp& op = running->op;
                        Buffer merged = Buffer::copy_of(result.data.span());
                        for (Step& step : op.request.steps) {

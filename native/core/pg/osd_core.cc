@@ -73,6 +73,10 @@ void OsdCore::set_map_epoch(Epoch epoch) {
   for (ClientOp& op : waiting) handle_op(std::move(op));
 }
 
+void OsdCore::set_blocklist(std::vector<ClientId> clients) {
+  blocklist_ = {clients.begin(), clients.end()};
+}
+
 void OsdCore::set_peers(const std::vector<Peer>& peers) {
   if (messenger_ == nullptr) return;
   const std::vector<Peer> before = std::exchange(peers_, peers);
@@ -145,7 +149,7 @@ std::vector<PgStatus> OsdCore::pg_statuses() const {
   result.reserve(pgs_.size());
   for (const auto& [id, pg] : pgs_) {
     result.push_back({id, pg->spec(), pg->phase(), pg->info(), pg->peer_missing_count(),
-                      store_.object_count(id)});
+                      store_.object_count(id), pg->scrub_record()});
   }
   return result;
 }
@@ -208,10 +212,19 @@ Status OsdCore::dispatch(net::ConnectionId connection, const net::Entity& peer, 
   if (frame.type == net::FrameType::op) {
     ClientOp op;
     CAIRN_RETURN_IF_ERROR(net::decode(frame, op.request));
+    if (peer.kind == net::EntityKind::client && op.request.id.client != peer.id) {
+      return Status(ErrorCode::protocol_error, "an operation in another client's name");
+    }
     op.connection = connection;
     op.data = std::move(frame.data);
     op.arrived_ns = executor_.now_ns();
     handle_op(std::move(op));
+    return Status::ok();
+  }
+  if (frame.type == net::FrameType::watch_notify_ack && peer.kind == net::EntityKind::client) {
+    net::WatchNotifyAck ack;
+    CAIRN_RETURN_IF_ERROR(net::decode(frame, ack));
+    if (Pg* pg = find(ack.pg)) pg->on_watch_notify_ack(peer.id, std::move(ack));
     return Status::ok();
   }
   if (peer.kind != net::EntityKind::osd) {
@@ -284,7 +297,7 @@ Status OsdCore::dispatch_osd(net::ConnectionId connection, const net::Entity& pe
       events_.on_control(peer, frame.meta);
       return Status::ok();
     default:
-      return Status(ErrorCode::protocol_error, "unexpected frame type");
+      return dispatch_scrub(connection, osd, frame);
   }
 }
 

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "io/scoped_executor.hh"
@@ -23,9 +24,8 @@
 namespace cairn::pg {
 
 // What TypeScript hears; every method is called on the core's executor.
-class OsdEvents {
+class OsdEvents : public ScrubEvents {
  public:
-  virtual ~OsdEvents() = default;
   virtual void on_interval_started(PgId pg, Epoch interval, const PgInfo& info) = 0;
   virtual void on_activated(PgId pg, Epoch interval, const Status& status) = 0;
   virtual void on_recovery_progress(PgId pg, Epoch interval, std::uint64_t missing_count) = 0;
@@ -46,6 +46,7 @@ struct PgStatus {
   PgInfo info;
   std::uint64_t peer_missing_count = 0;
   std::uint64_t object_count = 0;
+  std::string scrub_record;
 };
 
 class OsdCore : public net::MessengerHandler,
@@ -67,12 +68,20 @@ class OsdCore : public net::MessengerHandler,
   void set_map_epoch(Epoch epoch);
   void set_peers(const std::vector<Peer>& peers);
   void set_full(bool full) { full_ = full; }
+  // Of the map; before set_map_epoch() of the epoch that has it: an operation that was sent with
+  // that epoch meets it. Their operations are refused, also those that wait already.
+  void set_blocklist(std::vector<ClientId> clients);
   void set_log_entries_kept(std::uint64_t entries) { log_entries_kept_ = entries; }
   void loop_tick() { loop_tick_ns_ = executor_.now_ns(); }
   void start_interval(PgId pg, IntervalSpec spec);
   void activate(PgId pg, Activation activation);
   void go_active(PgId pg, Epoch interval);
   void set_recovery(PgId pg, Epoch interval, std::size_t max_in_flight);
+  void start_scrub(PgId pg, Epoch interval, ScrubSpec spec);
+  void stop_scrub(PgId pg, Epoch interval);
+  void set_scrub_record(PgId pg, Epoch interval, std::string record);
+  bool take_scrub_place(PgId pg) override;
+  void leave_scrub_place(PgId pg) override;
   void remove_pg(PgId pg);
   // Queued until the link is up; lost when the peer leaves the map.
   void send_control(OsdId osd, ByteSpan body);
@@ -98,6 +107,7 @@ class OsdCore : public net::MessengerHandler,
   OsdId self() const override { return self_; }
   Epoch map_epoch() const override { return map_epoch_; }
   bool full() const override { return full_; }
+  bool blocklisted(ClientId client) const override { return blocklist_.contains(client); }
   std::uint64_t log_entries_kept() const override { return log_entries_kept_; }
   void send_to_osd(OsdId osd, net::Frame frame) override;
   bool is_peer(OsdId osd) const override;
@@ -109,6 +119,7 @@ class OsdCore : public net::MessengerHandler,
   void recovery_progress(PgId pg, Epoch interval, std::uint64_t missing_count) override;
   void recovery_failed(PgId pg, Epoch interval, const std::string& object,
                        const Status& status) override;
+  ScrubEvents& scrub_events() override { return events_; }
   // HeartbeatHost
   void send_ping(OsdId osd, const net::Ping& ping) override;
   net::Ping current_ping() override;
@@ -120,6 +131,7 @@ class OsdCore : public net::MessengerHandler,
 
   Status dispatch(net::ConnectionId connection, const net::Entity& peer, net::Frame& frame);
   Status dispatch_osd(net::ConnectionId connection, const net::Entity& peer, net::Frame& frame);
+  Status dispatch_scrub(net::ConnectionId connection, OsdId from, const net::Frame& frame);
   Status dispatch_lease(net::ConnectionId connection, OsdId osd, const net::Frame& frame);
   void grant_leases(net::ConnectionId connection, OsdId primary, net::Lease lease);
   void leases_granted(OsdId replica, const net::Lease& lease);
@@ -141,8 +153,12 @@ class OsdCore : public net::MessengerHandler,
   std::unordered_map<net::ConnectionId, net::Entity> connections_;
   std::map<OsdId, std::vector<std::vector<std::byte>>> queued_control_;
   std::deque<ClientOp> waiting_for_map_;
+  // The PG that this OSD takes part in scrubbing, and until when that holds without a new question.
+  std::optional<PgId> scrub_place_;
+  std::uint64_t scrub_place_until_ns_ = 0;
   Epoch map_epoch_ = 0;
   bool full_ = false;
+  std::unordered_set<ClientId> blocklist_;
   std::uint64_t log_entries_kept_ = kDefaultLogEntriesKept;
   bool store_failure_reported_ = false;
   std::uint64_t loop_tick_ns_ = 0;

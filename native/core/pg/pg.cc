@@ -23,6 +23,7 @@ CAIRN_DEFINE_PROBE(pg_forgotten_request_refused);
 namespace {
 constexpr const char* kInfoKey = "info";
 constexpr const char* kMissingPrefix = "missing/";
+constexpr const char* kScrubKey = "scrub";
 }  // namespace
 
 void PgCounters::add(const PgCounters& other) {
@@ -31,15 +32,28 @@ void PgCounters::add(const PgCounters& other) {
   read_bytes += other.read_bytes;
   write_bytes += other.write_bytes;
   duplicates += other.duplicates;
+  refused_fenced += other.refused_fenced;
   refused_stale += other.refused_stale;
   waiting += other.waiting;
   recovered_objects += other.recovered_objects;
   recovered_bytes += other.recovered_bytes;
+  scrubbed_objects += other.scrubbed_objects;
+  scrubbed_bytes += other.scrubbed_bytes;
+  scrub_errors += other.scrub_errors;
+  scrub_repaired += other.scrub_repaired;
+  read_repairs += other.read_repairs;
+  read_repairs_failed += other.read_repairs_failed;
   write_ns.merge(other.write_ns);
   read_ns.merge(other.read_ns);
 }
 
-Pg::Pg(PgHost& host, PgId id) : host_(host), id_(id) {}
+Pg::Pg(PgHost& host, PgId id)
+    : host_(host),
+      id_(id),
+      scrub_reader_(host.executor(), host.store(), id),
+      scrub_requests_(*this, scrub_reader_),
+      repairer_(*this, scrub_requests_, scrub_reader_),
+      scrubber_(*this, scrub_requests_, repairer_) {}
 
 std::string Pg::encode_info() const {
   Writer writer;
@@ -62,6 +76,8 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
       auto missing = decode_missing(value);
       if (!missing) return missing.status();
       missing_[key.substr(std::string_view(kMissingPrefix).size())] = *missing;
+    } else if (key == kScrubKey) {
+      scrub_record_ = value;
     } else {
       auto known = horizon_.load(key, value);
       if (!known) return known.status();
@@ -111,6 +127,7 @@ std::uint64_t Pg::oldest_operation_ns(std::uint64_t now_ns) const {
   look(waiting_for_lease_);
   for (const auto& [name, state] : objects_) look(state.waiting);
   for (const auto& [name, queue] : waiting_for_object_) look(queue);
+  for (const auto& [key, queue] : waiting_for_fence_) look(queue);
   return now_ns - oldest;
 }
 
@@ -124,11 +141,19 @@ void Pg::start_interval(IntervalSpec spec) {
   for (auto& [number, write] : in_flight_) refuse(write.op, ErrorCode::stale_epoch, "new interval");
   in_flight_.clear();
   drop_waiting();
+  fence_.clear();
+  watches_.end_all();
+  if (spec_.role != Role::primary) watches_.forget_watchers();
   objects_.clear();
   peer_missing_.clear();
   sources_.clear();
   other_sources_.clear();
   recovering_.clear();
+  repair_sources_.clear();
+  scrubber_.reset();
+  repairer_.reset();
+  scrub_requests_.forget_all();
+  host_.leave_scrub_place(id_);
   incoming_.clear();
   received_.clear();
   wanted_.clear();
@@ -159,7 +184,9 @@ void Pg::drop_waiting() {
   refuse_all(waiting_for_lease_);
   for (auto& [name, state] : objects_) refuse_all(state.waiting);
   for (auto& [name, queue] : waiting_for_object_) refuse_all(queue);
+  for (auto& [key, queue] : waiting_for_fence_) refuse_all(queue);
   waiting_for_object_.clear();
+  waiting_for_fence_.clear();
   waiting_bytes_ = 0;
 }
 
@@ -217,6 +244,8 @@ void Pg::go_active() {
   CAIRN_ASSERT(spec_.acting.size() >= spec_.min_size);
   if (waits_for_old_lease()) return;
   phase_ = Phase::active;
+  active_since_ns_ = host_.executor().now_ns();
+  watches_.restart_timeouts(active_since_ns_);
   std::deque<ClientOp> waiting = std::exchange(waiting_for_active_, {});
   waiting_bytes_ = 0;
   for (ClientOp& op : waiting) on_client_op(std::move(op));
@@ -263,13 +292,12 @@ void Pg::on_client_op(ClientOp op) {
 }
 
 void Pg::admit(ClientOp op) {
+  if (held_by_fence(op)) return;
   if (op.request.mutates() && answer_duplicate(op)) return;
   if (waits_for_recovery(op)) {
     pg_op_waits_for_recovery.hit();
-    wanted_.push_back(op.request.object);
-    waiting_for_object_[op.request.object].push_back(std::move(op));
-    ++counters_.waiting;
-    return pump_recovery();
+    const std::string object = op.request.object;
+    return wait_for_object(object, std::move(op));
   }
   if (blocked_by_object(op)) {
     pg_op_waits_for_object.hit();
@@ -277,6 +305,13 @@ void Pg::admit(ClientOp op) {
     return;
   }
   execute(std::move(op));
+}
+
+void Pg::wait_for_object(const std::string& object, ClientOp op) {
+  wanted_.push_back(object);
+  waiting_for_object_[object].push_back(std::move(op));
+  ++counters_.waiting;
+  pump_recovery();
 }
 
 bool Pg::answer_duplicate(const ClientOp& op) {
@@ -313,6 +348,7 @@ bool Pg::waits_for_recovery(const ClientOp& op) {
 }
 
 bool Pg::blocked_by_object(const ClientOp& op) const {
+  if (op.request.mutates() && scrubber_.holds(op.request.object)) return true;
   const auto found = objects_.find(op.request.object);
   if (found == objects_.end()) return false;
   const ObjectState& state = found->second;
@@ -335,6 +371,7 @@ bool Pg::overlaps_in_flight(const ClientOp& op) const {
 }
 
 void Pg::release_object(const std::string& object) {
+  recheck_scrub();
   const auto found = objects_.find(object);
   if (found == objects_.end()) return;
   if (found->second.waiting.empty()) {

@@ -15,6 +15,8 @@
 //  - Log entries are numbered without gaps; a replica accepts only the next number of its interval.
 //  - An operation on an object that is missing here, or a write to one that is missing on a member
 //    of the acting set, waits until that object (and only that) is recovered.
+//  - An operation under a fencing token is served only when the whole acting set has that token
+//    durable and no higher one has been seen (fence.hh).
 //  - A resent mutation (same RequestId) is answered from the log, never applied again; one that the
 //    log has forgotten is refused (dup_horizon.hh).
 //
@@ -35,11 +37,16 @@
 #include "base/ids.hh"
 #include "net/messages.hh"
 #include "net/messenger.hh"
+#include "net/watch_messages.hh"
 #include "object_store/object_store.hh"
 #include "pg/dup_horizon.hh"
+#include "pg/fence.hh"
 #include "pg/lease.hh"
 #include "pg/missing.hh"
 #include "pg/pg_log.hh"
+#include "pg/scrub_gate.hh"
+#include "pg/scrubber.hh"
+#include "pg/watch.hh"
 
 namespace cairn::pg {
 
@@ -88,7 +95,10 @@ struct Activation {
 
 struct PgCounters {
   std::uint64_t reads = 0, writes = 0, read_bytes = 0, write_bytes = 0, duplicates = 0;
+  std::uint64_t refused_fenced = 0;  // under a token that is not the highest any more
   std::uint64_t refused_stale = 0, waiting = 0, recovered_objects = 0, recovered_bytes = 0;
+  std::uint64_t scrubbed_objects = 0, scrubbed_bytes = 0, scrub_errors = 0, scrub_repaired = 0;
+  std::uint64_t read_repairs = 0, read_repairs_failed = 0;
   Histogram write_ns, read_ns;
   void add(const PgCounters& other);
 };
@@ -106,6 +116,8 @@ class PgHost {
   virtual std::uint64_t log_entries_kept() const { return kDefaultLogEntriesKept; }
   // No room for writes that allocate: the cluster or this OSD is full.
   virtual bool full() const = 0;
+  // The map says that nothing of this client is carried out any more.
+  virtual bool blocklisted(ClientId client) const = 0;
   // To a member of the acting set; resent by the Pg after peer_reconnected().
   virtual void send_to_osd(OsdId osd, net::Frame frame) = 0;
   // False: the map shows it down, nothing sent to it now arrives.
@@ -122,6 +134,10 @@ class PgHost {
   // No source has the object, or a copy is damaged.
   virtual void recovery_failed(PgId pg, Epoch interval, const std::string& object,
                                const Status& status) = 0;
+  virtual ScrubEvents& scrub_events() = 0;
+  // An OSD takes part in the scrub of one PG at a time.
+  virtual bool take_scrub_place(PgId pg) = 0;
+  virtual void leave_scrub_place(PgId pg) = 0;
 };
 
 // An operation as it came from a client, with its way back.
@@ -130,9 +146,12 @@ struct ClientOp {
   net::OpRequest request;
   Buffer data;
   std::uint64_t arrived_ns = 0;
+  bool repaired = false;  // it met a bad block before: no second repair
+  // Of a change that the PG makes by itself: called when it is durable, in place of a reply.
+  UniqueFunction<void()> committed;
 };
 
-class Pg {
+class Pg : private ScrubGate, private ScrubEvents {
  public:
   static constexpr std::uint64_t kLogEntriesKept = kDefaultLogEntriesKept;
   // So many while a client that is heard may still resend the oldest of them.
@@ -153,6 +172,8 @@ class Pg {
   const DupHorizon& horizon() const { return horizon_; }
   const std::map<std::string, Missing>& missing() const { return missing_; }
   const PgCounters& counters() const { return counters_; }
+  // As the last scrub left it (set_scrub_record), opaque here; empty: never scrubbed.
+  const std::string& scrub_record() const { return scrub_record_; }
   std::uint64_t peer_missing_count() const;
   // Age of the oldest operation that waits or is in flight, 0 when there is none.
   std::uint64_t oldest_operation_ns(std::uint64_t now_ns) const;
@@ -164,14 +185,24 @@ class Pg {
   void go_active();
   // Primary: recovers missing objects, at most this many at a time; 0 pauses.
   void set_recovery(std::size_t max_in_flight);
+  // Primary, active: scrub.
+  void start_scrub(ScrubSpec spec);
+  void stop_scrub();
+  // Primary: the scrub is over; all members keep this.
+  void set_scrub_record(std::string record);
 
   // --- traffic
   void on_client_op(ClientOp op);
   void on_replicate(net::ConnectionId from, net::Replicate message, Buffer data);
   void on_replicate_ack(OsdId from, const net::ReplicateAck& ack);
+  void on_watch_notify_ack(ClientId from, net::WatchNotifyAck ack);
   void on_pull(net::ConnectionId from, const net::Pull& pull);
   void on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffer data);
   void on_push_ack(OsdId from, const net::PushAck& ack);
+  void on_scrub_request(net::ConnectionId from, net::ScrubRequest request);
+  void on_scrub_reply(OsdId from, net::ScrubReply reply);
+  void on_mark_missing(net::ConnectionId from, const net::MarkMissing& message);
+  void on_mark_missing_ack(OsdId from, const net::MarkMissingAck& ack);
   void on_lease_granted(OsdId replica, Epoch interval, std::uint64_t sent_ns);
   // Replica: false when it does not follow this primary in this interval.
   bool grant_lease(OsdId primary, Epoch interval);
@@ -212,6 +243,18 @@ class Pg {
   void reply(const ClientOp& op, net::OpReply reply, Buffer data);
   void release_object(const std::string& object);
   void drop_waiting();
+  // Behind recovery of that object, which a client waits for.
+  void wait_for_object(const std::string& object, ClientOp op);
+
+  // fence_gate.cc
+  // True: the operation has been refused (its client, its object or its token), or waits for its
+  // token.
+  bool held_by_fence(ClientOp& op);
+  void refuse_fenced(const ClientOp& op);
+  void load_fence(const std::string& key);
+  void raise_fence(const net::Fence& fence);
+  std::deque<ClientOp> take_fenced(const std::string& key);
+  void release_fenced(const std::string& key);
 
   // pg_lease.cc
   bool has_lease_for(const ClientOp& op);
@@ -229,6 +272,8 @@ class Pg {
   void run_exists(std::unique_ptr<Running> running, net::StepCode code);
   void run_omap(std::unique_ptr<Running> running, const net::Step& step);
   void steps_done(std::unique_ptr<Running> running);
+  // False when a higher token was seen meanwhile: the operation has been refused.
+  bool fence_still_holds(std::unique_ptr<Running>& running);
   void fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::string message);
   void merge_partial_write(std::unique_ptr<Running> running);
   // False when the interval is over: the operation has been refused.
@@ -240,6 +285,11 @@ class Pg {
   bool overlaps_in_flight(const ClientOp& op) const;
   // True: a write that the read overlaps began meanwhile; it is carried out again behind it.
   bool read_again(Running& running);
+
+  // watch_steps.cc
+  void run_watch(std::unique_ptr<Running> running, const net::Step& step);
+  void run_list_watchers(std::unique_ptr<Running> running);
+  void run_notify(std::unique_ptr<Running> running, const net::Step& step);
 
   // replication.cc
   void commit_write(ClientOp op, net::OpReply reply);
@@ -271,11 +321,47 @@ class Pg {
   void push_applied(const net::Push& push, net::ConnectionId connection, const Status& status);
   void apply_push(const net::Push& push, Buffer data, object_store::Done done);
   void retry_recovery(const std::string& object);
-  void source_failed(const Outgoing& outgoing, const Status& status);
   void pull_failed(const std::string& object, const Status& status);
+  void retry_unfound(const std::string& object, const Status& status);
   void recovery_step_done(const std::string& object);
   bool object_is_missing_anywhere(const std::string& object) const;
   void report_progress();
+
+  // pg_scrub.cc: ScrubGate, and reads that meet a bad block
+  PgId pg() const override { return id_; }
+  Epoch interval() const override { return spec_.interval; }
+  OsdId own_id() const override { return host_.self(); }
+  const std::vector<OsdId>& members() const override { return spec_.acting; }
+  io::Executor& scrub_executor() override { return host_.executor(); }
+  object_store::ObjectStore& scrub_store() override { return host_.store(); }
+  ScrubEvents& scrub_events() override { return *this; }
+  void send_to_member(OsdId osd, net::Frame frame) override;
+  bool take_scrub_place() override { return host_.take_scrub_place(id_); }
+  void leave_scrub_place() override { host_.leave_scrub_place(id_); }
+  bool is_quiet(const NameRange& range) const override;
+  bool is_object_quiet(const std::string& object) const override;
+  void hold_ended(const NameRange& range) override;
+  bool is_unsettled(const std::string& object) const override;
+  const net::LogEntry* newest_entry(const std::string& object) const override;
+  void close_object(const std::string& object) override;
+  void open_object(const std::string& object) override;
+  void lose_copies(const std::string& object, const std::vector<OsdId>& copies,
+                   const std::vector<OsdId>& sources) override;
+  // ScrubEvents: counted here, then handed on
+  void on_scrub_object(PgId pg, Epoch interval, std::uint64_t id, const ObjectVerdict& verdict,
+                       bool repaired) override;
+  void on_scrub_progress(PgId pg, Epoch interval, std::uint64_t id, const std::string& after,
+                         const ScrubCounts& counts) override;
+  void on_scrub_done(PgId pg, Epoch interval, std::uint64_t id, const Status& status) override;
+  void on_read_repair(PgId pg, const std::string& object, const std::string& damage,
+                      const Status& status) override;
+  // True when the operation was taken over: it waits until the local copy is replaced.
+  bool repair_and_retry(Running& running, const Status& status);
+  // A push or a pull met damage in the local copy, or it can't be read.
+  void source_failed(const Outgoing& outgoing, const Status& status);
+  std::vector<OsdId> other_holders(const std::string& object) const;
+  void keep_scrub_record(const std::string& record, object_store::Done done);
+  void recheck_scrub();
 
   ObjectId object_id(const std::string& name) const { return ObjectId{id_.pool, name, kHead}; }
   bool current(Epoch interval) const { return interval == spec_.interval; }
@@ -294,6 +380,10 @@ class Pg {
   std::deque<ClientOp> waiting_for_active_;
   std::deque<ClientOp> waiting_for_lease_;
   std::uint64_t waiting_bytes_ = 0;
+  FenceTable fence_;
+  std::unordered_map<std::string, std::deque<ClientOp>> waiting_for_fence_;  // by fence key
+  WatchTable watches_;
+  std::uint64_t active_since_ns_ = 0;
   std::uint64_t undurable_ = 0;  // local transactions not yet durable
   bool interval_report_due_ = false;
   std::map<std::uint64_t, net::ConnectionId> replica_acks_;  // replica: entries to acknowledge
@@ -317,6 +407,13 @@ class Pg {
   std::set<std::string> received_;
   std::deque<std::string> wanted_;  // objects that a client waits for
   std::map<std::string, std::deque<ClientOp>> waiting_for_object_;
+  // Who to ask first for a missing object whose copy here was bad.
+  std::map<std::string, std::vector<OsdId>> repair_sources_;
+  std::string scrub_record_;
+  ScrubReader scrub_reader_;
+  MemberRequests scrub_requests_;
+  Repairer repairer_;
+  Scrubber scrubber_;
   PgCounters counters_;
 };
 

@@ -6,7 +6,7 @@
 
 #include "base/planted_bug.hh"
 #include "base/probe.hh"
-#include "pg/pg.hh"
+#include "pg/pg_running.hh"
 
 namespace cairn::pg {
 
@@ -22,17 +22,6 @@ constexpr std::uint64_t kPartBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kRetryNs = 1'000'000'000;
 constexpr const char* kMissingPrefix = "missing/";
 }  // namespace
-
-struct Pg::Outgoing {
-  std::string object;
-  std::vector<OsdId> targets;      // push
-  net::ConnectionId reply_to = 0;  // or the answer to a pull
-  Epoch interval = 0;
-  std::uint64_t attempt = 0;  // of the Recovery that pushes it
-  object_store::ObjectInfo info;
-  std::uint64_t next_offset = 0;
-  std::size_t next_pair = 0;  // of the key-values
-};
 
 bool Pg::object_is_missing_anywhere(const std::string& object) const {
   if (missing_.contains(object)) return true;
@@ -83,6 +72,10 @@ OsdId Pg::next_source(const std::string& object) const {
     if (lacks != peer_missing_.end() && lacks->second.contains(object)) return false;
     return std::find(tried.begin(), tried.end(), source) == tried.end();
   };
+  if (const auto repair = repair_sources_.find(object); repair != repair_sources_.end()) {
+    const auto good = std::find_if(repair->second.begin(), repair->second.end(), may_have_it);
+    if (good != repair->second.end() && *good != host_.self()) return *good;
+  }
   const auto found = std::find_if(sources_.begin(), sources_.end(), may_have_it);
   if (found != sources_.end()) return *found;
   if (!missing_.at(object).is_known()) return kNoOsd;
@@ -116,7 +109,10 @@ void Pg::remove_missing(const std::string& object) {
 void Pg::report_unfound(const std::string& object) {
   pg_object_unfound.hit();
   recovering_.erase(object);
-  const Status status(ErrorCode::unfound, "no reachable OSD has the object");
+  retry_unfound(object, Status(ErrorCode::unfound, "no reachable OSD has the object"));
+}
+
+void Pg::retry_unfound(const std::string& object, const Status& status) {
   host_.recovery_failed(id_, spec_.interval, object, status);
   retry_recovery(object);
 }
@@ -128,18 +124,6 @@ void Pg::retry_recovery(const std::string& object) {
       start_recovery(object);
     }
   });
-}
-
-// The own copy could not be read: whoever pulls asks another one; a push is begun again later.
-void Pg::source_failed(const Outgoing& outgoing, const Status& status) {
-  host_.recovery_failed(id_, outgoing.interval, outgoing.object, status);
-  if (outgoing.reply_to != 0) {
-    return host_.send_on(
-        outgoing.reply_to,
-        net::encode(net::PushAck{id_, outgoing.interval, outgoing.object, status.code()}));
-  }
-  recovering_.erase(outgoing.object);
-  retry_recovery(outgoing.object);
 }
 
 void Pg::pull_failed(const std::string& object, const Status& status) {
@@ -404,11 +388,9 @@ void Pg::on_push_ack(OsdId from, const net::PushAck& ack) {
 
 void Pg::recovery_step_done(const std::string& object) {
   recovering_.erase(object);
-  if (const auto waiting = waiting_for_object_.find(object); waiting != waiting_for_object_.end()) {
-    std::deque<ClientOp> ops = std::move(waiting->second);
-    waiting_for_object_.erase(waiting);
-    for (ClientOp& op : ops) admit(std::move(op));
-  }
+  repair_sources_.erase(object);
+  repairer_.object_recovered(object);
+  open_object(object);
   report_progress();
   pump_recovery();
 }

@@ -167,11 +167,12 @@ void Pg::finish_write(std::uint64_t number) {
   auto node = in_flight_.extract(number);
   InFlightWrite& write = node.mapped();
   counters_.write_ns.record(host_.executor().now_ns() - write.op.arrived_ns);
-  reply(write.op, std::move(write.reply), {});
+  if (!write.op.committed) reply(write.op, std::move(write.reply), {});
   const auto found = objects_.find(write.op.request.object);
   CAIRN_ASSERT(found != objects_.end() && found->second.in_flight_writes > 0);
   --found->second.in_flight_writes;
   release_object(write.op.request.object);
+  if (write.op.committed) write.op.committed();
 }
 
 void Pg::on_replicate_ack(OsdId from, const net::ReplicateAck& ack) {

@@ -23,6 +23,16 @@ constexpr PgId kTestPg{1, 0};
 constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kSecond = 1000 * kMillisecond;
 
+// What the scrubs of one OSD have said.
+struct ScrubLog {
+  ScrubCounts counts;
+  std::vector<ObjectVerdict> verdicts;
+  std::string after;                      // of the last progress
+  std::string outcome;                    // of the scrub that ended last
+  std::uint64_t ended = 0;                // how many
+  std::vector<std::string> read_repairs;  // "object: outcome"
+};
+
 // One OSD: its disk outlives restarts of the rest.
 struct SimOsd : OsdEvents {
   OsdId id = 0;
@@ -35,6 +45,7 @@ struct SimOsd : OsdEvents {
   PgInfo info;  // as the newest interval started
   std::set<std::string> unfound;
   std::uint64_t missing = ~std::uint64_t{0};
+  ScrubLog scrubs;
 
   void on_interval_started(PgId, Epoch interval, const PgInfo& found) override {
     started_interval = interval;
@@ -52,6 +63,22 @@ struct SimOsd : OsdEvents {
   void on_need_map(Epoch) override {}
   void on_peer_failed(OsdId, std::uint64_t, const std::string&) override {}
   void on_store_failed(const Status& status) override { FAIL(status.to_string()); }
+  void on_scrub_object(PgId, Epoch, std::uint64_t, const ObjectVerdict& verdict, bool) override {
+    scrubs.verdicts.push_back(verdict);
+  }
+  void on_scrub_progress(PgId, Epoch, std::uint64_t, const std::string& after,
+                         const ScrubCounts& counts) override {
+    scrubs.counts.add(counts);
+    scrubs.after = after;
+  }
+  void on_scrub_done(PgId, Epoch, std::uint64_t, const Status& status) override {
+    scrubs.outcome = status.to_string();
+    ++scrubs.ended;
+  }
+  void on_read_repair(PgId, const std::string& object, const std::string&,
+                      const Status& status) override {
+    scrubs.read_repairs.push_back(object + ": " + status.to_string());
+  }
 };
 
 // A client beside the first one.
@@ -98,6 +125,9 @@ class SimOsds {
   // Runs until the operation is answered; fails the test after 60 virtual seconds.
   net::OpReply operate(const std::string& object, std::vector<net::Step> steps, Buffer data,
                        Status* status = nullptr, Buffer* read = nullptr);
+  // As operate(), under a fencing token and to the end, whatever the outcome is.
+  Status operate_fenced(const net::Fence& fence, const std::string& object,
+                        std::vector<net::Step> steps, Buffer data, Buffer* read = nullptr);
   void submit(const std::string& object, std::vector<net::Step> steps, Buffer data,
               objecter::OpDone done);
   void run_until(UniqueFunction<bool()> condition);

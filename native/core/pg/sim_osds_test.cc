@@ -257,6 +257,20 @@ net::OpReply SimOsds::operate(const std::string& object, std::vector<net::Step> 
   return answer;
 }
 
+Status SimOsds::operate_fenced(const net::Fence& fence, const std::string& object,
+                               std::vector<net::Step> steps, Buffer data, Buffer* read) {
+  bool answered = false;
+  Status outcome;
+  client->submit({kTestPg.pool, object, fence}, std::move(steps), std::move(data),
+                 [&](Status status, net::OpReply, Buffer bytes) {
+                   answered = true;
+                   outcome = std::move(status);
+                   if (read != nullptr) *read = std::move(bytes);
+                 });
+  run_until([&answered] { return answered; });
+  return outcome;
+}
+
 bool SimOsds::clean() const {
   return std::any_of(osds.begin(), osds.end(), [this](const auto& entry) {
     const SimOsd& osd = *entry.second;

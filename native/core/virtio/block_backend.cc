@@ -145,6 +145,7 @@ Status BlockBackend::start_queue(std::uint32_t index, const QueueSetup& setup) {
   const BlockQueue::Surroundings surroundings{&device_, &reactor_, &options_.serial, &log_};
   runners_[index] =
       std::make_unique<Runner>(reactor_, log_, surroundings, std::move(*ring), index, setup);
+  device_.begin_use();
   return Status::ok();
 }
 
@@ -159,7 +160,8 @@ void BlockBackend::stop_queue(std::uint32_t index, StopDone done) {
   runner.quiesce();
   runner.queue().stop([this, index, done = std::move(done)](std::uint16_t next) mutable {
     runners_[index].reset();
-    done(next);
+    // The driver hears that the ring has stopped (GET_VRING_BASE) when nothing is held for it here.
+    device_.end_use([next, done = std::move(done)]() mutable { done(next); });
   });
 }
 

@@ -1,0 +1,26 @@
+// Shapes of copy jobs: see client_values.hh.
+#include "client_values.hh"
+
+namespace cairn::binding {
+
+qcow2::SourceExtent get_extent(const Napi::Object& object) {
+  const auto small = [&object](const char* key) {
+    return object.Has(key) ? static_cast<std::uint32_t>(get_u64(object, key)) : 0;
+  };
+  qcow2::SourceExtent extent;
+  const std::string kind = get_text(object, "kind");
+  extent.kind = kind == "data"   ? qcow2::SourceKind::data
+                : kind == "zero" ? qcow2::SourceKind::zero
+                : kind == "zlib" ? qcow2::SourceKind::zlib
+                                 : qcow2::SourceKind::zstd;
+  extent.source = small("source");
+  extent.guest_offset = get_u64(object, "guestOffset");
+  extent.length_bytes = get_u64(object, "lengthBytes");
+  extent.host_offset = get_u64(object, "hostOffset");
+  extent.compressed_bytes = small("compressedBytes");
+  extent.cluster_bytes = small("clusterBytes");
+  extent.cluster_offset = small("clusterOffset");
+  return extent;
+}
+
+}  // namespace cairn::binding

@@ -1,0 +1,11 @@
+// Values of copy jobs between JavaScript and the core: the shapes of native/binding.d.ts.
+#pragma once
+
+#include "convert.hh"
+#include "qcow2/import_job.hh"
+
+namespace cairn::binding {
+
+qcow2::SourceExtent get_extent(const Napi::Object& object);
+
+}  // namespace cairn::binding

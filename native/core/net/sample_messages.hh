@@ -1,0 +1,145 @@
+// Samples of the data-path messages with every field set, for tests. tools/make-message-golden.mjs
+// makes the golden bytes of the same values.
+#pragma once
+
+#include "net/lease_messages.hh"
+#include "net/messages.hh"
+#include "net/scrub_messages.hh"
+#include "net/watch_messages.hh"
+
+namespace cairn::net::sample {
+
+inline constexpr ClientId kClient = 0x1122334455667788;
+inline constexpr PgId kPg{3, 17};
+inline const std::string kDataObject = "rbd_data.1.0000000000000002";
+
+inline Buffer one_block() {
+  Buffer block = Buffer::allocate(kBlockBytes);
+  for (std::size_t i = 0; i < kBlockBytes; ++i) block.data()[i] = static_cast<std::byte>(i * 7);
+  return block;
+}
+
+inline Step range(StepCode code, std::uint64_t offset, std::uint64_t length) {
+  return {code, offset, length, {}, {}};
+}
+inline Step pair(StepCode code, std::string key, std::string value) {
+  return {code, 0, 0, std::move(key), std::move(value)};
+}
+
+inline OpRequest write_request() {
+  return {.id = {kClient, 42},
+          .oldest_unacked = 40,
+          .map_epoch = 7,
+          .resent = false,
+          .pg = kPg,
+          .object = kDataObject,
+          .fence = {"1", 5},
+          .steps = {range(StepCode::write, 8192, kBlockBytes)}};
+}
+
+inline OpRequest watch_request() {
+  Step watch = pair(StepCode::watch, "lock", "host1 pid 7");
+  watch.length = 10'000;
+  return {.id = {kClient, 44},
+          .oldest_unacked = 43,
+          .map_epoch = 7,
+          .pg = {3, 1},
+          .object = "rbd_header.1",
+          .fence = {},
+          .steps = {watch}};
+}
+
+inline OpRequest omap_request() {
+  return {
+      .id = {kClient, 43},
+      .oldest_unacked = 43,
+      .map_epoch = 7,
+      .resent = true,
+      .pg = {3, 1},
+      .object = "rbd_header.1",
+      .fence = {},
+      .steps = {pair(StepCode::omap_compare, "size", "1"), pair(StepCode::omap_set, "size", "22")}};
+}
+
+inline OpReply full_reply() {
+  return {.sequence = 42,
+          .code = ErrorCode::ok,
+          .epoch = 8,
+          .exists = true,
+          .extents = {{0, 4096, 2}, {4096, 8192, 0}},
+          .omap = {{"a", "1"}, {"b", ""}},
+          .message = {}};
+}
+
+inline OpReply refusal() {
+  OpReply reply;
+  reply.sequence = 42;
+  reply.code = ErrorCode::stale_epoch;
+  reply.epoch = 9;
+  reply.message = "new interval";
+  return reply;
+}
+
+inline Replicate replicated_write() {
+  return {.pg = kPg,
+          .interval = 7,
+          .entry = {{7, 100}, {kClient, 42}, kDataObject, false},
+          .trim_to = 4,
+          .steps = {range(StepCode::write, 8192, kBlockBytes)}};
+}
+
+inline Replicate replicated_remove() {
+  return {.pg = kPg,
+          .interval = 7,
+          .entry = {{7, 101}, {kClient, 44}, "o", true},
+          .trim_to = 0,
+          .steps = {range(StepCode::remove, 0, 0)}};
+}
+
+inline Push push_of_object() {
+  Push push;
+  push.pg = kPg;
+  push.interval = 7;
+  push.object = "o";
+  push.exists = push.first = push.last = true;
+  push.version = {7, 100};
+  push.blocks = {{0, 1, 0, {6, 90}}, {5, 2, 0xdeadbeef, {7, 100}}};
+  push.omap = {{"k", "v"}};
+  return push;
+}
+
+inline ScrubRequest scrub_request(std::uint64_t id, ScrubQuestion question) {
+  ScrubRequest request;
+  request.pg = kPg;
+  request.interval = 7;
+  request.id = id;
+  request.question = question;
+  const bool lists = question == ScrubQuestion::list;
+  request.name = lists ? "a" : "o";
+  request.end = lists ? "q" : "";
+  request.bytes_per_second = lists ? 0 : 1 << 20;
+  return request;
+}
+
+inline ScrubReply scrub_reply() {
+  ScrubObject bad;
+  bad.name = "o";
+  bad.exists = true;
+  bad.version = {7, 100};
+  bad.data_blocks = 4;
+  bad.blocks_digest = 0xdeadbeef;
+  bad.omap_digest = 0x1234;
+  bad.bad_blocks = {0, 9};
+  ScrubObject unreadable;
+  unreadable.name = "p";
+  unreadable.code = ErrorCode::corrupt;
+  ScrubReply reply;
+  reply.pg = kPg;
+  reply.interval = 7;
+  reply.id = 77;
+  reply.end = "q";
+  reply.objects = {bad, unreadable};
+  return reply;
+}
+
+}  // namespace cairn::net::sample

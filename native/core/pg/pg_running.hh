@@ -1,0 +1,31 @@
+// Parts of a Pg that more than one of its files works with.
+#pragma once
+
+#include "pg/pg.hh"
+
+namespace cairn::pg {
+
+// An operation whose reading steps and guards are being carried out.
+struct Pg::Running {
+  ClientOp op;
+  net::OpReply reply;
+  Buffer data;                 // of a read step
+  std::size_t omap_bytes = 0;  // of the reply's key-values
+  std::size_t next_step = 0;
+  Epoch interval = 0;
+  bool locked = false;
+};
+
+// An object on its way to other members.
+struct Pg::Outgoing {
+  std::string object;
+  std::vector<OsdId> targets;      // push
+  net::ConnectionId reply_to = 0;  // or the answer to a pull
+  Epoch interval = 0;
+  std::uint64_t attempt = 0;  // of the Recovery that pushes it
+  object_store::ObjectInfo info;
+  std::uint64_t next_offset = 0;
+  std::size_t next_pair = 0;  // of the key-values
+};
+
+}  // namespace cairn::pg

@@ -1,0 +1,201 @@
+// Bits flipped on the disk of a real OSD: a deep scrub finds exactly those, a read is served from
+// another copy and mends its own, repair mends the rest.
+import { createHash, randomBytes } from "node:crypto";
+import {
+  closeSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { CommandResult, Health, PgRow } from "../../proto/commands.js";
+import { cairn, cairnJson, copiesOf, daemonPid } from "./support.js";
+
+const folder = mkdtempSync(path.join(tmpdir(), "cairn-scrub-"));
+const dir = path.join(folder, "cluster");
+const raw = path.join(folder, "disk.raw");
+const copy = path.join(folder, "copy.raw");
+const blockBytes = 4096;
+const objectBytes = 4 << 20;
+const objectCount = 16;
+const victim = 1;
+
+interface Outcome {
+  pgid: string;
+  objects: number;
+  errors: number;
+  repaired: number;
+}
+type Inconsistent = CommandResult<"pg list inconsistent">;
+
+let clusterId = "";
+/** by object number: the block that was damaged */
+const damaged = new Map<number, number>();
+
+beforeAll(async () => {
+  writeFileSync(raw, randomBytes(objectCount * objectBytes));
+  const size = ["--osds", "3", "--osd-size", "4G"];
+  clusterId = (await cairnJson<{ clusterId: string }>(dir, "up", ...size)).clusterId;
+  await cairnJson(dir, "import", raw, "rbd/disk");
+});
+
+afterAll(async () => {
+  await cairn(dir, "down", "--purge");
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function stopped(osd: number): Promise<void> {
+  const pid = daemonPid(dir, `osd.${osd}`);
+  process.kill(pid, "SIGTERM");
+  for (;;) {
+    try {
+      process.kill(pid, 0);
+    } catch {
+      return;
+    }
+    await sleep(100);
+  }
+}
+
+/** Where each of these blocks lies in a file, by what it begins with. */
+function placesOf(file: number, blocks: readonly Buffer[]): number[] {
+  const wanted = new Map(blocks.map((block, at) => [block.toString("hex", 0, 16), at]));
+  const places: number[] = Array(blocks.length).fill(-1);
+  const chunk = Buffer.alloc(1 << 20);
+  const size = fstatSync(file).size;
+  for (let offset = 0; offset < size; offset += chunk.length) {
+    const length = readSync(file, chunk, 0, chunk.length, offset);
+    for (let at = 0; at < length; at += blockBytes) {
+      const index = wanted.get(chunk.toString("hex", at, at + 16));
+      if (index === undefined || !blocks[index]?.equals(chunk.subarray(at, at + blockBytes)))
+        continue;
+      // The data lies behind the log, so the last one is the one that counts.
+      places[index] = offset + at;
+    }
+  }
+  return places;
+}
+
+/** Flips one bit in one block of each object, on one OSD's disk. */
+function damage(osd: number): void {
+  const image = readFileSync(raw);
+  for (let object = 0; object < objectCount; object += 1) {
+    damaged.set(object, (object * 67 + 5) % (objectBytes / blockBytes));
+  }
+  const blocks = [...damaged].map(([object, block]) => {
+    const from = object * objectBytes + block * blockBytes;
+    return image.subarray(from, from + blockBytes);
+  });
+  const file = openSync(path.join(dir, `osd.${osd}`, "store"), "r+");
+  for (const [index, place] of placesOf(file, blocks).entries()) {
+    expect(place).toBeGreaterThan(0);
+    const at = 100 + index;
+    const byte = blocks[index]?.[at] ?? 0;
+    writeSync(file, Buffer.of(byte ^ 0x10), 0, 1, place + at);
+  }
+  closeSync(file);
+}
+
+async function scrub(mode: string): Promise<{ objects: number; errors: number; repaired: number }> {
+  const { pgs } = await cairnJson<{ pgs: Outcome[] }>(dir, "pg", mode, "--pool", "rbd", "--wait");
+  expect(pgs).toHaveLength(32);
+  const sum = (of: (outcome: Outcome) => number) => pgs.reduce((all, pg) => all + of(pg), 0);
+  return {
+    objects: sum(({ objects }) => objects),
+    errors: sum(({ errors }) => errors),
+    repaired: sum(({ repaired }) => repaired),
+  };
+}
+
+async function checkNames(): Promise<string[]> {
+  // Its exit code says how bad it is.
+  const { stdout } = await cairn(dir, "health", "--format", "json");
+  return (JSON.parse(stdout) as Health).checks.map(({ name }) => name);
+}
+
+const hashOf = (file: string) => createHash("sha256").update(readFileSync(file)).digest("hex");
+
+describe("damage on the disk of one OSD", () => {
+  let led: Inconsistent[] = [];
+
+  it("is none at first", async () => {
+    const found = await scrub("deep-scrub");
+    expect(found).toMatchObject({ errors: 0, repaired: 0 });
+    expect(found.objects).toBeGreaterThanOrEqual(objectCount);
+  });
+
+  it("is found by a deep scrub, all of it and nothing else", async () => {
+    await stopped(victim);
+    damage(victim);
+    await cairnJson(dir, "up");
+    expect(await scrub("scrub")).toMatchObject({ errors: 0 });
+    expect(await scrub("deep-scrub")).toMatchObject({ errors: objectCount, repaired: 0 });
+    expect(await checkNames()).toEqual(["PG_DAMAGED", "OSD_SCRUB_ERRORS"]);
+
+    const rows = await cairnJson<PgRow[]>(dir, "pg", "ls", "--state", "inconsistent");
+    const lists = await Promise.all(
+      rows.map(({ pgid }) => cairnJson<Inconsistent>(dir, "pg", "list-inconsistent", pgid)),
+    );
+    const blocks = lists.flatMap(({ objects }) =>
+      objects.flatMap(({ bad }) =>
+        bad.flatMap(({ osd, problem, badBlocks }) => {
+          expect({ osd, problem }).toEqual({ osd: victim, problem: "none" });
+          return badBlocks;
+        }),
+      ),
+    );
+    const byNumber = (a: number, b: number) => a - b;
+    expect(blocks.sort(byNumber)).toEqual([...damaged.values()].sort(byNumber));
+    const leads = new Set(rows.filter((row) => row.primary === victim).map(({ pgid }) => pgid));
+    led = lists.filter(({ pgid }) => leads.has(pgid));
+  });
+
+  it("is served from another copy, and mended where a read meets it", async () => {
+    expect((await cairn(dir, "export", "rbd/disk", copy)).code).toBe(0);
+    expect(hashOf(copy)).toBe(hashOf(raw));
+    const log = readFileSync(path.join(dir, "log", `osd.${victim}.log`), "utf8");
+    const repairs = log
+      .split("\n")
+      .filter((line) => line.includes("read repair: bad copy replaced"));
+    expect(repairs).toHaveLength(led.reduce((sum, { objects }) => sum + objects.length, 0));
+    expect(repairs.length).toBeGreaterThan(0);
+  });
+
+  it("is mended by a repair, and gone then", async () => {
+    const byReads = led.reduce((sum, { errors }) => sum + errors, 0);
+    const left = objectCount - byReads;
+    expect(await scrub("repair")).toMatchObject({ errors: left, repaired: left });
+    expect(await scrub("deep-scrub")).toMatchObject({ errors: 0, repaired: 0 });
+    expect(await checkNames()).toEqual([]);
+    console.log(
+      `injected ${objectCount}, detected ${objectCount}, repaired by reads ${byReads}, ` +
+        `by repair ${left}, false positives 0`,
+    );
+  });
+
+  it("leaves equal copies on all OSDs, also after a restart that knows of the scrubs", async () => {
+    await cairnJson(dir, "down");
+    const copies = await Promise.all([0, 1, 2].map((osd) => copiesOf(dir, clusterId, osd)));
+    expect(copies[1]).toEqual(copies[0]);
+    expect(copies[2]).toEqual(copies[0]);
+    await cairnJson(dir, "up");
+    const rows = await cairnJson<PgRow[]>(dir, "pg", "ls", "--pool", "rbd");
+    expect(rows.filter(({ scrub }) => (scrub?.lastDeepMs ?? 0) > 0)).toHaveLength(32);
+  });
+
+  it("is asked for in vain when there is no such PG", async () => {
+    const none = await cairn(dir, "pg", "repair", "99.0");
+    expect(none.code).not.toBe(0);
+    expect(none.stderr).toContain("there is no PG 99.0");
+    const both = await cairn(dir, "pg", "scrub");
+    expect(both.stderr).toContain("name either a PG or a pool");
+  });
+});
