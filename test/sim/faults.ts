@@ -277,6 +277,7 @@ export const kinds = {
       await cluster.time.run(random.between(500, 3000));
       const running = cluster.osds.filter((other) => other.isRunning());
       const ends = running.length === 0 ? [] : [flips(cluster, random.pick(running).id, random)];
+      await cluster.time.run(random.below(1000));
       osd.start();
       return endAll(ends);
     },

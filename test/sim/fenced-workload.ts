@@ -18,7 +18,7 @@ export interface FencedOptions {
 
 const fenceKey = "image";
 /** So often a client that was told that its lock is lost goes on with its old token. */
-const stubbornPercent = 50;
+const stubbornPercent = 30;
 
 export class FencedWorkload {
   private running = true;

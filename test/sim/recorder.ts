@@ -30,6 +30,11 @@ export class Recorder {
 
   constructor(readonly cluster: SimCluster) {}
 
+  /** Operations without any answer. */
+  unanswered(): number {
+    return this.pending.size;
+  }
+
   /** Since when the oldest operation that is not answered has been under way; Infinity: none. */
   oldestPendingNs(): number {
     let oldest = Number.POSITIVE_INFINITY;

@@ -30,6 +30,7 @@ export interface SeedResult {
   faults: ReadonlyMap<FaultKind, number>;
   errors: ReadonlyMap<string, number>;
   operations: number;
+  /** without any answer */
   pending: number;
   /** from the end of the faults */
   cleanMs: number;
@@ -162,7 +163,7 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
     faults: faults.delivered,
     errors: recorder.errors,
     operations: recorder.completed,
-    pending: recorder.history.filter(({ endNs }) => endNs === Number.POSITIVE_INFINITY).length,
+    pending: recorder.unanswered(),
     cleanMs,
     virtualMs: cluster.nowMs(),
     counters: cluster.world.counters(),
