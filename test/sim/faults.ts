@@ -41,6 +41,8 @@ const quietNetwork = {
   resetsPerMillion: 0,
   corruptionsPerMillion: 0,
 };
+/** A store that has failed ends its OSD within this time, under any load. */
+const failLimitMs = 3000;
 const quietDiskNs = [20_000, 200_000] as const;
 
 function kill(losesUnflushed: boolean): Kind["begin"] {
@@ -372,6 +374,9 @@ export class FaultSchedule {
   /** Nothing disturbs the cluster any more: all daemons run, all hosts reach each other. */
   async heal(): Promise<void> {
     await this.endDue(Number.POSITIVE_INFINITY);
+    // An OSD that was frozen or slow may yet have to find out what its disk did.
+    const isDiskBad = this.delivered.has("writeError") || this.delivered.has("flushError");
+    if (isDiskBad) await this.cluster.time.run(failLimitMs);
     for (const osd of this.cluster.osds) {
       // An OSD that ended because of its disk gets a good one: what it holds is what it held.
       osd.start();
