@@ -10,6 +10,14 @@ const exempt: Readonly<Record<string, { why: string; test: string }>> = {
     why: "needs more than 16384 clients of one PG",
     test: "native/core/pg/dup_horizon_test.cc",
   },
+  pg_source_had_other_version: {
+    why: "needs a primary that lacks a version of which strays have only older ones: a few seeds",
+    test: "native/core/pg/missing_test.cc",
+  },
+  pg_scrub_place_taken: {
+    why: "needs two PGs scrubbed at once, while those of a simulated cluster take milliseconds",
+    test: "native/core/pg/scrub_test.cc",
+  },
 };
 
 export class Coverage {

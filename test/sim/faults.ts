@@ -41,8 +41,6 @@ const quietNetwork = {
   resetsPerMillion: 0,
   corruptionsPerMillion: 0,
 };
-/** A store that has failed ends its OSD within this time, under any load. */
-const failLimitMs = 3000;
 const quietDiskNs = [20_000, 200_000] as const;
 
 function kill(losesUnflushed: boolean): Kind["begin"] {
@@ -295,15 +293,26 @@ export const kinds = {
     },
   },
   remappedInSilence: {
-    // PGs move, and their new primaries do not get what they ask the monitor for.
+    // PGs move; a new primary that wants another one to lead is not heard by the monitor.
     tolerated: false,
     begin: async (cluster, random) => {
-      const osd = random.pick(cluster.osds);
+      const [osd, lost] = [random.pick(cluster.osds), random.pick(cluster.osds)];
+      let cuts: (() => void)[] = [];
+      cluster.onPeering = (to) => {
+        if (to !== "WaitActing" || cuts.length > 0) return;
+        cuts = cluster.osds.map(({ host }) => cut(cluster, host, cluster.monitorHost));
+      };
       await cluster.command("osd out", { id: osd.id }).catch(() => undefined);
-      await cluster.time.run(random.below(20));
-      const ends = cluster.osds.map(({ host }) => cut(cluster, host, cluster.monitorHost));
+      const came = await cluster.time.run(2000, () => cuts.length > 0);
+      if (came && random.percent(50)) {
+        await cluster.time.run(random.below(1000));
+        lost.kill(false);
+        await cluster.command("osd down", { id: lost.id }).catch(() => undefined);
+      }
       return async () => {
-        endAll(ends)();
+        cluster.onPeering = undefined;
+        endAll(cuts)();
+        lost.start();
         await cluster.command("osd in", { id: osd.id }).catch(() => undefined);
       };
     },
@@ -374,10 +383,10 @@ export class FaultSchedule {
   /** Nothing disturbs the cluster any more: all daemons run, all hosts reach each other. */
   async heal(): Promise<void> {
     await this.endDue(Number.POSITIVE_INFINITY);
-    // An OSD that was frozen or slow may yet have to find out what its disk did.
     const isDiskBad = this.delivered.has("writeError") || this.delivered.has("flushError");
-    if (isDiskBad) await this.cluster.time.run(failLimitMs);
     for (const osd of this.cluster.osds) {
+      // One that was frozen or idle may yet have to find out what its disk did.
+      osd.restartsWhenFailed = isDiskBad;
       // An OSD that ended because of its disk gets a good one: what it holds is what it held.
       osd.start();
     }

@@ -19,6 +19,7 @@ export interface FencedOptions {
 const fenceKey = "image";
 /** So often a client that was told that its lock is lost goes on with its old token. */
 const stubbornPercent = 30;
+const refusedPauseMs = 50;
 
 export class FencedWorkload {
   private running = true;
@@ -78,6 +79,7 @@ export class FencedWorkload {
       const code = random.percent(options.writePercent)
         ? await recorder.write(client, address, fence)
         : await recorder.read(client, address, initialValue, fence);
+      if (code === "fenced") await recorder.pause(refusedPauseMs);
       const isLost = code === "fenced" && tokens[client] === token;
       if (isLost && !random.percent(stubbornPercent)) tokens[client] = 0;
     }

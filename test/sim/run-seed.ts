@@ -42,7 +42,7 @@ export interface SeedResult {
 
 /** Some seeds look for what the others hardly meet, the first ones in percent of the safe ones. */
 const specialFaults: readonly (readonly [percent: number, kinds: readonly FaultKind[]])[] = [
-  [15, ["authorityDies", "killInPeering"]],
+  [15, ["authorityDies", "killInPeering", "remappedInSilence"]],
   [10, ["isolationWithClient", "freeze"]],
   [10, ["bitFlips", "bitFlipsInRecovery", "scrub"]],
 ];
@@ -92,7 +92,7 @@ function planOf(random: SeededRandom, mode: Mode | undefined): Plan {
       objects: random.between(1, 4),
       blocks: random.between(1, 4),
       depth: random.pick([0, 1, 2]),
-      maxPauseMs: random.pick([5, 50, 300]),
+      maxPauseMs: random.pick([20, 100, 300]),
       takeOverPercent: random.pick([1, 5, 20]),
       writePercent: random.between(30, 80),
     },
