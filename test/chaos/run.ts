@@ -56,7 +56,9 @@ export async function run(options: RunOptions): Promise<Report> {
   await Promise.all(clients.map(({ ready }) => ready));
   for (const client of clients) client.go();
   const faults = makeSchedule({ seed, kinds, osds: cluster.osds.length, loadMs, mode });
-  const measured = await deliverAll(cluster, faults);
+  const measured = await (mode === "single"
+    ? deliverSingly(cluster, faults, loadMs)
+    : deliverStorm(cluster, faults));
   const results = await Promise.all(clients.map(({ result }) => result));
   const cleanMs = await cluster.untilClean(cleanLimitMs);
   const findings: string[] = [];
@@ -122,16 +124,40 @@ function startLoad({ monitor }: Cluster, { dir, seed, mode }: RunOptions, loadMs
     });
 }
 
+async function deliver(cluster: Cluster, fault: Fault): Promise<Measured> {
+  const atNs = bootTimeNs();
+  const { met, lostBlocks } = await runFault(cluster, fault);
+  return { ...fault, atNs, healedNs: bootTimeNs(), met, lostBlocks, stallsMs: [] };
+}
+
 /** Delivers the faults at their times, some of them beside each other. */
-function deliverAll(cluster: Cluster, faults: readonly Fault[]): Promise<Measured[]> {
+function deliverStorm(cluster: Cluster, faults: readonly Fault[]): Promise<Measured[]> {
   return Promise.all(
     faults.map(async (fault) => {
       await sleep(fault.atMs);
-      const atNs = bootTimeNs();
-      const { met, lostBlocks } = await runFault(cluster, fault);
-      return { ...fault, atNs, healedNs: bootTimeNs(), met, lostBlocks, stallsMs: [] };
+      return deliver(cluster, fault);
     }),
   );
+}
+
+/**
+ * One after the other, each when all PGs are active+clean: what one costs is never the cost of two.
+ * Those that no time is left for are dropped.
+ */
+async function deliverSingly(
+  cluster: Cluster,
+  faults: readonly Fault[],
+  loadMs: number,
+): Promise<Measured[]> {
+  const startMs = performance.now();
+  const measured: Measured[] = [];
+  for (const fault of faults) {
+    await sleep(Math.max(0, startMs + fault.atMs - performance.now()));
+    const leftMs = startMs + loadMs - performance.now() - fault.durationMs;
+    if (leftMs < 0 || (await cluster.untilClean(leftMs)) === undefined) break;
+    measured.push(await deliver(cluster, fault));
+  }
+  return measured;
 }
 
 /** A read of every block of every device: what was acknowledged is there. */
