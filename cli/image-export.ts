@@ -9,7 +9,6 @@ import { withCluster } from "./connect.js";
 import { imagesOf } from "./image-access.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { type ProgressReport, startProgress } from "./progress.js";
-import { withAbortSignal } from "./signals.js";
 
 type Flags = ClusterOptions & ProgressOptions;
 
@@ -25,24 +24,23 @@ export async function exportFile(
   { pool, image }: ImageSpec,
   file: string,
   flags: Flags,
+  signal: AbortSignal,
 ): Promise<ExportResult> {
   const progress = startProgress(`exporting ${pool}/${image}`, flags.progress);
   try {
-    return await withAbortSignal((signal) =>
-      withCluster(flags, async (client) => {
-        const images = await imagesOf(client, pool);
-        const { handle, info } = await images.open(image, { readOnly: true });
-        try {
-          const copy = (fd: number, sparse: boolean) =>
-            copyTo(client, handle, info, fd, sparse, progress, signal);
-          if (file === "-") await copy(standardOutput, false);
-          else await toNewFile(file, info.sizeBytes, (output) => copy(output.fd, true));
-          return { file, sizeBytes: info.sizeBytes };
-        } finally {
-          images.close(handle);
-        }
-      }),
-    );
+    return await withCluster(flags, async (client) => {
+      const images = await imagesOf(client, pool);
+      const { handle, info } = await images.open(image, { readOnly: true });
+      try {
+        const copy = (fd: number, sparse: boolean) =>
+          copyTo(client, handle, info, fd, sparse, progress, signal);
+        if (file === "-") await copy(standardOutput, false);
+        else await toNewFile(file, info.sizeBytes, (output) => copy(output.fd, true));
+        return { file, sizeBytes: info.sizeBytes };
+      } finally {
+        images.close(handle);
+      }
+    });
   } finally {
     progress.end();
   }
@@ -57,6 +55,8 @@ async function copyTo(
   progress: ProgressReport,
   signal: AbortSignal,
 ): Promise<void> {
+  const stopped = () => new StorageError("canceled", "stopped before it was done; no file is left");
+  if (signal.aborted) throw stopped();
   // The job ends before the device and the file close, also when it is stopped.
   const cancel = () => client.io.cancelCopies();
   signal.addEventListener("abort", cancel, { once: true });
@@ -66,7 +66,7 @@ async function copyTo(
     );
   } catch (thrown) {
     if (!signal.aborted) throw thrown;
-    throw new StorageError("canceled", "stopped before it was done; no file is left");
+    throw stopped();
   } finally {
     signal.removeEventListener("abort", cancel);
   }

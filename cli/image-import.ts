@@ -23,7 +23,6 @@ import { withCluster } from "./connect.js";
 import { imagesOf } from "./image-access.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { startProgress } from "./progress.js";
-import { withAbortSignal } from "./signals.js";
 
 type Flags = ClusterOptions & ProgressOptions & { thinOvercommit?: boolean };
 
@@ -43,24 +42,23 @@ export async function importFile(
   file: string,
   { pool, image }: ImageSpec,
   flags: Flags,
+  signal: AbortSignal,
 ): Promise<ImageInfo> {
   const progress = startProgress(`importing ${pool}/${image}`, flags.progress);
   try {
-    return await withAbortSignal((signal) =>
-      withCluster(flags, async (client) => {
-        const images = await imagesOf(client, pool);
-        const { source, close } = await openSource(file, signal);
-        try {
-          return await importImage(images, client.io, image, source, {
-            overcommit: flags.thinOvercommit === true,
-            progress: progress.update,
-            signal,
-          });
-        } finally {
-          await close();
-        }
-      }),
-    );
+    return await withCluster(flags, async (client) => {
+      const images = await imagesOf(client, pool);
+      const { source, close } = await openSource(file, signal);
+      try {
+        return await importImage(images, client.io, image, source, {
+          overcommit: flags.thinOvercommit === true,
+          progress: progress.update,
+          signal,
+        });
+      } finally {
+        await close();
+      }
+    });
   } finally {
     progress.end();
   }

@@ -15,6 +15,7 @@ import {
 } from "./options.js";
 import { fieldsText, printResult, tableText } from "./output.js";
 import { startProgress } from "./progress.js";
+import { withAbortSignal } from "./signals.js";
 
 interface SizeFlags extends ClusterOptions {
   size: number;
@@ -183,8 +184,10 @@ async function resizeAction({ pool, image }: ImageSpec, flags: ResizeFlags): Pro
 }
 
 async function importAction(file: string, spec: ImageSpec, flags: ImportFlags): Promise<void> {
-  const { importFile } = await import("./image-import.js");
-  const info = await importFile(file, spec, flags);
+  const info = await withAbortSignal(async (signal) => {
+    const { importFile } = await import("./image-import.js");
+    return importFile(file, spec, flags, signal);
+  });
   printResult(
     flags.format,
     info,
@@ -193,8 +196,10 @@ async function importAction(file: string, spec: ImageSpec, flags: ImportFlags): 
 }
 
 async function exportAction(spec: ImageSpec, file: string, flags: LongFlags): Promise<void> {
-  const { exportFile } = await import("./image-export.js");
-  const result = await exportFile(spec, file, flags);
+  const result = await withAbortSignal(async (signal) => {
+    const { exportFile } = await import("./image-export.js");
+    return exportFile(spec, file, flags, signal);
+  });
   // Standard output carries the image then.
   if (file === "-") return;
   printResult(

@@ -51,13 +51,16 @@ export interface HistoryOptions {
 
 export interface HistoryResult {
   /**
-   * 32 bytes each, little-endian: u32 block, u32 1 for a write, u64 value (0: zeros, all ones: no
-   * value), u64 start, u64 end (all ones: pending) in nanoseconds of CLOCK_BOOTTIME
+   * 32 bytes each, little-endian: u32 block, u32 kind (0 a read, 1 a write, 2 a write that a fence
+   * refused), u64 value (0: zeros, all ones: no value), u64 start, u64 end (all ones: pending) in
+   * nanoseconds of CLOCK_BOOTTIME
    */
   records: Uint8Array;
   failedReads: number;
   failedWrites: number;
   unanswered: number;
+  /** a fence has refused an operation: the job ended then */
+  isFenced: boolean;
   startNs: number;
   endNs: number;
   firstError?: string;

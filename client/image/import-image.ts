@@ -151,6 +151,7 @@ async function copyRaw(
   source: Exclude<ImportSource, { kind: "extents" }>,
   { progress = () => undefined, signal }: ImportOptions & { signal: AbortSignal },
 ): Promise<number> {
+  throwIfAborted(signal);
   const cancel = () => io.cancelCopies();
   signal.addEventListener("abort", cancel, { once: true });
   try {

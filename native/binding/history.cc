@@ -32,7 +32,7 @@ Napi::Value history_value(Napi::Env env, const image::History& history) {
   Writer records;
   for (const image::HistoryRecord& record : history.records) {
     records.put(record.block);
-    records.put(std::uint32_t{record.is_write ? 1U : 0U});
+    records.put(std::uint32_t{record.was_fenced ? 2U : (record.is_write ? 1U : 0U)});
     records.put(record.value);
     records.put(record.start_ns);
     records.put(record.end_ns);
@@ -45,6 +45,7 @@ Napi::Value history_value(Napi::Env env, const image::History& history) {
   set("failedReads", history.failed_reads);
   set("failedWrites", history.failed_writes);
   set("unanswered", history.unanswered);
+  object.Set("isFenced", history.is_fenced);
   set("startNs", history.start_ns);
   set("endNs", history.end_ns);
   if (!history.first_error) object.Set("firstError", history.first_error.to_string());

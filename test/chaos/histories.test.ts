@@ -32,12 +32,29 @@ it("decodes records", () => {
     record(4, 0, 0n, 11n, 21n),
     record(4, 0, never, 12n, 22n),
     record(5, 1, 9n, 13n, never),
+    record(6, 2, 8n, 14n, 24n),
   ]);
   const operations = decodeRecords(bytes, "disk", 5);
   expect(operations).toEqual([
-    { client: 5, block: "disk/3", kind: "write", value: "5497558138881", startNs: 10, endNs: 20 },
-    { client: 5, block: "disk/4", kind: "read", value: "0", startNs: 11, endNs: 21 },
-    { client: 5, block: "disk/4", kind: "read", value: "garbage", startNs: 12, endNs: 22 },
+    {
+      client: 5,
+      block: "disk/3",
+      kind: "write",
+      value: "5497558138881",
+      startNs: 10,
+      endNs: 20,
+      fenced: false,
+    },
+    { client: 5, block: "disk/4", kind: "read", value: "0", startNs: 11, endNs: 21, fenced: false },
+    {
+      client: 5,
+      block: "disk/4",
+      kind: "read",
+      value: "garbage",
+      startNs: 12,
+      endNs: 22,
+      fenced: false,
+    },
     {
       client: 5,
       block: "disk/5",
@@ -45,9 +62,11 @@ it("decodes records", () => {
       value: "9",
       startNs: 13,
       endNs: Number.POSITIVE_INFINITY,
+      fenced: false,
     },
+    { client: 5, block: "disk/6", kind: "write", value: "8", startNs: 14, endNs: 24, fenced: true },
   ]);
-  expect(pendingShare(operations)).toBe(0.25);
+  expect(pendingShare(operations)).toBe(0.2);
 });
 
 it("finds the longest wait of each client in a window", () => {

@@ -5,22 +5,31 @@ import type { BlockOperation } from "../checkers/linearizability.js";
 /** The value of a block of zeros. */
 export const initialValue = "0";
 
+export interface RecordedOperation extends BlockOperation {
+  /** a write that was refused because another client has taken the image over */
+  fenced: boolean;
+}
+
 const recordBytes = 32;
+/** of a record */
+const kinds = { read: 0, write: 1, fencedWrite: 2 };
 const allOnes = 0xffff_ffff_ffff_ffffn;
 
 /** @param device names the blocks: jobs that share a device share its blocks */
-export function decodeRecords(bytes: Buffer, device: string, client: number): BlockOperation[] {
-  const operations: BlockOperation[] = [];
+export function decodeRecords(bytes: Buffer, device: string, client: number): RecordedOperation[] {
+  const operations: RecordedOperation[] = [];
   for (let at = 0; at + recordBytes <= bytes.length; at += recordBytes) {
     const value = bytes.readBigUInt64LE(at + 8);
     const end = bytes.readBigUInt64LE(at + 24);
+    const kind = bytes.readUInt32LE(at + 4);
     operations.push({
       client,
       block: `${device}/${bytes.readUInt32LE(at)}`,
-      kind: bytes.readUInt32LE(at + 4) === 1 ? "write" : "read",
+      kind: kind === kinds.read ? "read" : "write",
       value: value === allOnes ? "garbage" : String(value),
       startNs: Number(bytes.readBigUInt64LE(at + 16)),
       endNs: end === allOnes ? Number.POSITIVE_INFINITY : Number(end),
+      fenced: kind === kinds.fencedWrite,
     });
   }
   return operations;

@@ -25,6 +25,11 @@ export interface Report {
   firstErrors: string[];
   violations: number;
   ackedWritesLost: number;
+  /** of the holder of the lock that clients fight for */
+  freezes: number;
+  takeovers: number;
+  staleRefused: number;
+  staleAccepted: number;
   objectsCompared: number;
   cleanMs: number | undefined;
   findings: string[];
@@ -53,6 +58,8 @@ export function reportText(report: Report): string {
     `operations ${report.operations}, pending ${(report.pendingShare * 100).toFixed(2)} %, ` +
       `failed ${report.failed}${report.firstErrors[0] ? ` (${report.firstErrors[0]})` : ""}`,
     `violations ${report.violations}, acked writes lost ${report.ackedWritesLost}`,
+    `lock holders frozen ${report.freezes}, taken over from ${report.takeovers}`,
+    `stale-token writes refused ${report.staleRefused}, accepted ${report.staleAccepted}`,
     `objects compared ${report.objectsCompared}`,
     report.cleanMs === undefined
       ? "not clean at the end"

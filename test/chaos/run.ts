@@ -6,17 +6,22 @@ import {
   findViolations,
   type Violation,
 } from "../checkers/linearizability.js";
+import { bootTimeNs } from "./clocks.js";
 import { Cluster } from "./cluster.js";
 import { badLines, runFault } from "./faults.js";
 import { initialValue, pendingShare, stallsMs } from "./histories.js";
+import { freezeHolders } from "./lock-fight.js";
 import type { Measured, Report } from "./report.js";
 import { diskKinds, type Fault, type FaultKind, makeSchedule } from "./schedule.js";
+import { judgeStaleWrites } from "./stale-writes.js";
 import {
   blocksPerDevice,
   type ClientResult,
+  type Device,
   devices,
   finalClient,
   finalReads,
+  fought,
   type LoadShape,
   mixedHistory,
   startClient,
@@ -41,6 +46,7 @@ const cleanLimitMs = 90_000;
 const finalReadLimitMs = 60_000;
 /** Behind its start, a fault may stall clients for so long and still be found to have done so. */
 const stallWindowMs = 8000;
+const beforeNextMs = 500;
 const limitsMs: Partial<Record<FaultKind, number>> = { kill: 1000, stop: 3000, oneway: 3000 };
 
 export async function run(options: RunOptions): Promise<Report> {
@@ -56,7 +62,11 @@ export async function run(options: RunOptions): Promise<Report> {
   await Promise.all(clients.map(({ ready }) => ready));
   for (const client of clients) client.go();
   const faults = makeSchedule({ seed, kinds, osds: cluster.osds.length, loadMs, mode });
-  const measured = await deliverAll(cluster, faults);
+  const fighters = clients.filter(({ device }) => device === fought);
+  const [measured, freezes] = await Promise.all([
+    mode === "single" ? deliverSingly(cluster, faults, loadMs) : deliverStorm(cluster, faults),
+    freezeHolders(cluster, fighters, fought.name, { seed, loadMs }),
+  ]);
   const results = await Promise.all(clients.map(({ result }) => result));
   const cleanMs = await cluster.untilClean(cleanLimitMs);
   const findings: string[] = [];
@@ -73,10 +83,19 @@ export async function run(options: RunOptions): Promise<Report> {
     findings.push(...daemon.surprises);
     findings.push(...badLines(daemon, kinds).map((line) => `${daemon.name}: ${line}`));
   }
-  const operations = [...results, ...finals].flatMap((result) => result.operations);
+  const stale = judgeStaleWrites(
+    [...results, ...finals].flatMap((result) => result.operations),
+    freezes,
+  );
+  const { operations } = stale;
+  findings.push(...stale.accepted.map(({ block, value }) => `${block}: stale write of ${value}`));
   const violations = findViolations(operations, initialValue);
   findings.push(...violations.map(({ block, kind, text }) => `${block}: ${kind}: ${text}`));
-  for (const fault of measured) addStalls(fault, results, findings, mode);
+  // Who waits for a lock does not wait for an OSD.
+  const unlocked = results.filter(({ device }) => device !== fought);
+  for (const [at, fault] of measured.entries()) {
+    addStalls(fault, mode === "single" ? measured[at + 1] : undefined, unlocked, findings, mode);
+  }
   if (mode === "single" && marks.length > measured.length) {
     findings.push(`flapping: ${marks.length} times down for ${measured.length} faults`);
   }
@@ -87,12 +106,16 @@ export async function run(options: RunOptions): Promise<Report> {
     markDowns: marks.length,
     operations: operations.length,
     pendingShare: pendingShare(operations),
-    failed: sum(results, ({ failedReads, failedWrites }) => failedReads + failedWrites),
+    failed: sum(results, ({ failed }) => failed),
     firstErrors: results.flatMap(({ firstError }) =>
       firstError === undefined ? [] : [firstError],
     ),
     violations: violations.length,
     ackedWritesLost: lostWrites(violations),
+    freezes: freezes.length,
+    takeovers: freezes.filter(({ takenOver }) => takenOver).length,
+    staleRefused: stale.refused,
+    staleAccepted: stale.accepted.length,
     objectsCompared: objects,
     cleanMs,
     findings,
@@ -105,7 +128,9 @@ function sum<T>(items: readonly T[], of: (item: T) => number): number {
 
 async function makeImages({ monitor }: Cluster): Promise<void> {
   const { cairn } = await import("./daemons.js");
-  const images = new Map(devices.filter(({ kind }) => kind === "image").map((it) => [it.name, it]));
+  const images = new Map(
+    devices.filter(({ kind }) => kind !== "objects").map((it) => [it.name, it]),
+  );
   const address = `${monitor.host}:${monitor.port}`;
   for (const { name, sizeBytes } of images.values()) {
     await cairn("create", `rbd/${name}`, "--size", String(sizeBytes), "--monitor", address);
@@ -122,23 +147,52 @@ function startLoad({ monitor }: Cluster, { dir, seed, mode }: RunOptions, loadMs
     });
 }
 
+async function deliver(cluster: Cluster, fault: Fault): Promise<Measured> {
+  const atNs = bootTimeNs();
+  const { met, lostBlocks } = await runFault(cluster, fault);
+  return { ...fault, atNs, healedNs: bootTimeNs(), met, lostBlocks, stallsMs: [] };
+}
+
 /** Delivers the faults at their times, some of them beside each other. */
-function deliverAll(cluster: Cluster, faults: readonly Fault[]): Promise<Measured[]> {
+function deliverStorm(cluster: Cluster, faults: readonly Fault[]): Promise<Measured[]> {
   return Promise.all(
     faults.map(async (fault) => {
       await sleep(fault.atMs);
-      const atNs = bootTimeNs();
-      const { met, lostBlocks } = await runFault(cluster, fault);
-      return { ...fault, atNs, healedNs: bootTimeNs(), met, lostBlocks, stallsMs: [] };
+      return deliver(cluster, fault);
     }),
   );
+}
+
+/**
+ * One after the other, each when all PGs are active+clean: what one costs is never the cost of two.
+ * Those that no time is left for are dropped.
+ */
+async function deliverSingly(
+  cluster: Cluster,
+  faults: readonly Fault[],
+  loadMs: number,
+): Promise<Measured[]> {
+  const startMs = performance.now();
+  const measured: Measured[] = [];
+  for (const fault of faults) {
+    await sleep(Math.max(0, startMs + fault.atMs - performance.now()));
+    const leftMs = startMs + loadMs - performance.now() - fault.durationMs;
+    if (leftMs < 0 || (await cluster.untilClean(leftMs)) === undefined) break;
+    measured.push(await deliver(cluster, fault));
+  }
+  return measured;
+}
+
+/** At the end nobody else uses it. */
+function withoutLock(device: Device): Device {
+  return device.kind === "locked" ? { ...device, kind: "image" } : device;
 }
 
 /** A read of every block of every device: what was acknowledged is there. */
 async function readAll(cluster: Cluster, dir: string, findings: string[]): Promise<ClientResult[]> {
   const each = [...new Map(devices.map((device) => [device.name, device])).values()];
   const clients = each.map((device, at) =>
-    startClient(dir, cluster.monitor, device, finalReads(finalClient + at)),
+    startClient(dir, cluster.monitor, withoutLock(device), finalReads(finalClient + at)),
   );
   // A header in a PG that nobody can serve is never read.
   const timer = setTimeout(() => {
@@ -192,12 +246,16 @@ function markDowns(cluster: Cluster): string[] {
 /** What a fault has cost the clients; in single mode against the limits. */
 function addStalls(
   fault: Measured,
+  next: Measured | undefined,
   results: readonly ClientResult[],
   findings: string[],
   mode: RunOptions["mode"],
 ): void {
   const operations: BlockOperation[] = results.flatMap((result) => result.operations);
-  fault.stallsMs = stallsMs(operations, fault.atNs, fault.atNs + stallWindowMs * 1e6);
+  // A wait that begins just before the next fault is what that one costs.
+  const nextNs = next === undefined ? Infinity : next.atNs - beforeNextMs * 1e6;
+  const untilNs = Math.min(fault.atNs + stallWindowMs * 1e6, nextNs);
+  fault.stallsMs = stallsMs(operations, fault.atNs, untilNs);
   const limitMs = limitsMs[fault.kind];
   if (mode === "storm" || limitMs === undefined) return;
   const longest = Math.max(...fault.stallsMs);
@@ -214,15 +272,3 @@ function lostWrites(violations: readonly Violation[]): number {
     .map(({ block }) => block);
   return new Set(blocks).size;
 }
-
-/** CLOCK_BOOTTIME, as the histories have it: the monotonic clock and the time asleep. */
-function bootTimeNs(): number {
-  return Number(process.hrtime.bigint()) + sleptNs;
-}
-
-/** /proc/uptime has hundredths of a second: less than one is the rounding. */
-const sleptNs = (() => {
-  const uptimeNs = Number(readFileSync("/proc/uptime", "utf8").split(" ", 1)[0]) * 1e9;
-  const differenceNs = uptimeNs - Number(process.hrtime.bigint());
-  return Math.abs(differenceNs) < 1e9 ? 0 : differenceNs;
-})();

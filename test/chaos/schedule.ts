@@ -1,5 +1,5 @@
 // Which faults come when: pure, from a seed. Each kind comes before any comes again; in "storm" two
-// OSDs may suffer at a time, in "single" one fault follows the other and the cluster rests between.
+// OSDs may suffer at a time, in "single" one fault follows the other when all is clean again.
 //
 // Invariants: an OSD has one fault at a time; a fault of the whole cluster has no other beside it.
 export const faultKinds = [
@@ -39,7 +39,7 @@ export const diskKinds: ReadonlySet<FaultKind> = new Set([
 export interface Fault {
   kind: FaultKind;
   osd: number;
-  /** since the beginning of the load */
+  /** since the beginning of the load; in "single" the earliest */
   atMs: number;
   durationMs: number;
   /** 0 to 1, for what a kind leaves open */
@@ -57,7 +57,8 @@ export interface ScheduleOptions {
 const firstMs = 2000;
 /** The load goes on behind the last fault: its end must be seen, too. */
 const quietEndMs = 6000;
-const singleRestMs = 4500;
+/** At least; it follows when the cluster is clean again. */
+const singleRestMs = 2000;
 const singleMs = (kind: FaultKind) => (kind === "hungdisk" ? 14_000 : 4500);
 
 /** Uniform in [0, 1), from a seed (mulberry32). */

@@ -1,20 +1,21 @@
 // The clients: which devices there are, who uses which, and their processes.
 //
-// Clients 1 to 4 share raw objects, 5 and 6 have an image each, 7 and 8 share an image without its
-// exclusive lock. Who fights for a lock belongs into `devices` as another kind.
+// Clients 1 to 4 share raw objects, 5 has an image of its own, 6 to 8 fight for the exclusive lock
+// of another one.
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { HistoryOptions, HistoryResult } from "../../native/index.js";
-import type { BlockOperation } from "../checkers/linearizability.js";
 import type { ClientTask } from "./client.js";
-import { decodeRecords } from "./histories.js";
+import { decodeRecords, type RecordedOperation } from "./histories.js";
 
 export type Device =
   | { kind: "objects"; name: string; sizeBytes: number }
-  | { kind: "image"; name: string; sizeBytes: number };
+  | { kind: "image"; name: string; sizeBytes: number }
+  /** an image that is used under its exclusive lock only */
+  | { kind: "locked"; name: string; sizeBytes: number };
 
 const deviceBytes = 32 << 20;
 /** 8 blocks in each 4 MiB object */
@@ -22,8 +23,8 @@ export const strideBytes = 512 << 10;
 export const blocksPerDevice = deviceBytes / strideBytes;
 
 const shared: Device = { kind: "objects", name: "chaos_shared", sizeBytes: deviceBytes };
-const image = (name: string): Device => ({ kind: "image", name, sizeBytes: deviceBytes });
-const contended = image("contended");
+/** The image that clients fight for. */
+export const fought: Device = { kind: "locked", name: "fought", sizeBytes: deviceBytes };
 
 /** The device of each client. */
 export const devices: readonly Device[] = [
@@ -31,26 +32,33 @@ export const devices: readonly Device[] = [
   shared,
   shared,
   shared,
-  image("own-5"),
-  image("own-6"),
-  contended,
-  contended,
+  { kind: "image", name: "own", sizeBytes: deviceBytes },
+  fought,
+  fought,
+  fought,
 ];
 
 /** Client numbers of the final reads: beyond all others. */
 export const finalClient = 100;
 
-export interface ClientResult extends Omit<HistoryResult, "records"> {
+export interface ClientResult {
   client: number;
   device: Device;
-  operations: BlockOperation[];
+  operations: RecordedOperation[];
+  /** one; of a device under its lock: one more for each time that another client took it over */
+  sessions: number;
+  failed: number;
+  firstError: string | undefined;
 }
 
 export interface RunningClient {
+  client: number;
+  pid: number | undefined;
   device: Device;
   /** settles when its device is open */
   ready: Promise<void>;
   go(): void;
+  signal(signal: "SIGSTOP" | "SIGCONT"): void;
   /** Ends the process; its result is an error then. */
   kill(): void;
   /** @throws when the process ended without a result */
@@ -109,18 +117,27 @@ export function startClient(
   const failure = async () => new Error(`client ${client}: exit code ${await ended}\n${said}`);
   const result = ended.then(async (code) => {
     if (code !== 0 || !existsSync(`${output}.json`)) throw await failure();
-    const rest = JSON.parse(readFileSync(`${output}.json`, "utf8")) as Omit<
+    const sessions = JSON.parse(readFileSync(`${output}.json`, "utf8")) as Omit<
       HistoryResult,
       "records"
-    >;
-    const operations = decodeRecords(readFileSync(output), device.name, client);
-    return { client, device, operations, ...rest };
+    >[];
+    return {
+      client,
+      device,
+      operations: decodeRecords(readFileSync(output), device.name, client),
+      sessions: sessions.length,
+      failed: sessions.reduce((sum, of) => sum + of.failedReads + of.failedWrites, 0),
+      firstError: sessions.find((of) => of.failedReads + of.failedWrites > 0)?.firstError,
+    };
   });
   result.catch(() => undefined);
   return {
+    client,
+    pid: child.pid,
     device,
     ready: untilReady(child, ended, failure),
     go: () => child.stdin.write("\n"),
+    signal: (signal) => child.kill(signal),
     kill: () => child.kill("SIGKILL"),
     result,
   };

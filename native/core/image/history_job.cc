@@ -95,7 +95,7 @@ void HistoryJob::issue() {
   const bool sweeps = spec_.mode == HistorySpec::Mode::sweep;
   const bool more =
       sweeps ? next_swept_ < spec_.blocks : now < history_.start_ns + spec_.duration_ns;
-  if (!more) {
+  if (!more || history_.is_fenced) {
     --slots_;
     return finish_if_over();
   }
@@ -123,7 +123,17 @@ void HistoryJob::completed(std::uint64_t id, const Status& status, ByteSpan byte
   const auto found = in_flight_.find(id);
   if (found == in_flight_.end()) return;  // its time was over
   HistoryRecord record = found->second;
-  if (status) {
+  const bool fenced =
+      status.code() == ErrorCode::fenced || status.code() == ErrorCode::blocklisted;
+  if (fenced) history_.is_fenced = true;
+  if (fenced && record.is_write) {
+    in_flight_.erase(found);
+    record.was_fenced = true;
+    record.end_ns = executor_.now_ns();
+    history_.records.push_back(record);
+  } else if (fenced) {
+    in_flight_.erase(found);
+  } else if (status) {
     in_flight_.erase(found);
     record.end_ns = executor_.now_ns();
     if (!record.is_write) record.value = value_of(record.block, bytes);

@@ -8,6 +8,8 @@
 //   zeros. A block that holds no value reads as kGarbage.
 // - An operation whose outcome is not known (an error, or no answer by the end) has end_ns =
 //   kPending. A read without an outcome is not recorded.
+// - A write that a fence has refused took effect before another client had taken the image over, or
+//   never: its end_ns is when the refusal came. The job ends then, for nothing is served any more.
 //
 // Several jobs, of several processes, may share blocks. It checks nothing beyond one block.
 #pragma once
@@ -41,6 +43,7 @@ struct HistoryRecord {
   static constexpr std::uint64_t kGarbage = ~std::uint64_t{0};
   std::uint32_t block = 0;
   bool is_write = false;
+  bool was_fenced = false;  // a write that was refused
   std::uint64_t value = 0;
   std::uint64_t start_ns = 0, end_ns = kPending;  // of the executor's clock
 };
@@ -48,6 +51,7 @@ struct HistoryRecord {
 struct History {
   std::vector<HistoryRecord> records;  // in the order of their ends; the pending ones last
   std::uint64_t failed_reads = 0, failed_writes = 0, unanswered = 0;
+  bool is_fenced = false;  // not counted among those that failed
   std::uint64_t start_ns = 0, end_ns = 0;
   Status first_error;
 };

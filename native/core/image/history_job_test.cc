@@ -103,6 +103,28 @@ TEST_CASE("history: what is not answered in time is pending, and its late answer
   bench.executor.run_until_idle();
 }
 
+TEST_CASE("history: it ends when a fence refuses, and tells the refused writes from the others") {
+  Bench bench;
+  bench.executor.run_after(100'000'000, [&bench] {
+    bench.device.fail_with(Status(ErrorCode::fenced, "another client has taken the image over"));
+  });
+  HistorySpec spec = mixed();
+  spec.write_percent = 90;
+  const History history = bench.run(spec);
+  CHECK(history.is_fenced);
+  CHECK(history.failed_reads + history.failed_writes + history.unanswered == 0);
+  std::uint64_t refused = 0;
+  for (const HistoryRecord& record : history.records) {
+    CHECK(record.end_ns >= record.start_ns);
+    if (!record.was_fenced) continue;
+    CHECK(record.is_write);
+    CHECK(record.end_ns != HistoryRecord::kPending);
+    ++refused;
+  }
+  CHECK(refused > 0);
+  CHECK(history.end_ns - history.start_ns < mixed().duration_ns);
+}
+
 TEST_CASE("history: zeros are 0; torn, misplaced and changed blocks are garbage") {
   const Buffer block = HistoryJob::block_of(3, 77);
   CHECK(HistoryJob::value_of(3, block.span()) == 77);

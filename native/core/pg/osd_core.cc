@@ -74,7 +74,11 @@ void OsdCore::set_map_epoch(Epoch epoch) {
 }
 
 void OsdCore::set_blocklist(std::vector<ClientId> clients) {
-  blocklist_ = {clients.begin(), clients.end()};
+  const auto before = std::exchange(blocklist_, {clients.begin(), clients.end()});
+  for (const ClientId client : clients) {
+    if (before.contains(client)) continue;
+    for (auto& [id, pg] : pgs_) pg->forget_watches_of(client);
+  }
 }
 
 void OsdCore::set_peers(const std::vector<Peer>& peers) {

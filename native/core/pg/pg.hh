@@ -196,6 +196,7 @@ class Pg : private ScrubGate, private ScrubEvents {
   void on_replicate(net::ConnectionId from, net::Replicate message, Buffer data);
   void on_replicate_ack(OsdId from, const net::ReplicateAck& ack);
   void on_watch_notify_ack(ClientId from, net::WatchNotifyAck ack);
+  void forget_watches_of(ClientId client) { watches_.forget_client(client); }
   void on_pull(net::ConnectionId from, const net::Pull& pull);
   void on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffer data);
   void on_push_ack(OsdId from, const net::PushAck& ack);

@@ -34,6 +34,14 @@ void WatchTable::unwatch(const std::string& object, ClientId client, const std::
   if (found->second.empty()) watchers_.erase(found);
 }
 
+void WatchTable::forget_client(ClientId client) {
+  for (auto entry = watchers_.begin(); entry != watchers_.end();) {
+    std::erase_if(entry->second,
+                  [client](const Watcher& watcher) { return watcher.client == client; });
+    entry = entry->second.empty() ? watchers_.erase(entry) : std::next(entry);
+  }
+}
+
 std::vector<Watcher> WatchTable::watchers(const std::string& object, std::uint64_t now_ns) {
   const auto found = watchers_.find(object);
   if (found == watchers_.end()) return {};

@@ -45,6 +45,8 @@ class WatchTable {
   // New, or renewed. True: it was not there. busy: too many watch this object.
   Result<bool> watch(const std::string& object, Watcher watcher);
   void unwatch(const std::string& object, ClientId client, const std::string& cookie);
+  // It is on the blocklist, so that it could not even end its watches itself.
+  void forget_client(ClientId client);
   // Those whose timeout has not passed; the others are forgotten.
   std::vector<Watcher> watchers(const std::string& object, std::uint64_t now_ns);
 

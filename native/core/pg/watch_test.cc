@@ -75,6 +75,21 @@ TEST_CASE("watch table: a notification ends when all have answered, or its time 
   CHECK(ended == 3);
 }
 
+TEST_CASE("watch table: all watches of a client are forgotten, and no other's") {
+  WatchTable table;
+  for (const char* object : {"o", "p"}) {
+    for (const ClientId client : {1U, 2U}) CHECK(*table.watch(object, watcher(client, 0)));
+  }
+  CHECK(*table.watch("q", watcher(1, 0)));
+  table.forget_client(1);
+  for (const char* object : {"o", "p"}) {
+    const std::vector<Watcher> left = table.watchers(object, 0);
+    REQUIRE(left.size() == 1);
+    CHECK(left[0].client == 2);
+  }
+  CHECK(table.watchers("q", 0).empty());
+}
+
 TEST_CASE("watch table: it is bounded") {
   WatchTable table;
   for (ClientId client = 1; client <= WatchTable::kMaxWatchersPerObject; ++client) {
@@ -119,6 +134,18 @@ TEST_CASE("watch: a watcher that does not answer holds a notification up to its 
   CHECK(cluster.executor.now_ns() - before >= 3 * kSecondNs);
   REQUIRE(answers.size() == 1);
   CHECK(answers[0].second == std::string(1, '\0'));
+}
+
+TEST_CASE("watch: a client on the blocklist watches nothing any more") {
+  SimOsds cluster(73);
+  cluster.new_interval({0, 1, 2});
+  cluster.operate("header", {watch_step(10'000)}, {});
+  CHECK(list(cluster).size() == 2);
+  for (const std::vector<ClientId>& blocked :
+       {std::vector<ClientId>{77}, std::vector<ClientId>{}}) {
+    for (auto& [id, osd] : cluster.osds) osd->core->set_blocklist(blocked);
+  }
+  CHECK(list(cluster).size() == 1);
 }
 
 TEST_CASE("watch: it ends without renewal, and a new primary knows its age, not its watchers") {
