@@ -46,7 +46,7 @@ export class SimOsd {
   incarnation = 0n;
   /** the OSD has ended by itself, as one whose disk fails does */
   failed: StorageError | undefined;
-  /** one that ends because of its disk begins anew, on a good one that holds what the old one held */
+  /** one that ends because of its disk begins anew: on a good one, with what the old one held */
   restartsWhenFailed = false;
 
   constructor(
