@@ -14,6 +14,10 @@ const exempt: Readonly<Record<string, { why: string; test: string }>> = {
     why: "needs a primary that lacks a version of which strays have only older ones: a few seeds",
     test: "native/core/pg/missing_test.cc",
   },
+  "peering WaitActing -> GetInfo": {
+    why: "needs the authority to die in the moment before the monitor answers: a few seeds",
+    test: "osd/peering/machine.test.ts",
+  },
   pg_scrub_place_taken: {
     why: "needs two PGs scrubbed at once, while those of a simulated cluster take milliseconds",
     test: "native/core/pg/scrub_test.cc",

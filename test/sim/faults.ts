@@ -299,7 +299,7 @@ export const kinds = {
       const [osd, lost] = [random.pick(cluster.osds), random.pick(cluster.osds)];
       let cuts: (() => void)[] = [];
       cluster.onPeering = (to) => {
-        if (to !== "WaitActing" || cuts.length > 0) return;
+        if (to !== "GetInfo" || cuts.length > 0) return;
         cuts = cluster.osds.map(({ host }) => cut(cluster, host, cluster.monitorHost));
       };
       await cluster.command("osd out", { id: osd.id }).catch(() => undefined);
