@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { logEntriesKept } from "../testing/fake-store.js";
 import { testInfo } from "../testing/fixtures.js";
 import { TestCluster, testPg } from "../testing/test-cluster.js";
+import { step } from "./machine.js";
 import { betterActing, maxMissingOfPrimary, nextTemp } from "./pg-temp.js";
 import { initialPgState, nothingGathered, type PgState } from "./state.js";
 
@@ -39,6 +40,17 @@ describe("a better acting set", () => {
     const lacking = testInfo({ ...whole, missingCount: 1 });
     expect(betterActing(stateWith(empty, [[1, lacking]]))).toBeUndefined();
     expect(betterActing(stateWith(empty, [[9, whole]], 1))).toBeUndefined();
+  });
+});
+
+describe("a primary that waits for another acting set", () => {
+  it("gathers anew when the copy that was to lead goes down", () => {
+    const state: PgState = { ...stateWith(empty, [[1, whole]]), name: "WaitActing" };
+    const down = new Map(state.map.osds).set(1, { up: false, upThru: 0 });
+    const kept = { kind: "mapChanged" as const, map: { ...state.map, epoch: 12 } };
+    expect(step(state, kept, 0).state.name).toBe("WaitActing");
+    const lost = { kind: "mapChanged" as const, map: { epoch: 12, osds: down } };
+    expect(step(state, lost, 0).state.name).toBe("GetInfo");
   });
 });
 

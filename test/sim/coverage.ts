@@ -16,7 +16,7 @@ const exempt: Readonly<Record<string, { why: string; test: string }>> = {
   },
   "peering WaitActing -> GetInfo": {
     why: "needs the authority to die in the moment before the monitor answers: a few seeds",
-    test: "osd/peering/machine.test.ts",
+    test: "osd/peering/pg-temp.test.ts",
   },
   pg_scrub_place_taken: {
     why: "needs two PGs scrubbed at once, while those of a simulated cluster take milliseconds",
