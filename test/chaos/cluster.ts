@@ -7,6 +7,7 @@ import { systemClock, systemRandom } from "../../common/ports.js";
 import { mkfsOsd } from "../../osd/index.js";
 import type { ClusterStatus, PgRow } from "../../proto/commands.js";
 import { copiesOf } from "../integration/support.js";
+import type { ColdData } from "./bit-rot.js";
 import { cairn, Daemon } from "./daemons.js";
 import { makeBridge, makeHost } from "./network.js";
 
@@ -18,6 +19,8 @@ const walBytes = 4 << 20;
 
 export class Cluster {
   readonly osds: Daemon[] = [];
+  /** what bits may flip in */
+  coldData: ColdData | undefined;
   readonly monitor = { host: "10.77.0.1", port: monitorPort };
   readonly clusterId = systemRandom.uuid();
   private mon: Daemon | undefined;
@@ -56,7 +59,7 @@ export class Cluster {
     const host = await makeHost(`osd.${id}`, 10 + id);
     const folder = `${this.dir}/osd.${id}`;
     const { clusterId } = this;
-    await mkfsOsd({ id, dataDir: folder, clusterId, sizeBytes: 4 * 2 ** 30, walBytes });
+    await mkfsOsd({ id, dataDir: folder, clusterId, sizeBytes: 2 ** 30, walBytes });
     const address = `${this.monitor.host}:${monitorPort}`;
     const args = ["osd", "--id", `${id}`, "--data", folder, "--monitor", address];
     const place = ["--listen", `${host.address}:6800`, "--host", `host${id}`];

@@ -100,6 +100,14 @@ const table: Readonly<Record<FaultKind, Deliver>> = {
   async hungdisk(cluster, { osd }) {
     return badDisk(cluster.osd(osd), { delayMs: 3_600_000 }, ({ delayed }) => delayed);
   },
+  async bitrot(cluster, { osd }) {
+    const daemon = cluster.osd(osd);
+    // Nothing else is lost: what it has written is with the kernel.
+    if (daemon.options.faultDisk) await daemon.setDiskFaults({ holdWrites: false });
+    await daemon.end("SIGTERM");
+    const flips = (await cluster.coldData?.rot(osd, daemon)) ?? 0;
+    return { heal: () => restart(daemon, flips > 0) };
+  },
   async clockjump(cluster, { osd, choice }) {
     const daemon = cluster.daemons()[osd] ?? cluster.osd(osd);
     daemon.setClockOffset(choice < 0.5 ? hour : -hour);

@@ -1,4 +1,5 @@
 // What a run has found, in figures and words.
+import type { RotFigures } from "./bit-rot.js";
 import { percentiles } from "./histories.js";
 import type { Fault, FaultKind } from "./schedule.js";
 
@@ -30,6 +31,8 @@ export interface Report {
   takeovers: number;
   staleRefused: number;
   staleAccepted: number;
+  /** undefined: it could not be scrubbed */
+  rot: RotFigures | undefined;
   objectsCompared: number;
   cleanMs: number | undefined;
   findings: string[];
@@ -60,6 +63,7 @@ export function reportText(report: Report): string {
     `violations ${report.violations}, acked writes lost ${report.ackedWritesLost}`,
     `lock holders frozen ${report.freezes}, taken over from ${report.takeovers}`,
     `stale-token writes refused ${report.staleRefused}, accepted ${report.staleAccepted}`,
+    rotLine(report),
     `objects compared ${report.objectsCompared}`,
     report.cleanMs === undefined
       ? "not clean at the end"
@@ -70,6 +74,11 @@ export function reportText(report: Report): string {
   const more = report.findings.length - maxFindings;
   if (more > 0) lines.push(`... and ${more} more findings`);
   return lines.map((line) => `${line}\n`).join("");
+}
+
+function rotLine({ rot }: Report): string {
+  if (rot === undefined) return "bits flipped: not known";
+  return `bits flipped ${rot.injected}, detected ${rot.detected}, repaired ${rot.repaired}`;
 }
 
 function stallLines({ faults }: Report): string[] {

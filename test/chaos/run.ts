@@ -6,6 +6,7 @@ import {
   findViolations,
   type Violation,
 } from "../checkers/linearizability.js";
+import { ColdData } from "./bit-rot.js";
 import { bootTimeNs } from "./clocks.js";
 import { Cluster } from "./cluster.js";
 import { badLines, runFault } from "./faults.js";
@@ -58,6 +59,8 @@ export async function run(options: RunOptions): Promise<Report> {
   );
   await cluster.start();
   await makeImages(cluster);
+  const cold = await ColdData.write(cluster);
+  cluster.coldData = cold;
   const clients = startLoad(cluster, options, loadMs);
   await Promise.all(clients.map(({ ready }) => ready));
   for (const client of clients) client.go();
@@ -76,6 +79,7 @@ export async function run(options: RunOptions): Promise<Report> {
     );
   }
   const finals = await readAll(cluster, dir, findings);
+  const rot = await judgeRot(cold, cluster, findings);
   const marks = markDowns(cluster);
   const { objects, differences } = await compare(cluster, findings);
   findings.push(...differences.map((text) => `copies differ: ${text}`));
@@ -116,6 +120,7 @@ export async function run(options: RunOptions): Promise<Report> {
     takeovers: freezes.filter(({ takenOver }) => takenOver).length,
     staleRefused: stale.refused,
     staleAccepted: stale.accepted.length,
+    rot,
     objectsCompared: objects,
     cleanMs,
     findings,
@@ -219,6 +224,15 @@ async function readAll(cluster: Cluster, dir: string, findings: string[]): Promi
     }
     return [outcome.value];
   });
+}
+
+async function judgeRot(cold: ColdData, cluster: Cluster, findings: string[]) {
+  try {
+    return await cold.judge(cluster, findings);
+  } catch (thrown) {
+    findings.push(`the data cannot be scrubbed at the end: ${thrown}`);
+    return undefined;
+  }
 }
 
 async function compare(cluster: Cluster, findings: string[]) {

@@ -17,6 +17,7 @@ export const faultKinds = [
   "readerror",
   "writeerror",
   "clockjump",
+  "bitrot",
   "hungdisk",
 ] as const;
 /** Too long for a storm: it is only found when it has lasted for 10 s. */

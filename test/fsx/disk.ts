@@ -15,5 +15,10 @@ export interface Disk {
   flush(): Promise<void>;
   /** Ranges that read as zeros; undefined: this path cannot tell. */
   zeroRuns(offset: number, lengthBytes: number): Promise<ZeroRun[] | undefined>;
+  /** Settles when the image's lock is lost, with why. */
+  readonly lockLost: Promise<{ readonly code: string }>;
   close(): Promise<void>;
 }
+
+/** What a front end sees of it: its lock is the export's. */
+export type ExportedDisk = Omit<Disk, "lockLost">;

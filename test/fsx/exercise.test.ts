@@ -8,6 +8,8 @@ import { maxSizeBytes, minSizeBytes, OperationSource } from "./operations.js";
 function memoryPort(spoil: (disk: Disk, bytes: Buffer) => Partial<Disk> = () => ({})): ImagePort {
   const bytes = Buffer.alloc(maxSizeBytes);
   let sizeBytes = minSizeBytes;
+  let lose: (error: { code: string }) => void = () => undefined;
+  let isStolen = false;
   const zero = async (offset: number, lengthBytes: number) => {
     bytes.fill(0, offset, offset + lengthBytes);
   };
@@ -15,9 +17,12 @@ function memoryPort(spoil: (disk: Disk, bytes: Buffer) => Partial<Disk> = () => 
     open: async () => {
       const disk: Disk = {
         sizeBytes,
-        read: async (offset, lengthBytes) =>
-          Uint8Array.from(bytes.subarray(offset, offset + lengthBytes)),
+        read: async (offset, lengthBytes) => {
+          if (isStolen) throw new Error("fenced");
+          return Uint8Array.from(bytes.subarray(offset, offset + lengthBytes));
+        },
         write: async (offset, data) => {
+          if (isStolen) throw new Error("fenced");
           bytes.set(data, offset);
         },
         writeZeroes: zero,
@@ -28,9 +33,19 @@ function memoryPort(spoil: (disk: Disk, bytes: Buffer) => Partial<Disk> = () => 
         },
         flush: async () => undefined,
         zeroRuns: async () => [],
+        lockLost: new Promise((resolve) => {
+          lose = resolve;
+        }),
         close: async () => undefined,
       };
       return Object.assign(disk, spoil({ ...disk }, bytes));
+    },
+    stealLock: async () => {
+      isStolen = true;
+      lose({ code: "fenced" });
+      return async () => {
+        isStolen = false;
+      };
     },
     resize: async (next) => {
       if (next < sizeBytes) await zero(next, sizeBytes - next);
@@ -64,6 +79,19 @@ describe("the exercise", () => {
       () => ({ zeroRuns: async (offset, lengthBytes) => [{ offset, lengthBytes }] }),
       () => ({ flush: () => Promise.reject(new Error("no")) }),
       () => ({ sizeBytes: 4096 }),
+      // After a takeover: a write that is accepted, one that is refused and yet done, no "fenced".
+      (_, bytes) => ({
+        write: async (offset, data) => {
+          bytes.set(data, offset);
+        },
+      }),
+      (disk, bytes) => ({
+        write: async (offset, data) => {
+          bytes.set(data, offset);
+          await disk.write(offset, data);
+        },
+      }),
+      () => ({ lockLost: Promise.resolve({ code: "io_error" }) }),
     ];
     for (const spoil of spoilers) {
       await expect(exercise(memoryPort(spoil))).rejects.toBeInstanceOf(Finding);

@@ -2,13 +2,21 @@
 // model does not allow, or an operation that fails.
 import type { Disk } from "./disk.js";
 import { compare, ImageModel } from "./model.js";
-import { conflicts, describeOperation, type Operation, type PathName } from "./operations.js";
+import {
+  blockBytes,
+  conflicts,
+  describeOperation,
+  type Operation,
+  type PathName,
+} from "./operations.js";
 
 /** What the exercise needs of the world around it. */
 export interface ImagePort {
   open(path: PathName): Promise<Disk>;
   /** of the closed image */
   resize(sizeBytes: number): Promise<void>;
+  /** Takes the lock over from whoever has the image open. @returns lets it go again */
+  stealLock(): Promise<() => Promise<void>>;
 }
 
 export class Finding extends Error {
@@ -23,6 +31,8 @@ export class Finding extends Error {
 
 const inFlightMax = 4;
 const historyLength = 24;
+/** Of what must never get into the image. */
+const foreignByte = 0xdd;
 
 interface Running {
   operation: Operation;
@@ -63,6 +73,7 @@ export class Exercise {
     this.counts[key] = (this.counts[key] ?? 0) + 1;
     if (operation.kind === "reopen") return this.reopen(operation.path);
     if (operation.kind === "resize") return this.resize(operation.sizeBytes);
+    if (operation.kind === "steal") return this.steal(index, operation);
     const entry: Running = {
       operation,
       ended: this.start(index, operation)
@@ -164,6 +175,34 @@ export class Exercise {
     this.model.resize(sizeBytes);
     this.disk = await this.port.open(this.path);
     this.checkSize();
+  }
+
+  /** What comes after the takeover is refused, changes nothing, and says that it is fenced. */
+  private async steal(index: number, operation: Operation): Promise<void> {
+    try {
+      // The lock is taken by the first request.
+      await this.checkRead(0, blockBytes);
+      const letGo = await this.port.stealLock();
+      const foreign = new Uint8Array(blockBytes).fill(foreignByte);
+      await this.mustFail("a write", this.disk.write(0, foreign));
+      await this.mustFail("a read", this.disk.read(0, blockBytes));
+      const { code } = await this.disk.lockLost;
+      if (code !== "fenced") throw new Error(`the lock was lost with ${code} instead of fenced`);
+      await this.disk.close();
+      await letGo();
+    } catch (thrown) {
+      throw this.finding(index, operation, thrown);
+    }
+    this.disk = await this.port.open(this.path);
+    this.checkSize();
+  }
+
+  private async mustFail(what: string, answer: Promise<unknown>): Promise<void> {
+    const failed = await answer.then(
+      () => false,
+      () => true,
+    );
+    if (!failed) throw new Error(`${what} was accepted after the lock was taken over`);
   }
 
   private checkSize(): void {

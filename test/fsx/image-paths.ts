@@ -2,12 +2,13 @@
 // the same code as `cairn attach`.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type ClusterClient, Images } from "../../client/index.js";
+import { type ClusterClient, Images, openLocked } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
 import { type RunningExport, serialOf, serve } from "../../vhost-blk/index.js";
 import type { Disk } from "./disk.js";
 import type { ImagePort } from "./exercise.js";
 import { openLibraryDisk } from "./library-disk.js";
+import { stealLock } from "./lock-thief.js";
 import { connectNbdDisk } from "./nbd-disk.js";
 import type { PathName } from "./operations.js";
 import { connectVhostUserDisk } from "./vhost-user-disk.js";
@@ -19,7 +20,7 @@ const pool = "rbd";
 export async function makeImagePort(
   root: string,
   folder: string,
-  cluster: ClusterClient,
+  { cluster, thief }: { cluster: ClusterClient; thief: ClusterClient },
   sizeBytes: number,
 ): Promise<ImagePort> {
   const images = new Images(cluster, pool, { clock: systemClock, random: systemRandom });
@@ -28,7 +29,8 @@ export async function makeImagePort(
   if (!existsSync(program)) throw new Error(`${program} is not built: run npm test once`);
 
   async function exported(path: "nbd" | "vhost-user"): Promise<Disk> {
-    const { handle, info } = await images.open(name);
+    const image = await openLocked(images, name);
+    const { handle, info, lock } = image;
     const socket = join(folder, `${path}.sock`);
     const target =
       path === "nbd"
@@ -42,10 +44,12 @@ export async function makeImagePort(
         : await connectVhostUserDisk(program, socket);
     return {
       ...disk,
+      lockLost: lock.ended,
       close: async () => {
         await disk.close();
+        lock.giveUp();
         await running.stop();
-        images.close(handle);
+        await image.close();
       },
     };
   }
@@ -53,6 +57,7 @@ export async function makeImagePort(
   return {
     open: (path: PathName) =>
       path === "library" ? openLibraryDisk(cluster, images, name) : exported(path),
+    stealLock: () => stealLock(thief, pool, name),
     resize: async (size) => {
       await images.resize(name, size, { allowShrink: true });
     },

@@ -1,5 +1,5 @@
 // The image through the client library.
-import type { ClusterClient, Images, OpenDevice } from "../../client/index.js";
+import { type ClusterClient, type Images, openLocked } from "../../client/index.js";
 import type { Disk } from "./disk.js";
 
 export async function openLibraryDisk(
@@ -7,11 +7,10 @@ export async function openLibraryDisk(
   images: Images,
   name: string,
 ): Promise<Disk> {
-  const device: OpenDevice = await images.open(name);
+  const { handle, info, lock, close } = await openLocked(images, name);
   const { io } = cluster;
-  const { handle } = device;
   return {
-    sizeBytes: device.info.sizeBytes,
+    sizeBytes: info.sizeBytes,
     read: (offset, lengthBytes) => io.readDevice(handle, offset, lengthBytes),
     write: (offset, bytes) => io.writeDevice(handle, offset, bytes),
     writeZeroes: (offset, lengthBytes, mayUnmap) =>
@@ -19,6 +18,7 @@ export async function openLibraryDisk(
     discard: (offset, lengthBytes) => io.discard(handle, offset, lengthBytes),
     flush: () => io.flush(handle),
     zeroRuns: () => Promise.resolve(undefined),
-    close: async () => images.close(handle),
+    lockLost: lock.ended,
+    close,
   };
 }

@@ -3,7 +3,7 @@
 import { createConnection, type Socket } from "node:net";
 import { assert } from "../../common/assert.js";
 import { ByteReader } from "./byte-reader.js";
-import type { Disk, ZeroRun } from "./disk.js";
+import type { ExportedDisk, ZeroRun } from "./disk.js";
 
 const initMagic = 0x4e42444d41474943n;
 const optionMagic = 0x49484156454f5054n;
@@ -174,7 +174,7 @@ function lengthPrefixed(text: string): Buffer {
 }
 
 /** @param path unix socket of the server */
-export async function connectNbdDisk(path: string, name: string): Promise<Disk> {
+export async function connectNbdDisk(path: string, name: string): Promise<ExportedDisk> {
   const socket = createConnection({ path });
   await new Promise<void>((resolve, reject) => {
     socket.once("connect", resolve);

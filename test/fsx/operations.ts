@@ -17,7 +17,9 @@ export type Operation =
   | { kind: RangeKind; offset: number; lengthBytes: number }
   | { kind: "flush" }
   | { kind: "reopen"; path: PathName }
-  | { kind: "resize"; sizeBytes: number };
+  | { kind: "resize"; sizeBytes: number }
+  /** another client takes the lock over; then the image is opened again */
+  | { kind: "steal" };
 
 export const sectorBytes = 512;
 export const blockBytes = 4096;
@@ -29,7 +31,7 @@ const maxWideBytes = 9 << 20;
 
 /** Out of 1000. */
 const weights: ReadonlyArray<readonly [kind: Operation["kind"], weight: number]> = [
-  ["read", 380],
+  ["read", 376],
   ["write", 380],
   ["writeZeroes", 50],
   ["writeZeroesUnmap", 40],
@@ -38,6 +40,7 @@ const weights: ReadonlyArray<readonly [kind: Operation["kind"], weight: number]>
   ["flush", 25],
   ["reopen", 9],
   ["resize", 6],
+  ["steal", 4],
 ];
 
 /** splitmix64, cut to what Number holds exactly. */
@@ -68,7 +71,7 @@ export class OperationSource {
 
   next(): Operation {
     const kind = this.kind();
-    if (kind === "flush") return { kind };
+    if (kind === "flush" || kind === "steal") return { kind };
     if (kind === "reopen") return { kind, path: this.path() };
     if (kind === "resize") {
       this.sizeBytes = this.newSize();

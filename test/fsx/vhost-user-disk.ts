@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { assert } from "../../common/assert.js";
 import { ByteReader } from "./byte-reader.js";
-import type { Disk } from "./disk.js";
+import type { ExportedDisk } from "./disk.js";
 
 /** virtio-blk request types. */
 const type = { read: 0, write: 1, flush: 4, discard: 11, writeZeroes: 13 };
@@ -15,7 +15,7 @@ interface Waiting {
   reject(error: Error): void;
 }
 
-export async function connectVhostUserDisk(program: string, socket: string): Promise<Disk> {
+export async function connectVhostUserDisk(program: string, socket: string): Promise<ExportedDisk> {
   const child = spawn(program, [socket], { stdio: ["pipe", "pipe", "inherit"] });
   const exited = new Promise<number | null>((resolve) => child.on("exit", resolve));
   const reader = new ByteReader(child.stdout, "vhost_disk");

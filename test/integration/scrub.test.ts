@@ -1,22 +1,14 @@
 // Bits flipped on the disk of a real OSD: a deep scrub finds exactly those, a read is served from
 // another copy and mends its own, repair mends the rest.
 import { createHash, randomBytes } from "node:crypto";
-import {
-  closeSync,
-  fstatSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  readSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CommandResult, Health, PgRow } from "../../proto/commands.js";
+import { flipBits, placesOf } from "./stored-bytes.js";
 import { cairn, cairnJson, copiesOf, daemonPid } from "./support.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-scrub-"));
@@ -65,27 +57,8 @@ async function stopped(osd: number): Promise<void> {
   }
 }
 
-/** Where each of these blocks lies in a file, by what it begins with. */
-function placesOf(file: number, blocks: readonly Buffer[]): number[] {
-  const wanted = new Map(blocks.map((block, at) => [block.toString("hex", 0, 16), at]));
-  const places: number[] = Array(blocks.length).fill(-1);
-  const chunk = Buffer.alloc(1 << 20);
-  const size = fstatSync(file).size;
-  for (let offset = 0; offset < size; offset += chunk.length) {
-    const length = readSync(file, chunk, 0, chunk.length, offset);
-    for (let at = 0; at < length; at += blockBytes) {
-      const index = wanted.get(chunk.toString("hex", at, at + 16));
-      if (index === undefined || !blocks[index]?.equals(chunk.subarray(at, at + blockBytes)))
-        continue;
-      // The data lies behind the log, so the last one is the one that counts.
-      places[index] = offset + at;
-    }
-  }
-  return places;
-}
-
 /** Flips one bit in one block of each object, on one OSD's disk. */
-function damage(osd: number): void {
+async function damage(osd: number): Promise<void> {
   const image = readFileSync(raw);
   for (let object = 0; object < objectCount; object += 1) {
     damaged.set(object, (object * 67 + 5) % (objectBytes / blockBytes));
@@ -94,14 +67,14 @@ function damage(osd: number): void {
     const from = object * objectBytes + block * blockBytes;
     return image.subarray(from, from + blockBytes);
   });
-  const file = openSync(path.join(dir, `osd.${osd}`, "store"), "r+");
-  for (const [index, place] of placesOf(file, blocks).entries()) {
-    expect(place).toBeGreaterThan(0);
-    const at = 100 + index;
-    const byte = blocks[index]?.[at] ?? 0;
-    writeSync(file, Buffer.of(byte ^ 0x10), 0, 1, place + at);
-  }
-  closeSync(file);
+  const store = path.join(dir, `osd.${osd}`, "store");
+  const file = await open(store, "r");
+  const places = await placesOf(file, blocks).finally(() => file.close());
+  expect(Math.min(...places)).toBeGreaterThan(0);
+  await flipBits(
+    store,
+    places.map((place, index) => place + 100 + index),
+  );
 }
 
 async function scrub(mode: string): Promise<{ objects: number; errors: number; repaired: number }> {
@@ -134,7 +107,7 @@ describe("damage on the disk of one OSD", () => {
 
   it("is found by a deep scrub, all of it and nothing else", async () => {
     await stopped(victim);
-    damage(victim);
+    await damage(victim);
     await cairnJson(dir, "up");
     expect(await scrub("scrub")).toMatchObject({ errors: 0 });
     expect(await scrub("deep-scrub")).toMatchObject({ errors: objectCount, repaired: 0 });
