@@ -76,8 +76,12 @@ export interface SimNetworkOptions {
   corruptionsPerMillion: number;
 }
 
-/** An I/O error that is made. */
-export type SimDiskFault = { on: "read" | "write" | "flush"; skip: number; times: number };
+/** An I/O error that is made; flip: a read of objects' data comes with one bit flipped. */
+export interface SimDiskFault {
+  on: "read" | "write" | "flush" | "flip";
+  skip: number;
+  times: number;
+}
 
 /**
  * A cluster's time, network and disks, simulated: nothing native runs but inside runUntil(). The
@@ -119,13 +123,25 @@ export interface SimClientOptions {
   onNeedMap: (epoch: number) => void;
 }
 
+/** The lock that an operation is sent under: the image and the token that its lock handed out. */
+export interface SimFence {
+  key: string;
+  token: number;
+}
+
 /** An objecter in a simulated world, on blocks of 4 KiB that each hold one number below 2^53. */
 export declare class NativeSimClient {
   constructor(options: SimClientOptions);
   setMap(map: NativeMap): void;
-  write(pool: number, object: string, block: number, value: number): Promise<number>;
+  write(
+    pool: number,
+    object: string,
+    block: number,
+    value: number,
+    fence?: SimFence,
+  ): Promise<number>;
   /** 0: zeros; -1: the block is not of one number */
-  read(pool: number, object: string, block: number): Promise<number>;
+  read(pool: number, object: string, block: number, fence?: SimFence): Promise<number>;
   remove(pool: number, object: string): Promise<number>;
   counters(): Record<string, number>;
   /** The process dies. */

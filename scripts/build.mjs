@@ -19,6 +19,22 @@ export async function configureNative(folder, options = []) {
   await run("cmake", ["-S", "native", "-B", folder, "-G", "Ninja", ...options], { quiet: true });
 }
 
+/**
+ * Configures build/fuzz: ASan and UBSan by clang, for the fuzzers and for the C++ tests.
+ * @param options extra -D arguments; they want a folder of their own
+ * @returns the folder
+ */
+export async function configureSanitizedByClang(folder = "build/fuzz", options = []) {
+  await configureNative(folder, [
+    "-DCMAKE_C_COMPILER=clang-14",
+    "-DCMAKE_CXX_COMPILER=clang++-14",
+    "-DCAIRN_FUZZ=ON",
+    "-DCAIRN_SANITIZE=address,undefined",
+    ...options,
+  ]);
+  return folder;
+}
+
 /** Builds the addon, with `tests` the C++ test programs and benchmarks too; or just the targets. */
 export async function buildNative({ tests = false, targets } = {}) {
   await configureNative("build/native", [

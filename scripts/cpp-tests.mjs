@@ -3,7 +3,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { configureNative } from "./build.mjs";
+import { configureNative, configureSanitizedByClang } from "./build.mjs";
 import { rootFolder, run } from "./environment.mjs";
 
 /** Programs that run at a time: they mostly use one processor each. */
@@ -12,16 +12,21 @@ const programsAtOnce = 2;
 const sanitizerBudget = "0.1";
 
 /**
- * How the test programs run under each sanitizer.
+ * How the test programs are built and run under each sanitizer.
+ * configure: makes the build folder and returns its name.
  * only: folders of native/core whose tests have more than one thread; absent: all.
  */
 export const sanitizers = {
   asan: {
-    sanitize: "address,undefined",
+    // The build of the fuzzers: one compilation of the core serves both.
+    configure: configureSanitizedByClang,
     env: { UBSAN_OPTIONS: "print_stacktrace=1", ASAN_OPTIONS: "detect_stack_use_after_return=1" },
   },
   tsan: {
-    sanitize: "thread",
+    configure: async () => {
+      await configureNative("build/tsan", ["-DCAIRN_SANITIZE=thread"]);
+      return "build/tsan";
+    },
     only: ["io", "net", "nbd", "object_store", "vhost_user", "virtio"],
     // ThreadSanitizer's shadow memory does not fit every layout that the kernel draws. A container
     // may forbid to switch that off: then it runs with what it gets.
@@ -40,9 +45,8 @@ function testPrograms(folder) {
 
 /** Builds the test programs of a sanitizer. @returns how to run them */
 export async function buildSanitized(name) {
-  const { sanitize, only, launcher = [], options = [], env } = sanitizers[name];
-  const folder = `build/${name}`;
-  await configureNative(folder, [`-DCAIRN_SANITIZE=${sanitize}`]);
+  const { configure, only, launcher = [], options = [], env } = sanitizers[name];
+  const folder = await configure();
   const targets = only === undefined ? ["tests"] : only.map((part) => `test_${part}`);
   await run("ninja", ["-C", folder, ...targets]);
   const programs = only === undefined ? testPrograms(folder) : targets;

@@ -8,7 +8,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync 
 import { join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import { configureNative } from "./build.mjs";
+import { configureSanitizedByClang } from "./build.mjs";
 import { ensurePackages, rootFolder, run, runMain, step, UserError } from "./environment.mjs";
 
 const buildFolder = "build/fuzz";
@@ -26,13 +26,7 @@ export function fuzzTargets() {
 }
 
 export async function buildFuzzers() {
-  await configureNative(buildFolder, [
-    "-DCMAKE_C_COMPILER=clang-14",
-    "-DCMAKE_CXX_COMPILER=clang++-14",
-    "-DCAIRN_FUZZ=ON",
-    "-DCAIRN_SANITIZE=address,undefined",
-  ]);
-  await run("ninja", ["-C", buildFolder, "fuzzers"]);
+  await run("ninja", ["-C", await configureSanitizedByClang(), "fuzzers"]);
 }
 
 /** @returns {Promise<{code: number, output: string}>} libFuzzer writes all to stderr */

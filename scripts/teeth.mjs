@@ -2,7 +2,7 @@
 // test/teeth/main.ts with the arguments given. Imports node:* only.
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
-import { buildAll, configureNative } from "./build.mjs";
+import { buildAll, configureNative, configureSanitizedByClang } from "./build.mjs";
 import { nodeIncludeFolder, rootFolder, run, runMain, step } from "./environment.mjs";
 
 const planted = "-DCAIRN_PLANTED_BUGS=ON";
@@ -14,13 +14,7 @@ async function buildPlanted() {
     `-DCAIRN_NODE_ADDON_API=${join(rootFolder, "node_modules/node-addon-api")}`,
   ]);
   await run("ninja", ["-C", "build/planted", "cairn_addon", "explore"]);
-  await configureNative("build/fuzz-planted", [
-    planted,
-    "-DCMAKE_C_COMPILER=clang-14",
-    "-DCMAKE_CXX_COMPILER=clang++-14",
-    "-DCAIRN_FUZZ=ON",
-    "-DCAIRN_SANITIZE=address,undefined",
-  ]);
+  await configureSanitizedByClang("build/fuzz-planted", [planted]);
   await run("ninja", ["-C", "build/fuzz-planted", "fuzz_virtqueue"]);
 }
 

@@ -26,6 +26,13 @@ Buffer block_of(std::uint64_t value) {
   return block;
 }
 
+// Of an operation's last argument; absent: under no lock.
+net::Fence get_fence(const Napi::Value& value) {
+  if (!value.IsObject()) return {};
+  const auto object = value.As<Napi::Object>();
+  return {get_text(object, "key"), get_u64(object, "token")};
+}
+
 double value_of(const Buffer& block) {
   if (block.size() == 0) return 0;
   if (block.size() != kBlockBytes) return kTornValue;
@@ -78,12 +85,14 @@ class Client : public Napi::ObjectWrap<Client> {
   }
 
   // One step on one object; answer: of the reply's data, as a JavaScript number.
-  Napi::Value submit(const Napi::CallbackInfo& info, net::Step step, Buffer data) {
+  Napi::Value submit(const Napi::CallbackInfo& info, net::Step step, Buffer data,
+                     net::Fence fence) {
     const Promise promise(info.Env(), *host_);
-    host_->post([this, pool = info[0].ToNumber().Uint32Value(),
-                 object = info[1].ToString().Utf8Value(), step = std::move(step),
-                 data = std::move(data), promise]() mutable {
-      objecter_->submit(pool, std::move(object), {std::move(step)}, std::move(data),
+    objecter::Target target{info[0].ToNumber().Uint32Value(), info[1].ToString().Utf8Value(),
+                            std::move(fence)};
+    host_->post([this, target = std::move(target), step = std::move(step), data = std::move(data),
+                 promise]() mutable {
+      objecter_->submit(std::move(target), {std::move(step)}, std::move(data),
                         [promise](Status status, net::OpReply, Buffer read) {
                           if (!status) return promise.reject(status);
                           promise.resolve([value = value_of(read)](Napi::Env env) -> Napi::Value {
@@ -102,15 +111,16 @@ class Client : public Napi::ObjectWrap<Client> {
   }
   Napi::Value write(const Napi::CallbackInfo& info) {
     const auto value = static_cast<std::uint64_t>(info[3].ToNumber().Int64Value());
-    return submit(info, block_step(info, net::StepCode::write), block_of(value));
+    return submit(info, block_step(info, net::StepCode::write), block_of(value),
+                  get_fence(info[4]));
   }
   Napi::Value read(const Napi::CallbackInfo& info) {
-    return submit(info, block_step(info, net::StepCode::read), {});
+    return submit(info, block_step(info, net::StepCode::read), {}, get_fence(info[3]));
   }
   Napi::Value remove(const Napi::CallbackInfo& info) {
     net::Step step;
     step.code = net::StepCode::remove;
-    return submit(info, std::move(step), {});
+    return submit(info, std::move(step), {}, {});
   }
 
   Napi::Value counters(const Napi::CallbackInfo& info) {

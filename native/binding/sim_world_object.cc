@@ -5,6 +5,7 @@
 #include "convert.hh"
 #include "exports.hh"
 #include "object_store/object_store.hh"
+#include "object_store/superblock.hh"
 #include "sim_world.hh"
 
 namespace cairn::binding {
@@ -15,11 +16,30 @@ constexpr std::uint64_t kDiskBytes = std::uint64_t{64} << 20;
 constexpr std::uint64_t kWalBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kKeyValueBytes = std::uint64_t{16} << 20;
 
-io::DiskFault::On fault_kind(const std::string& name) {
-  if (name == "read") return io::DiskFault::On::read;
-  if (name == "write") return io::DiskFault::On::write;
-  CAIRN_ASSERT(name == "flush");
-  return io::DiskFault::On::flush;
+object_store::Geometry geometry_of_sim() {
+  object_store::Geometry geometry;
+  geometry.wal_bytes = kWalBytes;
+  geometry.kv_bytes = kKeyValueBytes;
+  geometry.kv_unit_bytes = std::uint64_t{16} << 10;
+  return geometry;
+}
+
+io::DiskFault fault_of_kind(const std::string& name) {
+  io::DiskFault fault;
+  if (name == "flip") {
+    // Objects' data only: metadata that is damaged is an OSD that has failed.
+    auto layout = object_store::make_layout(kDiskBytes, geometry_of_sim());
+    CAIRN_ASSERT(layout);
+    fault.action = io::DiskFault::Action::flip;
+    fault.offset = layout->data_offset;
+  } else if (name == "write") {
+    fault.on = io::DiskFault::On::write;
+  } else if (name == "flush") {
+    fault.on = io::DiskFault::On::flush;
+  } else {
+    CAIRN_ASSERT(name == "read");
+  }
+  return fault;
 }
 
 class World : public Napi::ObjectWrap<World> {
@@ -84,12 +104,8 @@ class World : public Napi::ObjectWrap<World> {
     identity.cluster = get_uuid(options, "clusterId");
     identity.osd = static_cast<OsdId>(get_u64(options, "osd"));
     identity.store = get_uuid(options, "storeId");
-    object_store::Geometry geometry;
-    geometry.wal_bytes = kWalBytes;
-    geometry.kv_bytes = kKeyValueBytes;
-    geometry.kv_unit_bytes = std::uint64_t{16} << 10;
     io::SimDisk disk(state_->executor, io::SimDiskImage(kDiskBytes));
-    const Status status = object_store::ObjectStore::format(disk, identity, geometry);
+    const Status status = object_store::ObjectStore::format(disk, identity, geometry_of_sim());
     if (!status) {
       const Napi::Value error = error_value(info.Env(), status);
       return Napi::Error(info.Env(), error).ThrowAsJavaScriptException();
@@ -131,8 +147,7 @@ class World : public Napi::ObjectWrap<World> {
 
   void add_disk_fault(const Napi::CallbackInfo& info) {
     const auto options = info[1].As<Napi::Object>();
-    io::DiskFault fault;
-    fault.on = fault_kind(get_text(options, "on"));
+    io::DiskFault fault = fault_of_kind(get_text(options, "on"));
     fault.skip = get_u64(options, "skip");
     fault.times = get_u64(options, "times");
     SimMachine& on = state_->machine(osd_of(info));

@@ -9,7 +9,7 @@ import {
 } from "../../proto/peering.js";
 import { leaseWaitMs } from "./leases.js";
 import { otherSourcesOf, sourcesOf } from "./merge.js";
-import { endOfTemp } from "./pg-temp.js";
+import { nextTemp } from "./pg-temp.js";
 import { answered, request, withGathered } from "./requests.js";
 import {
   type Entry,
@@ -147,7 +147,7 @@ export const onRecoveryProgress: Handler<"recoveryProgress"> = (state, { missing
 
 function recovered(state: PgState): Step {
   const next = { ...state, unfound: new Set<string>(), backfilling: [] };
-  const effects: PgEffect[] = [{ kind: "releaseRecovery" }, ...endOfTemp(next)];
+  const effects: PgEffect[] = [{ kind: "releaseRecovery" }, ...nextTemp(next)];
   if (!isComplete(state)) return { state: { ...next, name: "Active" }, effects };
   if (state.name === "Clean") return quiet(next);
   const others = state.interval.acting.filter((osd) => osd !== state.self);

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { logEntriesKept } from "../testing/fake-store.js";
 import { testInfo } from "../testing/fixtures.js";
 import { TestCluster, testPg } from "../testing/test-cluster.js";
-import { betterActing, endOfTemp, maxMissingOfPrimary } from "./pg-temp.js";
+import { betterActing, maxMissingOfPrimary, nextTemp } from "./pg-temp.js";
 import { initialPgState, nothingGathered, type PgState } from "./state.js";
 
 const whole = testInfo({ lastUpdate: [5, 50], logTail: 20, lastEpochStarted: 5 });
@@ -46,11 +46,30 @@ describe("the end of pg_temp", () => {
   it("comes when the up primary lacks nothing", () => {
     const state = stateWith(whole, [[1, whole]]);
     const temporary = { ...state, interval: { ...state.interval, acting: [1, 0, 2] } };
-    expect(endOfTemp(temporary)).toEqual([{ kind: "requestPgTemp", acting: [] }]);
-    expect(endOfTemp({ ...temporary, missingCount: 1 })).toEqual([]);
-    expect(endOfTemp(state)).toEqual([]);
-    const outside = { ...state, interval: { ...state.interval, acting: [1, 9, 2] } };
-    expect(endOfTemp(outside)).toEqual([]);
+    expect(nextTemp(temporary)).toEqual([{ kind: "requestPgTemp", acting: [] }]);
+    expect(nextTemp({ ...temporary, missingCount: 1 })).toEqual([]);
+    expect(nextTemp(state)).toEqual([]);
+    const small = { ...temporary.interval, up: [0, 1] };
+    expect(nextTemp({ ...temporary, interval: small })).toEqual([]);
+    expect(nextTemp({ ...temporary, interval: { ...small, up: [] } })).toEqual([]);
+  });
+
+  it.each([
+    { up: [3, 1, 2], acting: [2, 1], size: 3, wanted: [2, 3, 1] },
+    { up: [3, 0], acting: [2, 0], size: 2, wanted: [2, 3] },
+    { up: [3, 1, 2], acting: [4, 1, 2], size: 3, wanted: [4, 3, 1] },
+    { up: [3], acting: [2, 1], size: 3, wanted: [2, 3, 1] },
+  ])("is preceded by a set with the up primary: $up, not $acting", (row) => {
+    const { wanted, ...interval } = row;
+    const self = interval.acting[0] ?? -1;
+    const state: PgState = {
+      ...initialPgState(testPg, self),
+      interval: { first: 10, minSize: 1, ...interval },
+      missingCount: 7,
+    };
+    expect(nextTemp(state)).toEqual([{ kind: "requestPgTemp", acting: wanted }]);
+    const changed = { ...state, interval: { ...state.interval, acting: wanted } };
+    expect(nextTemp(changed)).toEqual([]);
   });
 });
 
@@ -69,6 +88,18 @@ describe("a new up primary", () => {
     await cluster.settle();
     // It never served while it was empty; in the end it leads.
     expect(leaders).toContain(1);
+    expect(cluster.map.pgTemp[testPg]).toBeUndefined();
+    expect(cluster.primary()).toBe(3);
+    expect(cluster.stateOf(3)).toBe("Clean");
+    expect(cluster.differences()).toEqual([]);
+  });
+
+  it("that a temporary set has left out is filled, and leads", async () => {
+    const cluster = await filledCluster();
+    cluster.order = [3, 1, 2];
+    const osds = cluster.map.osds.map((osd) => ({ ...osd, weight: osd.weight - 1 }));
+    await cluster.change({ osds, pgTemp: { [testPg]: [2, 1] } });
+    await cluster.settle();
     expect(cluster.map.pgTemp[testPg]).toBeUndefined();
     expect(cluster.primary()).toBe(3);
     expect(cluster.stateOf(3)).toBe("Clean");

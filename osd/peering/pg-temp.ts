@@ -60,16 +60,25 @@ export const onTickWaitActing: Handler<"tick"> = (state, _event, now): Step =>
     ? { state, effects: askForBetter(state) }
     : enter(state, "GetLog");
 
-/** Back to the up set, whose primary lacks nothing now. Asked each second until it has happened. */
-export function endOfTemp({ interval: { up, acting }, missingCount }: PgState): PgEffect[] {
+/**
+ * What the acting primary wants of a temporary set: back to the up set once the up primary lacks
+ * nothing; and that the up primary is a member until then, since nobody else fills it. It may come
+ * up, or become the up primary, after the set was made. Asked each second until it has happened.
+ */
+export function nextTemp({ self, interval, missingCount }: PgState): PgEffect[] {
+  const { up, acting, size } = interval;
   const [primary] = up;
-  const isTemporary = acting.join() !== up.join();
-  const mayLead = primary !== undefined && acting.includes(primary) && missingCount === 0;
-  const isEnough = up.length >= acting.length;
-  return isTemporary && mayLead && isEnough ? [{ kind: "requestPgTemp", acting: [] }] : [];
+  if (primary === undefined || acting.join() === up.join()) return [];
+  if (!acting.includes(primary)) {
+    // As many copies as before, those of the up set first.
+    const wanted = [...new Set([self, ...up, ...acting])].slice(0, size);
+    return [{ kind: "requestPgTemp", acting: wanted }];
+  }
+  const mayEnd = missingCount === 0 && up.length >= acting.length;
+  return mayEnd ? [{ kind: "requestPgTemp", acting: [] }] : [];
 }
 
 export const onTickServing: Handler<"tick"> = (state) => {
-  const effects = endOfTemp(state);
+  const effects = nextTemp(state);
   return effects.length === 0 ? quiet(state) : { state, effects };
 };

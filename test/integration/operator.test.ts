@@ -1,14 +1,16 @@
 // What an operator does and sees on a cluster of real processes: the flag pause, a full OSD, one
 // whose disk is slow, one whose disk fails.
-import { execFileSync } from "node:child_process";
+import { type ChildProcess, execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import type { FaultRequest } from "../../osd/fault-control.js";
 import type { ClusterStatus, Health, OsdRow, PgRow } from "../../proto/commands.js";
-import { cairn, cairnJson, daemonPid } from "./support.js";
+import { cairn, cairnJson, daemonPid, spawnCairn } from "./support.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-operator-"));
 const dir = path.join(folder, "cluster");
@@ -85,22 +87,36 @@ it("an OSD whose disk fails ends, is named, and stays away until it is started",
   expect(await has("OSD_FAILED")).toBe(false);
 }, 180_000);
 
+/** Tells the disk of an OSD that runs with --fault-disk how to behave. */
+async function tellDisk(socketPath: string, faults: FaultRequest): Promise<void> {
+  const socket = createConnection(socketPath);
+  const answer = new Promise<string>((resolve, reject) => {
+    socket.once("data", (chunk: Buffer) => resolve(chunk.toString()));
+    socket.once("error", reject);
+  });
+  socket.write(`${JSON.stringify(faults)}\n`);
+  expect(JSON.parse(await answer)).toHaveProperty("counters");
+  socket.end();
+}
+
+/** Ends a daemon of the cluster and runs its OSD in the foreground, on a disk that obeys. */
+async function onFaultDisk(id: number, socket: string): Promise<ChildProcess> {
+  process.kill(daemonPid(dir, `osd.${id}`), "SIGTERM");
+  const isUp = async () => (await cairnJson<OsdRow[]>(dir, "osd", "ls"))[id]?.up === true;
+  await until(`osd.${id} down`, async () => !(await isUp()));
+  const child = spawnCairn(dir, "osd", "--id", String(id), "--fault-disk", socket);
+  await until(`osd.${id} up`, isUp);
+  return child;
+}
+
 it("a slow OSD is named with its figure, and leads no PG any more", async () => {
   expect((await cairn(dir, "create", "rbd/load", "--size", "64M")).code).toBe(0);
-  const pid = daemonPid(dir, "osd.1");
-  const bench = ["--io-type", "write", "--io-pattern", "rand", "--io-size", "4K", "--time", "60"];
+  const socket = path.join(folder, "disk.sock");
+  const child = await onFaultDisk(1, socket);
+  const bench = ["--io-type", "write", "--io-pattern", "rand", "--io-size", "4K", "--time", "40"];
   const load = cairn(dir, "bench", "rbd/load", ...bench, "--io-threads", "8");
-  let stops = true;
-  // A disk that answers only now and then: the whole OSD sleeps most of the time.
-  const slowing = (async () => {
-    while (stops) {
-      process.kill(pid, "SIGSTOP");
-      await sleep(250);
-      process.kill(pid, "SIGCONT");
-      await sleep(15);
-    }
-  })();
   try {
+    await tellDisk(socket, { holdWrites: false, delayMs: 60 });
     await until("OSD_SLOW", () => has("OSD_SLOW"));
     const [line] = await detailOf("OSD_SLOW");
     expect(line).toMatch(/^osd\.1 \(host .*\): a commit takes [0-9.]+ ms, on its peers [0-9.]+ ms/);
@@ -108,8 +124,10 @@ it("a slow OSD is named with its figure, and leads no PG any more", async () => 
     expect(pgs.filter(({ primary }) => primary === 1)).toEqual([]);
     expect(pgs.every(({ acting }) => acting.includes(1))).toBe(true);
   } finally {
-    stops = false;
-    await slowing;
+    await tellDisk(socket, { holdWrites: false });
     await load;
+    const exit = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGTERM");
+    await exit;
   }
-}, 180_000);
+}, 240_000);

@@ -40,6 +40,14 @@ export async function cairnJson<T>(dir: string, ...args: string[]): Promise<T> {
   return JSON.parse(stdout) as T;
 }
 
+/** Starts a verb that stays and prints nothing. */
+export function spawnCairn(dir: string, ...args: string[]): ChildProcess {
+  return spawn(process.execPath, [program, ...args], {
+    env: { ...process.env, CAIRN_DIR: dir },
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+}
+
 /** Starts a verb that stays. @returns when it has printed its first line */
 export async function startCairn(
   dir: string,

@@ -83,7 +83,20 @@ function network(change: Partial<typeof quietNetwork>): Kind["begin"] {
   };
 }
 
-function diskError(on: "read" | "write" | "flush"): Kind["begin"] {
+/** Everybody but this OSD that it talks to besides clients. */
+function peersOf(cluster: SimCluster, host: string): string[] {
+  const others = [...cluster.osds.map((osd) => osd.host), cluster.monitorHost];
+  return others.filter((other) => other !== host);
+}
+
+/** Damage on the way from the medium: as long as it lasts, one copy of what is read is bad. */
+function flips(cluster: SimCluster, osd: number, random: SeededRandom): () => void {
+  const times = random.percent(50) ? random.between(1, 5) : 1000;
+  cluster.world.addDiskFault(osd, { on: "flip", skip: random.below(20), times });
+  return () => cluster.world.clearDiskFaults(osd);
+}
+
+function diskError(on: "write" | "flush"): Kind["begin"] {
   return (cluster, random) => {
     const osd = random.pick(cluster.osds);
     if (!osd.isRunning()) return undefined;
@@ -203,14 +216,24 @@ export const kinds = {
     tolerated: true,
     begin: (cluster, random) => {
       const osd = random.pick(cluster.osds);
-      const others = [...cluster.osds.map(({ host }) => host), cluster.monitorHost];
       const ways = random.pick(["both", "from", "to"]);
-      const ends = others
-        .filter((host) => host !== osd.host)
-        .flatMap((host) => [
-          ...(ways === "to" ? [] : [cut(cluster, osd.host, host)]),
-          ...(ways === "from" ? [] : [cut(cluster, host, osd.host)]),
-        ]);
+      const ends = peersOf(cluster, osd.host).flatMap((host) => [
+        ...(ways === "to" ? [] : [cut(cluster, osd.host, host)]),
+        ...(ways === "from" ? [] : [cut(cluster, host, osd.host)]),
+      ]);
+      return endAll(ends);
+    },
+  },
+  isolationWithClient: {
+    // An OSD and a client have only each other left: neither hears of the interval that follows,
+    // and the others write what the OSD must not show the client an older version of.
+    tolerated: false,
+    begin: (cluster, random) => {
+      const { host: osd } = random.pick(cluster.osds);
+      const { host: client } = random.pick(cluster.clients);
+      const ends = peersOf(cluster, osd).flatMap((host) =>
+        [osd, client].flatMap((lost) => [cut(cluster, lost, host), cut(cluster, host, lost)]),
+      );
       return endAll(ends);
     },
   },
@@ -237,6 +260,63 @@ export const kinds = {
   },
   writeError: { tolerated: false, begin: diskError("write") },
   flushError: { tolerated: false, begin: diskError("flush") },
+  bitFlips: {
+    tolerated: true,
+    begin: (cluster, random) => {
+      const osd = random.pick(cluster.osds);
+      return osd.isRunning() ? flips(cluster, osd.id, random) : undefined;
+    },
+  },
+  bitFlipsInRecovery: {
+    // An OSD comes back and is recovered while another one, maybe its source, reads bad data.
+    tolerated: false,
+    begin: async (cluster, random) => {
+      const osd = random.pick(cluster.osds);
+      if (!osd.isRunning()) return undefined;
+      osd.kill(false);
+      await cluster.time.run(random.between(500, 3000));
+      const running = cluster.osds.filter((other) => other.isRunning());
+      const ends = running.length === 0 ? [] : [flips(cluster, random.pick(running).id, random)];
+      await cluster.time.run(random.below(1000));
+      osd.start();
+      return endAll(ends);
+    },
+  },
+  scrub: {
+    // No fault, but what goes on while there are some.
+    tolerated: true,
+    begin: async (cluster, random) => {
+      const mode = random.pick(["scrub", "deep-scrub", "repair"] as const);
+      const request = random.between(1, 1_000_000);
+      await cluster.command("pg scrub", { mode, request }).catch(() => undefined);
+      return () => undefined;
+    },
+  },
+  remappedInSilence: {
+    // PGs move; a new primary that wants another one to lead is not heard by the monitor.
+    tolerated: false,
+    begin: async (cluster, random) => {
+      const [osd, lost] = [random.pick(cluster.osds), random.pick(cluster.osds)];
+      let cuts: (() => void)[] = [];
+      cluster.onPeering = (to) => {
+        if (to !== "WaitActing" || cuts.length > 0) return;
+        cuts = cluster.osds.map(({ host }) => cut(cluster, host, cluster.monitorHost));
+      };
+      await cluster.command("osd out", { id: osd.id }).catch(() => undefined);
+      const came = await cluster.time.run(2000, () => cuts.length > 0);
+      if (came && random.percent(50)) {
+        await cluster.time.run(random.below(1000));
+        lost.kill(false);
+        await cluster.command("osd down", { id: lost.id }).catch(() => undefined);
+      }
+      return async () => {
+        cluster.onPeering = undefined;
+        endAll(cuts)();
+        lost.start();
+        await cluster.command("osd in", { id: osd.id }).catch(() => undefined);
+      };
+    },
+  },
   monitorRestart: {
     tolerated: true,
     begin: async (cluster) => {
@@ -303,7 +383,10 @@ export class FaultSchedule {
   /** Nothing disturbs the cluster any more: all daemons run, all hosts reach each other. */
   async heal(): Promise<void> {
     await this.endDue(Number.POSITIVE_INFINITY);
+    const isDiskBad = this.delivered.has("writeError") || this.delivered.has("flushError");
     for (const osd of this.cluster.osds) {
+      // One that was frozen or idle may yet have to find out what its disk did.
+      osd.restartsWhenFailed = isDiskBad;
       // An OSD that ended because of its disk gets a good one: what it holds is what it held.
       osd.start();
     }

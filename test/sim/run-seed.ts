@@ -4,10 +4,13 @@ import { findViolations } from "../checkers/linearizability.js";
 import { compareCopies } from "./copies.js";
 import type { Coverage } from "./coverage.js";
 import { type FaultKind, FaultSchedule, type Mode } from "./faults.js";
+import { type FencedOptions, FencedWorkload } from "./fenced-workload.js";
+import { findFencingViolations } from "./fencing.js";
 import { SeededRandom } from "./random.js";
+import { initialValue, Recorder } from "./recorder.js";
 import { SimCluster, type SimClusterOptions } from "./sim-cluster.js";
 import { Trace } from "./trace.js";
-import { initialValue, Workload, type WorkloadOptions } from "./workload.js";
+import { Workload, type WorkloadOptions } from "./workload.js";
 
 export interface SeedOptions {
   seed: bigint;
@@ -27,6 +30,7 @@ export interface SeedResult {
   faults: ReadonlyMap<FaultKind, number>;
   errors: ReadonlyMap<string, number>;
   operations: number;
+  /** without any answer */
   pending: number;
   /** from the end of the faults */
   cleanMs: number;
@@ -36,9 +40,12 @@ export interface SeedResult {
   traceLines: number;
 }
 
-/** Some seeds look for what dies in the middle of peering, which the others hardly meet. */
-const peeringFaults: readonly FaultKind[] = ["authorityDies", "killInPeering"];
-const peeringPercent = 15;
+/** Some seeds look for what the others hardly meet, the first ones in percent of the safe ones. */
+const specialFaults: readonly (readonly [percent: number, kinds: readonly FaultKind[]])[] = [
+  [15, ["authorityDies", "killInPeering", "remappedInSilence"]],
+  [10, ["isolationWithClient", "freeze"]],
+  [10, ["bitFlips", "bitFlipsInRecovery", "scrub"]],
+];
 
 const cleanLimitMs = 180_000;
 const finalReadLimitMs = 60_000;
@@ -49,6 +56,7 @@ interface Plan {
   mode: Mode;
   cluster: SimClusterOptions;
   workload: WorkloadOptions;
+  fenced: FencedOptions;
   faultsMs: number;
   faultEveryMs: number;
   /** undefined: drawn from all that the mode allows */
@@ -79,10 +87,40 @@ function planOf(random: SeededRandom, mode: Mode | undefined): Plan {
     },
     faultsMs: random.pick([20_000, 40_000, 60_000]),
     faultEveryMs: random.pick([1_000, 4_000, 10_000]),
-    onlyFaults:
-      mode === undefined && drawn === "safety" && random.percent(peeringPercent)
-        ? peeringFaults
-        : undefined,
+    onlyFaults: mode === undefined && drawn === "safety" ? specialOf(random) : undefined,
+    fenced: {
+      objects: random.between(1, 4),
+      blocks: random.between(1, 4),
+      depth: random.pick([0, 1, 2]),
+      maxPauseMs: random.pick([20, 100, 300]),
+      takeOverPercent: random.pick([1, 5, 20]),
+      writePercent: random.between(30, 80),
+    },
+  };
+}
+
+function specialOf(random: SeededRandom): readonly FaultKind[] | undefined {
+  let drawn = random.below(100);
+  for (const [percent, kinds] of specialFaults) {
+    if (drawn < percent) return kinds;
+    drawn -= percent;
+  }
+  return undefined;
+}
+
+/** All that the clients do. */
+interface Clients {
+  recorder: Recorder;
+  plain: Workload;
+  fenced: FencedWorkload;
+}
+
+function clientsOf(cluster: SimCluster, plan: Plan, random: SeededRandom): Clients {
+  const recorder = new Recorder(cluster);
+  return {
+    recorder,
+    plain: new Workload(recorder, plan.workload, random.fork()),
+    fenced: new FencedWorkload(recorder, plan.fenced, random.fork()),
   };
 }
 
@@ -98,21 +136,24 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
     options.coverage,
   );
   cluster.trace.add(`seed ${options.seed} ${JSON.stringify(plan)}`);
-  const workload = new Workload(cluster, plan.workload, random.fork());
+  const clients = clientsOf(cluster, plan, random);
+  const { recorder } = clients;
   const { onlyFaults = plan.onlyFaults } = options;
   const faults = new FaultSchedule(cluster, plan.mode, random.fork(), onlyFaults);
   let cleanMs = Number.NaN;
   try {
-    workload.start();
+    clients.plain.start();
+    clients.fenced.start();
     await faults.run(plan.faultsMs, plan.faultEveryMs);
     await faults.heal();
-    cleanMs = await recover(cluster, workload, plan.mode, findings);
-    workload.stop();
-    await finish(cluster, workload, findings);
+    cleanMs = await recover(cluster, recorder, plan.mode, findings);
+    clients.plain.stop();
+    clients.fenced.stop();
+    await finish(cluster, clients, findings);
   } catch (thrown) {
     findings.push(`exception: ${thrown instanceof Error ? thrown.stack : String(thrown)}`);
   }
-  findings.push(...judge(cluster, workload, faults));
+  findings.push(...judge(cluster, recorder, faults));
   for (const finding of findings) cluster.trace.add(`FINDING ${finding}`);
   const result = {
     seed: options.seed,
@@ -120,9 +161,9 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
     plan: plan.cluster,
     findings,
     faults: faults.delivered,
-    errors: workload.errors,
-    operations: workload.completed,
-    pending: workload.history.filter(({ endNs }) => endNs === Number.POSITIVE_INFINITY).length,
+    errors: recorder.errors,
+    operations: recorder.completed,
+    pending: recorder.unanswered(),
     cleanMs,
     virtualMs: cluster.nowMs(),
     counters: cluster.world.counters(),
@@ -136,49 +177,61 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
 /** Without faults the cluster becomes clean, and serves what it stalled. */
 async function recover(
   cluster: SimCluster,
-  workload: Workload,
+  recorder: Recorder,
   mode: Mode,
   findings: string[],
 ): Promise<number> {
   const healedMs = cluster.nowMs();
   if (mode === "liveness") {
-    const stalledMs = healedMs - workload.oldestPendingNs() / 1e6;
+    const stalledMs = healedMs - recorder.oldestPendingNs() / 1e6;
     if (stalledMs > stallLimitMs)
       findings.push(`an operation has been stalled for ${stalledMs} ms`);
   }
   if (!(await cluster.untilClean(cleanLimitMs))) {
-    const states = cluster.pgs().map(({ pgid, state, acting }) => `${pgid} ${state} [${acting}]`);
+    const states = cluster
+      .pgs()
+      .map(({ pgid, state, up, acting }) => `${pgid} ${state} up [${up}] acting [${acting}]`);
     findings.push(`not clean ${cleanLimitMs / 1000} s after the last fault: ${states.join(", ")}`);
   }
   return cluster.nowMs() - healedMs;
 }
 
-async function finish(cluster: SimCluster, workload: Workload, findings: string[]): Promise<void> {
+async function finish(
+  cluster: SimCluster,
+  { recorder, plain, fenced }: Clients,
+  findings: string[],
+): Promise<void> {
   // What is still under way is answered, now that nothing is in its way.
-  const isQuiet = () => workload.oldestPendingNs() === Number.POSITIVE_INFINITY;
+  const isQuiet = () => recorder.oldestPendingNs() === Number.POSITIVE_INFINITY;
   if (!(await cluster.time.run(finalReadLimitMs, isQuiet))) {
     findings.push(`operations are not answered ${finalReadLimitMs / 1000} s after the last fault`);
     return;
   }
-  await cluster.time.complete(workload.readAll(0), finalReadLimitMs, "read everything");
+  const reads = Promise.all([plain.readAll(0), fenced.readAll(0)]);
+  await cluster.time.complete(reads, finalReadLimitMs, "read everything");
   findings.push(...(await compareCopies(cluster)));
 }
 
-function judge(cluster: SimCluster, workload: Workload, faults: FaultSchedule): string[] {
-  const findings = findViolations(workload.history, initialValue).map(({ kind, text }) => {
+/** What a client may be told: the operation was refused, or nobody has what it wants unharmed. */
+function mayFailWith(code: string, faults: FaultSchedule): boolean {
+  // A resend that the log does not reach is refused; whether it was applied is not known.
+  if (code === "too_old" || code === "fenced") return true;
+  const flips = ["bitFlips", "bitFlipsInRecovery"] as const;
+  return code === "checksum_mismatch" && flips.some((kind) => faults.delivered.has(kind));
+}
+
+function judge(cluster: SimCluster, recorder: Recorder, faults: FaultSchedule): string[] {
+  const { history, fenced, errors } = recorder;
+  const findings = findViolations(history, initialValue).map(({ kind, text }) => {
     return `${kind}: ${text}`;
   });
-  const diskFaults =
-    (faults.delivered.get("writeError") ?? 0) + (faults.delivered.get("flushError") ?? 0);
-  if (diskFaults === 0) {
-    for (const [code, times] of workload.errors) {
-      // A resend that the log does not reach is refused; whether it was applied is not known.
-      if (code === "too_old") continue;
-      findings.push(`${times} operations failed with ${code}`);
-    }
-    for (const osd of cluster.osds) {
-      if (osd.failed !== undefined) findings.push(`osd.${osd.id} has failed: ${osd.failed.code}`);
-    }
+  findings.push(...findFencingViolations(fenced, history));
+  if (faults.delivered.has("writeError") || faults.delivered.has("flushError")) return findings;
+  for (const [code, times] of errors) {
+    if (!mayFailWith(code, faults)) findings.push(`${times} operations failed with ${code}`);
+  }
+  for (const osd of cluster.osds) {
+    if (osd.failed !== undefined) findings.push(`osd.${osd.id} has failed: ${osd.failed.code}`);
   }
   return findings;
 }

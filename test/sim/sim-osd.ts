@@ -46,6 +46,8 @@ export class SimOsd {
   incarnation = 0n;
   /** the OSD has ended by itself, as one whose disk fails does */
   failed: StorageError | undefined;
+  /** one that ends because of its disk begins anew: on a good one, with what the old one held */
+  restartsWhenFailed = false;
 
   constructor(
     readonly id: number,
@@ -150,6 +152,7 @@ export class SimOsd {
     this.parts.trace.add(`osd.${this.id} has failed: ${error.code}`);
     this.failed = error;
     this.kill(false);
+    if (this.restartsWhenFailed) this.start();
   }
 }
 

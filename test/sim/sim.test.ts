@@ -7,10 +7,12 @@ import { SeededRandom } from "./random.js";
 import { runSeed } from "./run-seed.js";
 import { type NativeTime, ProcessClock, VirtualTime } from "./virtual-time.js";
 
+/** Up primaries that a temporary acting set had left out: never clean, once. */
+const regressionSeeds = [125n, 138n];
 const fixedSeeds = [2n, 3n, 7n, 10n, 12n, 19n, 21n, 27n, 30n, 33n];
 
 describe("simulated clusters", () => {
-  it.each(fixedSeeds)("seed %s has no finding", async (seed) => {
+  it.each([...regressionSeeds, ...fixedSeeds])("seed %s has no finding", async (seed) => {
     const result = await runSeed({ seed, coverage: new Coverage() });
     expect(result.findings).toEqual([]);
     expect(result.operations).toBeGreaterThan(50);

@@ -115,6 +115,9 @@ Status SimDisk::finish_read(std::uint64_t offset, MutableByteSpan into) {
   ++counters_.reads;
   counters_.bytes_read += into.size();
   image_.read(offset, into);
+  if (fault != nullptr && fault->action == DiskFault::Action::flip && !into.empty()) {
+    into[random_.below(into.size())] ^= std::byte{1} << random_.below(8);
+  }
   return Status::ok();
 }
 

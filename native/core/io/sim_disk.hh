@@ -24,8 +24,9 @@ struct DiskFault {
   enum class On : std::uint8_t { read, write, flush };
   // error: fails with code. A write that failed may have reached the medium or not; a flush that
   // failed drops what it should have made durable. lose: reported as done, but nothing happened
-  // (read: no effect). misdirect: a write lands at misdirect_offset.
-  enum class Action : std::uint8_t { error, lose, misdirect };
+  // (read: no effect). misdirect: a write lands at misdirect_offset. flip: a read returns its bytes
+  // with one bit flipped, while the medium keeps them (the others: no effect).
+  enum class Action : std::uint8_t { error, lose, misdirect, flip };
 
   On on = On::read;
   Action action = Action::error;

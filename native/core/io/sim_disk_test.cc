@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <chrono>
 #include <cstring>
 #include <map>
@@ -208,6 +209,29 @@ TEST_CASE_FIXTURE(Fixture, "faults by rule: range, skip and times; lost and misd
   disk.add_fault({DiskFault::On::write, DiskFault::Action::error, 0, 4096, 0, 5, 0});
   CHECK(disk.write_now(0, filled(4096, 4).span()).code() == ErrorCode::io_error);
   CHECK(disk.write_now(4096, filled(4096, 4).span()).code() == ErrorCode::ok);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a rule flips one bit of what is read, and leaves the medium as it is") {
+  write_now(8192, 4);
+  DiskFault fault;
+  fault.action = DiskFault::Action::flip;
+  fault.offset = 8192;
+  fault.times = 1;
+  disk.add_fault(fault);
+  const Buffer before = filled(kPageBytes, 4);
+  Buffer page = Buffer::allocate(kPageBytes);
+  const auto flipped_bits = [&](std::uint64_t offset, const Buffer& expected) {
+    CHECK(wait_for([&](DiskDone done) { disk.read(offset, page, std::move(done)); }));
+    int bits = 0;
+    for (std::size_t at = 0; at < kPageBytes; ++at) {
+      bits += std::popcount(std::to_integer<unsigned>(page.data()[at] ^ expected.data()[at]));
+    }
+    return bits;
+  };
+  CHECK(flipped_bits(0, filled(kPageBytes, 0)) == 0);
+  CHECK(flipped_bits(8192, before) == 1);
+  CHECK(flipped_bits(8192, before) == 0);
+  CHECK(disk.counters().faults == 1);
 }
 
 TEST_CASE_FIXTURE(Fixture, "a flipped bit is read, and is still there after a crash") {

@@ -74,7 +74,8 @@ TEST_CASE("timer queue: a task that owns the end of another timer") {
   };
   TimerQueue queue;
   const TimerId inner = queue.add(1, 0, [] {});
-  const TimerId outer = queue.add(1, 1, [owned = std::make_shared<Canceller>(queue, inner)] {});
+  const TimerId outer =
+      queue.add(1, 1, [owned = std::shared_ptr<Canceller>(new Canceller{queue, inner})] {});
   queue.cancel(outer);
   CHECK(queue.empty());
 }

@@ -137,7 +137,7 @@ TEST_CASE("frame: a cut stream gives no frame and no error") {
 
 TEST_CASE("frame: a repeated and a skipped sequence are refused") {
   const Frame frame;
-  for (const std::uint64_t second : {0, 1, 3}) {
+  for (const std::uint64_t second : {0ULL, 1ULL, 3ULL}) {
     FrameDecoder decoder;
     std::vector<Frame> frames;
     CHECK(feed_all(decoder, bytes_of(frame, 1), 100, frames).is_ok());

@@ -107,7 +107,7 @@ TEST_CASE("handshake: malformed hellos are protocol errors") {
   bytes = good;
   bytes.push_back(std::byte{0});
   CHECK(decode_hello(bytes).status().code() == ErrorCode::protocol_error);
-  for (const std::size_t kind_offset : {18, 43}) {
+  for (const std::size_t kind_offset : {18UL, 43UL}) {
     bytes = good;
     bytes[kind_offset] = std::byte{4};
     CHECK(decode_hello(bytes).status().code() == ErrorCode::protocol_error);

@@ -171,7 +171,7 @@ TEST_CASE("messages: golden bytes") {
   for (const auto& entry : std::filesystem::directory_iterator(CAIRN_GOLDEN_DIR "/messages")) {
     if (entry.path().extension() != ".hex") continue;
     const std::string name = entry.path().stem().string();
-    INFO(name);
+    INFO(std::string(name));
     REQUIRE(expected.contains(name));
     CHECK(read_golden(entry.path()) == bytes_of(expected.at(name)));
     ++files;
@@ -180,8 +180,9 @@ TEST_CASE("messages: golden bytes") {
 }
 
 TEST_CASE("messages: what is decoded encodes to the same bytes") {
-  for (const auto& [name, frame] : golden_messages()) {
-    INFO(name);
+  for (const auto& entry : golden_messages()) {
+    INFO(entry.first);
+    const Frame& frame = entry.second;
     Frame result;
     CHECK(reencode(frame, result).to_string() == "ok");
     CHECK(bytes_of(result) == bytes_of(frame));
@@ -209,8 +210,9 @@ TEST_CASE("messages: fields come back") {
 }
 
 TEST_CASE("messages: cut short at any length, or with a byte too much, they are refused") {
-  for (const auto& [name, whole] : golden_messages()) {
-    INFO(name);
+  for (const auto& entry : golden_messages()) {
+    INFO(entry.first);
+    const Frame& whole = entry.second;
     Frame frame = whole;
     Frame result;
     for (std::size_t length = 0; length < whole.meta.size(); ++length) {
@@ -224,8 +226,9 @@ TEST_CASE("messages: cut short at any length, or with a byte too much, they are 
 }
 
 TEST_CASE("messages: with any byte changed they are refused or mean what they say") {
-  for (const auto& [name, whole] : golden_messages()) {
-    INFO(name);
+  for (const auto& entry : golden_messages()) {
+    INFO(entry.first);
+    const Frame& whole = entry.second;
     Frame frame = whole;
     for (std::size_t at = 0; at < whole.meta.size(); ++at) {
       for (const int value : {0, 1, 2, 3, 0x7f, 0x80, 0xff}) {

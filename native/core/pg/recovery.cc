@@ -339,7 +339,14 @@ void Pg::on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffe
 }
 
 void Pg::push_applied(const net::Push& push, net::ConnectionId connection, const Status& status) {
-  if (!status && push.is_pull_reply) return pull_failed(push.object, status);
+  if (!status && push.is_pull_reply) {
+    const auto own = recovering_.find(push.object);
+    const bool is_deletion = own != recovering_.end() && own->second.pulling_from == host_.self();
+    if (!is_deletion) return pull_failed(push.object, status);
+    // There is no other source to ask, and a store that refuses at once is not asked in a hot loop.
+    recovering_.erase(own);
+    return retry_recovery(push.object);
+  }
   if (!push.last && status) return;
   if (status) {
     missing_.erase(push.object);

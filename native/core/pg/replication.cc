@@ -70,11 +70,8 @@ void Pg::trim_log(std::uint64_t up_to_number, object_store::Transaction& transac
   horizon_.store(id_, transaction);
 }
 
-void Pg::apply_entry(const net::LogEntry& entry, const std::vector<Step>& steps, Buffer data,
-                     std::uint64_t trim_to, object_store::Done done) {
-  object_store::Transaction transaction;
-  // The primary has asked for room; what is logged must happen on every member.
-  transaction.allow_reserve();
+void Pg::add_steps(const net::LogEntry& entry, const std::vector<Step>& steps, const Buffer& data,
+                   object_store::Transaction& transaction) const {
   const ObjectId object = object_id(entry.object);
   const Version version = entry.version;
   for (const Step& step : steps) {
@@ -104,6 +101,15 @@ void Pg::apply_entry(const net::LogEntry& entry, const std::vector<Step>& steps,
         CAIRN_ASSERT(!"a log entry holds mutations only");
     }
   }
+}
+
+void Pg::apply_entry(const net::LogEntry& entry, const std::vector<Step>& steps, Buffer data,
+                     std::uint64_t trim_to, object_store::Done done) {
+  object_store::Transaction transaction;
+  // The primary has asked for room; what is logged must happen on every member.
+  transaction.allow_reserve();
+  add_steps(entry, steps, data, transaction);
+  const Version version = entry.version;
   Writer writer;
   writer.reserve(48 + entry.object.size());
   net::encode(entry, writer);
@@ -181,11 +187,14 @@ void Pg::on_replicate_ack(OsdId from, const net::ReplicateAck& ack) {
 }
 
 void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer data) {
-  const bool is_stale = message.interval < spec_.interval;
-  if (is_stale) pg_stale_replicate_dropped.hit();
-  const bool takes_stale = is_stale && planted(PlantedBug::stale_interval_op);
-  const bool takes = current(message.interval) && phase_ == Phase::replica_active;
-  if (!takes && !takes_stale) return;
+  if (message.interval < spec_.interval) {
+    pg_stale_replicate_dropped.hit();
+    if (!planted(PlantedBug::stale_interval_op)) return;
+    object_store::Transaction over_newer;
+    add_steps(message.entry, message.steps, data, over_newer);
+    return submit(std::move(over_newer), [](const Status&) {});
+  }
+  if (!current(message.interval) || phase_ != Phase::replica_active) return;
   const std::uint64_t number = message.entry.version.number;
   const Epoch interval = message.interval;
   const auto acknowledge = [this, number, interval](net::ConnectionId connection) {

@@ -30,8 +30,9 @@ std::vector<Group> groups_of(const std::map<OsdId, net::ScrubObject>& copies) {
   std::vector<Group> groups;
   for (const auto& [osd, copy] : copies) {
     if (copy.code != ErrorCode::ok) continue;
-    auto group = std::find_if(groups.begin(), groups.end(),
-                              [&copy](const Group& g) { return is_equal(*g.content, copy); });
+    auto group = std::find_if(groups.begin(), groups.end(), [&copy = copy](const Group& g) {
+      return is_equal(*g.content, copy);
+    });
     if (group == groups.end()) group = groups.insert(groups.end(), Group{&copy, {}, false});
     group->members.push_back(osd);
     group->whole = group->whole || copy.bad_blocks.empty();

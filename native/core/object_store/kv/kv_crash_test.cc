@@ -240,8 +240,9 @@ TEST_CASE("kv damage: a flip in any file that is in use is refused") {
   Random random(5);
   int logs = 0;
   int tables = 0;
-  for (const auto& [name, entry] : table.files) {
-    CAPTURE(name);
+  for (const auto& file : table.files) {
+    const auto& [name, entry] = file;
+    INFO(file.first);
     logs += name.ends_with(".log") ? 1 : 0;
     tables += name.ends_with(".ldb") ? 1 : 0;
     for (std::uint64_t block = 0; block < entry.block_count(); ++block) {

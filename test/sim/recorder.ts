@@ -1,0 +1,136 @@
+// Runs the operations of simulated clients, and keeps what came of them: one history for the
+// linearizability checker, the operations that were sent under a lock, errors, what is pending.
+//
+// Invariants: each value is written once; an operation without an answer, or with an error, stays
+// in the history as one that never ended, since it may have taken effect.
+// Does not: decide what is done, or judge it.
+import type { SimFence } from "../../native/index.js";
+import type { BlockOperation } from "../checkers/linearizability.js";
+import type { FencedOperation } from "./fencing.js";
+import type { SimCluster } from "./sim-cluster.js";
+
+export const initialValue = "0";
+export const removedValue = "removed";
+const tornText = "torn";
+
+export interface Address {
+  object: string;
+  block: number;
+}
+
+export class Recorder {
+  readonly history: BlockOperation[] = [];
+  /** those under a lock */
+  readonly fenced: FencedOperation[] = [];
+  /** answers other than ok, by code */
+  readonly errors = new Map<string, number>();
+  completed = 0;
+  private nextValue = 1;
+  private readonly pending = new Set<BlockOperation>();
+
+  constructor(readonly cluster: SimCluster) {}
+
+  /** Operations without any answer. */
+  unanswered(): number {
+    return this.pending.size;
+  }
+
+  /** Since when the oldest operation that is not answered has been under way; Infinity: none. */
+  oldestPendingNs(): number {
+    let oldest = Number.POSITIVE_INFINITY;
+    for (const { startNs } of this.pending) oldest = Math.min(oldest, startNs);
+    return oldest;
+  }
+
+  /** An exception inside is a defect of the harness: it must not vanish. */
+  go(work: Promise<unknown>): void {
+    work.catch((thrown: unknown) => {
+      process.nextTick(() => {
+        throw thrown;
+      });
+    });
+  }
+
+  pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => this.cluster.time.schedule(delayMs, resolve));
+  }
+
+  /** Writes a value of its own. @returns ok, or the error's code */
+  async write(client: number, address: Address, fence?: SimFence): Promise<string> {
+    const value = this.nextValue++;
+    const operation = this.begin(client, address, "write", String(value));
+    this.history.push(operation);
+    const { object, block } = address;
+    const answer = this.io(client).write(this.cluster.pool(), object, block, value, fence);
+    const { code } = await this.end(operation, answer);
+    if (fence !== undefined) this.fenced.push({ operation, object, token: fence.token });
+    return code;
+  }
+
+  async remove(client: number, address: Address): Promise<void> {
+    const operation = this.begin(client, address, "write", removedValue);
+    this.history.push(operation);
+    await this.end(operation, this.io(client).remove(this.cluster.pool(), address.object));
+  }
+
+  /** @param zeros what zeros mean there. @returns ok, or the error's code */
+  async read(
+    client: number,
+    { object, block }: Address,
+    zeros: string,
+    fence?: SimFence,
+  ): Promise<string> {
+    const operation = this.begin(client, { object, block }, "read", "");
+    const answer = this.io(client).read(this.cluster.pool(), object, block, fence);
+    const { code, value } = await this.end(operation, answer, (found) => {
+      operation.value = found === 0 ? zeros : found < 0 ? tornText : String(found);
+    });
+    if (value === undefined) return code;
+    this.history.push(operation);
+    if (fence !== undefined) this.fenced.push({ operation, object, token: fence.token });
+    return code;
+  }
+
+  private begin(
+    client: number,
+    { object, block }: Address,
+    kind: "read" | "write",
+    value: string,
+  ): BlockOperation {
+    const startNs = this.cluster.time.nowNs();
+    const endNs = Number.POSITIVE_INFINITY;
+    const operation = { client, block: `${object}/${block}`, kind, value, startNs, endNs };
+    this.pending.add(operation);
+    return operation;
+  }
+
+  private async end(
+    operation: BlockOperation,
+    answer: Promise<number>,
+    onValue: (value: number) => void = () => undefined,
+  ): Promise<{ code: string; value: number | undefined }> {
+    const { trace, time } = this.cluster;
+    const { client, kind, block } = operation;
+    try {
+      const value = await answer;
+      operation.endNs = time.nowNs();
+      this.completed += 1;
+      onValue(value);
+      trace.add(`client${client} ${kind} ${block} ${operation.value}`);
+      return { code: "ok", value };
+    } catch (thrown) {
+      const { code } = thrown as { code: string };
+      this.errors.set(code, (this.errors.get(code) ?? 0) + 1);
+      trace.add(`client${client} ${kind} ${block} failed: ${code}`);
+      return { code, value: undefined };
+    } finally {
+      this.pending.delete(operation);
+    }
+  }
+
+  private io(index: number) {
+    const client = this.cluster.clients[index];
+    if (client === undefined) throw new Error(`there is no client ${index}`);
+    return client.io;
+  }
+}
