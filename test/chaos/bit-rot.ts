@@ -23,6 +23,8 @@ const blockBytes = 4096;
 const flipsAtOnce = 2;
 /** In the superblock: where the data begins (docs/format/object-store.md). */
 const dataOffsetAt = 136;
+/** Of the data area: a store that is nearly empty has all its data there. */
+const searchedBytes = 128 << 20;
 const scrubLimitMs = 60_000;
 
 export interface RotFigures {
@@ -43,7 +45,7 @@ function contentOf(object: number): Buffer {
 export class ColdData {
   private readonly rotten = new Set<number>();
 
-  /** @param places by OSD: where one block of each object that it has a copy of lies in its store */
+  /** @param places by OSD: where a block of each object that it has a copy of lies in its store */
   private constructor(private readonly places: readonly ReadonlyMap<number, number>[]) {}
 
   /** Writes the image. */
@@ -73,21 +75,24 @@ export class ColdData {
     return chosen.length;
   }
 
-  /** Scrubs, repairs, scrubs again, and reads everything. */
+  /** Scrubs, repairs what is to be repaired and scrubs again, and reads everything. */
   async judge(cluster: Cluster, findings: string[]): Promise<RotFigures> {
     const injected = this.rotten.size;
     const found = await scrub(cluster, "deep-scrub");
     if (found.errors !== injected) {
       findings.push(`${injected} bits were flipped, a deep scrub has found ${found.errors}`);
     }
-    const mended = await scrub(cluster, "repair");
-    if (mended.repaired !== found.errors) {
-      findings.push(`of ${found.errors} flipped bits ${mended.repaired} were repaired`);
-    }
+    const repaired = found.errors === 0 ? 0 : await this.mend(cluster, found.errors, findings);
+    findings.push(...(await this.differences(cluster)));
+    return { injected, detected: found.errors, repaired };
+  }
+
+  private async mend(cluster: Cluster, errors: number, findings: string[]): Promise<number> {
+    const { repaired } = await scrub(cluster, "repair");
+    if (repaired !== errors) findings.push(`of ${errors} flipped bits ${repaired} were repaired`);
     const left = await scrub(cluster, "deep-scrub");
     if (left.errors > 0) findings.push(`${left.errors} errors are left after the repair`);
-    findings.push(...(await this.differences(cluster)));
-    return { injected, detected: found.errors, repaired: mended.repaired };
+    return repaired;
   }
 
   private differences(cluster: Cluster): Promise<string[]> {
@@ -118,11 +123,11 @@ async function placesIn(daemon: Daemon): Promise<Map<number, number>> {
     const superblock = Buffer.alloc(blockBytes);
     await file.read(superblock, 0, blockBytes, 0);
     const dataOffset = Number(superblock.readBigUInt64LE(dataOffsetAt));
-    const places = await placesOf(file, blocks);
+    const places = await placesOf(file, blocks, { offset: dataOffset, lengthBytes: searchedBytes });
     return new Map(
       objects
         .map((object) => [object, places[object] ?? -1] as const)
-        .filter(([, place]) => place >= dataOffset),
+        .filter(([, place]) => place >= 0),
     );
   } finally {
     await file.close();

@@ -19,7 +19,7 @@ export interface ClientTask {
 
 const objectBytes = 4 << 20;
 /** Others take over from a client that has been silent for so long. */
-const watchTimeoutMs = 2000;
+const watchTimeoutMs = 1000;
 /** Between the numbers of two sessions of a client. */
 const sessionStride = 1000;
 

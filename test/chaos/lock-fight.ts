@@ -12,7 +12,7 @@ import type { RunningClient } from "./workload.js";
 const firstMs = 3000;
 const pauseMs = 2500;
 /** A takeover takes the watch timeout, and faults of OSDs may hold it up. */
-const takeoverLimitMs = 7000;
+const takeoverLimitMs = 8000;
 /** A woken client has so long to send what it has, and to begin again. */
 const quietEndMs = 2000;
 const pollMs = 50;

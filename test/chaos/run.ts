@@ -14,7 +14,7 @@ import { initialValue, pendingShare, stallsMs } from "./histories.js";
 import { freezeHolders } from "./lock-fight.js";
 import type { Measured, Report } from "./report.js";
 import { diskKinds, type Fault, type FaultKind, makeSchedule } from "./schedule.js";
-import { judgeStaleWrites } from "./stale-writes.js";
+import { type Freeze, judgeStaleWrites } from "./stale-writes.js";
 import {
   blocksPerDevice,
   type ClientResult,
@@ -51,26 +51,17 @@ const beforeNextMs = 500;
 const limitsMs: Partial<Record<FaultKind, number>> = { kill: 1000, stop: 3000, oneway: 3000 };
 
 export async function run(options: RunOptions): Promise<Report> {
-  const { dir, seconds, seed, kinds, mode } = options;
-  const loadMs = seconds * 1000;
+  const { dir, seed, kinds, mode } = options;
   const cluster = new Cluster(
     dir,
     kinds.some((kind) => diskKinds.has(kind)),
   );
   await cluster.start();
+  cluster.note("the cluster is up");
   await makeImages(cluster);
   const cold = await ColdData.write(cluster);
   cluster.coldData = cold;
-  const clients = startLoad(cluster, options, loadMs);
-  await Promise.all(clients.map(({ ready }) => ready));
-  for (const client of clients) client.go();
-  const faults = makeSchedule({ seed, kinds, osds: cluster.osds.length, loadMs, mode });
-  const fighters = clients.filter(({ device }) => device === fought);
-  const [measured, freezes] = await Promise.all([
-    mode === "single" ? deliverSingly(cluster, faults, loadMs) : deliverStorm(cluster, faults),
-    freezeHolders(cluster, fighters, fought.name, { seed, loadMs }),
-  ]);
-  const results = await Promise.all(clients.map(({ result }) => result));
+  const { measured, freezes, results } = await loadUnderFaults(cluster, options);
   const cleanMs = await cluster.untilClean(cleanLimitMs);
   const findings: string[] = [];
   if (cleanMs === undefined) {
@@ -78,15 +69,16 @@ export async function run(options: RunOptions): Promise<Report> {
       `not clean after ${cleanLimitMs / 1000} s: ${JSON.stringify(await states(cluster))}`,
     );
   }
+  cluster.note("the final reads begin");
   const finals = await readAll(cluster, dir, findings);
+  cluster.note("the scrubs begin");
   const rot = await judgeRot(cold, cluster, findings);
   const marks = markDowns(cluster);
+  cluster.note("the comparison of the copies begins");
   const { objects, differences } = await compare(cluster, findings);
   findings.push(...differences.map((text) => `copies differ: ${text}`));
-  for (const daemon of cluster.daemons()) {
-    findings.push(...daemon.surprises);
-    findings.push(...badLines(daemon, kinds).map((line) => `${daemon.name}: ${line}`));
-  }
+  cluster.note("the copies have been compared");
+  findings.push(...searchLogs(cluster, kinds));
   const stale = judgeStaleWrites(
     [...results, ...finals].flatMap((result) => result.operations),
     freezes,
@@ -125,6 +117,37 @@ export async function run(options: RunOptions): Promise<Report> {
     cleanMs,
     findings,
   };
+}
+
+async function loadUnderFaults(
+  cluster: Cluster,
+  options: RunOptions,
+): Promise<{ measured: Measured[]; freezes: Freeze[]; results: ClientResult[] }> {
+  const { seconds, seed, kinds, mode } = options;
+  const loadMs = seconds * 1000;
+  const clients = startLoad(cluster, options, loadMs);
+  await Promise.all(clients.map(({ ready }) => ready));
+  cluster.note("the load begins");
+  for (const client of clients) client.go();
+  const faults = makeSchedule({ seed, kinds, osds: cluster.osds.length, loadMs, mode });
+  const fighters = clients.filter(({ device }) => device === fought);
+  const [measured, freezes] = await Promise.all([
+    mode === "single" ? deliverSingly(cluster, faults, loadMs) : deliverStorm(cluster, faults),
+    freezeHolders(cluster, fighters, fought.name, { seed, loadMs }),
+  ]);
+  const results = await Promise.all(clients.map(({ result }) => result));
+  cluster.note("the load has ended");
+  return { measured, freezes, results };
+}
+
+/** @returns ends that nobody asked for, and lines that tell of a defect */
+function searchLogs(cluster: Cluster, kinds: readonly FaultKind[]): string[] {
+  return cluster
+    .daemons()
+    .flatMap((daemon) => [
+      ...daemon.surprises,
+      ...badLines(daemon, kinds).map((line) => `${daemon.name}: ${line}`),
+    ]);
 }
 
 function sum<T>(items: readonly T[], of: (item: T) => number): number {

@@ -18,7 +18,7 @@ export interface Freeze {
 export interface StaleWrites {
   refused: number;
   accepted: RecordedOperation[];
-  /** for linearizability: a write that a fence refused has happened by then, or never */
+  /** for the linearizability check: a write that a fence refused has happened by then, or never */
   operations: RecordedOperation[];
 }
 

@@ -6,16 +6,26 @@ const chunkBytes = 1 << 20;
 const keyBytes = 16;
 const zeros = Buffer.alloc(chunkBytes);
 
+interface Range {
+  offset: number;
+  lengthBytes: number;
+}
+
 /**
  * @param blocks of 4 KiB, each unlike all others in its first 16 bytes
+ * @param range of the store; default: all of it
  * @returns the offset of the last place where each is; -1: nowhere
  */
-export async function placesOf(file: FileHandle, blocks: readonly Buffer[]): Promise<number[]> {
+export async function placesOf(
+  file: FileHandle,
+  blocks: readonly Buffer[],
+  { offset: begin, lengthBytes }: Range = { offset: 0, lengthBytes: Number.POSITIVE_INFINITY },
+): Promise<number[]> {
   const wanted = new Map(blocks.map((block, at) => [block.toString("hex", 0, keyBytes), at]));
   const places: number[] = Array(blocks.length).fill(-1);
   const chunk = Buffer.alloc(chunkBytes);
-  const { size } = await file.stat();
-  for (let offset = 0; offset < size; offset += chunkBytes) {
+  const end = Math.min(begin + lengthBytes, (await file.stat()).size);
+  for (let offset = begin; offset < end; offset += chunkBytes) {
     const { bytesRead } = await file.read(chunk, 0, chunkBytes, offset);
     if (chunk.equals(zeros)) continue;
     for (let at = 0; at < bytesRead; at += blockBytes) {

@@ -123,8 +123,7 @@ void HistoryJob::completed(std::uint64_t id, const Status& status, ByteSpan byte
   const auto found = in_flight_.find(id);
   if (found == in_flight_.end()) return;  // its time was over
   HistoryRecord record = found->second;
-  const bool fenced =
-      status.code() == ErrorCode::fenced || status.code() == ErrorCode::blocklisted;
+  const bool fenced = status.code() == ErrorCode::fenced || status.code() == ErrorCode::blocklisted;
   if (fenced) history_.is_fenced = true;
   if (fenced && record.is_write) {
     in_flight_.erase(found);
