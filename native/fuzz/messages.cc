@@ -8,7 +8,10 @@
 #include <type_traits>
 
 #include "base/assert.hh"
+#include "net/lease_messages.hh"
 #include "net/messages.hh"
+#include "net/scrub_messages.hh"
+#include "net/watch_messages.hh"
 
 namespace {
 
@@ -19,6 +22,8 @@ template <typename Message>
 Frame encode_any(const Message& message, const Buffer& data) {
   if constexpr (std::is_same_v<Message, Ping>)
     return encode_ping(message);
+  else if constexpr (std::is_same_v<Message, Lease>)
+    return encode_lease(message);
   else if constexpr (requires { cairn::net::encode(message, data); })
     return cairn::net::encode(message, data);
   else
@@ -30,7 +35,7 @@ void fuzz_message(const Frame& frame) {
   Message message;
   if (!cairn::net::decode(frame, message)) return;
   Frame encoded = encode_any(message, frame.data);
-  encoded.type = frame.type;  // a pong is a ping
+  encoded.type = frame.type;  // a pong is a ping, the answer to a lease a lease
   Message again;
   CAIRN_ASSERT(cairn::net::decode(encoded, again).is_ok());
   CAIRN_ASSERT(encode_any(again, frame.data).meta == encoded.meta);
@@ -65,10 +70,23 @@ void fuzz_frame(const Frame& frame) {
       return fuzz_message<Push>(frame);
     case FrameType::push_ack:
       return fuzz_message<PushAck>(frame);
-    case FrameType::hello:    // the target frame
-    case FrameType::control:  // proto/decoders.test.ts
     case FrameType::lease:
     case FrameType::lease_ack:
+      return fuzz_message<Lease>(frame);
+    case FrameType::watch_notify:
+      return fuzz_message<WatchNotify>(frame);
+    case FrameType::watch_notify_ack:
+      return fuzz_message<WatchNotifyAck>(frame);
+    case FrameType::scrub_request:
+      return fuzz_message<ScrubRequest>(frame);
+    case FrameType::scrub_reply:
+      return fuzz_message<ScrubReply>(frame);
+    case FrameType::mark_missing:
+      return fuzz_message<MarkMissing>(frame);
+    case FrameType::mark_missing_ack:
+      return fuzz_message<MarkMissingAck>(frame);
+    case FrameType::hello:    // the target frame
+    case FrameType::control:  // proto/decoders.test.ts
       return;
   }
 }

@@ -26,6 +26,11 @@ class LoadingHost final : public PgHost {
   OsdId self() const override { return 0; }
   Epoch map_epoch() const override { return 1; }
   bool full() const override { return false; }
+  bool blocklisted(ClientId) const override { return false; }
+  void request_lease(const Pg&) override { CAIRN_ASSERT(!"reads nothing"); }
+  ScrubEvents& scrub_events() override { return scrub_events_; }
+  bool take_scrub_place(PgId) override { return false; }
+  void leave_scrub_place(PgId) override {}
   void send_to_osd(OsdId, net::Frame) override { CAIRN_ASSERT(!"sends nothing"); }
   void send_on(net::ConnectionId, net::Frame) override { CAIRN_ASSERT(!"sends nothing"); }
   void interval_started(PgId, Epoch, const PgInfo& info) override { reported = info; }
@@ -35,6 +40,7 @@ class LoadingHost final : public PgHost {
   void recovery_failed(PgId, Epoch, const std::string&, const Status&) override {}
 
   io::SimExecutor executor_;
+  ScrubEvents scrub_events_;
   std::optional<PgInfo> reported;
 };
 
