@@ -307,7 +307,8 @@ TEST_CASE("a poller is asked on and on while it finds work, then for its spin ti
   });
   reactor->run_after(300 * kMillisecond, [&] {
     CHECK(left == 0);
-    CHECK(last_call - last_found >= kMillisecond);
+    // The last call before the end of the spin: the thread may stand still between the two.
+    CHECK(last_call - last_found >= kMillisecond / 4);
     CHECK(last_call - last_found < 200 * kMillisecond);
     reactor->remove_poller(id);
     calls = 0;
