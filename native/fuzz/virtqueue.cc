@@ -40,8 +40,12 @@ class Rewriter {
             const auto value = load_le<std::uint64_t>(words + i);
             const std::size_t at = (value >> 5) % kRewrittenBytes & ~std::size_t{7};
             store_shared<std::uint64_t>(memory + at, value);
+            has_begun_.store(true, std::memory_order_release);
           }
-        }) {}
+        }) {
+    // Else the walk is over before the thread has started.
+    while (!has_begun_.load(std::memory_order_acquire)) std::this_thread::yield();
+  }
   ~Rewriter() {
     stop_ = true;
     thread_.join();
@@ -49,6 +53,7 @@ class Rewriter {
 
  private:
   std::atomic<bool> stop_{false};
+  std::atomic<bool> has_begun_{false};
   std::thread thread_;
 };
 

@@ -59,7 +59,7 @@ describe("the operations", () => {
       expect(operation.offset + operation.lengthBytes).toBeLessThanOrEqual(sizeBytes);
     }
     expect(sizeBytes).toBeLessThanOrEqual(maxSizeBytes);
-    expect(new Set(list.map(({ kind }) => kind)).size).toBe(9);
+    expect(new Set(list.map(({ kind }) => kind)).size).toBe(10);
   });
 
   it("go together when they share no block, or only read", () => {

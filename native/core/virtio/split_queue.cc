@@ -21,6 +21,14 @@ RawDescriptor load_descriptor(const std::byte* from) {
   return descriptor;
 }
 
+// The planted bug: `next` as the driver has it now. The window is made wide, so that a fuzzer's
+// second thread hits it within seconds.
+std::uint16_t next_fetched_again(const std::byte* from, std::uint16_t checked) {
+  std::uint16_t next = checked;
+  for (int turn = 0; turn < 1000 && next == checked; ++turn) next = load_descriptor(from).next;
+  return next;
+}
+
 bool aligned(std::uint64_t address, std::uint64_t to) { return (address & (to - 1)) == 0; }
 
 }  // namespace
@@ -107,8 +115,9 @@ bool SplitQueue::walk(const std::byte* table, std::uint32_t entries, std::uint16
       fail("a chain continues outside its descriptor table");
       return false;
     }
-    at = planted(PlantedBug::double_fetch) ? load_descriptor(table + std::size_t{16} * at).next
-                                           : descriptor.next;
+    at = planted(PlantedBug::double_fetch)
+             ? next_fetched_again(table + std::size_t{16} * at, descriptor.next)
+             : descriptor.next;
   }
   fail("a chain is longer than its descriptor table");
   return false;
