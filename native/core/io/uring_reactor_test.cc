@@ -1,6 +1,8 @@
 // UringReactor against the kernel: timers, tasks, threads, watches, pollers, its beginning and end.
 #include <doctest/doctest.h>
+
 #include <unistd.h>
+#include <algorithm>
 
 #include <cerrno>
 #include <thread>
@@ -290,14 +292,17 @@ TEST_CASE("made here, run there, destroyed here with operations in flight") {
   CHECK(calls == 0);
 }
 
-TEST_CASE("a poller is asked on and on while it finds work, then for its spin time, then not") {
+namespace {
+
+// How long a poller of this spin time is asked after it has last found work.
+std::uint64_t asked_after_work_ns(std::uint64_t spin_ns) {
   auto reactor = make_reactor();
   int left = 1000;
   int calls = 0;
   std::uint64_t last_call = 0;
   std::uint64_t last_found = 0;
   WatchId id = 0;
-  id = reactor->add_poller(2 * kMillisecond, [&] {
+  id = reactor->add_poller(spin_ns, [&] {
     ++calls;
     last_call = reactor->now_ns();
     if (left == 0) return false;
@@ -307,15 +312,27 @@ TEST_CASE("a poller is asked on and on while it finds work, then for its spin ti
   });
   reactor->run_after(300 * kMillisecond, [&] {
     CHECK(left == 0);
-    // The last call before the end of the spin: the thread may stand still between the two.
-    CHECK(last_call - last_found >= kMillisecond / 4);
-    CHECK(last_call - last_found < 200 * kMillisecond);
     reactor->remove_poller(id);
     calls = 0;
     reactor->run_after(kMillisecond, [&] { reactor->stop(); });
   });
   reactor->run();
   CHECK(calls == 0);
+  return last_call - last_found;
+}
+
+}  // namespace
+
+TEST_CASE("a poller is asked on and on while it finds work, then for its spin time, then not") {
+  // The thread may stand still between the last call and the end of the spin, on a loaded machine:
+  // then that round shows too little, and another one is tried.
+  std::uint64_t longest = 0;
+  for (int round = 0; round < 5 && longest < kMillisecond; ++round) {
+    const std::uint64_t asked = asked_after_work_ns(2 * kMillisecond);
+    CHECK(asked < 200 * kMillisecond);
+    longest = std::max(longest, asked);
+  }
+  CHECK(longest >= kMillisecond);
 }
 
 TEST_CASE("completions and other threads are served while a poller spins; it may remove itself") {
