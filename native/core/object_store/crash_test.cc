@@ -57,8 +57,9 @@ io::SimDiskImage cut_recovery(const io::SimDiskImage& image, Random& random) {
 }
 
 std::uint64_t transactions_in(ObjectStore& store) {
-  const std::optional<std::string> text = store.store_meta("transaction");
-  return text ? std::stoull(*text) : 0;
+  Result<std::optional<std::string>> text = store.store_meta("transaction");
+  REQUIRE_MESSAGE(text.is_ok(), text.status().to_string());
+  return *text ? std::stoull(**text) : 0;
 }
 
 }  // namespace

@@ -7,6 +7,9 @@
 //   sequence is the expected one, and its generation is not below its predecessor's. (Each open
 //   writes with a higher generation. What an earlier run left behind the point where a later run
 //   began to write has a lower generation than the record before it, and never counts.)
+// - A record may have a higher generation than the superblock: then the superblock's last writes
+//   were lost or hit each other, and the copy that was found is an old one. The next generation is
+//   above that of every record in the ring, or what is left behind could count.
 // - Of the newest record, whose successor is not there, the directly written data is checked too
 //   (wal.hh says why).
 // - At the first record that is not good the log ends, unless another record anywhere in the ring
@@ -29,8 +32,9 @@
 namespace cairn::object_store {
 
 struct ReplayResult {
-  WalPosition next;                // behind the last good record
-  std::uint64_t record_count = 0;  // replayed
+  WalPosition next;                     // behind the last good record
+  std::uint64_t record_count = 0;       // replayed
+  std::uint64_t newest_generation = 0;  // of all records in the ring
 };
 
 // Loads what open needs from the region (PGs, bitmaps, leftovers), then replays. Blocking.
