@@ -105,8 +105,9 @@ void FieldMap::add_record(const io::SimDiskImage& image, std::uint64_t at) {
         record.transactions.push_back(number);
       }
       std::vector<ByteRange>& to = op.direct ? record.direct : record.images;
-      for (const object_store::PlacedBlock& block : op.placed)
-        to.push_back({layout_.data_offset + block.physical * kBlockBytes, kBlockBytes});
+      for (std::uint32_t i = 0; i < op.placed.size(); ++i)
+        if (op.block_state(i) == object_store::BlockState::data)
+          to.push_back({layout_.data_offset + op.placed[i].physical * kBlockBytes, kBlockBytes});
     }
   records_.push_back(std::move(record));
 }

@@ -144,7 +144,8 @@ Result<bool> Replayer::direct_data_is_good(const std::vector<Transaction>& trans
   for (const Transaction& transaction : transactions)
     for (const Transaction::Op& op : transaction.ops())
       for (std::uint32_t i = 0; i < record_images(op); ++i)
-        overwritten.push_back(op.placed[i].physical);
+        // One without data has no place.
+        if (op.block_state(i) == BlockState::data) overwritten.push_back(op.placed[i].physical);
   std::sort(overwritten.begin(), overwritten.end());
   Buffer block = Buffer::allocate(kBlockBytes);
   for (const Transaction& transaction : transactions)
