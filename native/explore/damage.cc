@@ -172,9 +172,12 @@ std::uint64_t FieldMap::lowest_last(std::uint64_t last,
   if (newest == nullptr) return last;
   if (!any_overlap(newest->in_ring, damaged) && !any_overlap(newest->direct, damaged)) return last;
   const Record* const before = predecessor(*newest);
-  if (before != nullptr && !before->transactions.empty() &&
-      any_overlap(before->direct, newest->images))
-    return before->before();
+  if (before == nullptr || before->transactions.empty()) return newest->before();
+  if (any_overlap(before->direct, newest->images)) return before->before();
+  // It went astray over that one's direct data. There its header, in front, would be seen.
+  const bool is_astray = any_overlap({newest->in_ring.front()}, damaged);
+  const bool is_seen = any_overlap(before->direct, {{damaged.back().offset, kBlockBytes}});
+  if (is_astray && !is_seen && any_overlap(before->direct, damaged)) return before->before();
   return newest->before();
 }
 

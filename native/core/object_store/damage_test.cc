@@ -193,6 +193,30 @@ TEST_CASE("a damaged WAL record that was durable refuses; the newest one is cut 
   CHECK(seen.contains(ErrorCode::ok));
 }
 
+TEST_CASE(
+    "the newest record over direct data of the one before is damage, not the end of the log") {
+  Machine machine(formatted_image(64));
+  machine.must_open();
+  Transaction large;
+  large.write(kPg, object(0), 0, Buffer::zeroed(std::size_t{32} << 10), {1, 1});
+  REQUIRE(machine.submit(std::move(large)).is_ok());
+  Transaction small;
+  small.touch(kPg, object(1), {1, 2});
+  REQUIRE(machine.submit(std::move(small)).is_ok());
+  machine.store.reset();
+  // Record 2 lies behind the only block of record 1; its write went astray.
+  const Layout layout = layout_of(machine.disk);
+  Buffer record = Buffer::allocate(kBlockBytes);
+  REQUIRE(machine.disk.read_now(layout.wal_offset + kBlockBytes, record.span()).is_ok());
+  REQUIRE(machine.disk.write_now(layout.data_offset + 2 * kBlockBytes, record.span()).is_ok());
+  REQUIRE(
+      machine.disk.write_now(layout.wal_offset + kBlockBytes, Buffer::zeroed(kBlockBytes).span())
+          .is_ok());
+  const Status status = machine.open();
+  CHECK(status.code() == ErrorCode::corrupt);
+  CHECK(status.message().find("record 2 proves") != std::string::npos);
+}
+
 TEST_CASE("flipped bits in the data are reported with object and block") {
   Machine machine(written_image(true));
   const Layout layout = layout_of(machine.disk);

@@ -16,11 +16,13 @@
 //   proves that this one was durable once: it has a higher sequence and a flushed_sequence at or
 //   above the expected one. Then records that were acknowledged are damaged: the store refuses with
 //   `corrupt`, and the OSD must be rebuilt from its peers. Nothing behind a bad record is applied.
+//   Such a witness counts in a block of the bad record's direct data too: it went astray.
 // - The newest durable record has no such witness. If it is damaged, it looks as if it had never
 //   been durable, and its transactions are missing: the store comes up with an older last_update,
 //   which peering sees. A checkpoint closes this window some seconds after the last write. With it
 //   goes the record before, if a checkpoint was under way that had written the damaged record's
-//   images over that one's direct data: nothing proves that one then, and its data looks wrong.
+//   images over that one's direct data: nothing proves that one then, and its data looks wrong. So
+//   it is when the newest record went astray and only its later blocks came over that data.
 #pragma once
 
 #include "base/status.hh"
