@@ -18,12 +18,6 @@ constexpr std::uint8_t kAbsent = 0, kZero = 1, kData = 2;  // of a run's state
 // A copied block is absent again only when somebody else makes it so: another parent was set.
 constexpr int kMaxCopyups = 16;
 
-ExtentState state_of(std::uint8_t state) {
-  return state == kData   ? ExtentState::data
-         : state == kZero ? ExtentState::zero
-                          : ExtentState::absent;
-}
-
 // The completion of an operation of several steps that begins now: the gate counts it as in flight
 // until then.
 template <typename... Values>
@@ -213,8 +207,7 @@ void ObjectIo::add_extents(const ObjectRange& range, const std::vector<net::Exte
           if (run.state == kAbsent && parent.device != nullptr && in_image < parent.overlap_bytes)
             below = std::min(length, parent.overlap_bytes - in_image);
           if (below > 0) shown.push_back({in_image, below, ExtentState::absent});
-          if (below < length)
-            found->push_back({in_image + below, length - below, state_of(run.state)});
+          if (below < length) found->push_back({in_image + below, length - below, state_of(run)});
         });
   }
   if (shown.empty()) return done(Status::ok(), merged(std::move(*found)));

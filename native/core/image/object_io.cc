@@ -48,10 +48,21 @@ void ObjectIo::set_parent(ParentLink parent) {
 
 void ObjectIo::submit(std::uint64_t object_number, std::vector<Step> steps, Buffer data,
                       objecter::OpDone done) {
-  gate_->operation_started();
   objecter::Target target{layout_.pool, object_name(object_number), gate_->fence()};
-  target.snap = layout_.snap;
   if (!layout_.read_only) target.context = layout_.snap_context;
+  submit_to(std::move(target), std::move(steps), std::move(data), std::move(done));
+}
+
+void ObjectIo::submit_to_pg(std::uint32_t seed, Step step, objecter::OpDone done) {
+  // Any name: the operation goes to the PG.
+  objecter::Target target{layout_.pool, layout_.object_prefix, gate_->fence(), seed};
+  submit_to(std::move(target), {std::move(step)}, {}, std::move(done));
+}
+
+void ObjectIo::submit_to(objecter::Target target, std::vector<Step> steps, Buffer data,
+                         objecter::OpDone done) {
+  gate_->operation_started();
+  target.snap = layout_.snap;
   objecter_.submit(std::move(target), std::move(steps), std::move(data),
                    [gate = gate_, done = std::move(done)](Status status, net::OpReply reply,
                                                           Buffer bytes) mutable {

@@ -48,6 +48,12 @@ struct ImageLayout {
   }
 };
 
+inline ExtentState state_of(const net::ExtentRun& run) {
+  return run.state == 2   ? ExtentState::data
+         : run.state == 1 ? ExtentState::zero
+                          : ExtentState::absent;
+}
+
 struct CloneCounters {
   std::uint64_t parent_reads = 0;  // ranges that were read from the parent
   std::uint64_t parent_read_bytes = 0;
@@ -87,12 +93,16 @@ class ObjectIo : public std::enable_shared_from_this<ObjectIo> {
   // An operation on one object, under the gate's token; the gate does not hold it back.
   void submit(std::uint64_t object_number, std::vector<net::Step> steps, Buffer data,
               objecter::OpDone done);
+  // A step of reading that one PG of the pool answers.
+  void submit_to_pg(std::uint32_t seed, net::Step step, objecter::OpDone done);
   std::string object_name(std::uint64_t object_number) const;
   // Bytes of the object, from its front, that the parent may show.
   std::uint64_t overlap_of(const ParentLink& parent, std::uint64_t object_number) const;
 
  private:
   struct SparseRead;
+  void submit_to(objecter::Target target, std::vector<net::Step> steps, Buffer data,
+                 objecter::OpDone done);
   struct GuardedWrite;
   void write_plain(const ObjectRange& range, Buffer data, WriteDone done);
   // Steps that make whole blocks read as zeros; none for an empty range.
