@@ -1,16 +1,17 @@
-// Options that several verbs share, and the parsers of argument values. A value that is wrong is a
-// usage error (exit code 2) that names its option.
-import path from "node:path";
-import { type Command, InvalidArgumentError, Option } from "commander";
+// What actions get of the options that several verbs share, and the parsers of argument values. A
+// value that is wrong is a usage error (exit code 2) that names its option.
+import { InvalidArgumentError } from "commander";
 import type { Address } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
 import { parseDurationMs, parseSize } from "../common/units.js";
 
-export type OutputFormat = "plain" | "json";
+export type OutputFormat = "plain" | "json" | "table";
 
 /** Options of every verb that prints something. */
 export interface OutputOptions {
   format: OutputFormat;
+  /** JSON over several lines */
+  prettyFormat?: true;
 }
 
 /** Options of every verb that talks to a cluster. */
@@ -23,47 +24,6 @@ export interface ClusterOptions extends OutputOptions {
 export interface ProgressOptions {
   /** --no-progress */
   progress: boolean;
-}
-
-/** Adds --format. */
-export function withOutput(command: Command): Command {
-  return command.addOption(
-    new Option("--format <format>", "how to print the result")
-      .choices(["plain", "json"])
-      .default("plain"),
-  );
-}
-
-/** Adds --dir. */
-export function withDir(command: Command): Command {
-  return command.addOption(
-    new Option("--dir <dir>", "folder of the cluster that `cairn up` made")
-      .env("CAIRN_DIR")
-      .default(path.resolve(".cairn"), ".cairn")
-      .argParser((text) => path.resolve(text)),
-  );
-}
-
-/** Adds --format, --dir and --monitor. */
-export function withCluster(command: Command): Command {
-  return withDir(withOutput(command)).addOption(
-    new Option("--monitor <host:port>", "the monitor's address, in place of --dir").argParser(
-      addressValue,
-    ),
-  );
-}
-
-/** Adds --no-progress. */
-export function withProgress(command: Command): Command {
-  return command.option("--no-progress", "no progress on standard error");
-}
-
-/** Adds examples behind the help of a verb. */
-export function withExamples(command: Command, ...lines: string[]): Command {
-  return command.addHelpText(
-    "after",
-    `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`,
-  );
 }
 
 /** A parser of common/units.ts or client/ as a parser of commander. */

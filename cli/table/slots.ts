@@ -1,0 +1,261 @@
+// The places for words behind a verb: plain words, and names of images, snapshots, groups and pools
+// that can also be given in parts by options.
+import { InvalidArgumentError } from "commander";
+import { StorageError } from "../../common/errors.js";
+import {
+  checkedName,
+  defaultPool,
+  type ImageAddress,
+  type ImageOrSnap,
+  joinParts,
+  type PartOptions,
+  type SnapAddress,
+  type SpecParts,
+  splitSpec,
+} from "../spec.js";
+import { asIs, optional } from "./option-rows.js";
+import type { Completion, GivenFlags, OptionRows, Slot } from "./verb.js";
+
+/** @throws invalid_argument */
+export function missing(metavar: string): StorageError {
+  return new StorageError("invalid_argument", `missing required argument '${metavar}'`);
+}
+
+interface WordOptions {
+  completes?: Completion;
+  choices?: readonly string[];
+}
+
+function parsed<T>(metavar: string, word: string, parse: (text: string) => T): T {
+  try {
+    return parse(word);
+  } catch (thrown) {
+    if (!(thrown instanceof InvalidArgumentError)) throw thrown;
+    throw new StorageError(
+      "invalid_argument",
+      `argument value '${word}' is invalid for '${metavar}'. ${thrown.message}`,
+    );
+  }
+}
+
+/** One word. */
+export function word<T>(
+  metavar: string,
+  help: string,
+  parse: (text: string) => T,
+  { completes = "none", choices }: WordOptions = {},
+): Slot<T> {
+  return {
+    metavar,
+    help,
+    optional: false,
+    completes,
+    ...(choices === undefined ? {} : { choices }),
+    options: {},
+    named: () => false,
+    read([text]) {
+      if (text === undefined) throw missing(metavar);
+      return parsed(metavar, text, parse);
+    },
+  };
+}
+
+/** One of some words. */
+export function oneOf<const C extends string>(
+  metavar: string,
+  help: string,
+  choices: readonly C[],
+): Slot<C> {
+  const parse = (text: string): C => {
+    const found = choices.find((choice) => choice === text);
+    if (found !== undefined) return found;
+    throw new InvalidArgumentError(`Allowed choices are ${choices.join(", ")}.`);
+  };
+  return word(metavar, help, parse, { choices });
+}
+
+/** A slot that may be left out. */
+export function maybe<T>(slot: Slot<T>): Slot<T | undefined> {
+  return {
+    ...slot,
+    optional: true,
+    read: (words, flags) =>
+      words.length === 0 && !slot.named(flags) ? undefined : slot.read(words, flags),
+  };
+}
+
+/** All words that are left; at least one. */
+export function rest<T>(metavar: string, help: string, parse: (text: string) => T): Slot<T[]> {
+  return {
+    metavar: `${metavar}...`,
+    help,
+    optional: false,
+    variadic: true,
+    completes: "none",
+    options: {},
+    named: () => false,
+    read(words) {
+      if (words.length === 0) throw missing(metavar);
+      return words.map((text) => parsed(metavar, text, parse));
+    },
+  };
+}
+
+/** Which options name the parts of a spec. */
+interface Side {
+  pool: string;
+  namespace: string;
+  name: string;
+  snap: string;
+}
+
+const imageSide: Side = { pool: "pool", namespace: "namespace", name: "image", snap: "snap" };
+const groupSide: Side = { ...imageSide, name: "group" };
+const destSide: Side = {
+  pool: "destPool",
+  namespace: "destNamespace",
+  name: "dest",
+  snap: "destSnap",
+};
+
+const longName = (key: string): string =>
+  `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+function sideOptions(side: Side, what: string, withSnap: boolean): OptionRows {
+  const completes: Completion = what === "group" ? "group" : "image";
+  const short = side.pool === "pool" ? { short: "p" } : {};
+  const of = side === destSide ? "of the new one" : `of the ${what}`;
+  return {
+    [side.pool]: optional("pool", `the pool ${of}, in place of POOL/`, asIs, {
+      ...short,
+      completes: "pool",
+    }),
+    [side.namespace]: optional("namespace", `the namespace ${of}`, asIs),
+    [side.name]: optional(what, `the ${what}'s name, in place of the word`, asIs, { completes }),
+    ...(withSnap ? { [side.snap]: optional("snap", "the snapshot, in place of @SNAP", asIs) } : {}),
+  };
+}
+
+function givenParts(side: Side, flags: GivenFlags): SpecParts {
+  const text = (key: string) => flags[key] as string | undefined;
+  const { pool, namespace, name, snap } = side;
+  return { pool: text(pool), namespace: text(namespace), name: text(name), snap: text(snap) };
+}
+
+interface SpecKind {
+  metavar: string;
+  what: string;
+  side: Side;
+  snap: "none" | "maybe" | "always";
+  completes: Completion;
+}
+
+type Found = ImageAddress & { snap?: string };
+
+function readSpec(kind: SpecKind, words: readonly string[], flags: GivenFlags): Found {
+  const { metavar, side, what, snap: wantsSnap } = kind;
+  const optionNames: PartOptions = {
+    pool: longName(side.pool),
+    namespace: longName(side.namespace),
+    name: longName(side.name),
+    snap: longName(side.snap),
+  };
+  const [text] = words;
+  const fromWord = text === undefined ? {} : splitSpec(text, metavar);
+  if (wantsSnap === "none" && fromWord.snap !== undefined) {
+    throw new StorageError("invalid_argument", `"${text}" is no ${what} name: it has a snapshot`, {
+      remedy: `Give it without @${fromWord.snap}.`,
+    });
+  }
+  const parts = joinParts(fromWord, givenParts(side, flags), optionNames);
+  const { pool = defaultPool, namespace = "", name, snap } = parts;
+  if (name === undefined) throw missing(metavar);
+  if (wantsSnap === "always" && snap === undefined) {
+    throw new StorageError("invalid_argument", `which snapshot of ${pool}/${name}?`, {
+      remedy: `Write ${metavar.toUpperCase()}, or give ${optionNames.snap}.`,
+    });
+  }
+  checkedName(name);
+  if (namespace !== "") checkedName(namespace);
+  return { pool, namespace, image: name, ...(snap === undefined ? {} : { snap }) };
+}
+
+function specSlot<T>(kind: SpecKind, help: string): Slot<T> {
+  return {
+    metavar: kind.metavar,
+    help,
+    optional: false,
+    completes: kind.completes,
+    options: sideOptions(kind.side, kind.what, kind.snap !== "none"),
+    named: (flags) => flags[kind.side.name] !== undefined,
+    read: (words, flags) => readSpec(kind, words, flags) as T,
+  };
+}
+
+/** POOL/IMAGE. */
+export function image(help: string): Slot<ImageAddress> {
+  const kind = { metavar: "pool/image", what: "image", side: imageSide } as const;
+  return specSlot({ ...kind, snap: "none", completes: "image" }, help);
+}
+
+/** POOL/IMAGE@SNAP. */
+export function snapshot(help: string): Slot<SnapAddress> {
+  const kind = { metavar: "pool/image@snap", what: "image", side: imageSide } as const;
+  return specSlot({ ...kind, snap: "always", completes: "snap" }, help);
+}
+
+/** POOL/IMAGE or POOL/IMAGE@SNAP. */
+export function imageOrSnapshot(help: string): Slot<ImageOrSnap> {
+  const kind = { metavar: "pool/image[@snap]", what: "image", side: imageSide } as const;
+  return specSlot({ ...kind, snap: "maybe", completes: "imageOrSnap" }, help);
+}
+
+/** The POOL/IMAGE that a verb makes, beside one that it reads. */
+export function destImage(help: string): Slot<ImageAddress> {
+  const kind = { metavar: "dest-pool/image", what: "image", side: destSide } as const;
+  return specSlot({ ...kind, snap: "none", completes: "image" }, help);
+}
+
+/** POOL/GROUP: the group's name is in `image`. */
+export function group(help: string): Slot<ImageAddress> {
+  const kind = { metavar: "pool/group", what: "group", side: groupSide } as const;
+  return specSlot({ ...kind, snap: "none", completes: "group" }, help);
+}
+
+/** POOL/GROUP@SNAP. */
+export function groupSnapshot(help: string): Slot<SnapAddress> {
+  const kind = { metavar: "pool/group@snap", what: "group", side: groupSide } as const;
+  return specSlot({ ...kind, snap: "always", completes: "group" }, help);
+}
+
+export interface PoolAddress {
+  pool: string;
+  /** "": none */
+  namespace: string;
+}
+
+/** POOL or POOL/NAMESPACE; left out: the pool rbd. */
+export function pool(help: string): Slot<PoolAddress> {
+  return {
+    metavar: "pool",
+    help,
+    optional: true,
+    completes: "pool",
+    options: {
+      pool: optional("pool", "the pool, in place of the word", asIs, {
+        short: "p",
+        completes: "pool",
+      }),
+      namespace: optional("namespace", "a namespace of the pool", asIs),
+    },
+    named: (flags) => flags.pool !== undefined,
+    read([text], flags) {
+      const given = givenParts(imageSide, flags);
+      const [name = given.pool ?? defaultPool, namespace, ...more] = text?.split("/") ?? [];
+      if (name === "" || namespace === "" || more.length > 0) {
+        throw new StorageError("invalid_argument", `"${text}" is not of the form POOL[/NAMESPACE]`);
+      }
+      return { pool: name, namespace: namespace ?? given.namespace ?? "" };
+    },
+  };
+}

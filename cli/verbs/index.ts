@@ -1,0 +1,27 @@
+// The table of all verbs.
+import type { Family } from "../table/verb.js";
+import { clusterFamily } from "./cluster.js";
+import { crushFamily, daemonFamily } from "./daemons.js";
+import { imageFamily } from "./images.js";
+import { laterFamily } from "./later.js";
+import { configFamily, osdFamily } from "./osds.js";
+import { pgFamily, poolFamily } from "./pools.js";
+import { shellFamily } from "./shell.js";
+import { useFamily } from "./use.js";
+
+/** Those that do something. */
+export const usableFamilies: readonly Family[] = [
+  clusterFamily,
+  imageFamily,
+  useFamily,
+  poolFamily,
+  pgFamily,
+  osdFamily,
+  configFamily,
+  daemonFamily,
+  crushFamily,
+  shellFamily(() => usableFamilies),
+];
+
+/** All that the parser knows. */
+export const families: readonly Family[] = [...usableFamilies, laterFamily];
