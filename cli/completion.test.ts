@@ -12,9 +12,9 @@ const run = promisify(execFile);
 async function offered(line: string): Promise<string[]> {
   const script = [
     'source <("$1" completion bash)',
-    "COMP_LINE=$2 COMP_POINT=${#2}",
+    `COMP_LINE=$2 COMP_POINT=\${#2}`,
     "compopt() { :; }",
-    '_cairn; printf "%s\\n" "${COMPREPLY[@]}"',
+    `_cairn; printf '%s\\n' "\${COMPREPLY[@]}"`,
   ].join("\n");
   const words = ["-c", script, "bash", program, line];
   const env = { ...process.env, CAIRN_DIR: "no-such-folder" };

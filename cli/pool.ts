@@ -2,9 +2,10 @@
 import { StorageError } from "../common/errors.js";
 import type { CommandArgs } from "../proto/commands.js";
 import type { PoolInfo } from "../proto/osd-map.js";
+import type { PoolSetting } from "../proto/pool-settings.js";
 import { withMonitor } from "./connect.js";
 import type { ClusterOptions } from "./options.js";
-import { type Output, printResult, table } from "./output.js";
+import { fieldsText, type Output, printResult, table } from "./output.js";
 
 interface CreateFlags extends ClusterOptions {
   pgNum?: number;
@@ -71,4 +72,48 @@ export async function removeAction(
   }
   const { epoch } = await withMonitor(flags, (monitor) => monitor.command("pool rm", { name }));
   printResult(flags, { name, epoch }, () => `pool ${name} removed`);
+}
+
+/** A pool's settings by the names that Ceph gives them. */
+function settingsOf(pool: PoolInfo) {
+  const { pgNum, size, minSize, crushRule, application } = pool;
+  return { pg_num: pgNum, size, min_size: minSize, crush_rule: crushRule, application };
+}
+
+export async function getAction(
+  name: string,
+  setting: "pg_num" | PoolSetting | undefined,
+  flags: ClusterOptions,
+): Promise<void> {
+  const { pools } = await withMonitor(flags, (monitor) => monitor.command("pool ls", {}));
+  const pool = pools.find((one) => one.name === name);
+  if (pool === undefined) {
+    throw new StorageError("not_found", `there is no pool "${name}"`, {
+      remedy: "`cairn pool ls` lists them.",
+    });
+  }
+  const all = settingsOf(pool);
+  const chosen = setting === undefined ? all : { [setting]: all[setting] };
+  printResult(flags, chosen, () =>
+    setting === undefined
+      ? fieldsText(Object.entries(all).map(([key, value]) => [key, String(value)]))
+      : String(all[setting]),
+  );
+}
+
+export async function setAction(
+  name: string,
+  setting: PoolSetting,
+  value: string,
+  flags: ClusterOptions,
+): Promise<void> {
+  const { pool, epoch } = await withMonitor(flags, (monitor) =>
+    monitor.command("pool set", { name, setting, value }),
+  );
+  const now = settingsOf(pool)[setting];
+  printResult(
+    flags,
+    { pool: name, [setting]: now, epoch },
+    () => `${setting} of the pool ${name} is ${now} (epoch ${epoch})`,
+  );
 }

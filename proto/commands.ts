@@ -17,6 +17,7 @@ import {
   PoolSchema,
   UuidSchema,
 } from "./osd-map.js";
+import { poolSettings } from "./pool-settings.js";
 import { InconsistentObjectSchema, ScrubModeSchema, ScrubRequestIdSchema } from "./scrub.js";
 
 const closed = { additionalProperties: false } as const;
@@ -147,6 +148,20 @@ export const PgRowSchema = Type.Object(
 );
 export type PgRow = Static<typeof PgRowSchema>;
 
+/** An entry of the cluster log. */
+export const LogEntrySchema = Type.Object(
+  {
+    /** 1, 2, 3...: no two entries have the same */
+    seq: Type.Integer({ minimum: 1 }),
+    wallMs: CountSchema,
+    level: Type.Union([Type.Literal("info"), Type.Literal("warn"), Type.Literal("error")]),
+    message: Type.String(),
+  },
+  closed,
+);
+export type LogEntry = Static<typeof LogEntrySchema>;
+export type LogEntryLevel = LogEntry["level"];
+
 const IdArgs = Type.Object({ id: OsdIdSchema }, closed);
 const MapEpochResult = Type.Object({ epoch: EpochSchema }, closed);
 
@@ -249,6 +264,28 @@ export const commandSchemas = {
   },
   "pool ls": { args: none, result: Type.Object({ pools: Type.Array(PoolSchema) }, closed) },
   "pool rm": { args: Type.Object({ name: Type.String() }, closed), result: MapEpochResult },
+  "pool set": {
+    args: Type.Object(
+      {
+        name: Type.String(),
+        setting: Type.Union(poolSettings.map((setting) => Type.Literal(setting))),
+        value: Type.String({ maxLength: 255 }),
+      },
+      closed,
+    ),
+    result: Type.Object({ epoch: EpochSchema, pool: PoolSchema }, closed),
+  },
+  /** The newest entries of the cluster log that are behind afterSeq, oldest first. */
+  "log last": {
+    args: Type.Object(
+      {
+        count: Type.Integer({ minimum: 1, maximum: 1000 }),
+        afterSeq: Type.Optional(CountSchema),
+      },
+      closed,
+    ),
+    result: Type.Object({ entries: Type.Array(LogEntrySchema), lastSeq: CountSchema }, closed),
+  },
   "config set": {
     args: Type.Object({ name: Type.String(), value: Type.String() }, closed),
     result: MapEpochResult,

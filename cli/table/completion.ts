@@ -34,9 +34,9 @@ export async function complete(
   const current = words.at(-1) ?? "";
   const before = words.slice(0, -1).filter((word, at) => !(at === 0 && word === "help"));
   const { row, path, behind } = verbOf(verbs, before);
-  const next = row === undefined || behind.length === 0 ? nextWords(verbs, path) : [];
+  const next = behind.length === 0 ? nextWords(verbs, path) : [];
   if (row === undefined) {
-    const top = path.length === 0 && words.length === 1 ? ["help"] : [];
+    const top = words.length === 1 ? ["help"] : [];
     return startingWith(current, [...next, ...top]);
   }
   if (words[0] === "help") return startingWith(current, next);

@@ -8,7 +8,7 @@ import {
   progressRows,
   withDefault,
 } from "../table/option-rows.js";
-import { image, maybe } from "../table/slots.js";
+import { image, maybe, word } from "../table/slots.js";
 import { type Family, verb } from "../table/verb.js";
 
 const gibibyte = 2 ** 30;
@@ -77,4 +77,41 @@ const health = verb({
   load: async () => (await import("../cluster.js")).healthAction,
 });
 
-export const clusterFamily: Family = { title: "Cluster", verbs: [up, down, status, health] };
+const df = verb({
+  name: "df",
+  summary: "Show what is stored in each pool, and how much of the OSDs is used.",
+  details: [
+    "STORED is what clients have written and not discarded, USED what all copies of it take, MAX " +
+      "AVAIL what clients can still store when nothing else grows.",
+  ],
+  options: clusterRows,
+  examples: ["cairn df", "cairn df --format json"],
+  load: async () => (await import("../usage.js")).dfAction,
+});
+
+const logLast = verb({
+  name: "log last",
+  summary: "Show what has happened to the cluster: health, OSDs, pools, settings.",
+  details: ["The monitor keeps the newest 1000 entries, also over its restarts."],
+  slots: [maybe(word("n", "how many entries; 20 when it is left out", countValue(1, 1000)))],
+  options: {
+    watch: flag("go on and print what happens, until SIGINT", { short: "w" }),
+    ...clusterRows,
+  },
+  examples: ["cairn log last", "cairn log last 100 --format json", "cairn log last 1 -w"],
+  load: async () => (await import("../cluster-log.js")).lastAction,
+});
+
+const auth = verb({
+  name: "auth",
+  aliases: ["auth ls"],
+  summary: "Say who may do what: there are no users and keys yet.",
+  options: outputRows,
+  examples: ["cairn auth"],
+  load: async () => (await import("../cluster-log.js")).authAction,
+});
+
+export const clusterFamily: Family = {
+  title: "Cluster",
+  verbs: [up, down, status, health, df, logLast, auth],
+};

@@ -1,6 +1,6 @@
 // The verbs that manage the OSDs of a cluster, its flags and its settings.
 import { InvalidArgumentError } from "commander";
-import { mapFlags } from "../../proto/map-flags.js";
+import { type MapFlag, mapFlags } from "../../proto/map-flags.js";
 import { settingNames } from "../../proto/settings.js";
 import { countValue, durationValue } from "../options.js";
 import { asIs, clusterRows, withDefault } from "../table/option-rows.js";
@@ -26,6 +26,14 @@ const list = verb({
   load: async () => (await import("../osd.js")).listAction,
 });
 
+const df = verb({
+  name: "osd df",
+  summary: "Show how full each OSD is, beside the others, and how many PGs it has.",
+  options: clusterRows,
+  examples: ["cairn osd df", "cairn osd df --format table"],
+  load: async () => (await import("../usage.js")).osdDfAction,
+});
+
 const changes = [
   ["out", "Take an OSD out: its data moves to the others."],
   ["in", "Bring an OSD in again."],
@@ -43,14 +51,20 @@ const changeVerbs: Verb[] = changes.map(([change, summary]) =>
   }),
 );
 
-const flagDetails = [
-  "nobackfill: no copy of a PG is made anew as a whole. nodeep-scrub, noscrub: no deep or light " +
-    "scrub begins by schedule. nodown: no OSD is marked down for not answering. noin: an OSD " +
-    "that boots is not brought in. noout: no OSD is marked out for being down. norebalance: no " +
-    "backfill of PGs that have all their copies. norecover: nothing is recovered but what " +
-    "clients wait for. noup: no OSD that boots is marked up. pause: clients hold all reads and " +
-    "writes.",
-];
+const flagHelp: Readonly<Record<MapFlag, string>> = {
+  nobackfill: "no copy of a PG is made anew as a whole",
+  "nodeep-scrub": "no deep scrub begins by schedule",
+  nodown: "no OSD is marked down for not answering",
+  noin: "an OSD that boots is not brought in",
+  noout: "no OSD is marked out for being down",
+  norebalance: "no backfill of PGs that have all their copies",
+  norecover: "nothing is recovered but what clients wait for",
+  noscrub: "no light scrub begins by schedule",
+  noup: "no OSD that boots is marked up",
+  pause: "clients hold all reads and writes",
+};
+
+const flagDetails = [`${mapFlags.map((name) => `${name}: ${flagHelp[name]}`).join("; ")}.`];
 
 const flagVerbs: Verb[] = (
   [
@@ -127,6 +141,7 @@ export const osdFamily: Family = {
   verbs: [
     tree,
     list,
+    df,
     ...changeVerbs,
     ...flagVerbs,
     affinity,

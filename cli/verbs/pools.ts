@@ -1,8 +1,10 @@
 // The verbs on pools and placement groups.
+
 import type { PgId } from "../../common/units.js";
+import { poolSettings } from "../../proto/pool-settings.js";
 import { countValue, durationValue } from "../options.js";
 import { asIs, clusterRows, flag, optional, withDefault } from "../table/option-rows.js";
-import { maybe, word } from "../table/slots.js";
+import { maybe, oneOf, word } from "../table/slots.js";
 import { type Family, type Verb, verb } from "../table/verb.js";
 
 export const poolName = word("pool", "its name", asIs, { completes: "pool" });
@@ -43,7 +45,31 @@ const remove = verb({
   load: async () => (await import("../pool.js")).removeAction,
 });
 
-export const poolFamily: Family = { title: "Pools", verbs: [create, list, remove] };
+const poolValues = ["pg_num", ...poolSettings] as const;
+
+const get = verb({
+  name: "pool get",
+  summary: "Show a setting of a pool, or all of them.",
+  slots: [poolName, maybe(oneOf("setting", "which one", poolValues))],
+  options: clusterRows,
+  examples: ["cairn pool get rbd size", "cairn pool get rbd"],
+  load: async () => (await import("../pool.js")).getAction,
+});
+
+const set = verb({
+  name: "pool set",
+  summary: "Change a setting of a pool while it is used.",
+  details: [
+    "A greater size has the PGs make the copies that they lack; a smaller one gives copies up. " +
+      "The number of PGs of a pool is fixed when it is created.",
+  ],
+  slots: [poolName, oneOf("setting", "which one", poolSettings), word("value", "its value", asIs)],
+  options: clusterRows,
+  examples: ["cairn pool set rbd min_size 2", "cairn pool set fast size 3"],
+  load: async () => (await import("../pool.js")).setAction,
+});
+
+export const poolFamily: Family = { title: "Pools", verbs: [create, list, get, set, remove] };
 
 const pgId = (text: string): PgId => text as PgId;
 
