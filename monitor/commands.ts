@@ -23,6 +23,7 @@ import { healthOf } from "./services/health.js";
 import { countByState, hasState, pgRows } from "./services/pg-stats.js";
 import { planPoolCreate, planPoolRemove, planPoolSet } from "./services/pool-service.js";
 import { commitLatency } from "./services/slow-service.js";
+import { planSnapAllocate, planSnapRemove } from "./services/snapshot-service.js";
 
 /** What the handlers work with. */
 export interface CommandContext {
@@ -77,6 +78,16 @@ const handlers: { readonly [V in Verb]: Handler<V> } = {
     entries: cluster.events.last(count, afterSeq),
     lastSeq: cluster.events.lastSeq(),
   }),
+  "pool snap allocate": async ({ cluster }, args) => {
+    const { changes, id, count } = planSnapAllocate(cluster.draftMap(), args);
+    return { id, count, epoch: (await cluster.change(changes)).epoch };
+  },
+  "pool snap remove": async ({ cluster }, args) => {
+    const changes = planSnapRemove(cluster.draftMap(), args);
+    // One that is being removed by an epoch that is not durable yet is waited for, too.
+    const map = await (changes === undefined ? cluster.settled() : cluster.change(changes));
+    return { epoch: map.epoch };
+  },
   "config set": configSet,
   "config ls": ({ cluster }) => ({ config: cluster.map().config }),
   "map get": ({ cluster }, { epoch }) => ({

@@ -15,9 +15,11 @@ import {
   OsdSchema,
   PgIdSchema,
   PoolSchema,
+  SnapIdSchema,
   UuidSchema,
 } from "./osd-map.js";
 import { poolSettings } from "./pool-settings.js";
+import { maxSnapsAtOnce } from "./pool-snaps.js";
 import { InconsistentObjectSchema, ScrubModeSchema, ScrubRequestIdSchema } from "./scrub.js";
 
 const closed = { additionalProperties: false } as const;
@@ -285,6 +287,31 @@ export const commandSchemas = {
       closed,
     ),
     result: Type.Object({ entries: Type.Array(LogEntrySchema), lastSeq: CountSchema }, closed),
+  },
+  /** Hands out snapshot ids: `count` of them (default 1), from `id` on. */
+  "pool snap allocate": {
+    args: Type.Object(
+      {
+        pool: NameSchema,
+        count: Type.Optional(Type.Integer({ minimum: 1, maximum: maxSnapsAtOnce })),
+      },
+      closed,
+    ),
+    result: Type.Object(
+      { id: SnapIdSchema, count: Type.Integer({ minimum: 1 }), epoch: EpochSchema },
+      closed,
+    ),
+  },
+  /** Begins to remove snapshots; the answer does not wait for their space to be free. */
+  "pool snap remove": {
+    args: Type.Object(
+      {
+        pool: NameSchema,
+        ids: Type.Array(SnapIdSchema, { minItems: 1, maxItems: maxSnapsAtOnce }),
+      },
+      closed,
+    ),
+    result: MapEpochResult,
   },
   "config set": {
     args: Type.Object({ name: Type.String(), value: Type.String() }, closed),
