@@ -8,7 +8,7 @@ import { imagesOf, nameOf } from "./image-access.js";
 import type { NbdTarget } from "./nbd-target.js";
 import type { ClusterOptions } from "./options.js";
 import { untilAborted, withAbortSignal } from "./signals.js";
-import type { ImageAddress } from "./spec.js";
+import type { ImageOrSnap } from "./spec.js";
 
 interface AttachFlags extends ClusterOptions {
   vhostUser?: string;
@@ -27,11 +27,11 @@ interface Attached {
 }
 
 export async function attachAction(
-  spec: ImageAddress | undefined,
+  spec: ImageOrSnap | undefined,
   flags: AttachFlags,
 ): Promise<void> {
   const target = targetOf(flags);
-  const readOnly = flags.readOnly === true;
+  const readOnly = flags.readOnly === true || spec?.snap !== undefined;
   if (flags.null !== undefined) {
     if (spec !== undefined) throw usage("give an image or --null SIZE, not both");
     if (flags.null === 0) throw usage("a disk of size 0 cannot be");
@@ -60,7 +60,7 @@ function usage(message: string): StorageError {
 }
 
 async function attachImage(
-  spec: ImageAddress,
+  spec: ImageOrSnap,
   attached: Attached,
   flags: AttachFlags,
 ): Promise<void> {
@@ -76,7 +76,7 @@ async function attachImage(
 /** Without a lock, but as a watcher: `cairn rm` sees it. */
 async function attachReader(
   client: ClusterClient,
-  spec: ImageAddress,
+  spec: ImageOrSnap,
   attached: Attached,
   flags: AttachFlags,
   signal: AbortSignal,
@@ -86,7 +86,10 @@ async function attachReader(
     import("../client/index.js"),
   ]);
   const images = await imagesOf(client, spec);
-  const { handle, info } = await images.open(spec.image, { readOnly: true });
+  const { handle, info } = await images.open(spec.image, {
+    readOnly: true,
+    ...(spec.snap === undefined ? {} : { snap: spec.snap }),
+  });
   const reload = async () => client.io.setImageSize(handle, await images.sizeOf(info.id));
   const target = { pool: images.poolId, id: info.id, reload };
   const watch = await ImageLock.watching(images.lockPorts(), target);
@@ -102,7 +105,7 @@ async function attachReader(
 
 async function attachWriter(
   client: ClusterClient,
-  spec: ImageAddress,
+  spec: ImageOrSnap,
   attached: Attached,
   flags: AttachFlags,
   signal: AbortSignal,

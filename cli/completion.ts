@@ -1,8 +1,7 @@
 // `cairn completion`: scripts that have bash and zsh complete, and the verb that they call.
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ClusterClient, Images } from "../client/index.js";
-import { withCluster, withMonitor } from "./connect.js";
-import { imagesOf } from "./image-access.js";
+import { withMonitor } from "./connect.js";
+import { withImages } from "./image-access.js";
 import type { ClusterOptions } from "./options.js";
 import { complete, type NameSource } from "./table/completion.js";
 import type { Family } from "./table/verb.js";
@@ -72,15 +71,7 @@ export const wordsAction =
     if (found === undefined) process.exit(0);
   };
 
-type ImageLayer = Images<ClusterClient["io"]>;
-
 function clusterNames(flags: ClusterOptions): NameSource {
-  const withImages = <T>(
-    pool: string,
-    namespace: string,
-    run: (images: ImageLayer) => Promise<T>,
-  ): Promise<T> =>
-    withCluster(flags, async (client) => run(await imagesOf(client, { pool, namespace })));
   return {
     pools: () =>
       withMonitor(flags, async (monitor) => {
@@ -88,15 +79,31 @@ function clusterNames(flags: ClusterOptions): NameSource {
         return pools.map(({ name }) => name);
       }),
     images: (pool, namespace) =>
-      withImages(pool, namespace, async (images) => (await images.list()).map(({ name }) => name)),
+      withImages(flags, { pool, namespace }, async (images) =>
+        (await images.list()).map(({ name }) => name),
+      ),
     osds: () =>
       withMonitor(flags, async (monitor) => {
         const { osds } = await monitor.command("osd ls", {});
         return osds.map(({ id }) => String(id));
       }),
-    snapshots: async () => [],
-    groups: async () => [],
-    namespaces: async () => [],
-    trash: async () => [],
+    snapshots: (pool, namespace, image) =>
+      withImages(flags, { pool, namespace }, async ({ snapshots }) =>
+        (await snapshots.list(image)).map(({ name }) => name),
+      ),
+    groups: (pool, namespace) =>
+      withImages(flags, { pool, namespace }, async ({ groups }) =>
+        (await groups.list()).map(([name]) => name),
+      ),
+    namespaces: async (pool) => {
+      const { Namespaces } = await import("../client/index.js");
+      return withImages(flags, { pool, namespace: "" }, async ({ scope }) =>
+        (await new Namespaces(scope).list()).map(({ name }) => name),
+      );
+    },
+    trash: (pool) =>
+      withImages(flags, { pool, namespace: "" }, async ({ trash }) =>
+        (await trash.list()).map(({ id }) => id),
+      ),
   };
 }

@@ -1,8 +1,12 @@
 // The image layer over a client, for the verbs on images.
 import type { ClusterClient, Images } from "../client/index.js";
-import { StorageError } from "../common/errors.js";
 import { systemClock, systemRandom } from "../common/ports.js";
+import { withCluster } from "./connect.js";
+import type { ClusterOptions, ProgressOptions } from "./options.js";
+import { startProgress } from "./progress.js";
 import type { ImageOrSnap } from "./spec.js";
+
+export type ImageLayer = Images<ClusterClient["io"]>;
 
 interface Place {
   pool: string;
@@ -14,12 +18,35 @@ interface Place {
 export async function imagesOf(
   client: ClusterClient,
   { pool, namespace }: Place,
-): Promise<Images<ClusterClient["io"]>> {
-  if (namespace !== "") {
-    throw new StorageError("invalid_argument", `there are no namespaces in the pool ${pool}`);
-  }
+): Promise<ImageLayer> {
   const { Images: Layer } = await import("../client/index.js");
-  return new Layer(client, pool, { clock: systemClock, random: systemRandom });
+  return new Layer(client, pool, { clock: systemClock, random: systemRandom }, namespace);
+}
+
+/** Runs a verb on the images of a pool or namespace. */
+export function withImages<T>(
+  flags: ClusterOptions,
+  place: Place,
+  run: (images: ImageLayer, client: ClusterClient) => Promise<T>,
+): Promise<T> {
+  return withCluster(flags, async (client) => run(await imagesOf(client, place), client));
+}
+
+type ToProgress = (done: number, total: number | undefined) => void;
+
+/** withImages() with progress on standard error. */
+export async function withImageProgress<T>(
+  flags: ClusterOptions & ProgressOptions,
+  doing: string,
+  place: Place,
+  run: (images: ImageLayer, progress: ToProgress, client: ClusterClient) => Promise<T>,
+): Promise<T> {
+  const report = startProgress(doing, flags.progress, "steps");
+  try {
+    return await withImages(flags, place, (images, client) => run(images, report.update, client));
+  } finally {
+    report.end();
+  }
 }
 
 /** "rbd/disk1", "rbd/team/disk1@monday" */

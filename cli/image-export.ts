@@ -8,7 +8,7 @@ import { withCluster } from "./connect.js";
 import { imagesOf, nameOf } from "./image-access.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { type ProgressReport, startProgress } from "./progress.js";
-import type { ImageAddress } from "./spec.js";
+import type { ImageOrSnap } from "./spec.js";
 
 type Flags = ClusterOptions & ProgressOptions;
 
@@ -21,7 +21,7 @@ const standardOutput = 1;
 
 /** @throws not_found (image), already_exists (file), no_space, io_error... */
 export async function exportFile(
-  spec: ImageAddress,
+  spec: ImageOrSnap,
   file: string,
   flags: Flags,
   signal: AbortSignal,
@@ -30,7 +30,10 @@ export async function exportFile(
   try {
     return await withCluster(flags, async (client) => {
       const images = await imagesOf(client, spec);
-      const { handle, info } = await images.open(spec.image, { readOnly: true });
+      const { handle, info } = await images.open(spec.image, {
+        readOnly: true,
+        ...(spec.snap === undefined ? {} : { snap: spec.snap }),
+      });
       try {
         const copy = (fd: number, sparse: boolean) =>
           copyTo(client, handle, info, fd, sparse, progress, signal);

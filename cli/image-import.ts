@@ -20,11 +20,14 @@ import type { CopyExtent } from "../native/binding.js";
 import { ImageChain, type MapExtent, map, summarize } from "../qcow2/index.js";
 import { withCluster } from "./connect.js";
 import { imagesOf, nameOf } from "./image-access.js";
+import { type LayoutFlags, layoutOf } from "./image-layout.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { startProgress } from "./progress.js";
 import type { ImageAddress } from "./spec.js";
 
-type Flags = ClusterOptions & ProgressOptions & { thinOvercommit?: boolean };
+export type ImportFlags = ClusterOptions &
+  ProgressOptions &
+  LayoutFlags & { thinOvercommit?: true };
 
 /** A source, and what has to be closed behind it. */
 interface OpenSource {
@@ -41,7 +44,7 @@ const standardInput = "/dev/stdin";
 export async function importFile(
   file: string,
   spec: ImageAddress,
-  flags: Flags,
+  flags: ImportFlags,
   signal: AbortSignal,
 ): Promise<ImageInfo> {
   const progress = startProgress(`importing ${nameOf(spec)}`, flags.progress);
@@ -54,6 +57,7 @@ export async function importFile(
           overcommit: flags.thinOvercommit === true,
           progress: progress.update,
           signal,
+          layout: layoutOf(flags),
         });
       } finally {
         await close();

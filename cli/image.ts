@@ -1,69 +1,167 @@
 // `cairn create`, `ls`, `info`, `rm`, `resize`, `import`, `export`: images as `rbd` has them.
-import type { ImageInfo } from "../client/index.js";
+import type { ImageInfo, ParentInfo, SnapshotInfo } from "../client/index.js";
 import { formatSize } from "../common/units.js";
 import { withCluster as onCluster } from "./connect.js";
-import { imagesOf, nameOf } from "./image-access.js";
+import { type ImageLayer, imagesOf, nameOf, withImages } from "./image-access.js";
+import type { ImportFlags } from "./image-import.js";
+import { type LayoutFlags, layoutOf } from "./image-layout.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
-import { fieldsText, printResult, table } from "./output.js";
+import { fieldsText, printResult, table, timeText } from "./output.js";
 import { startProgress } from "./progress.js";
 import { withAbortSignal } from "./signals.js";
-import type { ImageAddress } from "./spec.js";
+import type { ImageAddress, ImageOrSnap } from "./spec.js";
 import type { PoolAddress } from "./table/slots.js";
 
 interface SizeFlags extends ClusterOptions {
   size: number;
-  thinOvercommit?: boolean;
+  thinOvercommit?: true;
 }
 
 interface ResizeFlags extends SizeFlags, ProgressOptions {
-  allowShrink?: boolean;
+  allowShrink?: true;
 }
 
 type LongFlags = ClusterOptions & ProgressOptions;
 
-interface ImportFlags extends LongFlags {
-  thinOvercommit?: boolean;
+interface InfoValue {
+  info: ImageInfo;
+  parent: ParentInfo | undefined;
+  snapshot: SnapshotInfo | undefined;
 }
 
-function infoText(info: ImageInfo): string {
-  return fieldsText([
-    ["image", `${info.pool}/${info.name}`],
+function infoText({ info, parent, snapshot }: InfoValue): string {
+  const striped = info.stripeCount > 1 || info.stripeUnitBytes !== info.objectBytes;
+  const stripes = `${formatSize(info.stripeUnitBytes)} over ${info.stripeCount}`;
+  const when = timeText((snapshot ?? info).createdAt);
+  const fields: (readonly [string, string] | undefined)[] = [
+    ["image", nameOf({ ...info, image: info.name })],
     ["id", info.id],
     ["size", `${formatSize(info.sizeBytes)} (${info.sizeBytes} bytes)`],
     ["objects", `${info.objectCount} of ${formatSize(info.objectBytes)}`],
+    striped ? ["stripes", stripes] : undefined,
     ["object prefix", info.objectPrefix],
-    ["created", new Date(info.createdAt).toISOString()],
-  ]);
+    info.dataPool === undefined ? undefined : ["data pool", info.dataPool],
+    ["features", info.features.join(", ")],
+    ["snapshots", limited(info.snapshotCount, info.snapshotLimit)],
+    parent && ["parent", parentText(parent)],
+    snapshot && ["protected", snapshot.protected ? "yes" : "no"],
+    ["created", `${when} UTC`],
+  ];
+  return fieldsText(fields.filter((field) => field !== undefined));
 }
 
-export async function createAction(spec: ImageAddress, flags: SizeFlags): Promise<void> {
+const limited = (count: number, limit: number | undefined): string =>
+  limit === undefined ? String(count) : `${count} of at most ${limit}`;
+
+function parentText({ pool, namespace, name, id, snapshot, overlapBytes }: ParentInfo): string {
+  const spec = nameOf({ pool, namespace, image: name ?? id, snap: snapshot });
+  return `${spec}, up to ${formatSize(overlapBytes)}`;
+}
+
+export async function createAction(
+  spec: ImageAddress,
+  flags: SizeFlags & LayoutFlags,
+): Promise<void> {
   const info = await onCluster(flags, async (client) =>
     (await imagesOf(client, spec)).create(spec.image, flags.size, {
       overcommit: flags.thinOvercommit === true,
+      ...layoutOf(flags),
     }),
   );
   printResult(flags, info, () => `created ${nameOf(spec)}: ${formatSize(info.sizeBytes)}`);
 }
 
-export async function listAction(pool: PoolAddress, flags: ClusterOptions): Promise<void> {
-  const infos = await onCluster(flags, async (client) => (await imagesOf(client, pool)).list());
+export async function listAction(
+  place: PoolAddress,
+  flags: ClusterOptions & { long?: true },
+): Promise<void> {
+  if (flags.long === true) return listLong(place, flags);
+  const infos = await withImages(flags, place, (images) => images.list());
   printResult(flags, infos, () =>
     table(
       [{ title: "NAME" }, { title: "SIZE", align: "right" }, { title: "CREATED" }],
-      infos.map((info) => [
-        info.name,
-        formatSize(info.sizeBytes),
-        new Date(info.createdAt).toISOString().slice(0, 19).replace("T", " "),
+      infos.map((info) => [info.name, formatSize(info.sizeBytes), timeText(info.createdAt)]),
+    ),
+  );
+}
+
+interface LongRow {
+  image: string;
+  snapshot?: string;
+  id: string | number;
+  sizeBytes: number;
+  parent?: string;
+  protected?: boolean;
+  lock?: string;
+}
+
+/** With a row for each snapshot, and who holds the lock. */
+async function listLong(place: PoolAddress, flags: ClusterOptions): Promise<void> {
+  const rows = await withImages(flags, place, async (images) => {
+    const found: LongRow[] = [];
+    for (const info of await images.list()) found.push(...(await longRows(images, info)));
+    return found;
+  });
+  printResult(flags, rows, () =>
+    table(
+      [
+        { title: "NAME" },
+        { title: "ID" },
+        { title: "SIZE", align: "right" },
+        { title: "PARENT" },
+        { title: "PROT" },
+        { title: "LOCK" },
+      ],
+      rows.map((row) => [
+        row.snapshot === undefined ? row.image : `${row.image}@${row.snapshot}`,
+        row.id,
+        formatSize(row.sizeBytes),
+        row.parent ?? "",
+        row.protected === true ? "yes" : "",
+        row.lock ?? "",
       ]),
     ),
   );
 }
 
-export async function infoAction(spec: ImageAddress, flags: ClusterOptions): Promise<void> {
-  const info = await onCluster(flags, async (client) =>
-    (await imagesOf(client, spec)).info(spec.image),
-  );
-  printResult(flags, info, () => infoText(info));
+async function longRows(images: ImageLayer, info: ImageInfo): Promise<LongRow[]> {
+  const { name: image, id, sizeBytes } = info;
+  const { imageUse } = await import("../client/index.js");
+  const parent = info.parent === undefined ? undefined : await images.clones.parent(image);
+  const { holder } = await imageUse(images.lockPorts(), { pool: images.poolId, id });
+  const snapshots = await images.snapshots.list(image);
+  const spec =
+    parent && nameOf({ ...parent, image: parent.name ?? parent.id, snap: parent.snapshot });
+  return [
+    {
+      ...{ image, id, sizeBytes },
+      ...(spec !== undefined && { parent: spec }),
+      ...(holder && { lock: holder.description }),
+    },
+    ...snapshots.map((snapshot) => ({
+      image,
+      snapshot: snapshot.name,
+      id: snapshot.id,
+      sizeBytes: snapshot.sizeBytes,
+      protected: snapshot.protected,
+    })),
+  ];
+}
+
+export async function infoAction(spec: ImageOrSnap, flags: ClusterOptions): Promise<void> {
+  const { image, snap } = spec;
+  const found = await withImages(flags, spec, async (images) => {
+    const [info, parent, snapshot] = await Promise.all([
+      images.info(image),
+      images.clones.parent(image),
+      snap === undefined ? undefined : images.snapshots.info(image, snap),
+    ]);
+    const shown = snapshot === undefined ? info : { ...info, sizeBytes: snapshot.sizeBytes };
+    return { info: shown, parent, snapshot };
+  });
+  const { info, parent, snapshot } = found;
+  const value = { ...info, ...(parent && { parent }), ...(snapshot && { snapshot }) };
+  printResult(flags, value, () => infoText(found));
 }
 
 export async function removeAction(spec: ImageAddress, flags: LongFlags): Promise<void> {
@@ -108,7 +206,7 @@ export async function importAction(
 }
 
 export async function exportAction(
-  spec: ImageAddress,
+  spec: ImageOrSnap,
   file: string,
   flags: LongFlags,
 ): Promise<void> {

@@ -40,6 +40,33 @@ export function valueParser<T>(parse: (text: string) => T): (text: string) => T 
 
 /** Bytes: "4096", "20G". */
 export const sizeValue = valueParser((text): number => parseSize(text));
+/** A size that has to be a power of two: of objects. */
+export function powerOfTwoSize(text: string): number {
+  const bytes = sizeValue(text);
+  if (bytes > 0 && Number.isInteger(Math.log2(bytes))) return bytes;
+  throw new InvalidArgumentError("It should be a power of two, such as 4M.");
+}
+
+/** A moment in milliseconds since 1970: "now", "tomorrow", a duration from now, or a date. */
+export function momentValue(nowMs: () => number): (text: string) => number {
+  const dayMs = 86_400_000;
+  return (text) => {
+    if (text === "now") return nowMs();
+    if (text === "tomorrow") return nowMs() + dayMs;
+    if (/^[0-9.]+(ms|s|m|h|d)$/.test(text)) return nowMs() + durationValue(text);
+    const atMs = /^[0-9]{4}-/.test(text) ? Date.parse(text) : Number.NaN;
+    if (!Number.isNaN(atMs)) return atMs;
+    throw new InvalidArgumentError('It should be "now", a duration such as 7d, or a date.');
+  };
+}
+
+/** A number from 0 to 1. */
+export function shareValue(text: string): number {
+  const value = /^[0-9]+(\.[0-9]+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= 0 && value <= 1) return value;
+  throw new InvalidArgumentError("It should be a number from 0 to 1.");
+}
+
 /** Milliseconds: "30s", "500ms", "10" (seconds). */
 export const durationValue = valueParser(parseDurationMs);
 

@@ -98,3 +98,8 @@ export function fieldsText(fields: readonly (readonly [name: string, value: stri
   const width = Math.max(...fields.map(([name]) => name.length)) + 2;
   return fields.map(([name, value]) => `${`${name}:`.padEnd(width)}${value}`).join("\n");
 }
+
+/** A wall time to the second, in UTC: "2026-01-31 12:00:00". */
+export function timeText(wallMs: number): string {
+  return new Date(wallMs).toISOString().slice(0, 19).replace("T", " ");
+}

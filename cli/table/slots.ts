@@ -111,20 +111,40 @@ interface Side {
 
 const imageSide: Side = { pool: "pool", namespace: "namespace", name: "image", snap: "snap" };
 const groupSide: Side = { ...imageSide, name: "group" };
+const trashSide: Side = { ...imageSide, name: "imageId" };
 const destSide: Side = {
   pool: "destPool",
   namespace: "destNamespace",
   name: "dest",
   snap: "destSnap",
 };
+const destGroupSide: Side = { ...destSide, name: "destGroup" };
+/** Of verbs that take a group and an image. */
+const groupOfTwo: Side = {
+  pool: "groupPool",
+  namespace: "groupNamespace",
+  name: "group",
+  snap: "groupSnap",
+};
+const imageOfTwo: Side = {
+  pool: "imagePool",
+  namespace: "imageNamespace",
+  name: "image",
+  snap: "imageSnap",
+};
 
 const longName = (key: string): string =>
   `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
+const completionOf: Readonly<Record<string, Completion>> = {
+  group: "group",
+  "image-id": "trashId",
+};
+
 function sideOptions(side: Side, what: string, withSnap: boolean): OptionRows {
-  const completes: Completion = what === "group" ? "group" : "image";
+  const completes = completionOf[what] ?? "image";
   const short = side.pool === "pool" ? { short: "p" } : {};
-  const of = side === destSide ? "of the new one" : `of the ${what}`;
+  const of = side.pool === "destPool" ? "of the new one" : `of the ${what}`;
   return {
     [side.pool]: optional("pool", `the pool ${of}, in place of POOL/`, asIs, {
       ...short,
@@ -226,6 +246,58 @@ export function group(help: string): Slot<ImageAddress> {
 export function groupSnapshot(help: string): Slot<SnapAddress> {
   const kind = { metavar: "pool/group@snap", what: "group", side: groupSide } as const;
   return specSlot({ ...kind, snap: "always", completes: "group" }, help);
+}
+
+/** The POOL/IMAGE@SNAP that a snapshot is renamed to. */
+export function destSnapshot(help: string): Slot<SnapAddress> {
+  const kind = { metavar: "pool/image@new-snap", what: "image", side: destSide } as const;
+  return specSlot({ ...kind, snap: "always", completes: "image" }, help);
+}
+
+/** The POOL/GROUP that a group is renamed to. */
+export function destGroup(help: string): Slot<ImageAddress> {
+  const kind = { metavar: "pool/new-group", what: "group", side: destGroupSide } as const;
+  return specSlot({ ...kind, snap: "none", completes: "group" }, help);
+}
+
+/** The POOL/GROUP of a verb that takes an image too. */
+export function groupBesideImage(help: string): Slot<ImageAddress> {
+  const kind = { metavar: "pool/group", what: "group", side: groupOfTwo } as const;
+  return specSlot({ ...kind, snap: "none", completes: "group" }, help);
+}
+
+/** The POOL/IMAGE of a verb that takes a group too. */
+export function imageBesideGroup(help: string): Slot<ImageAddress> {
+  const kind = { metavar: "pool/image", what: "image", side: imageOfTwo } as const;
+  return specSlot({ ...kind, snap: "none", completes: "image" }, help);
+}
+
+/** POOL/ID of an image in the trash: the id is in `image`. */
+export function trashed(help: string): Slot<ImageAddress> {
+  const kind = { metavar: "pool/image-id", what: "image-id", side: trashSide } as const;
+  return specSlot({ ...kind, snap: "none", completes: "trashId" }, help);
+}
+
+/** POOL/NAMESPACE. */
+export function namespace(help: string): Slot<PoolAddress> {
+  const { options } = pool(help);
+  return {
+    ...pool(help),
+    metavar: "pool/namespace",
+    completes: "namespace",
+    optional: false,
+    named: (flags) => flags.namespace !== undefined,
+    read(words, flags) {
+      const found = pool(help).read(words, flags);
+      if (found.namespace !== "") {
+        checkedName(found.namespace);
+        return found;
+      }
+      if (words.length === 0) throw missing("pool/namespace");
+      throw new StorageError("invalid_argument", `"${words[0]}" is not of the form POOL/NAMESPACE`);
+    },
+    options,
+  };
 }
 
 export interface PoolAddress {

@@ -1,7 +1,8 @@
 // The verbs on images as a whole: `create`, `ls`, `info`, `rm`, `resize`, `import`, `export`.
 import { sizeValue } from "../options.js";
+import { layoutRows } from "../table/layout-rows.js";
 import { asIs, clusterRows, flag, longRows, required } from "../table/option-rows.js";
-import { image, pool, word } from "../table/slots.js";
+import { destImage, image, imageOrSnapshot, pool, word } from "../table/slots.js";
 import { type Family, verb } from "../table/verb.js";
 
 const overcommitRow = {
@@ -14,6 +15,7 @@ const create = verb({
   slots: [image("its pool and name")],
   options: {
     size: required("size", "its size: 4G, 512M, bytes", sizeValue, { short: "s" }),
+    ...layoutRows,
     ...overcommitRow,
     ...clusterRows,
   },
@@ -26,17 +28,20 @@ const list = verb({
   aliases: ["list"],
   summary: "List the images of a pool.",
   slots: [pool("the pool; rbd when it is left out")],
-  options: clusterRows,
-  examples: ["cairn ls", "cairn ls fast --format json"],
+  options: {
+    long: flag("with snapshots, parents and who holds the lock", { short: "l" }),
+    ...clusterRows,
+  },
+  examples: ["cairn ls", "cairn ls -l fast", "cairn ls rbd/team --format json"],
   load: async () => (await import("../image.js")).listAction,
 });
 
 const info = verb({
   name: "info",
-  summary: "Show an image.",
-  slots: [image("its pool and name")],
+  summary: "Show an image, or a snapshot of it.",
+  slots: [imageOrSnapshot("the image, or a snapshot of it")],
   options: clusterRows,
-  examples: ["cairn info rbd/disk1"],
+  examples: ["cairn info rbd/disk1", "cairn info rbd/disk1@monday"],
   load: async () => (await import("../image.js")).infoAction,
 });
 
@@ -82,17 +87,17 @@ const importing = verb({
     word("file", "the file; - is standard input", asIs, { completes: "file" }),
     image("pool and name of the new image"),
   ],
-  options: { ...overcommitRow, ...longRows },
+  options: { ...layoutRows, ...overcommitRow, ...longRows },
   examples: ["cairn import debian.qcow2 rbd/debian", "zcat disk.raw.gz | cairn import - rbd/disk1"],
   load: async () => (await import("../image.js")).importAction,
 });
 
 const exporting = verb({
   name: "export",
-  summary: "Write an image to a new raw file, sparse, or to standard output.",
+  summary: "Write an image, or a snapshot of it, to a new raw file, or to standard output.",
   details: ["A file that exists is never overwritten."],
   slots: [
-    image("its pool and name"),
+    imageOrSnapshot("the image, or a snapshot of it"),
     word("file", "the file; - is standard output", asIs, { completes: "file" }),
   ],
   options: longRows,
@@ -100,7 +105,17 @@ const exporting = verb({
   load: async () => (await import("../image.js")).exportAction,
 });
 
+const renaming = verb({
+  name: "mv",
+  aliases: ["rename"],
+  summary: "Rename an image. Whoever has it open goes on with it.",
+  slots: [image("the image"), destImage("its new name in the same pool")],
+  options: clusterRows,
+  examples: ["cairn mv rbd/disk1 rbd/disk2"],
+  load: async () => (await import("../clones.js")).renameAction,
+});
+
 export const imageFamily: Family = {
   title: "Images",
-  verbs: [create, list, info, resize, remove, importing, exporting],
+  verbs: [create, list, info, resize, renaming, remove, importing, exporting],
 };

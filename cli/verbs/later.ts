@@ -16,7 +16,7 @@ const matters: readonly Later[] = [
   {
     name: "mirror",
     what: "mirroring to another cluster",
-    instead: "`cairn export-diff` and `cairn import-diff` carry changes to another cluster.",
+    instead: "`cairn export` and `cairn import` carry an image to another cluster.",
   },
   {
     name: "journal",
@@ -43,6 +43,17 @@ const matters: readonly Later[] = [
     name: "config global",
     what: "settings of images for all pools",
     instead: "`cairn config set` has the cluster's settings.",
+  },
+  {
+    name: "migration",
+    what: "live migration of images between pools",
+    instead: "While the image is not in use: `cairn deep cp` to the new place, `cairn trash mv`.",
+  },
+  {
+    name: "export-diff",
+    aliases: ["import-diff", "merge-diff"],
+    what: "files of differences",
+    instead: "`cairn diff --from-snap SNAP` lists what differs.",
   },
   {
     name: "trash purge schedule",

@@ -2,7 +2,7 @@
 import { InvalidArgumentError } from "commander";
 import { type MapFlag, mapFlags } from "../../proto/map-flags.js";
 import { settingNames } from "../../proto/settings.js";
-import { countValue, durationValue } from "../options.js";
+import { countValue, durationValue, shareValue } from "../options.js";
 import { asIs, clusterRows, withDefault } from "../table/option-rows.js";
 import { oneOf, word } from "../table/slots.js";
 import { type Family, type Verb, verb } from "../table/verb.js";
@@ -83,12 +83,6 @@ const flagVerbs: Verb[] = (
     load: async () => (await import("../osd-flags.js")).flagAction(change),
   }),
 );
-
-function shareValue(text: string): number {
-  const value = /^[0-9]+(\.[0-9]+)?$/.test(text) ? Number(text) : Number.NaN;
-  if (value >= 0 && value <= 1) return value;
-  throw new InvalidArgumentError("It should be a number from 0 to 1.");
-}
 
 const affinity = verb({
   name: "osd primary-affinity",

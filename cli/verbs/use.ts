@@ -3,7 +3,7 @@ import { defaultQueues, maxQueues } from "../../vhost-blk/export-server.js";
 import { nbdValue } from "../nbd-target.js";
 import { countValue, durationValue, sizeValue } from "../options.js";
 import { asIs, choice, clusterRows, flag, optional, withDefault } from "../table/option-rows.js";
-import { image, maybe, word } from "../table/slots.js";
+import { image, imageOrSnapshot, maybe, word } from "../table/slots.js";
 import { type Family, verb } from "../table/verb.js";
 
 const attach = verb({
@@ -16,7 +16,7 @@ const attach = verb({
     "The image's exclusive lock is taken when a guest or NBD client begins to use it, and handed " +
       "over when another attach asks for it; a read-only attach takes none.",
   ],
-  slots: [maybe(image("the image"))],
+  slots: [maybe(imageOrSnapshot("the image, or a snapshot of it, which is read-only"))],
   options: {
     vhostUser: optional("socket", "path of the vhost-user-blk socket", asIs, {
       completes: "file",
@@ -43,6 +43,7 @@ const attach = verb({
   examples: [
     "cairn attach rbd/debian --vhost-user /tmp/vm1.sock",
     "cairn attach rbd/disk1 --nbd tcp:127.0.0.1:10809 --read-only",
+    "cairn attach rbd/disk1@monday --nbd unix:/tmp/monday.sock",
     "cairn attach --null 1G --vhost-user /tmp/null.sock",
   ],
   load: async () => (await import("../attach.js")).attachAction,
@@ -110,7 +111,17 @@ const bench = verb({
   load: async () => (await import("../bench.js")).benchAction,
 });
 
+const watch = verb({
+  name: "watch",
+  summary: "Tell when an image changes: its size, its snapshots; until SIGINT.",
+  details: ["While it runs, the image counts as in use, as with rbd: `cairn rm` refuses it."],
+  slots: [image("the image")],
+  options: clusterRows,
+  examples: ["cairn watch rbd/disk1"],
+  load: async () => (await import("../watch.js")).watchAction,
+});
+
 export const useFamily: Family = {
   title: "Images in use",
-  verbs: [attach, lockList, lockRemove, bench],
+  verbs: [attach, lockList, lockRemove, watch, bench],
 };
