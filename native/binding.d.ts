@@ -4,6 +4,7 @@
 // Numbers: u64 values that stay below 2^53 (log numbers, bytes, counts) are number; identities that
 // use all 64 bits (incarnation, client id) are bigint. Promises reject with NativeError.
 
+import type { ImageParent, NativeImageCalls, SnapContext } from "./binding-image.js";
 import type { BenchOptions, BenchResult, CopyExtent, CopyProgress } from "./binding-jobs.js";
 import type {
   DiskFaultCounters,
@@ -14,6 +15,7 @@ import type {
   NativeSimWorld,
 } from "./binding-testing.js";
 
+export type * from "./binding-image.js";
 export type * from "./binding-jobs.js";
 export type * from "./binding-testing.js";
 
@@ -320,6 +322,16 @@ export interface ImageLayout {
   readOnly: boolean;
   /** requests wait until openGate(); default: they go under no lock */
   locked?: boolean;
+  /** default: objectBytes, in one object at a time */
+  stripeUnitBytes?: number;
+  stripeCount?: number;
+  /** reads are of this snapshot; implies readOnly */
+  snap?: number;
+  snapContext?: SnapContext;
+  /** composes to chains; the parent's handle may be closed before this device */
+  parent?: ImageParent;
+  /** only of a snapshot: its blocks go through the cache that the host's processes share */
+  cache?: { image: string };
 }
 
 /** Whose lock: the image's id and the token that its exclusive lock handed out. */
@@ -355,7 +367,7 @@ export interface ClientOptions {
   onEvents: (events: ClientEvent[]) => void;
 }
 
-export declare class NativeClient {
+export declare class NativeClient extends NativeImageCalls {
   constructor(options: ClientOptions);
   setMap(map: NativeMap): void;
   /** One atomic operation on one object (metadata; payload does not go this way). */
