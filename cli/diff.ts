@@ -1,8 +1,9 @@
 // `cairn diff` and `cairn du`: what an image has that a snapshot of it has not, and how much.
-import type { ImageInfo, SnapshotInfo } from "../client/index.js";
+
+import { defaultPool } from "../client/image/spec.js";
+import type { DiffExtent, ImageInfo, SnapshotInfo } from "../client/index.js";
 import { StorageError } from "../common/errors.js";
 import { formatSize } from "../common/units.js";
-import type { DiffTriples } from "../native/binding.js";
 import { type ImageLayer, nameOf, withImageProgress, withImages } from "./image-access.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { type Output, printResult, table } from "./output.js";
@@ -19,52 +20,50 @@ interface UsageFlags extends ClusterOptions, ProgressOptions {
   mergeSnapshots?: true;
 }
 
-export interface DiffExtent {
+/** A part as rbd's JSON has it. */
+export interface DiffRow {
   offset: number;
   length: number;
   exists: boolean;
 }
 
-const dataState = 2;
-
 export async function diffAction(spec: ImageOrSnap, flags: DiffFlags): Promise<void> {
-  const extents: DiffExtent[] = [];
-  const right = "right" as const;
+  const { diffExtents } = await import("../client/index.js");
+  const found: DiffRow[] = [];
   await withImages(flags, spec, async (images, client) => {
     const fromId = await snapIdOf(images, spec.image, flags.fromSnap);
     const { handle } = await images.open(spec.image, openOptions(spec.snap));
+    const options = { wholeObject: flags.wholeObject === true };
     try {
-      const add = (triples: DiffTriples) => addExtents(extents, triples, fromId !== 0);
-      const options = { wholeObject: flags.wholeObject === true };
-      await client.io.diffImage(handle, fromId, add, options);
+      for await (const extent of diffExtents(client.io, handle, fromId, options)) {
+        addExtent(found, extent, fromId !== 0);
+      }
     } finally {
       images.close(handle);
     }
   });
-  printResult(flags, extents, () =>
+  const right = "right" as const;
+  printResult(flags, found, () =>
     table(
       [{ title: "OFFSET", align: right }, { title: "LENGTH", align: right }, { title: "TYPE" }],
-      extents.map(({ offset, length, exists }) => [offset, length, exists ? "data" : "zero"]),
+      found.map(({ offset, length, exists }) => [offset, length, exists ? "data" : "zero"]),
     ),
   );
 }
 
 /** Joins what touches; without a snapshot to compare with, zeros are no difference. */
-export function addExtents(
-  extents: DiffExtent[],
-  triples: ArrayLike<number>,
+export function addExtent(
+  rows: DiffRow[],
+  { offset, length, state }: DiffExtent,
   withZeros: boolean,
 ): void {
-  for (let at = 0; at + 2 < triples.length; at += 3) {
-    const [offset = 0, length = 0, state = 0] = [triples[at], triples[at + 1], triples[at + 2]];
-    const exists = state === dataState;
-    if (!exists && !withZeros) continue;
-    const last = extents.at(-1);
-    if (last !== undefined && last.exists === exists && last.offset + last.length === offset) {
-      last.length += length;
-    } else {
-      extents.push({ offset, length, exists });
-    }
+  const exists = state === "data";
+  if (!exists && !withZeros) return;
+  const last = rows.at(-1);
+  if (last !== undefined && last.exists === exists && last.offset + last.length === offset) {
+    last.length += length;
+  } else {
+    rows.push({ offset, length, exists });
   }
 }
 
@@ -96,7 +95,7 @@ export async function usageAction(
   if (spec === undefined && flags.fromSnap !== undefined) {
     throw new StorageError("invalid_argument", "--from-snap goes with an image");
   }
-  const { pool = "rbd", namespace = "" } = spec ?? flags;
+  const { pool = defaultPool, namespace = "" } = spec ?? flags;
   const doing = `measuring ${spec === undefined ? pool : nameOf(spec)}`;
   const rows = await withImageProgress(
     flags,

@@ -1,5 +1,5 @@
-// `cairn image-meta ...`, `config image ...`, `config pool ...`, `feature ...`: what can be set for an
-// image, and for all images of a pool.
+// `cairn image-meta ...`, `config image ...`, `config pool ...`, `feature ...`: what can be set for
+// an image, and for all images of a pool.
 
 import type { ImageFeature } from "../client/image/features.js";
 import type { ConfigRow } from "../client/index.js";

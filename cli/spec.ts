@@ -4,8 +4,6 @@
 import { checkImageName } from "../client/image/image-spec.js";
 import { StorageError } from "../common/errors.js";
 
-export const defaultPool = "rbd";
-
 /** A name in a pool. */
 export interface ImageAddress {
   pool: string;

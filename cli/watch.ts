@@ -1,4 +1,4 @@
-// `cairn watch`: tells when an image changes; `cairn object-map ...`: says why there is nothing to do.
+// `cairn watch`: tells when an image changes; `cairn object-map ...`: says why nothing is to do.
 import { nameOf, withImages } from "./image-access.js";
 import type { ClusterOptions } from "./options.js";
 import { printResult } from "./output.js";
@@ -34,7 +34,7 @@ export async function watchAction(spec: ImageAddress, flags: ClusterOptions): Pr
 }
 
 /**
- * `cairn object-map check` or `rebuild`. What rbd keeps in object maps, the OSDs derive from their own
+ * `cairn object-map check` or `rebuild`. What rbd keeps in object maps, the OSDs derive from their
  * snapshot sets: it cannot be wrong, so both have nothing to do.
  */
 export const objectMapAction =

@@ -47,7 +47,20 @@ describe("complete", () => {
     expect(await following("info rbd/")).toEqual(["rbd/disk1", "rbd/disk2", "rbd/team/"]);
     expect(await following("info rbd/team/")).toEqual(["rbd/team/vm9"]);
     expect(await following("osd out ")).toEqual(["0", "1"]);
-    expect(await following("osd set nos")).toEqual(["noscrub"]);
+    expect(await following("osd set nos")).toEqual(["noscrub", "nosnaptrim"]);
+  });
+
+  it("completes snapshots, groups and what is in the trash", async () => {
+    expect(await following("snap rm rbd/disk1@")).toEqual([
+      "rbd/disk1@monday",
+      "rbd/disk1@tuesday",
+    ]);
+    expect(await following("info disk1@mon")).toEqual(["disk1@monday"]);
+    expect(await following("snap rm rbd/")).toEqual(["rbd/disk1@", "rbd/disk2@", "rbd/team/"]);
+    expect(await following("clone rbd/disk1@monday fast/d")).toEqual(["fast/disk1", "fast/disk2"]);
+    expect(await following("group snap ls rbd/")).toEqual(["rbd/web", "rbd/team/"]);
+    expect(await following("trash restore rbd/")).toEqual(["rbd/00ff", "rbd/team/"]);
+    expect(await following("config image s")).toEqual(["set"]);
   });
 
   it("completes the word of the right place", async () => {

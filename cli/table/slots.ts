@@ -1,10 +1,10 @@
 // The places for words behind a verb: plain words, and names of images, snapshots, groups and pools
 // that can also be given in parts by options.
 import { InvalidArgumentError } from "commander";
+import { defaultPool } from "../../client/image/spec.js";
 import { StorageError } from "../../common/errors.js";
 import {
   checkedName,
-  defaultPool,
   type ImageAddress,
   type ImageOrSnap,
   joinParts,
