@@ -8,7 +8,7 @@ import { printResult } from "./output.js";
 import type { ImageAddress } from "./spec.js";
 
 interface BenchFlags extends ClusterOptions {
-  ioType: "read" | "write" | "rw";
+  ioType: "read" | "write" | "rw" | "readwrite";
   ioSize: number;
   ioPattern: "rand" | "seq";
   ioThreads: number;
@@ -22,7 +22,7 @@ export async function benchAction(spec: ImageAddress, flags: BenchFlags): Promis
     import("./bench-report.js"),
   ]);
   const options = {
-    ioType: flags.ioType,
+    ioType: flags.ioType === "readwrite" ? ("rw" as const) : flags.ioType,
     ioBytes: flags.ioSize,
     pattern: flags.ioPattern,
     queueDepth: flags.ioThreads,

@@ -63,7 +63,7 @@ const usageErrors: [args: string, says: RegExp][] = [
   ["attach rbd/a --null 1G --vhost-user s", /an image or --null SIZE, not both/],
   ["attach --null 0 --vhost-user s", /size 0/],
   [`attach --null 1G --vhost-user ${"s".repeat(120)}`, /more than 107 bytes/],
-  ["bench rbd/a --io-type trim", /Allowed choices are read, write, rw/],
+  ["bench rbd/a --io-type trim", /Allowed choices are read, write, rw, readwrite/],
   ["bench rbd/a --io-threads 0", /from 1 to 4096/],
   ["bench rbd/a --time soon", /"soon" is not a duration/],
   ["pool", /a command is missing/],

@@ -25,7 +25,7 @@ async function offered(line: string): Promise<string[]> {
 it("has bash complete verbs and options", async () => {
   expect(await offered(`${program} osd block`)).toEqual(["blocklist"]);
   expect(await offered(`${program} resize rbd/a --allow`)).toEqual(["--allow-shrink"]);
-  expect(await offered(`${program} bench rbd/a --io-type r`)).toEqual(["read", "rw"]);
+  expect(await offered(`${program} bench rbd/a --io-type r`)).toEqual(["read", "rw", "readwrite"]);
 });
 
 it("offers bash only the part behind a word break", async () => {

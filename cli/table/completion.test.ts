@@ -35,7 +35,7 @@ describe("complete", () => {
   it("completes options and their values", async () => {
     expect(await following("resize rbd/disk1 --al")).toEqual(["--allow-shrink"]);
     expect(await following("resize --no-p")).toEqual(["--no-progress"]);
-    expect(await following("bench --io-type ")).toEqual(["read", "write", "rw"]);
+    expect(await following("bench --io-type ")).toEqual(["read", "write", "rw", "readwrite"]);
     expect(await following("ls --format=j")).toEqual(["--format=json"]);
     expect(await following("ls -p ")).toEqual(["rbd", "fast"]);
     expect(await following("resize --size ")).toEqual([]);

@@ -2,7 +2,7 @@
 import type { ImageFeature } from "../../client/image/features.js";
 import { parseFeature } from "../../client/image/features.js";
 import { countValue, powerOfTwoSize, sizeValue, valueParser } from "../options.js";
-import { asIs, flag, optional, repeated } from "./option-rows.js";
+import { asIs, choice, flag, optional, repeated } from "./option-rows.js";
 
 export const featureValue = valueParser((text): ImageFeature => parseFeature(text));
 
@@ -20,6 +20,7 @@ export const layoutRows = {
     otherwiseText: "1",
   }),
   imageFeature: repeated("feature", "the features, in place of the default ones", featureValue),
+  imageFormat: choice("format-id", "of rbd; there is one only", ["2"], "2"),
   imageShared: flag("for several writers at once: without the exclusive lock and what needs it"),
   dataPool: optional("pool", "the pool for the data", asIs, { completes: "pool" }),
 } as const;

@@ -94,7 +94,7 @@ const bench = verb({
   ],
   slots: [image("the image")],
   options: {
-    ioType: choice("type", "operations", ["read", "write", "rw"], "write"),
+    ioType: choice("type", "operations", ["read", "write", "rw", "readwrite"], "write"),
     ioSize: withDefault("size", "of each operation", sizeValue as (text: string) => number, 4096),
     ioPattern: choice("pattern", "offsets", ["rand", "seq"], "rand"),
     ioThreads: withDefault("n", "operations in flight", countValue(1, 4096), 16),

@@ -130,6 +130,16 @@ describe("names", () => {
   });
 });
 
+it("the shell completes names of the cluster", async () => {
+  await ok("create disk2 -s 8M");
+  await ok("snap create disk2@monday");
+  expect(await ok("completion words -- info rbd/disk")).toBe("rbd/disk1\nrbd/disk2");
+  expect(await ok("completion words -- snap rm rbd/disk2@")).toBe("rbd/disk2@monday");
+  expect(await ok("completion words -- ls --pool r")).toBe("rbd");
+  await ok("snap purge disk2");
+  await ok("rm disk2");
+});
+
 describe("snapshots", () => {
   const names = async () => (await json<SnapshotInfo[]>("snap ls disk1")).map(({ name }) => name);
 
