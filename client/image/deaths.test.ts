@@ -341,6 +341,19 @@ const rows: Row[] = [
     operations: 30,
   },
   {
+    verb: "group snap rollback that nobody tries again",
+    prepare: groupSnapshotted,
+    act: ({ images }) => images.groups.snapshots.rollback("g", "gs"),
+    // The images are used again, then something else is done with the group.
+    next: async ({ images }) => {
+      for (const name of ["a", "b"]) await images.snapshots.purge(name);
+      await images.groups.snapshots.rename("g", "gs", "other");
+    },
+    check: async (client) =>
+      expect(await contents(client, "a")).toEqual(await contents(client, "b")),
+    operations: 30,
+  },
+  {
     verb: "copy",
     prepare: (client) => image(client, "a"),
     act: ({ images }) => images.copies.copy("a", undefined, { scope: images.scope, name: "b" }),
