@@ -158,9 +158,12 @@ export class GroupAccess {
       const scope = this.scope.elsewhere(member.pool, member.namespace);
       const header = await scope.headerIfAny(member.imageId);
       const found = header?.snapshots.find((other) => other.name === name);
-      if (found === undefined || found.state !== "ready") continue;
-      const change = { kind: "snapRemove" as const, snapId: found.id, group: true };
-      await makeChange(scope, member.imageId, change);
+      if (found === undefined) continue;
+      // One whose removal was cut off is carried on with.
+      const { id: snapId, state } = found;
+      const rest = { kind: "settle" } as const;
+      const removal = { kind: "snapRemove", snapId, group: true } as const;
+      await makeChange(scope, member.imageId, state === "ready" ? removal : rest);
     }
     await this.dropSnapshot(snapshot);
   }

@@ -89,9 +89,11 @@ export class GroupSnapshots {
     await this.under(group, async (access) => {
       const snapshot = await this.find(access, group, name);
       await this.refuseOtherMembers(access, snapshot, group);
-      await whilePaused(this.scope, snapshot.members, (paused) =>
-        this.rollBack(access, snapshot, paused, progress),
-      );
+      await whilePaused(this.scope, snapshot.members, async (paused) => {
+        // Read anew: whoever has locked the images may just have dropped marks of an earlier try.
+        const now = await this.find(access, group, name);
+        await this.rollBack(access, now, paused, progress);
+      });
     });
   }
 
