@@ -66,6 +66,19 @@ const usageErrors: [args: string, says: RegExp][] = [
   ["bench rbd/a --io-type trim", /Allowed choices are read, write, rw, readwrite/],
   ["bench rbd/a --io-threads 0", /from 1 to 4096/],
   ["bench rbd/a --time soon", /"soon" is not a duration/],
+  ["help frobnicate", /unknown command 'frobnicate'/],
+  ["help trash purge rbd", /unknown command 'rbd'/],
+  ["ls --pool", /argument missing/],
+  ["snap create rbd/a", /which snapshot of rbd\/a\?\n {2}Write POOL\/IMAGE@SNAP, or give --snap/],
+  ["snap rename rbd/a@s rbd/b@t", /a snapshot stays with its image/],
+  ["mv rbd/a fast/a", /Copy it: cairn deep cp rbd\/a fast\/a/],
+  ["deep cp rbd/a@s rbd/b", /Of one snapshot alone: cairn cp rbd\/a@s rbd\/b/],
+  ["feature enable rbd/a journaling", /journaling is not there yet/],
+  ["trash mv rbd/a --expires-at soon", /a duration such as 7d/],
+  ["namespace create rbd", /"rbd" is not of the form POOL\/NAMESPACE/],
+  ["group image add rbd/g", /missing required argument 'pool\/image'/],
+  ["mirror pool enable rbd image", /Cairn does not have mirroring/],
+  ["device map rbd/a --cookie x", /Cairn does not have block devices of this host/],
   ["pool", /a command is missing/],
   ["pool frob", /unknown command 'frob'/],
   ["pool rm rbd", /give its name twice: cairn pool rm rbd rbd/],
@@ -160,6 +173,7 @@ const verbs = [
   "pool create|pool ls|pool rm|pg ls|config set|config get|config ls|crush test".split("|"),
   "osd|osd mkfs|osd tree|osd ls|osd out|osd in|osd down|monitor|monitor mkfs".split("|"),
   "osd set|osd unset|osd primary-affinity|osd export-map|monitor rebuild".split("|"),
+  "snap create|trash purge|group snap rollback|config image set|deep cp|log last".split("|"),
 ].flat();
 
 describe("help", () => {

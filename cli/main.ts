@@ -2,10 +2,10 @@
 // runs. Exit codes: 0, 1 failure, 2 wrong arguments.
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
-import { exitCodes } from "../common/errors.js";
+import { exitCodes, StorageError } from "../common/errors.js";
 import { reportError } from "./error-report.js";
 import { programHelp } from "./table/help.js";
-import { registerVerbs, verbFirst, verbsUnder } from "./table/register.js";
+import { registerVerbs, unknownWord, verbFirst, verbsUnder } from "./table/register.js";
 import { families } from "./verbs/index.js";
 
 function version(): string {
@@ -26,15 +26,21 @@ function makeProgram(): Command {
     .showSuggestionAfterError();
 }
 
-/** `help snap create` -> `snap create --help` */
-function withoutHelpVerb([first, ...words]: readonly string[]): string[] {
-  return first === "help" ? [...words, "--help"] : [first ?? "", ...words];
+/** `help snap create` -> `snap create --help`. @throws invalid_argument for an unknown verb */
+function withoutHelpVerb(given: readonly string[]): readonly string[] {
+  const [first, ...words] = given;
+  if (first !== "help") return given;
+  const unknown = unknownWord(families, words);
+  if (unknown === undefined) return [...words, "--help"];
+  throw new StorageError("invalid_argument", `unknown command '${unknown}'`, {
+    remedy: "`cairn --help` lists the commands.",
+  });
 }
 
 async function main(given: readonly string[]): Promise<number> {
   const program = makeProgram();
-  const argv = given.length === 0 ? ["--help"] : verbFirst(withoutHelpVerb(given), families);
   try {
+    const argv = given.length === 0 ? ["--help"] : verbFirst(withoutHelpVerb(given), families);
     const under = verbsUnder(families, argv[0] ?? "");
     // For an unknown verb all, so that the parser finds one that is spelled alike.
     registerVerbs(program, under.length > 0 ? under : families.flatMap(({ verbs }) => verbs));
@@ -42,7 +48,7 @@ async function main(given: readonly string[]): Promise<number> {
     return Number(process.exitCode ?? exitCodes.success);
   } catch (thrown) {
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return exitCodes.success;
-    return reportError(thrown, argv, program);
+    return reportError(thrown, given, program);
   }
 }
 

@@ -138,4 +138,21 @@ export function verbFirst(argv: readonly string[], families: readonly Family[]):
   return [...behind.slice(0, cut), ...argv.slice(0, at), ...behind.slice(cut)];
 }
 
+/** The first word that leads to no verb and to no group of verbs; options are passed over. */
+export function unknownWord(
+  families: readonly Family[],
+  words: readonly string[],
+): string | undefined {
+  const names = families
+    .flatMap(({ verbs }) => verbs)
+    .flatMap(({ name, aliases }) => [name, ...aliases]);
+  let path = "";
+  for (const word of words) {
+    if (word.startsWith("-")) continue;
+    path += `${word} `;
+    if (!names.some((name) => `${name} `.startsWith(path))) return word;
+  }
+  return undefined;
+}
+
 const programOptions: ReadonlySet<string> = new Set(["-h", "--help", "-V", "--version", "--"]);
