@@ -157,7 +157,7 @@ describe("a clone", () => {
     expect(violations(cluster.pool)).toEqual([]);
   });
 
-  it("is refused of an image without layering, which can't be disabled while there are clones", async () => {
+  it("needs layering, which can't be disabled while there are clones", async () => {
     const { images, clone } = await made();
     await clone("c");
     for (const name of ["base", "c"]) {

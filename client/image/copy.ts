@@ -151,7 +151,7 @@ async function fillFrom(
       }
     }
     // Now exactly those blocks are absent that are to be copied.
-    io.setParent(device, { device: from, overlapBytes: sizeBytes });
+    await io.setParent(device, { device: from, overlapBytes: sizeBytes });
     await io.flattenImage(device, progress);
   };
   await withWorkDevice(scope, before, fence, update, { sizeBytes: spanBytes });

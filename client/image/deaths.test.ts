@@ -1,5 +1,6 @@
 // Every verb that takes more than one step, cut off by the death of its client before and after
-// each single operation. Then the next command that meets what it has left: nothing half made stays.
+// each single operation. Then the next command that meets what it has left: nothing half made
+// stays.
 import { describe, expect, it } from "vitest";
 import { type FakeClient, FakeCluster } from "../testing/fake-cluster.js";
 import { violations } from "../testing/invariants.js";

@@ -34,7 +34,7 @@ export class DeviceFollower {
     if (header.snapSeq > 0) io.setSnapContext(this.device, snapContextOf(header));
     const limits = qosLimits(await readConfig(this.scope, this.id));
     const text = JSON.stringify(limits);
-    if (text !== this.limits) io.setQos(this.device, limits);
+    if (text !== this.limits) await io.setQos(this.device, limits);
     this.limits = text;
   }
 
@@ -43,9 +43,9 @@ export class DeviceFollower {
     if (text === this.parent) return;
     // What was opened without a parent needs none now.
     if (parent !== undefined || this.parent !== undefined) {
-      await withParent(this.scope, parent, (device) => {
-        this.scope.io.setParent(this.device, device ?? null);
-      });
+      await withParent(this.scope, parent, (device) =>
+        this.scope.io.setParent(this.device, device ?? null),
+      );
     }
     this.parent = text;
   }

@@ -23,31 +23,43 @@ const states: readonly ExtentState[] = ["absent", "zero", "data"];
  * @param fromSnap id; 0: from nothing
  */
 export async function* diffExtents(
-  io: Pick<NativeClient, "diffImage">,
+  io: Pick<NativeClient, "diffImage" | "cancelJobs">,
   device: DeviceHandle,
   fromSnap: number,
   options: DiffOptions = {},
 ): AsyncGenerator<DiffExtent> {
-  const batches: Float64Array[] = [];
+  let batch: Float64Array | undefined;
+  let taken = () => {};
   let wake = () => {};
   let [over, failure]: [boolean, unknown] = [false, undefined];
   const finish = (thrown?: unknown) => {
     [over, failure] = [true, thrown];
     wake();
   };
-  const onExtents = (triples: Float64Array) => {
-    batches.push(triples);
-    wake();
-  };
+  // The next batch comes when this one has been taken.
+  const onExtents = (triples: Float64Array) =>
+    new Promise<void>((resolve) => {
+      [batch, taken] = [triples, resolve];
+      wake();
+    });
   io.diffImage(device, fromSnap, onExtents, options).then(() => finish(), finish);
-  for (;;) {
-    const batch = batches.shift();
-    if (batch !== undefined) yield* extentsOf(batch);
-    else if (over) break;
-    else
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-      });
+  try {
+    for (;;) {
+      if (batch !== undefined) {
+        yield* extentsOf(batch);
+        batch = undefined;
+        taken();
+      } else if (over) break;
+      else {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+    }
+  } finally {
+    // Whoever reads no further needs no more of it.
+    if (!over) io.cancelJobs(device);
+    taken();
   }
   if (failure !== undefined) throw failure;
 }

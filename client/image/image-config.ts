@@ -9,27 +9,36 @@ interface Option {
   /** the value that it has when nobody has set it */
   readonly fallback: string;
   readonly limit: keyof QosLimits;
+  /** of the limit: what may go at once after a pause */
+  readonly burst: boolean;
 }
 
-const rate = (limit: keyof QosLimits, description: string): Option => ({
-  description,
+const rate = (limit: keyof QosLimits, what: string): Option => ({
+  description: `${what} a second; 0: no limit`,
   fallback: "0",
   limit,
+  burst: false,
+});
+const burst = (limit: keyof QosLimits, what: string): Option => ({
+  description: `${what} at once after a pause; 0: a tenth of a second's`,
+  fallback: "0",
+  limit,
+  burst: true,
 });
 
 export const imageOptions = {
-  rbd_qos_iops_limit: rate("iopsLimit", "requests a second; 0: no limit"),
-  rbd_qos_bps_limit: rate("bytesPerSecondLimit", "bytes a second; 0: no limit"),
-  rbd_qos_read_iops_limit: rate("readIopsLimit", "reads a second; 0: no limit"),
-  rbd_qos_write_iops_limit: rate("writeIopsLimit", "writes a second; 0: no limit"),
-  rbd_qos_read_bps_limit: rate("readBytesPerSecondLimit", "bytes read a second; 0: no limit"),
-  rbd_qos_write_bps_limit: rate("writeBytesPerSecondLimit", "bytes written a second; 0: no limit"),
-  rbd_qos_iops_burst: rate("iopsBurst", "requests at once after a pause; 0: the limit"),
-  rbd_qos_bps_burst: rate("bytesPerSecondBurst", "bytes at once after a pause; 0: the limit"),
-  rbd_qos_read_iops_burst: rate("readIopsBurst", "reads at once after a pause; 0: the limit"),
-  rbd_qos_write_iops_burst: rate("writeIopsBurst", "writes at once after a pause; 0: the limit"),
-  rbd_qos_read_bps_burst: rate("readBytesPerSecondBurst", "bytes read at once; 0: the limit"),
-  rbd_qos_write_bps_burst: rate("writeBytesPerSecondBurst", "bytes written at once; 0: the limit"),
+  rbd_qos_iops_limit: rate("iops", "requests"),
+  rbd_qos_bps_limit: rate("bytes", "bytes"),
+  rbd_qos_read_iops_limit: rate("readIops", "reads"),
+  rbd_qos_write_iops_limit: rate("writeIops", "writes"),
+  rbd_qos_read_bps_limit: rate("readBytes", "bytes read"),
+  rbd_qos_write_bps_limit: rate("writeBytes", "bytes written"),
+  rbd_qos_iops_burst: burst("iops", "requests"),
+  rbd_qos_bps_burst: burst("bytes", "bytes"),
+  rbd_qos_read_iops_burst: burst("readIops", "reads"),
+  rbd_qos_write_iops_burst: burst("writeIops", "writes"),
+  rbd_qos_read_bps_burst: burst("readBytes", "bytes read"),
+  rbd_qos_write_bps_burst: burst("writeBytes", "bytes written"),
 } as const satisfies Record<string, Option>;
 export type ImageOption = keyof typeof imageOptions;
 export const imageOptionNames = Object.keys(imageOptions) as readonly ImageOption[];
@@ -60,9 +69,15 @@ export function parseOptionValue(option: ImageOption, text: string): string {
 /** The limits that the image's values and those of its pool come to. */
 export function qosLimits(values: ConfigValues): QosLimits {
   const limits: QosLimits = {};
-  for (const option of imageOptionNames) {
-    const value = Number(values[option] ?? imageOptions[option].fallback);
-    if (value > 0) limits[imageOptions[option].limit] = value;
+  const numberOf = (option: ImageOption) => Number(values[option] ?? imageOptions[option].fallback);
+  for (const option of imageOptionNames.filter((name) => !imageOptions[name].burst)) {
+    const { limit } = imageOptions[option];
+    const bursts = imageOptionNames.filter(
+      (name) => imageOptions[name].burst && imageOptions[name].limit === limit,
+    );
+    const saved = bursts.map(numberOf).find((value) => value > 0);
+    const perSecond = numberOf(option);
+    if (perSecond > 0) limits[limit] = { perSecond, ...(saved && { burst: saved }) };
   }
   return limits;
 }

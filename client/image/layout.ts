@@ -1,7 +1,12 @@
 // An image's header as the layout of a native device: its snapshots, and its parents, each a device
 // of its own. Devices of parents are closed at once: the core keeps what a child uses.
 import { StorageError } from "../../common/errors.js";
-import type { DeviceHandle, ImageLayout, NativeFence, SnapContext } from "../../native/binding.js";
+import type {
+  DeviceHandle,
+  ImageLayout,
+  NativeFence,
+  NativeSnapContext,
+} from "../../native/binding.js";
 import type { ImageHeader } from "./header.js";
 import type { ParentRef } from "./references.js";
 import type { ImageIo, Scope } from "./scope.js";
@@ -11,7 +16,7 @@ import type { Snapshot } from "./snapshot-record.js";
 const maxDepth = 512;
 
 /** What writes to the image carry, so that the OSDs keep what its snapshots show. */
-export function snapContextOf({ snapSeq, snapshots }: ImageHeader): SnapContext {
+export function snapContextOf({ snapSeq, snapshots }: ImageHeader): NativeSnapContext {
   const alive = snapshots.filter(({ state }) => state === "ready");
   return { seq: snapSeq, snaps: alive.map(({ id }) => id).reverse() };
 }

@@ -1,4 +1,4 @@
-// Changes of an image that is in use, carried out by the holder of its lock beside a guest's writes.
+// Changes of an image in use, carried out by the holder of its lock beside the writes of a guest.
 import { describe, expect, it } from "vitest";
 import { FakeCluster } from "../testing/fake-cluster.js";
 import type { FakeIo } from "../testing/fake-io.js";
@@ -149,7 +149,7 @@ describe("an image in use", () => {
     expect(await images.snapshots.list("a")).toHaveLength(1);
   });
 
-  it("finishes, before its gate opens, the rollback that an earlier holder was killed in", async () => {
+  it("finishes the rollback that an earlier holder was killed in before its gate opens", async () => {
     const cluster = await made("a");
     const { io, images } = cluster.client();
     const { handle } = await images.open("a");
@@ -185,15 +185,15 @@ describe("an image in use", () => {
     const { images } = cluster.client();
     await images.config.setPool("rbd_qos_iops_limit", "500");
     const user = await guest(cluster, "a");
-    expect(user.io.deviceLimits(user.handle)).toEqual({ iopsLimit: 500 });
+    expect(user.io.deviceLimits(user.handle)).toEqual({ iops: { perSecond: 500 } });
     await during(cluster, images.config.set("a", "rbd_qos_bps_limit", "10M"));
-    const both = { iopsLimit: 500, bytesPerSecondLimit: 10 * mebibyte };
+    const both = { iops: { perSecond: 500 }, bytes: { perSecond: 10 * mebibyte } };
     expect(user.io.deviceLimits(user.handle)).toEqual(both);
     await during(cluster, images.config.remove("a", "rbd_qos_bps_limit"));
-    expect(user.io.deviceLimits(user.handle)).toEqual({ iopsLimit: 500 });
+    expect(user.io.deviceLimits(user.handle)).toEqual({ iops: { perSecond: 500 } });
   });
 
-  it("without an exclusive lock is open to several writers, who all hear of a snapshot", async () => {
+  it("without exclusive lock is open to several writers, who all hear of a snapshot", async () => {
     const cluster = await made("a");
     const { images } = cluster.client();
     await images.features.disable("a", ["fast-diff", "object-map", "exclusive-lock"]);

@@ -26,6 +26,7 @@ export type ImageIo = LockIo &
     | "rollbackImage"
     | "flattenImage"
     | "readDevice"
+    | "cancelJobs"
   >;
 
 /** Snapshot ids of a pool, which the monitor hands out. */

@@ -1,7 +1,7 @@
 // Data objects of a pool in memory with the rules of docs/snapshots.md: a write under a newer snap
 // context keeps what the object was for the snapshots taken since. An object's content is one text,
 // not blocks: "zero" for explicit zeros, undefined for absent.
-import type { SnapContext } from "../../native/binding.js";
+import type { NativeSnapContext } from "../../native/binding.js";
 
 export type Content = string | undefined;
 type Values = Map<string, Uint8Array>;
@@ -13,7 +13,7 @@ interface Layer {
   content: string;
 }
 
-const noContext: SnapContext = { seq: 0, snaps: [] };
+const noContext: NativeSnapContext = { seq: 0, snaps: [] };
 const text = (bytes: Uint8Array | undefined) =>
   bytes === undefined ? undefined : new TextDecoder().decode(bytes);
 const bytes = (value: string) => new TextEncoder().encode(value);
@@ -24,7 +24,7 @@ export class FakeData {
 
   constructor(private readonly objects: Map<string, Values>) {}
 
-  write(name: string, content: Content, context: SnapContext = noContext): void {
+  write(name: string, content: Content, context: NativeSnapContext = noContext): void {
     const family = this.objects.get(name) ?? new Map<string, Uint8Array>();
     const seq = Number(text(family.get("seq")) ?? 0);
     const head = text(family.get("head"));

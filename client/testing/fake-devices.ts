@@ -4,17 +4,17 @@ import { StorageError } from "../../common/errors.js";
 import type {
   DeviceHandle,
   ImageLayout,
-  ImageParent,
   NativeFence,
+  NativeParent,
+  NativeSnapContext,
   QosLimits,
-  SnapContext,
 } from "../../native/binding.js";
 import type { Content } from "./fake-data.js";
 import type { FakePool } from "./fake-pool.js";
 
 export interface FakeDevice extends Omit<ImageLayout, "parent" | "snapContext"> {
   parent: { device: FakeDevice; overlapBytes: number } | undefined;
-  snapContext: SnapContext | undefined;
+  snapContext: NativeSnapContext | undefined;
   fence: NativeFence | undefined;
   limits: QosLimits;
 }
@@ -51,7 +51,7 @@ export class FakeDevices {
     return this.open.size;
   }
 
-  parentOf(parent: ImageParent | null | undefined): FakeDevice["parent"] {
+  parentOf(parent: NativeParent | null | undefined): FakeDevice["parent"] {
     if (parent === null || parent === undefined) return undefined;
     return { device: this.get(parent.device), overlapBytes: parent.overlapBytes };
   }

@@ -5,12 +5,12 @@ import type {
   ClientEvent,
   DeviceHandle,
   ImageLayout,
-  ImageParent,
   NativeFence,
   NativeOpReply,
+  NativeParent,
+  NativeSnapContext,
   NativeStep,
   QosLimits,
-  SnapContext,
   WatchOptions,
 } from "../../native/binding.js";
 import type { ImportIo } from "../image/import-image.js";
@@ -35,6 +35,7 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
   /** called while an import runs */
   duringImport: () => void = () => undefined;
   private canceled = false;
+  private jobsCanceled = false;
 
   constructor(
     readonly pool: FakePool,
@@ -107,15 +108,15 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
     this.devices.get(device).sizeBytes = sizeBytes;
   }
 
-  setSnapContext(device: DeviceHandle, context: SnapContext): void {
+  setSnapContext(device: DeviceHandle, context: NativeSnapContext): void {
     this.devices.get(device).snapContext = context;
   }
 
-  setParent(device: DeviceHandle, parent: ImageParent | null): void {
+  async setParent(device: DeviceHandle, parent: NativeParent | null): Promise<void> {
     this.devices.get(device).parent = this.devices.parentOf(parent);
   }
 
-  setQos(device: DeviceHandle, limits: QosLimits): void {
+  async setQos(device: DeviceHandle, limits: QosLimits): Promise<void> {
     this.devices.get(device).limits = limits;
   }
 
@@ -176,7 +177,7 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
   async diffImage(
     handle: DeviceHandle,
     fromSnap: number,
-    onExtents: (triples: Float64Array) => void,
+    onExtents: (triples: Float64Array) => void | Promise<void>,
   ): Promise<void> {
     const device = this.devices.get(handle);
     const { objectBytes } = device;
@@ -184,7 +185,8 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
       const to = this.devices.own(device, at);
       const from = fromSnap === 0 ? undefined : this.devices.own({ ...device, snap: fromSnap }, at);
       const state = to === undefined ? 0 : to === "zero" ? 1 : 2;
-      if (from !== to) onExtents(Float64Array.of(at, objectBytes, state));
+      if (this.jobsCanceled) throw new StorageError("canceled", "the diff was canceled");
+      if (from !== to) await onExtents(Float64Array.of(at, objectBytes, state));
     }
   }
 
@@ -252,6 +254,10 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
   /** A stream of as many bytes as its descriptor's number. */
   async importStream(device: DeviceHandle, fd: number) {
     return this.importRaw(device, fd, fd);
+  }
+
+  cancelJobs(): void {
+    this.jobsCanceled = true;
   }
 
   cancelJob(): void {
