@@ -81,7 +81,7 @@ async function attachReader(
   flags: AttachFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const [{ serialOf, serve }, { ImageLock }] = await Promise.all([
+  const [{ serialOf, serve }, { DeviceInspector, ImageLock }] = await Promise.all([
     import("../vhost-blk/index.js"),
     import("../client/index.js"),
   ]);
@@ -91,7 +91,9 @@ async function attachReader(
     ...(spec.snap === undefined ? {} : { snap: spec.snap }),
   });
   const reload = async () => client.io.setImageSize(handle, await images.sizeOf(info.id));
-  const target = { pool: images.poolId, id: info.id, reload };
+  const inspector = new DeviceInspector(images.scope, handle);
+  const inspect = inspector.answer.bind(inspector);
+  const target = { pool: images.poolId, id: info.id, reload, inspect };
   const watch = await ImageLock.watching(images.lockPorts(), target);
   try {
     const names = { name: spec.image, serial: serialOf(spec.pool, info.id) };

@@ -5,6 +5,13 @@ export {
   type LogLine,
 } from "./cluster/cluster-client.js";
 export { MonitorSession, type SessionOptions } from "./cluster/monitor-session.js";
+export {
+  type ActivitySource,
+  type DeviceTrace,
+  imageActivity,
+  traceImage,
+} from "./image/activity.js";
+export { ActivityRates, type ActivityRow, type ActivitySample } from "./image/activity-rates.js";
 export type { ChildInfo, Clones, ParentInfo } from "./image/clones.js";
 export type { ConfigRow, ImageConfig } from "./image/config-store.js";
 export type { Copies, CopyOptions, CopyTarget } from "./image/copy.js";
@@ -30,6 +37,8 @@ export {
   type ResizeOptions,
 } from "./image/images.js";
 export { extentsPerBatch, type ImportSource, importImage } from "./image/import-image.js";
+export { DeviceInspector } from "./image/inspection.js";
+export type { TraceFigures, TraceSummary } from "./image/inspection-record.js";
 export type { LayoutOptions } from "./image/making.js";
 export type { ImageMetadata } from "./image/metadata.js";
 export { type NamespaceInfo, Namespaces } from "./image/namespaces.js";

@@ -1,6 +1,6 @@
 // Images of a NativeClient: layouts, snapshots, parents, limits, statistics. Part of
 // native/binding.d.ts, which re-exports it. docs/snapshots.md has the words.
-import type { NativeStats } from "./binding.js";
+import type { NativeHistogram, NativeStats } from "./binding.js";
 import type { CopyExtent } from "./binding-jobs.js";
 
 /** A handle of a device inside one NativeClient. */
@@ -77,6 +77,30 @@ export interface QosLimits {
  * and write, without the time throttled. Of a null device all are 0.
  */
 export type DeviceStats = NativeStats;
+
+export type TraceStage =
+  | "queue"
+  | "client"
+  | "network"
+  | "primaryQueue"
+  | "primary"
+  | "disk"
+  | "replicas";
+
+/** Of the traced requests of one direction; docs/operating/trace.md. The stages add up to total. */
+export interface NativeTraceDirection {
+  total: NativeHistogram;
+  stages: Record<TraceStage, NativeHistogram>;
+  /** of the slowest replica, beside the primary's own commit */
+  replica: NativeHistogram;
+  /** of that, as the replica told: its commit */
+  replicaCommit: NativeHistogram;
+}
+
+export interface NativeTrace {
+  reads: NativeTraceDirection;
+  writes: NativeTraceDirection;
+}
 
 export interface ImageUsage {
   usedBytes: number;

@@ -12,6 +12,7 @@ import type {
   JobProgress,
   NativeParent,
   NativeSnapContext,
+  NativeTrace,
   ParentCacheOptions,
   QosLimits,
   SourceLayout,
@@ -352,6 +353,11 @@ export declare class NativeClient {
   /** For requests that start after the call, and for those that wait. {}: no limits. */
   setQos(device: DeviceHandle, limits: QosLimits): Promise<void>;
   deviceStats(device: DeviceHandle): Promise<DeviceStats>;
+  /** Traces one of `every` requests of an image; resolves when durationMs is over. */
+  traceDevice(
+    device: DeviceHandle,
+    options: { durationMs: number; every: number },
+  ): Promise<NativeTrace>;
   /**
    * What differs between a snapshot (0: nothing) and what the image is opened at. onExtents gets
    * triples offset, length, state (0 absent, 1 zero, 2 data) in order of the image; the next batch

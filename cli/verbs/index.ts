@@ -1,5 +1,6 @@
 // The table of all verbs.
 import type { Family } from "../table/verb.js";
+import { activityFamily } from "./activity.js";
 import { clusterFamily } from "./cluster.js";
 import { crushFamily, daemonFamily } from "./daemons.js";
 import { imageSettingFamily } from "./image-settings.js";
@@ -23,6 +24,7 @@ export const usableFamilies: readonly Family[] = [
   namespaceFamily,
   imageSettingFamily,
   useFamily,
+  activityFamily,
   poolFamily,
   pgFamily,
   osdFamily,

@@ -24,6 +24,7 @@ import {
   decodeRequest,
   encodeReply,
   encodeRequest,
+  type InspectRequest,
   type LockRecord,
   type LockReply,
   type LockRequest,
@@ -76,6 +77,8 @@ export interface LockTarget {
   reload(token: number | undefined): Promise<void>;
   /** A change that another client wants of the holder. Does not throw. */
   carryOut?(request: ChangeRequest, token: number): Promise<LockReply>;
+  /** What the device does: told whether the lock is held or not. */
+  inspect?(request: InspectRequest): Promise<LockReply>;
 }
 
 /** Without renewal for so long, a holder counts as dead. */
@@ -361,6 +364,9 @@ export class ImageLock {
         // A holder knows what it has changed itself; what it need not be asked for, it hears here.
         await this.target.reload(undefined);
         return { answer: "done" };
+      }
+      if (request.op === "device.stats" || request.op === "device.trace") {
+        return (await this.target.inspect?.(request)) ?? { answer: "none" };
       }
       const held = this.state.phase === "held" && this.target.carryOut !== undefined;
       if (!held || request.op !== "change") return { answer: "none" };

@@ -6,6 +6,7 @@ import { Checker } from "../../common/schema.js";
 import type { NativeStep } from "../../native/binding.js";
 import { decodeValue, encodeValue } from "../../proto/encoding.js";
 import { ImageChangeSchema } from "./image-change.js";
+import { InspectionSchema } from "./inspection-record.js";
 import { u64Value } from "./omap-values.js";
 import { IdSchema } from "./references.js";
 
@@ -59,8 +60,21 @@ const requestSchema = Type.Union([
     },
     closed,
   ),
+  /** what its device has done so far: of everybody who has the image open */
+  Type.Object({ op: Type.Literal("device.stats") }, closed),
+  /** traces its device; "working" until that is over: asked again with the same request */
+  Type.Object(
+    {
+      op: Type.Literal("device.trace"),
+      request: IdSchema,
+      durationMs: Type.Integer({ minimum: 1, maximum: 3_600_000 }),
+      every: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+    },
+    closed,
+  ),
 ]);
 export type LockRequest = Static<typeof requestSchema>;
+export type InspectRequest = Extract<LockRequest, { op: "device.stats" | "device.trace" }>;
 export type ChangeRequest = Extract<LockRequest, { op: "change" }>;
 
 const replySchema = Type.Object(
@@ -78,6 +92,8 @@ const replySchema = Type.Object(
     /** of working: ask again */
     doneBytes: Type.Optional(Type.Number()),
     totalBytes: Type.Optional(Type.Number()),
+    /** of device.stats and device.trace */
+    inspection: Type.Optional(InspectionSchema),
   },
   closed,
 );

@@ -5,6 +5,7 @@ import type { DeviceHandle } from "../../native/binding.js";
 import { hasFeature } from "./features.js";
 import { ImageLock } from "./image-lock.js";
 import type { Images } from "./images.js";
+import { DeviceInspector } from "./inspection.js";
 import { LiveImage } from "./live-image.js";
 import type { ImageInfo } from "./scope.js";
 
@@ -36,6 +37,7 @@ export async function openLocked(
   try {
     const header = await scope.header(info.id);
     const live = new LiveImage(scope, info.id, handle);
+    const inspector = new DeviceInspector(scope, handle);
     const needsLock = hasFeature(header.features, "exclusive-lock");
     const target = {
       pool: images.poolId,
@@ -44,6 +46,7 @@ export async function openLocked(
       device: needsLock ? handle : undefined,
       reload: (token: number | undefined) => live.reload(token),
       carryOut: live.carryOut.bind(live),
+      inspect: inspector.answer.bind(inspector),
     };
     const lock = await ImageLock.watching(scope.lockPorts(), target, { exclusive }, watchTimeoutMs);
     live.attach(lock);

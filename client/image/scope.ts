@@ -21,6 +21,8 @@ export type ImageIo = LockIo &
     | "setSnapContext"
     | "setParent"
     | "setQos"
+    | "deviceStats"
+    | "traceDevice"
     | "diffImage"
     | "measureImage"
     | "rollbackImage"

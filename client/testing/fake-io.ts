@@ -4,12 +4,14 @@ import { StorageError } from "../../common/errors.js";
 import type {
   ClientEvent,
   DeviceHandle,
+  DeviceStats,
   ImageLayout,
   NativeFence,
   NativeOpReply,
   NativeParent,
   NativeSnapContext,
   NativeStep,
+  NativeTrace,
   QosLimits,
   WatchOptions,
 } from "../../native/binding.js";
@@ -118,6 +120,26 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
 
   async setQos(device: DeviceHandle, limits: QosLimits): Promise<void> {
     this.devices.get(device).limits = limits;
+  }
+
+  /** What the device has done: a test says it. */
+  readonly statistics = new Map<DeviceHandle, DeviceStats>();
+
+  async deviceStats(device: DeviceHandle): Promise<DeviceStats> {
+    return this.statistics.get(device) ?? { counters: {}, histograms: {} };
+  }
+
+  /** Ends when the test says so, with what it says. */
+  readonly traces: {
+    options: { durationMs: number; every: number };
+    end: (trace: NativeTrace) => void;
+  }[] = [];
+
+  traceDevice(
+    _device: DeviceHandle,
+    options: { durationMs: number; every: number },
+  ): Promise<NativeTrace> {
+    return new Promise((end) => this.traces.push({ options, end }));
   }
 
   /** The size that the device has here. */

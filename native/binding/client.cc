@@ -73,6 +73,7 @@ class Client : public Napi::ObjectWrap<Client> {
          InstanceMethod<&Client::question<&set_parent_task>>("setParent"),
          InstanceMethod<&Client::question<&set_qos_task>>("setQos"),
          InstanceMethod<&Client::question<&device_stats_task>>("deviceStats"),
+         InstanceMethod<&Client::question<&trace_device_task>>("traceDevice"),
          InstanceMethod<&Client::job<&diff_image_task>>("diffImage"),
          InstanceMethod<&Client::job<&measure_image_task>>("measureImage"),
          InstanceMethod<&Client::job<&rollback_image_task>>("rollbackImage"),

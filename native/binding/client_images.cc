@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "client_values.hh"
@@ -157,6 +158,26 @@ ClientQuestion device_stats_task(const Napi::CallbackInfo& info) {
     auto shared = std::make_shared<DeviceFigures>(std::move(*figures));
     promise.resolve([shared](Napi::Env env) { return device_stats_value(env, *shared); });
   };
+}
+
+ClientQuestion trace_device_task(const Napi::CallbackInfo& info) {
+  const auto options = info[1].As<Napi::Object>();
+  const std::uint64_t duration_ns = get_u64(options, "durationMs") * 1'000'000;
+  const auto every = static_cast<std::uint32_t>(
+      std::max<std::uint64_t>(1, std::min<std::uint64_t>(get_u64(options, "every"), 1'000'000)));
+  return
+      [handle = handle_of(info), duration_ns, every](ClientState& state, const Promise& promise) {
+        auto front = state.devices().traceable(handle);
+        if (!front) return promise.reject(front.status());
+        const auto collector = std::make_shared<objecter::TraceCollector>(every);
+        (*front)->trace(collector);
+        const std::weak_ptr<image::MeteredDevice> device = *front;
+        state.reactor().run_after(duration_ns, [device, collector, promise] {
+          // Closed meanwhile: what there was counts.
+          if (const auto held = device.lock()) held->end_trace(collector);
+          promise.resolve([collector](Napi::Env env) { return trace_value(env, *collector); });
+        });
+      };
 }
 
 ClientTask cancel_jobs_task(const Napi::CallbackInfo& info) {

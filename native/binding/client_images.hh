@@ -15,6 +15,7 @@ ClientTask set_snap_context_task(const Napi::CallbackInfo& info);
 ClientQuestion set_parent_task(const Napi::CallbackInfo& info);
 ClientQuestion set_qos_task(const Napi::CallbackInfo& info);
 ClientQuestion device_stats_task(const Napi::CallbackInfo& info);
+ClientQuestion trace_device_task(const Napi::CallbackInfo& info);
 ClientTask cancel_jobs_task(const Napi::CallbackInfo& info);
 
 // Jobs; callbacks go back through the thread.

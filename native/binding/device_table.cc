@@ -21,8 +21,9 @@ DeviceTable::DeviceTable(io::Reactor& reactor, const net::ClusterId& cluster,
       cache_options_(std::move(cache)),
       log_(std::move(log)) {}
 
-void DeviceTable::add(std::uint32_t handle, Device device) {
-  device.front = std::make_shared<image::MeteredDevice>(reactor_, device.inner);
+void DeviceTable::add(std::uint32_t handle, Device device,
+                      std::shared_ptr<objecter::TraceContext> tracing) {
+  device.front = std::make_shared<image::MeteredDevice>(reactor_, device.inner, std::move(tracing));
   devices_[handle] = std::move(device);
 }
 
@@ -53,7 +54,7 @@ void DeviceTable::open_image(std::uint32_t handle, objecter::Objecter& objecter,
   device.inner = device.image;
   if (layout.locked) device.image->gate().on_event(std::move(on_access));
   if (spec.cached_as) put_cache_before(device, layout, *spec.cached_as);
-  add(handle, std::move(device));
+  add(handle, std::move(device), objecter.tracing());
 }
 
 // Only what never changes: a snapshot.
@@ -153,6 +154,14 @@ Result<DeviceFigures> DeviceTable::figures(std::uint32_t handle) const {
     figures.cache.read_bytes += cache->read_bytes;
   }
   return figures;
+}
+
+Result<std::shared_ptr<image::MeteredDevice>> DeviceTable::traceable(std::uint32_t handle) const {
+  const auto found = devices_.find(handle);
+  if (found == devices_.end()) return closed();
+  const auto& front = found->second.front;
+  if (front != nullptr && front->can_be_traced()) return front;
+  return Status(ErrorCode::invalid_argument, "only images can be traced");
 }
 
 void DeviceTable::add_job(std::uint32_t handle, const std::shared_ptr<image::ImageJob>& job) {

@@ -68,6 +68,8 @@ class DeviceTable {
   Status set_parent(std::uint32_t handle, const std::optional<ParentSpec>& parent);
   Status set_qos(std::uint32_t handle, const image::QosLimits& limits);
   Result<DeviceFigures> figures(std::uint32_t handle) const;
+  // Its front, for tracing. not_found, invalid_argument: it can't be traced.
+  Result<std::shared_ptr<image::MeteredDevice>> traceable(std::uint32_t handle) const;
 
   // The job is canceled when its device is closed.
   void add_job(std::uint32_t handle, const std::shared_ptr<image::ImageJob>& job);
@@ -81,7 +83,8 @@ class DeviceTable {
     std::vector<std::shared_ptr<const image::CacheCounters>> caches;
     std::vector<std::weak_ptr<image::ImageJob>> jobs;
   };
-  void add(std::uint32_t handle, Device device);
+  void add(std::uint32_t handle, Device device,
+           std::shared_ptr<objecter::TraceContext> tracing = nullptr);
   Result<image::ParentLink> link(const std::optional<ParentSpec>& parent, Device& child);
   void put_cache_before(Device& device, const image::ImageLayout& layout, const std::string& name);
 

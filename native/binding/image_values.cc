@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 #include <string>
 
@@ -114,6 +115,33 @@ Napi::Value device_stats_value(Napi::Env env, const DeviceFigures& figures) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("counters", counters);
   object.Set("histograms", histograms);
+  return object;
+}
+
+namespace {
+
+// In the order of objecter::TraceStage.
+constexpr std::array<const char*, objecter::kTraceStages> kStageNames = {
+    "queue", "client", "network", "primaryQueue", "primary", "disk", "replicas"};
+
+Napi::Value direction_value(Napi::Env env, const objecter::TraceCollector::Direction& direction) {
+  Napi::Object stages = Napi::Object::New(env);
+  for (std::size_t i = 0; i < objecter::kTraceStages; ++i)
+    stages.Set(kStageNames[i], histogram_value(env, direction.stages[i]));
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("total", histogram_value(env, direction.total));
+  object.Set("stages", stages);
+  object.Set("replica", histogram_value(env, direction.replica));
+  object.Set("replicaCommit", histogram_value(env, direction.replica_commit));
+  return object;
+}
+
+}  // namespace
+
+Napi::Value trace_value(Napi::Env env, const objecter::TraceCollector& collector) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("reads", direction_value(env, collector.reads()));
+  object.Set("writes", direction_value(env, collector.writes()));
   return object;
 }
 

@@ -20,6 +20,8 @@ image::QosLimits get_qos(const Napi::Object& object);
 // {path?, sizeBytes?}; absent: the environment and the defaults.
 ParentCacheOptions get_parent_cache(const Napi::Value& value);
 Napi::Value device_stats_value(Napi::Env env, const DeviceFigures& figures);
+// NativeTrace.
+Napi::Value trace_value(Napi::Env env, const objecter::TraceCollector& collector);
 // A Float64Array of triples: offset, length, state.
 Napi::Value extents_value(Napi::Env env, const std::vector<image::Extent>& extents);
 

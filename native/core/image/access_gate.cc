@@ -19,11 +19,21 @@ void AccessGate::emit(AccessEvent event) {
 
 void AccessGate::defer(Waiting run) {
   if (!failed()) {
-    waiting_.push_back(std::move(run));
+    waiting_.push_back(traced(std::move(run)));
     if (!std::exchange(asked_, true)) emit(AccessEvent::wanted);
     return;
   }
   executor_.post([why = failure_, run = std::move(run)]() mutable { run(std::move(why)); });
+}
+
+AccessGate::Waiting AccessGate::traced(Waiting run) const {
+  if (tracing_ == nullptr || tracing_->current() == nullptr) return run;
+  return [&clock = executor_, since_ns = executor_.now_ns(), tracing = tracing_,
+          request = tracing_->current(), run = std::move(run)](Status status) mutable {
+    request->waited(clock.now_ns() - since_ns);
+    const objecter::TraceScope scope(tracing.get(), std::move(request));
+    run(std::move(status));
+  };
 }
 
 void AccessGate::operation_ended(const Status& status) {

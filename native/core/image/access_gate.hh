@@ -18,6 +18,7 @@
 #include "base/unique_function.hh"
 #include "io/executor.hh"
 #include "net/messages.hh"
+#include "objecter/request_trace.hh"
 
 namespace cairn::image {
 
@@ -35,6 +36,11 @@ class AccessGate : public std::enable_shared_from_this<AccessGate> {
   AccessGate(io::Executor& executor, bool locked) : executor_(executor), closed_(locked) {}
   // Called on the executor; may call back into the gate.
   void on_event(std::function<void(AccessEvent)> handler) { handler_ = std::move(handler); }
+
+  // What waits here while it belongs to a traced request, waits in that request's time.
+  void trace_with(std::shared_ptr<objecter::TraceContext> tracing) {
+    tracing_ = std::move(tracing);
+  }
 
   bool holds_back() const { return closed_ || failed(); }
   // Of a gate that holds back: run is called with ok when it opens, or with the failure; never
@@ -60,10 +66,12 @@ class AccessGate : public std::enable_shared_from_this<AccessGate> {
  private:
   bool failed() const { return !failure_.is_ok(); }
   void emit(AccessEvent event);
+  Waiting traced(Waiting run) const;
   void check_drained();
 
   io::Executor& executor_;
   std::function<void(AccessEvent)> handler_;
+  std::shared_ptr<objecter::TraceContext> tracing_;
   bool closed_;
   bool asked_ = false;  // `wanted` was emitted, and the gate has been closed since
   Status failure_;

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "base/histogram.hh"
 #include "image/block_device.hh"
 #include "image/throttle.hh"
+#include "objecter/request_trace.hh"
 
 namespace cairn::image {
 
@@ -22,7 +24,9 @@ struct DeviceCounters {
 
 class MeteredDevice final : public BlockDevice {
  public:
-  MeteredDevice(io::Executor& executor, std::shared_ptr<BlockDevice> inner);
+  // tracing: of the objecter that the device's operations go to; nullptr: it can't be traced.
+  MeteredDevice(io::Executor& executor, std::shared_ptr<BlockDevice> inner,
+                std::shared_ptr<objecter::TraceContext> tracing = nullptr);
 
   void set_limits(const QosLimits& limits) { throttle_.set(limits); }
   const DeviceCounters& counters() const { return *counters_; }
@@ -32,6 +36,12 @@ class MeteredDevice final : public BlockDevice {
 
   std::uint64_t size_bytes() const override { return inner_->size_bytes(); }
   bool read_only() const override { return inner_->read_only(); }
+
+  // Reads, writes and zeroing that begin from now on.
+  void trace(std::shared_ptr<objecter::TraceCollector> collector);
+  void end_trace(const std::shared_ptr<objecter::TraceCollector>& collector);
+  bool can_be_traced() const { return tracing_ != nullptr; }
+
   void read(std::uint64_t offset, std::uint64_t length_bytes, ReadDone done) override;
   void write(std::uint64_t offset, Buffer data, WriteDone done) override;
   void write_zeroes(std::uint64_t offset, std::uint64_t length_bytes, bool may_unmap,
@@ -51,7 +61,18 @@ class MeteredDevice final : public BlockDevice {
   ReadDone counted(std::uint64_t length_bytes, ReadDone done);
   WriteDone counted(Kind kind, std::uint64_t length_bytes, WriteDone done);
 
+  using Trace = std::shared_ptr<objecter::RequestTrace>;
+  // nullptr: nobody traces the device, or samples this request.
+  Trace traced_request();
+  ReadDone traced(const Trace& request, ReadDone done);
+  WriteDone traced(const Trace& request, WriteDone done);
+  // Runs start when the limits let it go, as part of the request.
+  template <typename Start>
+  void pass(IoDirection direction, std::uint64_t bytes, Trace request, Start start);
+
   io::Executor& executor_;
+  std::shared_ptr<objecter::TraceContext> tracing_;
+  std::vector<std::shared_ptr<objecter::TraceCollector>> collectors_;
   std::shared_ptr<BlockDevice> inner_;
   Throttle throttle_;
   // Shared with the requests in flight, which may end after this.

@@ -31,6 +31,7 @@ ObjectIo::ObjectIo(io::Executor& executor, objecter::Objecter& objecter, ImageLa
       striping_(layout_.striping()),
       gate_(std::make_shared<AccessGate>(executor, layout_.locked)) {
   CAIRN_ASSERT(check_striping(striping_).is_ok());
+  gate_->trace_with(objecter.tracing());
   layout_.read_only = layout_.read_only || layout_.snap != kHead;
   set_parent(std::exchange(layout_.parent, {}));
 }

@@ -133,6 +133,11 @@ void get_steps(Reader& reader, std::vector<Step>& steps, std::size_t most) {
 constexpr std::uint8_t kResent = 1;
 constexpr std::uint8_t kHasSnap = 2;
 constexpr std::uint8_t kHasSnapContext = 4;
+constexpr std::uint8_t kTraced = 8;
+constexpr std::uint8_t kHasReservation = 16;
+// Of a reply, behind `exists`.
+constexpr std::uint8_t kExists = 1;
+constexpr std::uint8_t kHasTrace = 2;
 
 void put(Writer& writer, const SnapContext& context) {
   CAIRN_ASSERT(context.snaps.size() <= kMaxContextSnaps);
@@ -208,12 +213,15 @@ Frame encode(const OpRequest& request, Buffer data) {
   const bool has_snap = request.snap != kHead;
   const bool has_context = request.snap_context.seq != 0;
   writer.put(static_cast<std::uint8_t>((request.resent ? kResent : 0) | (has_snap ? kHasSnap : 0) |
-                                       (has_context ? kHasSnapContext : 0)));
+                                       (has_context ? kHasSnapContext : 0) |
+                                       (request.traced ? kTraced : 0) |
+                                       (request.reservation.iops != 0 ? kHasReservation : 0)));
   put(writer, request.pg);
   writer.text16(request.object);
   put(writer, request.fence);
   if (has_snap) writer.put(request.snap);
   if (has_context) put(writer, request.snap_context);
+  if (request.reservation.iops != 0) put(writer, request.reservation);
   put_steps<std::uint8_t>(writer, request.steps, kMaxStepsPerOp);
   return finish(FrameType::op, writer, std::move(data));
 }
@@ -225,8 +233,9 @@ Status decode(const Frame& frame, OpRequest& into) {
   into.oldest_unacked = reader.get<std::uint64_t>();
   into.map_epoch = reader.get<std::uint32_t>();
   const auto flags = reader.get<std::uint8_t>();
-  if (flags > (kResent | kHasSnap | kHasSnapContext)) return bad("op");
+  if (flags > (kResent | kHasSnap | kHasSnapContext | kTraced | kHasReservation)) return bad("op");
   into.resent = (flags & kResent) != 0;
+  into.traced = (flags & kTraced) != 0;
   into.pg = get_pg(reader);
   into.object = get_object_name(reader);
   into.fence = get_fence(reader);
@@ -235,6 +244,7 @@ Status decode(const Frame& frame, OpRequest& into) {
     if (into.snap == kHead) return bad("op");
   }
   if ((flags & kHasSnapContext) != 0) into.snap_context = get_snap_context(reader);
+  if ((flags & kHasReservation) != 0) into.reservation = get_reservation(reader);
   get_steps<std::uint8_t>(reader, into.steps, kMaxStepsPerOp);
   return reader.at_end() && check_steps(into, frame.data.size()) ? Status::ok() : bad("op");
 }
@@ -245,7 +255,8 @@ Frame encode(const OpReply& reply, Buffer data) {
   writer.put(reply.sequence);
   writer.put(static_cast<std::uint16_t>(reply.code));
   writer.put(reply.epoch);
-  writer.put(static_cast<std::uint8_t>(reply.exists ? 1 : 0));
+  writer.put(
+      static_cast<std::uint8_t>((reply.exists ? kExists : 0) | (reply.trace ? kHasTrace : 0)));
   writer.put(static_cast<std::uint32_t>(reply.extents.size()));
   for (const ExtentRun& run : reply.extents) {
     writer.put(run.offset);
@@ -254,6 +265,7 @@ Frame encode(const OpReply& reply, Buffer data) {
   }
   put_pairs(writer, reply.omap);
   writer.text16(std::string_view(reply.message).substr(0, kMaxReplyMessageBytes));
+  if (reply.trace) put(writer, *reply.trace);
   return finish(FrameType::op_reply, writer, std::move(data));
 }
 
@@ -262,7 +274,9 @@ Status decode(const Frame& frame, OpReply& into) {
   into.sequence = reader.get<std::uint64_t>();
   into.code = get_code(reader);
   into.epoch = reader.get<std::uint32_t>();
-  into.exists = get_bool(reader);
+  const auto flags = reader.get<std::uint8_t>();
+  if (flags > (kExists | kHasTrace)) return bad("op_reply");
+  into.exists = (flags & kExists) != 0;
   const auto extent_count = reader.get<std::uint32_t>();
   if (extent_count > reader.remaining() / 17) return bad("op_reply");
   into.extents.resize(extent_count);
@@ -274,6 +288,7 @@ Status decode(const Frame& frame, OpReply& into) {
   }
   get_pairs(reader, into.omap);
   into.message = reader.text16();
+  if ((flags & kHasTrace) != 0) into.trace = get_op_trace(reader);
   return reader.at_end() ? Status::ok() : bad("op_reply");
 }
 
@@ -298,6 +313,7 @@ Frame encode(const Replicate& message, Buffer data) {
   put(writer, message.pg);
   writer.put(message.interval);
   writer.put(message.trim_to);
+  writer.put(static_cast<std::uint8_t>(message.traced ? 1 : 0));
   encode(message.entry, writer);
   put_steps<std::uint16_t>(writer, message.steps, kMaxStepsPerEntry);
   return finish(FrameType::replicate, writer, std::move(data));
@@ -308,6 +324,7 @@ Status decode(const Frame& frame, Replicate& into) {
   into.pg = get_pg(reader);
   into.interval = reader.get<std::uint32_t>();
   into.trim_to = reader.get<std::uint64_t>();
+  into.traced = get_bool(reader);
   CAIRN_RETURN_IF_ERROR(decode(reader, into.entry));
   // The log's numbers start at 1, and an entry never trims itself.
   if (into.trim_to >= into.entry.version.number) return bad("replicate");
@@ -334,6 +351,8 @@ Frame encode(const ReplicateAck& message) {
   writer.put(message.interval);
   writer.put(message.number);
   writer.put(static_cast<std::uint16_t>(message.code));
+  writer.put(static_cast<std::uint8_t>(message.commit_ns ? 1 : 0));
+  if (message.commit_ns) writer.put(*message.commit_ns);
   return finish(FrameType::replicate_ack, writer);
 }
 
@@ -343,6 +362,7 @@ Status decode(const Frame& frame, ReplicateAck& into) {
   into.interval = reader.get<std::uint32_t>();
   into.number = reader.get<std::uint64_t>();
   into.code = get_code(reader);
+  if (get_bool(reader)) into.commit_ns = reader.get<std::uint64_t>();
   return reader.at_end() ? Status::ok() : bad("replicate_ack");
 }
 

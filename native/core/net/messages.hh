@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,8 @@
 #include "base/ids.hh"
 #include "base/status.hh"
 #include "net/frame.hh"
+#include "net/op_trace.hh"
+#include "net/reservation.hh"
 
 namespace cairn::net {
 
@@ -121,11 +124,13 @@ struct OpRequest {
   std::uint64_t oldest_unacked = 0;  // every sequence below has been answered and forgotten
   Epoch map_epoch = 0;               // of the map that chose the primary
   bool resent = false;               // it has been sent before, maybe to another primary
+  bool traced = false;               // the reply says where the time went
   PgId pg;
   std::string object;
   Fence fence;
   std::uint64_t snap = kHead;     // what its reads see; not kHead: it changes nothing
   SnapContext snap_context = {};  // of its changes
+  Reservation reservation = {};
   std::vector<Step> steps;
   bool mutates() const;
 };
@@ -147,6 +152,7 @@ struct OpReply {
   std::vector<ExtentRun> extents;
   std::vector<std::pair<std::string, std::string>> omap;
   std::string message;
+  std::optional<OpTrace> trace = std::nullopt;  // of a traced operation
 };
 
 // What happened to one object of a PG; the PG log is a list of these.
@@ -165,6 +171,7 @@ struct Replicate {
   LogEntry entry;
   std::uint64_t trim_to = 0;  // log entries up to this number may go
   std::vector<Step> steps;    // mutations and internal steps only, whole blocks only
+  bool traced = false;        // the acknowledgement says how long the commit took
 };
 
 struct ReplicateAck {
@@ -172,6 +179,7 @@ struct ReplicateAck {
   Epoch interval = 0;
   std::uint64_t number = 0;
   ErrorCode code = ErrorCode::ok;
+  std::optional<std::uint64_t> commit_ns = std::nullopt;  // of a traced one
 };
 
 // Recovery. A pull asks for an object; the answer is a series of pushes on the same connection, or

@@ -23,6 +23,8 @@ std::map<std::string, Frame> golden_messages() {
   std::map<std::string, Frame> frames;
   frames["op-write"] = encode(write_request(), one_block());
   frames["op-omap"] = encode(omap_request(), {});
+  frames["op-traced"] = encode(traced_request(), one_block());
+  frames["op-reserved"] = encode(reserved_request(), one_block());
   frames["op-watch"] = encode(watch_request(), {});
   frames["op-snap-read"] = encode(snap_read_request(), {});
   frames["op-copyup"] = encode(copyup_request(), one_block());
@@ -30,11 +32,14 @@ std::map<std::string, Frame> golden_messages() {
   frames["watch-notify"] = encode(WatchNotify{kPg, 9, "o", "lock", "request"});
   frames["watch-notify-ack"] = encode(WatchNotifyAck{kPg, 9, "o", "lock", "soon"});
   frames["op-reply"] = encode(full_reply(), {});
+  frames["op-reply-traced"] = encode(traced_reply(), {});
   frames["op-reply-refused"] = encode(refusal(), {});
   frames["replicate"] = encode(replicated_write(), one_block());
+  frames["replicate-traced"] = encode(traced_replicate(), one_block());
   frames["replicate-remove"] = encode(replicated_remove(), {});
   frames["replicate-clone"] = encode(replicated_clone(), two_blocks());
   frames["replicate-ack"] = encode(ReplicateAck{kPg, 7, 100, ErrorCode::ok});
+  frames["replicate-ack-traced"] = encode(ReplicateAck{kPg, 7, 100, ErrorCode::ok, 4'000'000});
   frames["pull"] = encode(Pull{kPg, 7, "o"});
   frames["push"] = encode(push_of_object(), one_block());
   frames["push-ack"] = encode(PushAck{kPg, 7, "o", ErrorCode::ok});
@@ -292,6 +297,32 @@ TEST_CASE("messages: the limits of fences, watches and notifications") {
   CHECK_FALSE(op_refused(with(list_watchers, 0, 0, 0)));
   CHECK(refused<WatchNotify>(encode(WatchNotify{kPg, 9, "", "lock", ""})));
   CHECK(refused<WatchNotify>(encode(WatchNotify{kPg, 9, "o", std::string(65, 'c'), ""})));
+}
+
+TEST_CASE("messages: what a trace and a reservation carry comes back, and costs else nothing") {
+  OpRequest request;
+  REQUIRE(decode(encode(traced_request(), one_block()), request).is_ok());
+  CHECK(request.traced);
+  CHECK(encode(traced_request(), {}).meta.size() == encode(write_request(), {}).meta.size());
+  OpReply reply;
+  REQUIRE(decode(encode(traced_reply(), {}), reply).is_ok());
+  CHECK(reply.trace == std::optional(kTrace));
+  CHECK(encode(traced_reply(), {}).meta.size() ==
+        encode(full_reply(), {}).meta.size() + kOpTraceBytes);
+  OpReply untraced;
+  REQUIRE(decode(encode(full_reply(), {}), untraced).is_ok());
+  CHECK_FALSE(untraced.trace);
+  OpRequest reserved;
+  REQUIRE(decode(encode(reserved_request(), one_block()), reserved).is_ok());
+  CHECK(reserved.reservation == Reservation{500, 3, 2});
+  CHECK(op_refused([](OpRequest& op) { op.reservation = {1, 1, 0}; }));
+  CHECK_FALSE(op_refused([](OpRequest& op) { op.reservation = {1, 1, 1}; }));
+  ReplicateAck ack;
+  REQUIRE(decode(encode(ReplicateAck{kPg, 7, 1, ErrorCode::ok, 5}), ack).is_ok());
+  CHECK(ack.commit_ns == std::optional<std::uint64_t>(5));
+  Replicate replicate;
+  REQUIRE(decode(encode(traced_replicate(), one_block()), replicate).is_ok());
+  CHECK(replicate.traced);
 }
 
 TEST_CASE("messages: snapshots come back, and cost nothing where there are none") {

@@ -21,6 +21,8 @@ inline Buffer one_block() {
   return block;
 }
 
+inline constexpr OpTrace kTrace{9'000'000, 1'000'000, 2'000'000, 3'000'000, 5'000'000, 4'000'000};
+
 inline Step range(StepCode code, std::uint64_t offset, std::uint64_t length) {
   return {code, offset, length, {}, {}};
 }
@@ -37,6 +39,18 @@ inline OpRequest write_request() {
           .object = kDataObject,
           .fence = {"1", 5},
           .steps = {range(StepCode::write, 8192, kBlockBytes)}};
+}
+
+inline OpRequest traced_request() {
+  OpRequest request = write_request();
+  request.traced = true;
+  return request;
+}
+
+inline OpRequest reserved_request() {
+  OpRequest request = write_request();
+  request.reservation = {500, 3, 2};
+  return request;
 }
 
 inline OpRequest watch_request() {
@@ -109,6 +123,12 @@ inline OpReply full_reply() {
           .message = {}};
 }
 
+inline OpReply traced_reply() {
+  OpReply reply = full_reply();
+  reply.trace = kTrace;
+  return reply;
+}
+
 inline OpReply refusal() {
   OpReply reply;
   reply.sequence = 42;
@@ -124,6 +144,12 @@ inline Replicate replicated_write() {
           .entry = {{7, 100}, {kClient, 42}, kDataObject, false},
           .trim_to = 4,
           .steps = {range(StepCode::write, 8192, kBlockBytes)}};
+}
+
+inline Replicate traced_replicate() {
+  Replicate message = replicated_write();
+  message.traced = true;
+  return message;
 }
 
 inline Buffer two_blocks() {

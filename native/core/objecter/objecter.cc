@@ -95,6 +95,8 @@ void Objecter::submit(Target target, std::vector<net::Step> steps, Buffer data, 
   operation.data = std::move(data);
   operation.done = std::move(done);
   operation.started_ns = executor_.now_ns();
+  operation.trace = tracing_->current();
+  operation.request.traced = operation.trace != nullptr;
   ++counters_.operations;
   counters_.in_flight = operations_.size();
   send(operation);
@@ -111,6 +113,7 @@ void Objecter::send(Operation& operation) {
   if (session == sessions_.end()) return dial(operation.target);
   if (!session->second.up) return;
   operation.sent = true;
+  if (operation.trace != nullptr) operation.sent_ns = executor_.now_ns();
   operation.request.map_epoch = map_.epoch;
   operation.request.oldest_unacked = operations_.begin()->first;
   operation.request.resent = std::exchange(operation.sent_ever, true);
@@ -211,13 +214,23 @@ void Objecter::handle_reply(net::OpReply reply, Buffer data) {
   }
   auto node = operations_.extract(found);
   counters_.in_flight = operations_.size();
-  counters_.latency_ns.record(executor_.now_ns() - node.mapped().started_ns);
+  answer(std::move(node.mapped()), std::move(reply), std::move(data));
+}
+
+void Objecter::answer(Operation operation, net::OpReply reply, Buffer data) {
+  const std::uint64_t now_ns = executor_.now_ns();
+  counters_.latency_ns.record(now_ns - operation.started_ns);
   Status status = Status::ok();
   if (reply.code != ErrorCode::ok) {
     ++counters_.errors;
     status = Status(reply.code, reply.message);
   }
-  node.mapped().done(std::move(status), std::move(reply), std::move(data));
+  if (operation.trace == nullptr) {
+    return operation.done(std::move(status), std::move(reply), std::move(data));
+  }
+  operation.trace->add({operation.started_ns, operation.sent_ns, now_ns, reply.trace});
+  const TraceScope scope(tracing_.get(), operation.trace);
+  operation.done(std::move(status), std::move(reply), std::move(data));
 }
 
 void Objecter::retry_later(std::uint64_t sequence) {

@@ -24,6 +24,7 @@
 #include "net/messages.hh"
 #include "net/messenger.hh"
 #include "net/watch_messages.hh"
+#include "objecter/request_trace.hh"
 
 namespace cairn::objecter {
 
@@ -92,6 +93,9 @@ class Objecter : public net::MessengerHandler {
   // Answers everything in flight; nothing is sent any more.
   void cancel_all(const Status& reason);
 
+  // An operation that is submitted, and what its answer leads to, belongs to the current request.
+  const std::shared_ptr<TraceContext>& tracing() const { return tracing_; }
+
   const ObjecterCounters& counters() const { return counters_; }
   // Of the oldest operation that is not answered; 0: none.
   std::uint64_t oldest_operation_ns() const;
@@ -109,6 +113,8 @@ class Objecter : public net::MessengerHandler {
     OsdId target = kNoOsd;
     std::vector<OsdId> sent_to_acting;
     std::uint64_t started_ns = 0;
+    std::shared_ptr<RequestTrace> trace;  // of the request that it belongs to, if that is traced
+    std::uint64_t sent_ns = 0;            // of a traced one
     bool sent = false;
     bool sent_ever = false;
   };
@@ -124,6 +130,7 @@ class Objecter : public net::MessengerHandler {
   void dial(OsdId osd);
   void resend_all_to(OsdId osd);
   void handle_reply(net::OpReply reply, Buffer data);
+  void answer(Operation operation, net::OpReply reply, Buffer data);
   void retry_later(std::uint64_t sequence);
   // Not run when the objecter is gone by then.
   void run_after(std::uint64_t delay_ns, io::Task task);
@@ -139,6 +146,7 @@ class Objecter : public net::MessengerHandler {
   std::map<OsdId, Session> sessions_;
   std::unordered_map<net::ConnectionId, OsdId> by_connection_;
   ObjecterCounters counters_;
+  std::shared_ptr<TraceContext> tracing_ = std::make_shared<TraceContext>();
   std::shared_ptr<const bool> life_ = std::make_shared<const bool>(true);
 };
 

@@ -89,6 +89,7 @@ Status Pg::check_snaps(const net::OpRequest& request) const {
 }
 
 void Pg::execute(ClientOp op) {
+  if (op.times != nullptr) op.times->executing_ns = host_.executor().now_ns();
   const bool mutates = op.request.mutates();
   for (const Step& step : op.request.steps) {
     const bool zeroing = step.code == StepCode::write_zeroes || step.code == StepCode::punch;
@@ -129,12 +130,15 @@ bool Pg::still_current(const Running& running) {
 }
 
 void Pg::run_steps(std::unique_ptr<Running> running) {
+  OpTimes* const times = running->op.times.get();
+  if (times != nullptr) times->has_read(host_.executor().now_ns());
   const std::vector<Step>& steps = running->op.request.steps;
   while (running->next_step < steps.size() && is_mutation(steps[running->next_step].code)) {
     ++running->next_step;
   }
   if (running->next_step == steps.size()) return steps_done(std::move(running));
   const Step& step = steps[running->next_step++];
+  if (times != nullptr) times->reads(host_.executor().now_ns());
   switch (step.code) {
     case StepCode::read:
       return run_read(std::move(running), step);
@@ -293,6 +297,7 @@ void Pg::merge_partial_write(std::unique_ptr<Running> running) {
   const std::uint64_t begin = round_down(write->offset);
   const std::uint64_t end = round_up(write->offset + write->length);
   const ObjectId object = object_id(running->op.request.object);
+  if (running->op.times != nullptr) running->op.times->reads(host_.executor().now_ns());
   host_.store().read(id_, object, begin, end - begin, false,
                      [this, begin, end, running = std::move(running)](
                          Status status, object_store::ReadResult result) mutable {
@@ -301,6 +306,7 @@ void Pg::merge_partial_write(std::unique_ptr<Running> running) {
                        if (!status)
                          return fail_steps(std::move(running), status.code(), status.message());
                        ClientOp& op = running->op;
+                       if (op.times != nullptr) op.times->has_read(host_.executor().now_ns());
                        Buffer merged = Buffer::copy_of(result.data.span());
                        for (Step& step : op.request.steps) {
                          if (step.code != StepCode::write) continue;

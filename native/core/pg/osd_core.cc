@@ -228,6 +228,7 @@ Status OsdCore::dispatch(net::ConnectionId connection, const net::Entity& peer, 
     op.connection = connection;
     op.data = std::move(frame.data);
     op.arrived_ns = executor_.now_ns();
+    if (op.request.traced) op.times = std::make_unique<OpTimes>();
     handle_op(std::move(op));
     return Status::ok();
   }

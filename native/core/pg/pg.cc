@@ -265,6 +265,9 @@ void Pg::refuse(const ClientOp& op, ErrorCode code, std::string message) {
 void Pg::reply(const ClientOp& op, net::OpReply answer, Buffer data) {
   answer.sequence = op.request.id.sequence;
   answer.epoch = host_.map_epoch();
+  if (op.times != nullptr) {
+    answer.trace = op.times->trace(op.arrived_ns, host_.executor().now_ns());
+  }
   host_.send_on(op.connection, net::encode(answer, std::move(data)));
 }
 

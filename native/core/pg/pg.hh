@@ -46,6 +46,7 @@
 #include "pg/fence.hh"
 #include "pg/lease.hh"
 #include "pg/missing.hh"
+#include "pg/op_times.hh"
 #include "pg/pg_log.hh"
 #include "pg/scrub_gate.hh"
 #include "pg/scrubber.hh"
@@ -151,7 +152,8 @@ struct ClientOp {
   net::OpRequest request;
   Buffer data;
   std::uint64_t arrived_ns = 0;
-  bool repaired = false;  // it met a bad block before: no second repair
+  bool repaired = false;                     // it met a bad block before: no second repair
+  std::unique_ptr<OpTimes> times = nullptr;  // of a traced one
   // Of a change that the PG makes by itself: called when it is durable, in place of a reply.
   UniqueFunction<void()> committed;
 };
@@ -337,6 +339,8 @@ class Pg : private ScrubGate, private ScrubEvents {
   void apply_entry(const net::LogEntry& entry, const std::vector<net::Step>& steps, Buffer data,
                    std::uint64_t trim_to, object_store::Done done);
   void member_done(std::uint64_t number, OsdId member);
+  // For the trace of a write: it has become durable there.
+  void note_commit(std::uint64_t number, OsdId member, std::uint64_t commit_ns);
   void finish_write(std::uint64_t number);
   std::uint64_t trim_point() const;
   // Forgets log entries, but not that there were such requests.

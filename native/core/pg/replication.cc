@@ -160,6 +160,8 @@ void Pg::commit_write(ClientOp op, net::OpReply answer, const FamilyPlan& plan) 
     set.whiteout = plan.after->head ? Version{} : message.entry.version;
     message.steps.push_back({StepCode::set_snapset, 0, 0, {}, encode_snap_set(set)});
   }
+  message.traced = op.times != nullptr;
+  if (op.times != nullptr) op.times->committing_ns = host_.executor().now_ns();
   write.waiting_for = spec_.acting;
   answer.exists = true;
   write.reply = std::move(answer);
@@ -177,8 +179,23 @@ void Pg::commit_write(ClientOp op, net::OpReply answer, const FamilyPlan& plan) 
   apply_entry(message.entry, message.steps, data, message.trim_to,
               [this, number, interval = spec_.interval](Status status) {
                 // A failed store acknowledges nothing; the OSD reports itself failed.
-                if (status && current(interval)) member_done(number, host_.self());
+                if (!status || !current(interval)) return;
+                note_commit(number, host_.self(), 0);
+                member_done(number, host_.self());
               });
+}
+
+void Pg::note_commit(std::uint64_t number, OsdId member, std::uint64_t commit_ns) {
+  const auto found = in_flight_.find(number);
+  if (found == in_flight_.end() || found->second.op.times == nullptr) return;
+  OpTimes& times = *found->second.op.times;
+  const std::uint64_t took_ns = host_.executor().now_ns() - times.committing_ns;
+  if (member == host_.self()) {
+    times.own_commit_ns = took_ns;
+  } else {
+    times.replica_ns = took_ns;
+    times.replica_commit_ns = commit_ns;
+  }
 }
 
 void Pg::member_done(std::uint64_t number, OsdId member) {
@@ -203,7 +220,9 @@ void Pg::finish_write(std::uint64_t number) {
 
 void Pg::on_replicate_ack(OsdId from, const net::ReplicateAck& ack) {
   if (!current(ack.interval) || phase_ != Phase::active) return;
-  if (ack.code == ErrorCode::ok) member_done(ack.number, from);
+  if (ack.code != ErrorCode::ok) return;
+  note_commit(ack.number, from, ack.commit_ns.value_or(0));
+  member_done(ack.number, from);
 }
 
 void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer data) {
@@ -217,8 +236,11 @@ void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer dat
   if (!current(message.interval) || phase_ != Phase::replica_active) return;
   const std::uint64_t number = message.entry.version.number;
   const Epoch interval = message.interval;
-  const auto acknowledge = [this, number, interval](net::ConnectionId connection) {
-    host_.send_on(connection, net::encode(net::ReplicateAck{id_, interval, number, ErrorCode::ok}));
+  const auto acknowledge = [this, number, interval](
+                               net::ConnectionId connection,
+                               std::optional<std::uint64_t> commit_ns = std::nullopt) {
+    const net::ReplicateAck ack{id_, interval, number, ErrorCode::ok, commit_ns};
+    host_.send_on(connection, net::encode(ack));
   };
   if (number <= log_.head_number()) {
     pg_replicate_repeated.hit();
@@ -233,13 +255,15 @@ void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer dat
   if (number != log_.head_number() + 1) return;
   replica_acks_[number] = from;
   apply_entry(message.entry, message.steps, std::move(data), message.trim_to,
-              [this, number, interval, acknowledge](Status status) {
+              [this, number, interval, acknowledge, traced = message.traced,
+               started_ns = host_.executor().now_ns()](Status status) {
                 if (!status || !current(interval)) return;
                 const auto pending = replica_acks_.find(number);
                 if (pending == replica_acks_.end()) return;
                 const net::ConnectionId connection = pending->second;
                 replica_acks_.erase(pending);
-                acknowledge(connection);
+                if (!traced) return acknowledge(connection);
+                acknowledge(connection, host_.executor().now_ns() - started_ns);
               });
 }
 
