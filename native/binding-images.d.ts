@@ -68,6 +68,8 @@ export interface QosLimits {
   bytes?: QosLimit;
   readBytes?: QosLimit;
   writeBytes?: QosLimit;
+  /** requests that OSDs keep free for the image when others flood them; burst means nothing */
+  reservation?: QosLimit;
 }
 
 /**

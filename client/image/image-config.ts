@@ -39,6 +39,12 @@ export const imageOptions = {
   rbd_qos_write_iops_burst: burst("writeIops", "writes"),
   rbd_qos_read_bps_burst: burst("readBytes", "bytes read"),
   rbd_qos_write_bps_burst: burst("writeBytes", "bytes written"),
+  cairn_qos_iops_reservation: {
+    description: "requests a second that OSDs keep free for it; 0: none",
+    fallback: "0",
+    limit: "reservation",
+    burst: false,
+  },
 } as const satisfies Record<string, Option>;
 export type ImageOption = keyof typeof imageOptions;
 export const imageOptionNames = Object.keys(imageOptions) as readonly ImageOption[];

@@ -145,9 +145,10 @@ ClientQuestion set_parent_task(const Napi::CallbackInfo& info) {
 }
 
 ClientQuestion set_qos_task(const Napi::CallbackInfo& info) {
-  return [handle = handle_of(info), limits = get_qos(info[1].As<Napi::Object>())](
+  const auto object = info[1].As<Napi::Object>();
+  return [handle = handle_of(info), limits = get_qos(object), reserved = get_reserved_iops(object)](
              ClientState& state, const Promise& promise) {
-    promise.settle(state.devices().set_qos(handle, limits));
+    promise.settle(state.devices().set_qos(handle, limits, reserved));
   };
 }
 

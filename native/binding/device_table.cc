@@ -127,12 +127,15 @@ Status DeviceTable::set_parent(std::uint32_t handle, const std::optional<ParentS
   return Status::ok();
 }
 
-Status DeviceTable::set_qos(std::uint32_t handle, const image::QosLimits& limits) {
+Status DeviceTable::set_qos(std::uint32_t handle, const image::QosLimits& limits,
+                            std::uint32_t reserved_iops) {
   const auto found = devices_.find(handle);
   if (found == devices_.end()) return closed();
   if (found->second.front == nullptr)
     return {ErrorCode::invalid_argument, "a null device has no limits"};
   found->second.front->set_limits(limits);
+  const auto& image = found->second.image;
+  if (image != nullptr) image->objects()->set_reservation(reserved_iops, handle);
   return Status::ok();
 }
 

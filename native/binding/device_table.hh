@@ -66,7 +66,7 @@ class DeviceTable {
   // nullptr: closed, or no image.
   image::Image* image(std::uint32_t handle);
   Status set_parent(std::uint32_t handle, const std::optional<ParentSpec>& parent);
-  Status set_qos(std::uint32_t handle, const image::QosLimits& limits);
+  Status set_qos(std::uint32_t handle, const image::QosLimits& limits, std::uint32_t reserved_iops);
   Result<DeviceFigures> figures(std::uint32_t handle) const;
   // Its front, for tracing. not_found, invalid_argument: it can't be traced.
   Result<std::shared_ptr<image::MeteredDevice>> traceable(std::uint32_t handle) const;

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <string>
@@ -71,6 +72,11 @@ image::QosLimits get_qos(const Napi::Object& object) {
   return {get_limit(object, "iops"),      get_limit(object, "readIops"),
           get_limit(object, "writeIops"), get_limit(object, "bytes"),
           get_limit(object, "readBytes"), get_limit(object, "writeBytes")};
+}
+
+std::uint32_t get_reserved_iops(const Napi::Object& object) {
+  constexpr std::uint64_t kMost = 1'000'000'000;
+  return static_cast<std::uint32_t>(std::min(get_limit(object, "reservation").per_second, kMost));
 }
 
 ParentCacheOptions get_parent_cache(const Napi::Value& value) {

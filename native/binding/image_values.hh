@@ -17,6 +17,8 @@ net::SnapContext get_snap_context(const Napi::Value& value);
 std::optional<ParentSpec> get_parent(const Napi::Value& value);
 ImageSpec get_image_spec(const Napi::Object& object);
 image::QosLimits get_qos(const Napi::Object& object);
+// Its reservation; 0: none.
+std::uint32_t get_reserved_iops(const Napi::Object& object);
 // {path?, sizeBytes?}; absent: the environment and the defaults.
 ParentCacheOptions get_parent_cache(const Napi::Value& value);
 Napi::Value device_stats_value(Napi::Env env, const DeviceFigures& figures);

@@ -417,11 +417,12 @@ class Osd : public Napi::ObjectWrap<Osd> {
 
   Napi::Value stats(const Napi::CallbackInfo& info) {
     return ask(info, [this](pg::OsdCore& core, const Promise& promise) {
-      promise.resolve(
-          [figures = std::make_shared<OsdFigures>(OsdFigures{
-               core.counters(), state_.store->counters(), state_.store->usage(),
-               state_.messenger->counters(), core.oldest_operation_ns(), core.round_trips()})](
-              Napi::Env env) { return osd_stats_value(env, *figures); });
+      promise.resolve([figures = std::make_shared<OsdFigures>(OsdFigures{
+                           core.counters(), state_.store->counters(), state_.store->usage(),
+                           state_.messenger->counters(), core.oldest_operation_ns(),
+                           core.round_trips(), core.reservation_counters()})](Napi::Env env) {
+        return osd_stats_value(env, *figures);
+      });
     });
   }
 

@@ -21,6 +21,7 @@ Napi::Value osd_stats_value(Napi::Env env, const OsdFigures& figures) {
   set("recoveredObjects", figures.pgs.recovered_objects);
   set("recoveredBytes", figures.pgs.recovered_bytes);
   set_scrub_counters(counters, figures.pgs);
+  set("reservationQueued", figures.reservations.queued);
   set("storeTransactions", figures.store.transactions);
   set("storeWalGroups", figures.store.wal_groups);
   set("storeWalBytes", figures.store.wal_bytes);
@@ -42,6 +43,7 @@ Napi::Value osd_stats_value(Napi::Env env, const OsdFigures& figures) {
   histograms.Set("read", histogram_value(env, figures.pgs.read_ns));
   histograms.Set("storeCommit", histogram_value(env, figures.store.commit_ns));
   histograms.Set("storeRead", histogram_value(env, figures.store.read_ns));
+  histograms.Set("reservationWait", histogram_value(env, figures.reservations.waited_ns));
   Napi::Array trips = Napi::Array::New(env, figures.round_trips.size());
   for (std::uint32_t i = 0; i < figures.round_trips.size(); ++i) {
     Napi::Array pair = Napi::Array::New(env, 2);

@@ -20,6 +20,7 @@ struct OsdFigures {
   net::MessengerCounters net;
   std::uint64_t oldest_operation_ns = 0;
   std::vector<std::pair<OsdId, std::uint64_t>> round_trips;
+  pg::ReservationCounters reservations;
 };
 
 Napi::Value osd_stats_value(Napi::Env env, const OsdFigures& figures);

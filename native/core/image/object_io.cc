@@ -47,6 +47,13 @@ void ObjectIo::set_parent(ParentLink parent) {
   layout_.parent = std::move(parent);
 }
 
+void ObjectIo::set_reservation(std::uint32_t iops, std::uint64_t stream) {
+  if (stream_ == nullptr && iops == 0) return;
+  if (stream_ == nullptr) stream_ = std::make_shared<objecter::ReservedStream>();
+  stream_->iops = iops;
+  stream_->id = stream;
+}
+
 void ObjectIo::submit(std::uint64_t object_number, std::vector<Step> steps, Buffer data,
                       objecter::OpDone done) {
   objecter::Target target{layout_.pool, object_name(object_number), gate_->fence()};
@@ -64,6 +71,7 @@ void ObjectIo::submit_to(objecter::Target target, std::vector<Step> steps, Buffe
                          objecter::OpDone done) {
   gate_->operation_started();
   target.snap = layout_.snap;
+  target.stream = stream_;
   objecter_.submit(std::move(target), std::move(steps), std::move(data),
                    [gate = gate_, done = std::move(done)](Status status, net::OpReply reply,
                                                           Buffer bytes) mutable {

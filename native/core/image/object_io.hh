@@ -76,6 +76,8 @@ class ObjectIo : public std::enable_shared_from_this<ObjectIo> {
   void set_size(std::uint64_t size_bytes) { layout_.size_bytes = size_bytes; }
   void set_snap_context(net::SnapContext context) { layout_.snap_context = std::move(context); }
   void set_parent(ParentLink parent);
+  // Operations per second that OSDs keep free for this image; 0: none.
+  void set_reservation(std::uint32_t iops, std::uint64_t stream);
 
   void read(const ObjectRange& range, ReadDone done);
   void write(const ObjectRange& range, Buffer data, WriteDone done);
@@ -124,6 +126,7 @@ class ObjectIo : public std::enable_shared_from_this<ObjectIo> {
   Striping striping_;
   std::shared_ptr<AccessGate> gate_;
   CloneCounters counters_;
+  std::shared_ptr<objecter::ReservedStream> stream_;
   bool closed_ = false;
 };
 

@@ -17,6 +17,12 @@ OsdId ClientMap::Pool::primary(std::uint32_t seed) const {
   return kNoOsd;
 }
 
+net::Reservation ReservedStream::next(OsdId osd) {
+  const std::uint64_t before = std::exchange(told[osd], answered);
+  const std::uint64_t served = std::clamp<std::uint64_t>(answered - before, 1, 1'000'000);
+  return {iops, id, static_cast<std::uint32_t>(served)};
+}
+
 Objecter::Objecter(io::Executor& executor, ClientId client, std::function<void(Epoch)> need_map)
     : executor_(executor), client_(client), need_map_(std::move(need_map)) {}
 
@@ -95,6 +101,7 @@ void Objecter::submit(Target target, std::vector<net::Step> steps, Buffer data, 
   operation.data = std::move(data);
   operation.done = std::move(done);
   operation.started_ns = executor_.now_ns();
+  operation.stream = std::move(target.stream);
   operation.trace = tracing_->current();
   operation.request.traced = operation.trace != nullptr;
   ++counters_.operations;
@@ -113,6 +120,9 @@ void Objecter::send(Operation& operation) {
   if (session == sessions_.end()) return dial(operation.target);
   if (!session->second.up) return;
   operation.sent = true;
+  const bool is_reserved = operation.stream != nullptr && operation.stream->iops != 0;
+  operation.request.reservation =
+      is_reserved ? operation.stream->next(operation.target) : net::Reservation{};
   if (operation.trace != nullptr) operation.sent_ns = executor_.now_ns();
   operation.request.map_epoch = map_.epoch;
   operation.request.oldest_unacked = operations_.begin()->first;
@@ -220,6 +230,7 @@ void Objecter::handle_reply(net::OpReply reply, Buffer data) {
 void Objecter::answer(Operation operation, net::OpReply reply, Buffer data) {
   const std::uint64_t now_ns = executor_.now_ns();
   counters_.latency_ns.record(now_ns - operation.started_ns);
+  if (operation.stream != nullptr) ++operation.stream->answered;
   Status status = Status::ok();
   if (reply.code != ErrorCode::ok) {
     ++counters_.errors;

@@ -52,6 +52,15 @@ struct ObjecterCounters {
   Histogram latency_ns;
 };
 
+// An image whose operations have a reservation: what was answered to it, and what each OSD knows.
+struct ReservedStream {
+  std::uint32_t iops = 0;  // 0: none
+  std::uint64_t id = 0;    // of the images of this client
+  std::uint64_t answered = 0;
+  std::map<OsdId, std::uint64_t> told;  // `answered` when the last one was sent there
+  net::Reservation next(OsdId osd);
+};
+
 // What an operation is for.
 struct Target {
   PoolId pool = 0;
@@ -61,6 +70,7 @@ struct Target {
   std::optional<std::uint32_t> seed = std::nullopt;
   std::uint64_t snap = kHead;     // what its reads see
   net::SnapContext context = {};  // of its changes
+  std::shared_ptr<ReservedStream> stream = nullptr;
 };
 
 // A notification of an object that this client watches; the answer goes back by answer_notify().
@@ -113,6 +123,7 @@ class Objecter : public net::MessengerHandler {
     OsdId target = kNoOsd;
     std::vector<OsdId> sent_to_acting;
     std::uint64_t started_ns = 0;
+    std::shared_ptr<ReservedStream> stream;
     std::shared_ptr<RequestTrace> trace;  // of the request that it belongs to, if that is traced
     std::uint64_t sent_ns = 0;            // of a traced one
     bool sent = false;

@@ -40,6 +40,7 @@ bool Pg::held_by_fence(ClientOp& op) {
         wait_for_object(kFenceObject, std::move(op));
         return true;
       }
+      op.slot.release();
       waiting_for_fence_[fence.key].push_back(std::move(op));
       load_fence(fence.key);
       return true;
@@ -49,6 +50,7 @@ bool Pg::held_by_fence(ClientOp& op) {
         wait_for_object(kFenceObject, std::move(op));
         return true;
       }
+      op.slot.release();
       waiting_for_fence_[fence.key].push_back(std::move(op));
       raise_fence(fence);
       return true;

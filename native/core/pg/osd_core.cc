@@ -25,7 +25,8 @@ OsdCore::OsdCore(io::Executor& executor, object_store::ObjectStore& store, OsdEv
       links_(executor_, *this),
       loop_tick_ns_(executor.now_ns()) {}
 
-OsdCore::~OsdCore() = default;
+// Operations may outlive it in callbacks of the store.
+OsdCore::~OsdCore() { under_way_->on_free(nullptr); }
 
 void OsdCore::attach(net::Messenger& messenger) {
   messenger_ = &messenger;
@@ -321,6 +322,10 @@ void OsdCore::handle_op(ClientOp op) {
     waiting_for_map_.push_back(std::move(op));
     return;
   }
+  admit_op(std::move(op));
+}
+
+void OsdCore::begin_op(ClientOp op) {
   if (Pg* pg = find(op.request.pg)) return pg->on_client_op(std::move(op));
   refuse(op, ErrorCode::not_primary, "no such PG here");
 }

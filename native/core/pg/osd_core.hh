@@ -20,6 +20,7 @@
 #include "pg/heartbeat.hh"
 #include "pg/peer_links.hh"
 #include "pg/pg.hh"
+#include "pg/reservation_queue.hh"
 
 namespace cairn::pg {
 
@@ -49,6 +50,13 @@ struct PgStatus {
   std::string scrub_record;
 };
 
+// Of the operations of clients, those that wait for others' reservations.
+struct ReservationCounters {
+  std::uint64_t queued = 0;  // so far
+  std::uint64_t waiting = 0;
+  Histogram waited_ns;
+};
+
 class OsdCore : public net::MessengerHandler,
                 private PgHost,
                 private HeartbeatHost,
@@ -76,6 +84,9 @@ class OsdCore : public net::MessengerHandler,
     removed_snaps_[pool] = std::move(snaps);
   }
   void set_log_entries_kept(std::uint64_t entries) { log_entries_kept_ = entries; }
+  // While somebody has a reservation, so many operations are under way at a time.
+  void set_operations_under_way(std::uint64_t bound) { under_way_bound_ = bound; }
+  ReservationCounters reservation_counters() const;
   void loop_tick() { loop_tick_ns_ = executor_.now_ns(); }
   void start_interval(PgId pg, IntervalSpec spec);
   void activate(PgId pg, Activation activation);
@@ -141,6 +152,10 @@ class OsdCore : public net::MessengerHandler,
   void grant_leases(net::ConnectionId connection, OsdId primary, net::Lease lease);
   void leases_granted(OsdId replica, const net::Lease& lease);
   void handle_op(ClientOp op);
+  // osd_reservations.cc: behind the map, in front of the PG.
+  void admit_op(ClientOp op);
+  void begin_op(ClientOp op);
+  void begin_waiting_ops();
   void refuse(const ClientOp& op, ErrorCode code, const char* message);
   void check_store();
   void release_memory();
@@ -158,6 +173,12 @@ class OsdCore : public net::MessengerHandler,
   std::unordered_map<net::ConnectionId, net::Entity> connections_;
   std::map<OsdId, std::vector<std::vector<std::byte>>> queued_control_;
   std::deque<ClientOp> waiting_for_map_;
+  std::shared_ptr<OpCount> under_way_ = std::make_shared<OpCount>();
+  std::uint64_t under_way_bound_ = 128;
+  ReservationQueue<ClientOp> reservations_;
+  ReservationCounters reservation_counters_;
+  std::uint64_t silent_forgotten_ns_ = 0;
+  bool begin_due_ = false;
   // The PG that this OSD takes part in scrubbing, and until when that holds without a new question.
   std::optional<PgId> scrub_place_;
   std::uint64_t scrub_place_until_ns_ = 0;

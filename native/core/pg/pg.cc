@@ -292,6 +292,7 @@ void Pg::on_client_op(ClientOp op) {
   pg_op_waits_for_active.hit();
   waiting_bytes_ += bytes;
   ++counters_.waiting;
+  op.slot.release();
   waiting_for_active_.push_back(std::move(op));
 }
 
@@ -313,6 +314,7 @@ void Pg::admit(ClientOp op) {
 
 void Pg::wait_for_object(const std::string& object, ClientOp op) {
   wanted_.push_back(object);
+  op.slot.release();
   waiting_for_object_[object].push_back(std::move(op));
   ++counters_.waiting;
   pump_recovery();

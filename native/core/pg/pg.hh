@@ -46,6 +46,7 @@
 #include "pg/fence.hh"
 #include "pg/lease.hh"
 #include "pg/missing.hh"
+#include "pg/op_slot.hh"
 #include "pg/op_times.hh"
 #include "pg/pg_log.hh"
 #include "pg/scrub_gate.hh"
@@ -154,6 +155,7 @@ struct ClientOp {
   std::uint64_t arrived_ns = 0;
   bool repaired = false;                     // it met a bad block before: no second repair
   std::unique_ptr<OpTimes> times = nullptr;  // of a traced one
+  OpSlot slot = {};
   // Of a change that the PG makes by itself: called when it is durable, in place of a reply.
   UniqueFunction<void()> committed;
 };

@@ -35,6 +35,7 @@ void Pg::wait_for_lease(ClientOp op) {
   pg_read_waited_for_lease.hit();
   waiting_bytes_ += kWaitingOpBytes + op.data.size();
   ++counters_.waiting;
+  op.slot.release();
   waiting_for_lease_.push_back(std::move(op));
   retry_lease_later();
 }

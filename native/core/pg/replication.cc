@@ -201,6 +201,7 @@ void Pg::note_commit(std::uint64_t number, OsdId member, std::uint64_t commit_ns
 void Pg::member_done(std::uint64_t number, OsdId member) {
   const auto found = in_flight_.find(number);
   if (found == in_flight_.end()) return;
+  if (member == host_.self()) found->second.op.slot.release();
   std::vector<OsdId>& waiting = found->second.waiting_for;
   waiting.erase(std::remove(waiting.begin(), waiting.end(), member), waiting.end());
   if (waiting.empty() || planted(PlantedBug::ack_before_replica)) finish_write(number);

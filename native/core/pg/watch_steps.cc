@@ -61,6 +61,7 @@ void Pg::run_list_watchers(std::unique_ptr<Running> running) {
 }
 
 void Pg::run_notify(std::unique_ptr<Running> running, const Step& step) {
+  running->op.slot.release();  // watchers may do anything before they answer
   // Read before the operation is handed over with its steps.
   const std::string object = running->op.request.object;
   const std::string payload = step.value;
