@@ -10,6 +10,7 @@ import { createSnapshot, removeSnapshot, renameSnapshot } from "./snapshot-chang
 import { finishBeforeUse, finishLater } from "./unfinished.js";
 
 export async function carryOutChange(access: ImageAccess, change: ImageChange): Promise<void> {
+  if (await isDone(access)) return finishLater(access);
   switch (change.kind) {
     case "resize":
       return resizeImage(access, change);
@@ -34,4 +35,9 @@ export async function carryOutChange(access: ImageAccess, change: ImageChange): 
     case "resume":
       throw new StorageError("invalid_argument", "only an image that is in use can be paused");
   }
+}
+
+/** Whether an earlier holder has made the change, and was heard of no more. */
+async function isDone({ scope, id, request }: ImageAccess): Promise<boolean> {
+  return request !== undefined && (await scope.header(id)).requests.includes(request);
 }

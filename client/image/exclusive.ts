@@ -39,8 +39,9 @@ export async function makeChange(
   change: OwnChange,
   progress: Progress = noProgress,
 ): Promise<void> {
+  const request = scope.newId();
   for (let attempt = 1; ; attempt += 1) {
-    if (await sendToHolder(scope, id, change, progress)) break;
+    if (await sendToHolder(scope, id, change, progress, request)) break;
     const taken = await takeAccess(scope, id, progress).catch((thrown: unknown) => {
       // Somebody has taken the lock since we looked.
       if (!hasCode(thrown, "busy") || attempt === maxAttempts) throw thrown;
@@ -48,7 +49,7 @@ export async function makeChange(
     });
     if (taken === undefined) continue;
     try {
-      await carryOutChange(taken.access, change);
+      await carryOutChange({ ...taken.access, request }, change);
     } finally {
       await taken.lock.close();
     }
@@ -103,8 +104,9 @@ export async function sendToHolder(
   id: string,
   change: ImageChange,
   progress: Progress = noProgress,
+  request = scope.newId(),
 ): Promise<boolean> {
-  const payload = encodeRequest({ op: "change", request: scope.newId(), change });
+  const payload = encodeRequest({ op: "change", request, change });
   const { clock } = scope.ports;
   let giveUpMs = clock.nowMs() + patienceMs;
   for (;;) {
