@@ -5,6 +5,7 @@
 // use all 64 bits (incarnation, client id) are bigint. Promises reject with NativeError.
 
 import type { BenchOptions, BenchResult, CopyExtent, CopyProgress } from "./binding-jobs.js";
+import type { NativeSnapTrimDone, NativeSnapTrimSpec } from "./binding-snaptrim.js";
 import type {
   DiskFaultCounters,
   DiskFaults,
@@ -15,6 +16,7 @@ import type {
 } from "./binding-testing.js";
 
 export type * from "./binding-jobs.js";
+export type * from "./binding-snaptrim.js";
 export type * from "./binding-testing.js";
 
 /** An Error whose `code` is an ErrorCode of common/errors.ts. */
@@ -146,6 +148,7 @@ export type OsdEvent =
       damage: string;
       error?: NativeError;
     }
+  | NativeSnapTrimDone
   | { type: "control"; fromOsd: number; fromIncarnation: bigint; body: Uint8Array }
   | { type: "needMap"; epoch: number }
   | { type: "peerFailed"; osd: number; incarnation: bigint; reason: string }
@@ -235,6 +238,11 @@ export declare class NativeOsd {
   setFull(full: boolean): void;
   /** clients whose operations are refused; before setMapEpoch() of the map that has them */
   setBlocklist(clients: bigint[]): void;
+  /**
+   * All snapshots that are being removed, of all pools: they count as not there. Before
+   * setMapEpoch() of the map that has them.
+   */
+  setRemovedSnaps(pools: Array<{ pool: number; snaps: number[] }>): void;
   loopTick(): void;
   /** Only with OsdOptions.diskFaults. */
   setDiskFaults(faults: DiskFaults): Promise<DiskFaultCounters>;
@@ -251,6 +259,13 @@ export declare class NativeOsd {
   stopScrub(pool: number, seed: number, interval: number): void;
   /** Every member keeps it: the scrub is over. */
   setScrubRecord(pool: number, seed: number, interval: number, record: string): void;
+  /**
+   * Primary of an active PG: rids it of removed snapshots; snapTrimDone follows, unless a new
+   * interval comes first.
+   */
+  startSnapTrim(pool: number, seed: number, interval: number, spec: NativeSnapTrimSpec): void;
+  /** snapTrimDone says canceled, when it was not through. */
+  stopSnapTrim(pool: number, seed: number, interval: number): void;
   removePg(pool: number, seed: number): void;
   sendControl(osd: number, body: Uint8Array): void;
   pgStatuses(): Promise<NativePgStatus[]>;
