@@ -43,6 +43,7 @@
 #include "pg/fence.hh"
 #include "pg/lease.hh"
 #include "pg/missing.hh"
+#include "pg/outgoing.hh"
 #include "pg/pg_log.hh"
 #include "pg/scrub_gate.hh"
 #include "pg/scrubber.hh"
@@ -233,6 +234,17 @@ class Pg : private ScrubGate, private ScrubEvents {
     std::set<OsdId> pushing_to;
     std::vector<OsdId> tried;  // sources that could not give it
   };
+  struct Arrived {
+    net::ConnectionId connection = 0;
+    net::Push push;
+    Buffer data;
+  };
+  // An object that arrives by pushes.
+  struct Incoming {
+    std::uint64_t attempt = 0;  // its first part may come again
+    bool is_dropping = false;   // the store is asked what goes with the first part
+    std::deque<Arrived> held;   // parts behind that one
+  };
 
   // pg.cc: admission and order
   void admit(ClientOp op);
@@ -311,25 +323,38 @@ class Pg : private ScrubGate, private ScrubEvents {
   // recovery.cc
   void pump_recovery();
   void start_recovery(const std::string& object);
-  struct Outgoing;  // an object on its way to others
   void pull_object(const std::string& object);
   OsdId next_source(const std::string& object) const;
   void report_unfound(const std::string& object);
   void remove_missing(const std::string& object);
   void push_object(const std::string& object);
-  // False when the interval or the attempt that it belongs to is over.
-  bool wanted_still(const Outgoing& outgoing) const;
-  void send_object(std::shared_ptr<Outgoing> outgoing);
-  void send_next_part(std::shared_ptr<Outgoing> outgoing);
-  void deliver_part(const Outgoing& outgoing, net::Push part, Buffer data);
   void push_applied(const net::Push& push, net::ConnectionId connection, const Status& status);
-  void apply_push(const net::Push& push, Buffer data, object_store::Done done);
   void retry_recovery(const std::string& object);
   void pull_failed(const std::string& object, const Status& status);
   void retry_unfound(const std::string& object, const Status& status);
   void recovery_step_done(const std::string& object);
   bool object_is_missing_anywhere(const std::string& object) const;
   void report_progress();
+
+  // push_source.cc
+  // False when the interval or the attempt that it belongs to is over.
+  bool wanted_still(const Outgoing& outgoing) const;
+  void send_object(std::shared_ptr<Outgoing> outgoing);
+  void send_next_layer(std::shared_ptr<Outgoing> outgoing);
+  void send_next_part(std::shared_ptr<Outgoing> outgoing);
+  void fill_part(std::shared_ptr<Outgoing> outgoing);
+  void read_piece(std::shared_ptr<Outgoing> outgoing);
+  void add_piece(Outgoing& outgoing, const ReadPiece& piece,
+                 const object_store::ReadResult& read) const;
+  void deliver_part(Outgoing& outgoing);
+
+  // push_target.cc
+  // Finds what the copy has of the family, to drop it with the first part.
+  void drop_layers(net::ConnectionId connection, net::Push push, Buffer data);
+  void take_part(net::ConnectionId connection, const net::Push& push, Buffer data,
+                 const std::vector<std::uint64_t>& old_layers);
+  void apply_push(const net::Push& push, const Buffer& data,
+                  const std::vector<std::uint64_t>& old_layers, object_store::Done done);
 
   // pg_scrub.cc: ScrubGate, and reads that meet a bad block
   PgId pg() const override { return id_; }
@@ -405,9 +430,9 @@ class Pg : private ScrubGate, private ScrubEvents {
   std::size_t recovery_limit_ = 0;
   std::map<std::string, Recovery> recovering_;
   std::uint64_t recovery_attempts_ = 0;
-  // What arrives by pushes: how many times its first part came; and what has arrived whole in this
-  // interval, so that parts of an abandoned attempt can't undo it.
-  std::map<std::string, std::uint64_t> incoming_;
+  std::map<std::string, Incoming> incoming_;
+  std::uint64_t incoming_attempts_ = 0;
+  // What has arrived whole in this interval, so that parts of an abandoned attempt can't undo it.
   std::set<std::string> received_;
   std::deque<std::string> wanted_;  // objects that a client waits for
   std::map<std::string, std::deque<ClientOp>> waiting_for_object_;
