@@ -66,6 +66,7 @@ Status ObjectStore::format(io::BlockingDisk& disk, const Identity& identity,
   Superblock superblock;
   superblock.identity = identity;
   superblock.layout = *layout;
+  superblock.incompatible = kFeatureAttributes;
   CAIRN_RETURN_IF_ERROR(write_zeros(disk, layout->wal_offset, layout->wal_bytes));
   NoExecutor executor;
   Options options;
@@ -103,6 +104,7 @@ Result<std::unique_ptr<ObjectStore>> ObjectStore::open(io::Executor& executor, i
   // makes durable what was replayed: after a crash of the process alone, records can lie in the
   // disk's cache that nobody has flushed.
   ++state->superblock.generation;
+  state->superblock.incompatible |= kFeatureAttributes;
   CAIRN_RETURN_IF_ERROR(write_superblock(disk, state->superblock));
   if (replayed->record_count > 0)
     state->log("info", "replayed " + std::to_string(replayed->record_count) + " WAL records");
