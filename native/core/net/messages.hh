@@ -196,11 +196,11 @@ struct Push {
   bool first = false;  // the target drops all layers that it has before it applies this part
   bool last = false;   // the object is whole after this part, with all its layers
   bool is_pull_reply = false;
-  bool clears_omap = false;     // of a clone: it has no key-values before those of this part
-  Version version;              // of the layer
-  std::uint64_t layer = kHead;  // or the id of a clone
-  std::uint64_t base = 0;       // the clone begins as a copy of this layer; 0: it has begun
-  std::string attr = {};        // of the head, with the first part
+  bool clears_omap = false;       // of a clone: it has no key-values before those of this part
+  Version version;                // of the layer
+  std::uint64_t layer = kHead;    // or the id of a clone
+  std::uint64_t base = 0;         // the clone begins as a copy of this layer; 0: it has begun
+  std::string attr = {};          // of the head, with the first part
   std::vector<PushBlock> blocks;  // data blocks' bytes follow in order as the frame's data
   std::vector<std::pair<std::string, std::string>> omap;
 };

@@ -7,8 +7,9 @@
 #include <vector>
 
 #include "net/messages.hh"
+#include "net/messenger.hh"
 #include "object_store/object_store.hh"
-#include "pg/family.hh"
+#include "pg/layer_names.hh"
 
 namespace cairn::pg {
 

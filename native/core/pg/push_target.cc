@@ -1,10 +1,10 @@
-// A family that arrives: what the copy has of it goes first, whole, then it is built layer by layer.
-// It is in the durable missing set until the last part of the last layer is durable.
+// A family that arrives: what the copy has of it goes first, whole, then it is built layer by
+// layer. It is in the durable missing set until the last part of the last layer is durable.
 #include <utility>
 
 #include "base/planted_bug.hh"
 #include "base/probe.hh"
-#include "pg/family.hh"
+#include "pg/layer_names.hh"
 #include "pg/pg.hh"
 
 namespace cairn::pg {

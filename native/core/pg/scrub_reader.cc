@@ -7,7 +7,7 @@
 
 #include "base/crc32c.hh"
 #include "base/probe.hh"
-#include "pg/family.hh"
+#include "pg/layer_names.hh"
 #include "pg/outgoing.hh"
 
 namespace cairn::pg {
@@ -92,7 +92,8 @@ void ScrubReader::list(const std::string& after, const std::string& end, ListDon
                 // The last one may have layers that were not listed any more.
                 if (is_truncated && found.front().id.name != found.back().id.name) {
                   const std::string last = found.back().id.name;
-                  std::erase_if(found, [&last](const auto& layer) { return layer.id.name == last; });
+                  std::erase_if(found,
+                                [&last](const auto& layer) { return layer.id.name == last; });
                 }
                 group(found, *listing);
                 if (is_truncated && (listing->end.empty() || found.back().id.name < listing->end)) {
@@ -232,8 +233,7 @@ void ScrubReader::read_block(std::shared_ptr<Look> look) {
               });
 }
 
-void ScrubReader::piece_done(std::shared_ptr<Look> look,
-                             std::uint64_t length_bytes) {
+void ScrubReader::piece_done(std::shared_ptr<Look> look, std::uint64_t length_bytes) {
   if (look->bytes_per_second == 0) return read_piece(look);
   const std::uint64_t pause_ns = length_bytes * 1'000'000'000 / look->bytes_per_second;
   executor_.run_after(pause_ns, [this, look] { read_piece(look); });

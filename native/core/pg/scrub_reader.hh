@@ -31,7 +31,8 @@ class ScrubReader {
   void list(const std::string& after, const std::string& end, ListDone done);
   // One object, without reading its data.
   void describe(const std::string& name, ObjectDone done);
-  // One object; all of its data is read, what layers share once, and every block that is no good is named.
+  // One object; all of its data is read, what layers share once, and every block that is no good is
+  // named.
   void verify(const std::string& name, std::uint64_t bytes_per_second, ObjectDone done);
 
  private:

@@ -2,6 +2,7 @@
 // (docs/snapshots.md). An object that was never snapshotted is a family of one.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,5 +19,9 @@ void find_layers(object_store::ObjectStore& store, PgId pg, const std::string& n
 // Looks at all names that the store has, also when the head does not know of its clones.
 void list_layers(object_store::ObjectStore& store, PgId pg, const std::string& name,
                  LayersDone done);
+
+// The heads behind `after` in name order, at most limit: each object once, whatever its layers.
+void list_heads(object_store::ObjectStore& store, PgId pg, std::optional<std::string> after,
+                std::size_t limit, object_store::ListDone done);
 
 }  // namespace cairn::pg
