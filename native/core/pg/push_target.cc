@@ -134,6 +134,7 @@ void Pg::apply_push(const net::Push& push, const Buffer& data,
                     const std::vector<std::uint64_t>& old_layers, object_store::Done done) {
   object_store::Transaction transaction;
   const ObjectId layer{id_.pool, push.object, push.layer};
+  families_.forget(push.object);
   if (!push.exists) pg_push_removes.hit();
   if (old_layers.size() > 1) pg_push_removes_clones.hit();
   const bool keeps = !push.exists && planted(PlantedBug::resurrect_delete);
