@@ -115,6 +115,9 @@ class Osd : public Napi::ObjectWrap<Osd> {
                         InstanceMethod<&Osd::start_scrub>("startScrub"),
                         InstanceMethod<&Osd::stop_scrub>("stopScrub"),
                         InstanceMethod<&Osd::set_scrub_record>("setScrubRecord"),
+                        InstanceMethod<&Osd::set_removed_snaps>("setRemovedSnaps"),
+                        InstanceMethod<&Osd::start_snap_trim>("startSnapTrim"),
+                        InstanceMethod<&Osd::stop_snap_trim>("stopSnapTrim"),
                         InstanceMethod<&Osd::remove_pg>("removePg"),
                         InstanceMethod<&Osd::send_control>("sendControl"),
                         InstanceMethod<&Osd::pg_statuses>("pgStatuses"),
@@ -309,6 +312,20 @@ class Osd : public Napi::ObjectWrap<Osd> {
     run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value(),
          record = info[3].ToString().Utf8Value()](pg::OsdCore& core) {
       core.set_scrub_record(pg, interval, record);
+    });
+  }
+  void set_removed_snaps(const Napi::CallbackInfo& info) {
+    run([pools = get_removed_snaps(info[0])](pg::OsdCore& core) { core.set_removed_snaps(pools); });
+  }
+  void start_snap_trim(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value(),
+         spec = get_snap_trim_spec(info[3].As<Napi::Object>())](pg::OsdCore& core) mutable {
+      core.start_snap_trim(pg, interval, std::move(spec));
+    });
+  }
+  void stop_snap_trim(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value()](pg::OsdCore& core) {
+      core.stop_snap_trim(pg, interval);
     });
   }
   void remove_pg(const Napi::CallbackInfo& info) {

@@ -187,6 +187,7 @@ void Pg::lose_copies(const std::string& object, const std::vector<OsdId>& copies
     }
     received_.erase(object);
     missing_[object] = {};
+    trimmer_.object_lost(object);
     object_store::Transaction transaction;
     transaction.pg_meta_set(id_, kMissingPrefix + object, std::string());
     submit(std::move(transaction), [](const Status&) {});

@@ -193,7 +193,11 @@ void Pg::finish_write(std::uint64_t number) {
   auto node = in_flight_.extract(number);
   InFlightWrite& write = node.mapped();
   counters_.write_ns.record(host_.executor().now_ns() - write.op.arrived_ns);
-  if (!write.op.committed) reply(write.op, std::move(write.reply), {});
+  if (write.op.trims) {
+    trimmer_.object_done(write.op.request.object, Status::ok(), write.op.trims_more);
+  } else if (!write.op.committed) {
+    reply(write.op, std::move(write.reply), {});
+  }
   const auto found = objects_.find(write.op.request.object);
   CAIRN_ASSERT(found != objects_.end() && found->second.in_flight_writes > 0);
   --found->second.in_flight_writes;
