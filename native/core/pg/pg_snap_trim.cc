@@ -1,6 +1,6 @@
-// A Pg's part in trimming: what becomes of one object. It is a logged change like any other, so that
-// replicas, recovery and a later primary know of it; it takes its turn among the operations on the
-// object, and like all that frees space it needs none.
+// A Pg's part in trimming: what becomes of one object. It is a logged change like any other, so
+// that replicas, recovery and a later primary know of it; it takes its turn among the operations on
+// the object, and like all that frees space it needs none.
 #include <utility>
 
 #include "base/planted_bug.hh"

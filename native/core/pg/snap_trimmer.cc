@@ -82,8 +82,7 @@ Status SnapTrimmer::take_page(Run& run,
 void SnapTrimmer::pump() {
   const RunPointer run = run_;
   const std::uint64_t rate = run->spec.objects_per_second;
-  while (run == run_ && !run->waiting.empty() &&
-         run->in_flight.size() < run->spec.max_in_flight) {
+  while (run == run_ && !run->waiting.empty() && run->in_flight.size() < run->spec.max_in_flight) {
     const std::uint64_t now = gate_.trim_executor().now_ns();
     if (now < run->next_start_ns) return pump_at(run->next_start_ns);
     const std::string object = std::move(run->waiting.front());
