@@ -102,8 +102,8 @@ class Client : public Napi::ObjectWrap<Client> {
   }
 
   // One step on one object; answer: of the reply's data, as a JavaScript number.
-  Napi::Value submit(const Napi::CallbackInfo& info, net::Step step, Buffer data,
-                     net::Fence fence, net::SnapContext context, std::uint64_t snap = kHead) {
+  Napi::Value submit(const Napi::CallbackInfo& info, net::Step step, Buffer data, net::Fence fence,
+                     net::SnapContext context, std::uint64_t snap = kHead) {
     const Promise promise(info.Env(), *host_);
     objecter::Target target{info[0].ToNumber().Uint32Value(), info[1].ToString().Utf8Value(),
                             std::move(fence)};
@@ -130,8 +130,8 @@ class Client : public Napi::ObjectWrap<Client> {
   }
   Napi::Value write(const Napi::CallbackInfo& info) {
     const auto value = static_cast<std::uint64_t>(info[3].ToNumber().Int64Value());
-    return submit(info, block_step(info, net::StepCode::write), block_of(value),
-                  get_fence(info[4]), get_context(info[5]));
+    return submit(info, block_step(info, net::StepCode::write), block_of(value), get_fence(info[4]),
+                  get_context(info[5]));
   }
   Napi::Value read(const Napi::CallbackInfo& info) {
     return submit(info, block_step(info, net::StepCode::read), {}, get_fence(info[3]), {},

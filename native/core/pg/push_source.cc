@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/planted_bug.hh"
 #include "pg/pg_running.hh"
 
 namespace cairn::pg {
@@ -24,6 +25,9 @@ void Pg::send_object(std::shared_ptr<Outgoing> outgoing) {
                 if (!wanted_still(*outgoing)) return;
                 if (!status) return source_failed(*outgoing, status);
                 outgoing->layers = std::move(layers);
+                if (planted(PlantedBug::recover_head_alone) && outgoing->layers.size() > 1) {
+                  outgoing->layers.resize(1);
+                }
                 if (!outgoing->layers.empty()) return send_next_layer(outgoing);
                 outgoing->part.interval = outgoing->interval;
                 outgoing->part.object = outgoing->object;

@@ -146,7 +146,8 @@ void Pg::commit_write(ClientOp op, net::OpReply answer, const FamilyPlan& plan) 
   message.entry.object = op.request.object;
   message.trim_to = trim_point();
   write.begin = ~std::uint64_t{0};
-  if (plan.clone != 0) message.steps.push_back({StepCode::clone_head, plan.clone, 0, {}, {}});
+  if (plan.clone != 0 && !planted(PlantedBug::skip_clone))
+    message.steps.push_back({StepCode::clone_head, plan.clone, 0, {}, {}});
   for (const Step& step : op.request.steps) {
     if (!is_mutation(step.code) && !is_internal(step.code)) continue;
     message.steps.push_back(step);
