@@ -65,6 +65,8 @@ export interface NativePgStatus extends NativePgInfo {
   phase: NativePhase;
   peerMissingCount: number;
   objectCount: number;
+  /** of their data, in whole blocks */
+  storedBytes: number;
   /** as setScrubRecord() last set it; "": never */
   scrubRecord: string;
 }

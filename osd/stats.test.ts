@@ -49,6 +49,7 @@ describe("the report", () => {
     missingCount: 1,
     peerMissingCount: 4,
     objectCount: 12,
+    storedBytes: 40_960,
     scrubRecord: "",
     interval: 3,
     acting: [0, 1, 2],
@@ -91,9 +92,34 @@ describe("the report", () => {
     expect(report.pgs[0]).toMatchObject({
       lastUpdate: { epoch: 3, number: 9 },
       objects: 12,
+      bytes: 40_960,
       missing: 1,
       degraded: 5,
+      misplaced: 0,
+      unfound: 0,
     });
+    expect(report.pgs[0]?.unfoundObjects).toBeUndefined();
+  });
+
+  it("counts the objects of a PG as misplaced while another OSD serves for one that is up", () => {
+    const [first] = input.states;
+    const withSets = (up: number[], acting: number[]) => {
+      const states = [{ ...state, ...first, interval: { ...state.interval, up, acting } }];
+      return reportOf({ ...input, states }).pgs[0]?.misplaced;
+    };
+    expect(withSets([0, 1, 3], [0, 1, 2])).toBe(12);
+    expect(withSets([1, 0, 2], [0, 1, 2])).toBe(0);
+    expect(withSets([0, 1, 2], [0, 1])).toBe(0);
+  });
+
+  it("names unfound objects, a bounded number of them, in order", () => {
+    const [first] = input.states;
+    const names = Array.from({ length: 150 }, (_, at) => `o${1000 + at}`);
+    const states = [{ ...state, ...first, unfound: new Set(names.toReversed()) }];
+    const report = reportOf({ ...input, states });
+    expect(report.pgs[0]?.unfound).toBe(150);
+    expect(report.pgs[0]?.unfoundObjects).toEqual(names.slice(0, 100));
+    decodeMessageToMonitor(encodeMessage(report));
   });
 
   it("says of a PG that it is being scrubbed, and that copies are bad", () => {

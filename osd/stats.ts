@@ -3,9 +3,9 @@
 import type { Epoch } from "../common/units.js";
 import { type PgId, pgId } from "../common/units.js";
 import type { OsdStats as CoreStats, NativeHistogram, NativePgStatus } from "../native/index.js";
-import type { Histogram, OsdStats, PgStats } from "../proto/messages.js";
+import { type Histogram, maxUnfoundNames, type OsdStats, type PgStats } from "../proto/messages.js";
 import type { PgScrub } from "../proto/scrub.js";
-import { type PgState, type PgStateName, primaryOf } from "./peering/state.js";
+import { type Interval, type PgState, type PgStateName, primaryOf } from "./peering/state.js";
 import type { RecoveryHold } from "./recovery/recovery-gate.js";
 
 const peeringTexts: { readonly [Name in PgStateName]?: string } = {
@@ -119,16 +119,24 @@ function pgStatsOf(state: PgState, status: NativePgStatus | undefined, text: str
     acting: [...state.interval.acting],
     lastUpdate: { epoch: epoch as Epoch, number },
     objects: status?.objectCount ?? 0,
-    bytes: 0,
+    bytes: status?.storedBytes ?? 0,
     missing,
     degraded: missing + (status?.peerMissingCount ?? 0),
-    misplaced: 0,
+    misplaced: isMisplaced(state.interval) ? (status?.objectCount ?? 0) : 0,
     unfound: state.unfound.size,
+    ...(state.unfound.size > 0 && {
+      unfoundObjects: [...state.unfound].sort().slice(0, maxUnfoundNames),
+    }),
   };
 }
 
 function serves({ name }: PgState): boolean {
   return name === "Clean" || peeringTexts[name] === undefined;
+}
+
+/** A member of the acting set serves in place of one that is up. */
+function isMisplaced({ up, acting }: Interval): boolean {
+  return acting.some((osd) => !up.includes(osd));
 }
 
 /** What a PG's scrubs add to its state; of PGs that serve only. */

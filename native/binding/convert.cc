@@ -148,6 +148,7 @@ Napi::Value pg_status_value(Napi::Env env, const pg::PgStatus& status) {
   object.Set("phase", kPhases[static_cast<int>(status.phase)]);
   object.Set("peerMissingCount", static_cast<double>(status.peer_missing_count));
   object.Set("objectCount", static_cast<double>(status.object_count));
+  object.Set("storedBytes", static_cast<double>(status.stored_bytes));
   object.Set("scrubRecord", status.scrub_record);
   return object;
 }

@@ -30,6 +30,14 @@ const exempt: Readonly<Record<string, { why: string; test: string }>> = {
     why: "needs thousands of snapshots of one object",
     test: "native/core/pg/snapshots_test.cc",
   },
+  pg_read_from_other_copy: {
+    why: "needs a disk that gives a copy back neither before nor after its repair",
+    test: "native/core/pg/scrub_test.cc",
+  },
+  pg_read_from_other_copy_waits: {
+    why: "needs two reads of one object at that moment",
+    test: "native/core/pg/scrub_test.cc",
+  },
   pg_scrub_place_taken: {
     why: "needs two PGs scrubbed at once, while those of a simulated cluster take milliseconds",
     test: "native/core/pg/scrub_test.cc",

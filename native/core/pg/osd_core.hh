@@ -48,6 +48,7 @@ struct PgStatus {
   PgInfo info;
   std::uint64_t peer_missing_count = 0;
   std::uint64_t object_count = 0;
+  std::uint64_t stored_bytes = 0;
   std::string scrub_record;
 };
 

@@ -54,6 +54,7 @@ Pg::Pg(PgHost& host, PgId id)
       id_(id),
       scrub_reader_(host.executor(), host.store(), id),
       scrub_requests_(*this, scrub_reader_),
+      fetcher_(*this),
       repairer_(*this, scrub_requests_, scrub_reader_),
       scrubber_(*this, scrub_requests_, repairer_),
       trimmer_(*this) {}
@@ -141,6 +142,7 @@ void Pg::start_interval(IntervalSpec spec) {
   // In-flight writes of the old interval are applied here, but nobody is told so: peering decides
   // whether they stay, and the client's resend finds them in the log or not.
   if (!in_flight_.empty()) pg_interval_ends_in_flight_write.hit();
+  fetcher_.reset();
   for (auto& [number, write] : in_flight_) refuse(write.op, ErrorCode::stale_epoch, "new interval");
   in_flight_.clear();
   drop_waiting();

@@ -46,6 +46,7 @@
 #include "pg/fence.hh"
 #include "pg/lease.hh"
 #include "pg/missing.hh"
+#include "pg/object_fetcher.hh"
 #include "pg/outgoing.hh"
 #include "pg/pg_log.hh"
 #include "pg/pg_values.hh"
@@ -240,6 +241,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
 
   // execute.cc: steps of an operation
   struct Running;  // an operation whose reading steps and guards are being carried out
+  using Fetched = UniqueFunction<void(std::unique_ptr<Running>, FetchedRange)>;
   void execute(ClientOp op);
   void run_steps(std::unique_ptr<Running> running);
   void run_read(std::unique_ptr<Running> running, const net::Step& step);
@@ -250,6 +252,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   bool fence_still_holds(std::unique_ptr<Running>& running);
   void fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::string message);
   void merge_partial_write(std::unique_ptr<Running> running);
+  void merge_and_commit(std::unique_ptr<Running> running, std::uint64_t begin, const Buffer& old);
   // not_found, invalid_argument: what the operation says about snapshots can't be.
   Status check_snaps(const net::OpRequest& request) const;
   // False when the interval is over: the operation has been refused.
@@ -390,6 +393,10 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
                       const Status& status) override;
   // True when the operation was taken over: it waits until the local copy is replaced.
   bool repair_and_retry(Running& running, const Status& status);
+  // True when the operation was taken over: what the own disk can't give, even after a repair, is
+  // asked of the other members. `then` goes on with it, with no operation on the object beside it.
+  bool fetch_instead(std::unique_ptr<Running>& running, const Status& damage, std::uint64_t offset,
+                     std::uint64_t length, Fetched then);
   // A push or a pull met damage in the local copy, or it can't be read.
   void source_failed(const Outgoing& outgoing, const Status& status);
   std::vector<OsdId> other_holders(const std::string& object) const;
@@ -449,6 +456,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   std::string scrub_record_;
   ScrubReader scrub_reader_;
   MemberRequests scrub_requests_;
+  ObjectFetcher fetcher_;
   Repairer repairer_;
   Scrubber scrubber_;
   SnapTrimmer trimmer_;

@@ -57,6 +57,7 @@ void add_blocks(const net::Push& push, PgId pg, const Buffer& data,
 void Pg::on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffer data) {
   if (!current(push.interval)) return;
   if (push.is_pull_reply) {
+    if (fetcher_.on_part(from, push, data)) return;
     const auto found = recovering_.find(push.object);
     if (found == recovering_.end() || found->second.pulling_from != from) return;
     const auto missing = missing_.find(push.object);

@@ -82,6 +82,11 @@ void Pg::pull_object(const std::string& object) {
   if (missing_.at(object).removed && !planted(PlantedBug::resurrect_delete)) {
     return remove_missing(object);
   }
+  if (fetcher_.is_fetching(object)) {
+    // Its answers could not be told from ours.
+    recovering_.erase(object);
+    return retry_recovery(object);
+  }
   const OsdId source = next_source(object);
   if (source == kNoOsd) return report_unfound(object);
   recovering_[object].pulling_from = source;
@@ -131,6 +136,7 @@ void Pg::pull_failed(const std::string& object, const Status& status) {
 }
 
 void Pg::peer_gone(OsdId osd) {
+  fetcher_.source_gone(osd);
   std::vector<std::string> asked;
   for (const auto& [object, recovery] : recovering_) {
     if (recovery.pulling_from == osd) asked.push_back(object);
@@ -195,7 +201,7 @@ void Pg::push_applied(const net::Push& push, net::ConnectionId connection, const
 }
 
 void Pg::on_push_ack(OsdId from, const net::PushAck& ack) {
-  if (!current(ack.interval)) return;
+  if (!current(ack.interval) || fetcher_.on_refusal(from, ack)) return;
   const auto found = recovering_.find(ack.object);
   if (found == recovering_.end()) return;
   if (found->second.pulling_from == from) {

@@ -105,6 +105,8 @@ std::shared_ptr<Watched> watch(objecter::Objecter& client, const std::string& ob
 std::shared_ptr<Watched> watch_read(objecter::Objecter& client, const std::string& object);
 // A block of equal bytes.
 Buffer block_of(int value);
+// How often a rare branch has been taken in this process.
+std::uint64_t hits_of(const std::string& probe);
 
 class SimOsds {
  public:
