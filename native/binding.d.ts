@@ -17,7 +17,12 @@ import type {
   SourceLayout,
 } from "./binding-images.js";
 import type { BenchOptions, BenchResult, CopyExtent, CopyProgress } from "./binding-jobs.js";
-import type { NativeOpReply, NativeStep, OperateOptions } from "./binding-operations.js";
+import type {
+  NativeOpReply,
+  NativeStep,
+  OperateOptions,
+  WatchOptions,
+} from "./binding-operations.js";
 import type { NativeSnapTrimDone, NativeSnapTrimSpec } from "./binding-snaptrim.js";
 import type {
   DiskFaultCounters,
@@ -318,13 +323,6 @@ export interface NativeMap {
 export interface NativeFence {
   key: string;
   token: number;
-}
-
-export interface WatchOptions {
-  cookie: string;
-  /** for people: who watches */
-  description: string;
-  timeoutMs: number;
 }
 
 export type ClientEvent =
