@@ -4,7 +4,7 @@
 
 #include "../../test/budget.hh"
 #include "../../test/memory_device.hh"
-#include "image/clone_rig.hh"
+#include "image/clone_test.hh"
 #include "image/diff_job.hh"
 #include "image/flatten_job.hh"
 
