@@ -1,5 +1,5 @@
-// Snapshots, clones, the cache of parents, and live import through the addon, on a real cluster. The
-// snapshot ids are made here; image headers are not part of it.
+// Snapshots, clones, the cache of parents, and live import through the addon, on a real cluster.
+// The snapshot ids are made here; image headers are not part of it.
 import { randomBytes } from "node:crypto";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
