@@ -57,8 +57,9 @@ export function withImageLock<T>(
 ): Promise<T> {
   const dataPool = header === undefined ? scope.pool.id : scope.dataPoolOf(header).id;
   const address = { pool: scope.pool.id, id, dataPool };
-  return underLock(scope.lockPorts(), address, async (fence) => {
-    await refuseWatched(scope.lockPorts(), address);
+  const ports = scope.lockPorts();
+  return underLock(ports, address, async (fence) => {
+    await refuseWatched(ports, address);
     return run(fence);
   });
 }
