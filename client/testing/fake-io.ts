@@ -76,7 +76,7 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
   }
 
   answerNotify(answer: number, reply: Uint8Array): void {
-    this.pool.watchers.answer(answer, reply);
+    if (!this.dead) this.pool.watchers.answer(answer, reply);
   }
 
   async sweepFence(_pool: number, fence: NativeFence) {
@@ -278,6 +278,7 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
 
   private die(): never {
     this.dead = true;
+    this.pool.watchers.forget(this);
     throw new StorageError("disconnected", "this client is dead");
   }
 }
