@@ -12,7 +12,8 @@ export interface BenchJson {
   iops: number;
   latencyUs: { mean: number; p50: number; p99: number };
   longestGapMs: number;
-  cpuUsPerOp: { total: number; client: number; osds: number };
+  /** null: a daemon was restarted meanwhile */
+  cpuUsPerOp: { total: number | null; client: number; osds: number | null };
 }
 
 export interface Load {

@@ -1,6 +1,7 @@
-// `cairn pg ls`; the verbs about scrubs are in pg-scrub.ts.
+// `cairn pg ls` and `list-unfound`; the verbs about scrubs are in pg-scrub.ts.
 import type { Command } from "commander";
-import type { CommandArgs, PgRow } from "../proto/commands.js";
+import type { PgId } from "../common/units.js";
+import type { CommandArgs, CommandResult, PgRow } from "../proto/commands.js";
 import { withMonitor } from "./connect.js";
 import { type ClusterOptions, withCluster, withExamples } from "./options.js";
 import { printResult, tableText } from "./output.js";
@@ -20,7 +21,26 @@ export function registerPg(program: Command): void {
     .option("--state <state>", "in this state only, such as degraded");
   withCluster(list).action(listAction);
   withExamples(list, "cairn pg ls", "cairn pg ls --pool rbd --state degraded --format json");
+  const unfound = pg
+    .command("list-unfound <pgid>")
+    .description("List objects of a PG that no OSD that is up has.");
+  withCluster(unfound).action(unfoundAction);
+  withExamples(unfound, "cairn pg list-unfound 1.2 --format json");
   registerPgScrub(pg);
+}
+
+async function unfoundAction(pgid: PgId, flags: ClusterOptions): Promise<void> {
+  const result = await withMonitor(flags, (monitor) =>
+    monitor.command("pg list unfound", { pgid }),
+  );
+  printResult(flags.format, result, () => unfoundText(result));
+}
+
+/** Names, one a line, and how many there are beyond them. */
+function unfoundText({ pgid, unfound, objects }: CommandResult<"pg list unfound">): string {
+  if (unfound === 0) return `No object of PG ${pgid} is unfound.`;
+  const more = unfound - objects.length;
+  return [...objects, ...(more > 0 ? [`... and ${more} more`] : [])].join("\n");
 }
 
 async function listAction(flags: ListFlags): Promise<void> {
@@ -42,7 +62,10 @@ function pgTable(pgs: readonly PgRow[]): string {
       { title: "UP" },
       { title: "ACTING" },
       { title: "OBJECTS", align: right },
+      { title: "BYTES", align: right },
       { title: "DEGRADED", align: right },
+      { title: "MISPLACED", align: right },
+      { title: "UNFOUND", align: right },
       { title: "MISSING", align: right },
       { title: "SCRUB ERRORS", align: right },
       { title: "LAST SCRUB" },
@@ -55,7 +78,10 @@ function pgTable(pgs: readonly PgRow[]): string {
       `[${pg.up.join(",")}]`,
       `[${pg.acting.join(",")}]`,
       pg.objects,
+      pg.bytes,
       pg.degraded,
+      pg.misplaced,
+      pg.unfound,
       pg.missing,
       pg.scrub?.errors ?? "",
       stampText(pg.scrub?.lastMs),
