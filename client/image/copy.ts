@@ -123,7 +123,8 @@ export class Copies {
       } finally {
         this.scope.io.closeDevice(from);
       }
-      if (moment !== undefined) await copySnapshot(access, moment);
+      // The last moment is what the copy is to show itself: no snapshot of it.
+      if (moment !== undefined && moment !== moments.at(-1)) await copySnapshot(access, moment);
       earlier = moment;
     }
   }
