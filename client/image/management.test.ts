@@ -317,6 +317,12 @@ describe("a copy", () => {
     const { handle } = await images.open("b", { readOnly: true });
     expect(io.contentAt(handle, 0)).toBe("old");
     expect(await images.snapshots.list("b", { all: true })).toEqual([]);
+    const stop = new AbortController();
+    io.duringFlatten = () => stop.abort();
+    const { signal } = stop;
+    const stopped = images.copies.copy("a", "s", { scope: images.scope, name: "c" }, { signal });
+    await expect(stopped).rejects.toMatchObject({ code: "canceled" });
+    expect((await images.list()).map(({ name }) => name)).toEqual(["a", "b"]);
     const taken = images.copies.copy("a", "s", { scope: images.scope, name: "b" });
     await expect(taken).rejects.toMatchObject({ code: "already_exists" });
     expect(violations(cluster.pool)).toEqual([]);
