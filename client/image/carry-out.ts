@@ -5,12 +5,16 @@ import { changeFeatures } from "./feature-change.js";
 import { flatten } from "./flatten.js";
 import type { ImageChange } from "./image-change.js";
 import { markRollback, rollback } from "./rollback.js";
-import { resizeImage } from "./size.js";
+import { finishTrim, resizeImage } from "./size.js";
 import { createSnapshot, removeSnapshot, renameSnapshot } from "./snapshot-changes.js";
 import { finishBeforeUse, finishLater } from "./unfinished.js";
 
 export async function carryOutChange(access: ImageAccess, change: ImageChange): Promise<void> {
-  if (await isDone(access)) return finishLater(access);
+  if (await isDone(access)) {
+    // Decided, but perhaps not carried through.
+    await finishTrim(access);
+    return finishLater(access);
+  }
   switch (change.kind) {
     case "resize":
       return resizeImage(access, change);

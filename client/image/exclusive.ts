@@ -12,7 +12,7 @@ import {
   encodeRequest,
   type LockRecord,
   type LockReply,
-  watchCookie,
+  watchCookieOf,
 } from "./lock-record.js";
 import { announceChange, lockForManagement, type ManagementLock } from "./management-lock.js";
 import { hasCode } from "./omap-values.js";
@@ -143,7 +143,7 @@ async function askHolder(
 ): Promise<LockReply | undefined> {
   const place = { pool: pool.id, object: headerObject(id) };
   const answers = await notifyWatchers(io, place, payload, answerTimeoutMs);
-  const bytes = answers.get(watcherName(BigInt(holder.client), watchCookie));
+  const bytes = answers.get(watcherName(BigInt(holder.client), watchCookieOf(holder)));
   return bytes === undefined ? undefined : decodeReply(bytes);
 }
 

@@ -114,6 +114,17 @@ describe("an image in use", () => {
     expect(second.read()).toBe("new");
   });
 
+  it("is not removed, nor its lock taken, by the client that has it open itself", async () => {
+    const cluster = await made("a");
+    const { io, images, read, write } = await guest(cluster, "a");
+    write("old");
+    await expect(images.remove("a")).rejects.toMatchObject({ code: "busy" });
+    await expect(images.copies.sparsify("a")).rejects.toMatchObject({ code: "busy" });
+    await during(cluster, images.snapshots.create("a", "s"));
+    expect(gates(io)).toEqual(["1 drain", "1 open 1"]);
+    expect(read()).toBe("old");
+  });
+
   it("gives the holder's error with its remedy", async () => {
     const cluster = await made("a");
     await guest(cluster, "a");

@@ -303,6 +303,32 @@ describe("groups", () => {
   });
 });
 
+describe("a copy", () => {
+  it("of a snapshot shows that, and has no snapshot itself", async () => {
+    const { cluster, io, images } = await made("a");
+    const write = async (content: string) => {
+      const { handle } = await images.open("a");
+      io.fill(handle, 0, 16 * mebibyte, content);
+    };
+    await write("old");
+    await images.snapshots.create("a", "s");
+    await write("new");
+    await images.copies.copy("a", "s", { scope: images.scope, name: "b" });
+    const { handle } = await images.open("b", { readOnly: true });
+    expect(io.contentAt(handle, 0)).toBe("old");
+    expect(await images.snapshots.list("b", { all: true })).toEqual([]);
+    const stop = new AbortController();
+    io.duringFlatten = () => stop.abort();
+    const { signal } = stop;
+    const stopped = images.copies.copy("a", "s", { scope: images.scope, name: "c" }, { signal });
+    await expect(stopped).rejects.toMatchObject({ code: "canceled" });
+    expect((await images.list()).map(({ name }) => name)).toEqual(["a", "b"]);
+    const taken = images.copies.copy("a", "s", { scope: images.scope, name: "b" });
+    await expect(taken).rejects.toMatchObject({ code: "already_exists" });
+    expect(violations(cluster.pool)).toEqual([]);
+  });
+});
+
 describe("sparsify", () => {
   it("gives blocks of zeros back, and is refused while the image is in use", async () => {
     const { cluster, io, images } = await made("a");
