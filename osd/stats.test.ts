@@ -62,6 +62,7 @@ describe("the report", () => {
     epoch: epoch(5),
     states: pgStateNames.map((name, seed) => ({ ...state, name, pgid: pgId(1, seed) })),
     waitsForRecovery: () => false,
+    snapTrimOf: () => undefined,
     scrubOf: () => undefined,
     recoveryHold: () => undefined,
     opComplaintMs: 30_000,
@@ -131,6 +132,15 @@ describe("the report", () => {
     expect(stateOf("Clean")).toBe("active+clean+inconsistent+repair");
     expect(stateOf("GetLog")).toBe("peering");
     expect(stateOf("Incomplete")).toBe("undersized+degraded+peered");
+  });
+
+  it("says how far removed snapshots are trimmed", () => {
+    const trim = { trimmedTo: 4, text: "snaptrim_wait" };
+    const { pgs } = reportOf({ ...input, snapTrimOf: () => trim });
+    const states = pgs.map(({ state: text }) => text);
+    expect(states).toContain("active+clean+snaptrim_wait");
+    expect(states).toContain("peering");
+    expect(pgs.every(({ snapTrimmed }) => snapTrimmed === 4)).toBe(true);
   });
 
   it("has only the PGs whose primary it is", () => {

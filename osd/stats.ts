@@ -50,6 +50,8 @@ export interface ReportInput {
   states: readonly PgState[];
   waitsForRecovery(pgid: PgId): boolean;
   scrubOf(pgid: PgId): PgScrub | undefined;
+  /** how far removed snapshots are trimmed, and what that adds to its state */
+  snapTrimOf(pgid: PgId): { trimmedTo: number; text: string | undefined } | undefined;
   recoveryHold(pgid: PgId): RecoveryHold | undefined;
   /** an operation older than this is reported by name */
   opComplaintMs: number;
@@ -85,7 +87,14 @@ export function reportOf(input: ReportInput): OsdStats {
       .filter((state) => primaryOf(state.interval) === input.osd)
       .map((state) => {
         const { pgid } = state;
-        return pgStatsOf(state, statuses.get(pgid), textOf(input, state), input.scrubOf(pgid));
+        const stats = pgStatsOf(state, statuses.get(pgid), textOf(input, state));
+        const scrub = input.scrubOf(pgid);
+        const trim = input.snapTrimOf(pgid);
+        return {
+          ...stats,
+          ...(scrub && { scrub }),
+          ...(trim && { snapTrimmed: trim.trimmedTo }),
+        };
       }),
     heartbeats: [],
   };
@@ -94,15 +103,12 @@ export function reportOf(input: ReportInput): OsdStats {
 function textOf(input: ReportInput, state: PgState): string {
   const { pgid } = state;
   const text = pgStateText(state, input.waitsForRecovery(pgid), input.recoveryHold(pgid));
-  return [text, ...scrubTexts(state, input.scrubOf(pgid))].join("+");
+  const trim = serves(state) ? input.snapTrimOf(pgid)?.text : undefined;
+  const texts = [text, ...scrubTexts(state, input.scrubOf(pgid))];
+  return (trim === undefined ? texts : [...texts, trim]).join("+");
 }
 
-function pgStatsOf(
-  state: PgState,
-  status: NativePgStatus | undefined,
-  text: string,
-  scrub: PgScrub | undefined,
-): PgStats {
+function pgStatsOf(state: PgState, status: NativePgStatus | undefined, text: string): PgStats {
   const [epoch, number] = status?.lastUpdate ?? [0, 0];
   const missing = status?.missingCount ?? 0;
   return {
@@ -121,8 +127,11 @@ function pgStatsOf(
     ...(state.unfound.size > 0 && {
       unfoundObjects: [...state.unfound].sort().slice(0, maxUnfoundNames),
     }),
-    ...(scrub === undefined ? {} : { scrub }),
   };
+}
+
+function serves({ name }: PgState): boolean {
+  return name === "Clean" || peeringTexts[name] === undefined;
 }
 
 /** A member of the acting set serves in place of one that is up. */
@@ -132,8 +141,7 @@ function isMisplaced({ up, acting }: Interval): boolean {
 
 /** What a PG's scrubs add to its state; of PGs that serve only. */
 function scrubTexts(state: PgState, scrub: PgScrub | undefined): string[] {
-  const fixed = peeringTexts[state.name];
-  if (scrub === undefined || (fixed !== undefined && state.name !== "Clean")) return [];
+  if (scrub === undefined || !serves(state)) return [];
   const running = { scrub: ["scrubbing"], "deep-scrub": ["scrubbing", "deep"], repair: ["repair"] };
   return [
     ...(scrub.errors > 0 ? ["inconsistent"] : []),

@@ -15,8 +15,11 @@ import {
   OsdSchema,
   PgIdSchema,
   PoolSchema,
+  SnapIdSchema,
   UuidSchema,
 } from "./osd-map.js";
+import { poolSettings } from "./pool-settings.js";
+import { maxSnapsAtOnce } from "./pool-snaps.js";
 import { InconsistentObjectSchema, ScrubModeSchema, ScrubRequestIdSchema } from "./scrub.js";
 
 const closed = { additionalProperties: false } as const;
@@ -157,6 +160,20 @@ export const PgRowSchema = Type.Object(
 );
 export type PgRow = Static<typeof PgRowSchema>;
 
+/** An entry of the cluster log. */
+export const LogEntrySchema = Type.Object(
+  {
+    /** 1, 2, 3...: no two entries have the same */
+    seq: Type.Integer({ minimum: 1 }),
+    wallMs: CountSchema,
+    level: Type.Union([Type.Literal("info"), Type.Literal("warn"), Type.Literal("error")]),
+    message: Type.String(),
+  },
+  closed,
+);
+export type LogEntry = Static<typeof LogEntrySchema>;
+export type LogEntryLevel = LogEntry["level"];
+
 const IdArgs = Type.Object({ id: OsdIdSchema }, closed);
 const MapEpochResult = Type.Object({ epoch: EpochSchema }, closed);
 
@@ -271,6 +288,53 @@ export const commandSchemas = {
   },
   "pool ls": { args: none, result: Type.Object({ pools: Type.Array(PoolSchema) }, closed) },
   "pool rm": { args: Type.Object({ name: Type.String() }, closed), result: MapEpochResult },
+  "pool set": {
+    args: Type.Object(
+      {
+        name: Type.String(),
+        setting: Type.Union(poolSettings.map((setting) => Type.Literal(setting))),
+        value: Type.String({ maxLength: 255 }),
+      },
+      closed,
+    ),
+    result: Type.Object({ epoch: EpochSchema, pool: PoolSchema }, closed),
+  },
+  /** The newest entries of the cluster log that are behind afterSeq, oldest first. */
+  "log last": {
+    args: Type.Object(
+      {
+        count: Type.Integer({ minimum: 1, maximum: 1000 }),
+        afterSeq: Type.Optional(CountSchema),
+      },
+      closed,
+    ),
+    result: Type.Object({ entries: Type.Array(LogEntrySchema), lastSeq: CountSchema }, closed),
+  },
+  /** Hands out snapshot ids: `count` of them (default 1), from `id` on. */
+  "pool snap allocate": {
+    args: Type.Object(
+      {
+        pool: NameSchema,
+        count: Type.Optional(Type.Integer({ minimum: 1, maximum: maxSnapsAtOnce })),
+      },
+      closed,
+    ),
+    result: Type.Object(
+      { id: SnapIdSchema, count: Type.Integer({ minimum: 1 }), epoch: EpochSchema },
+      closed,
+    ),
+  },
+  /** Begins to remove snapshots; the answer does not wait for their space to be free. */
+  "pool snap remove": {
+    args: Type.Object(
+      {
+        pool: NameSchema,
+        ids: Type.Array(SnapIdSchema, { minItems: 1, maxItems: maxSnapsAtOnce }),
+      },
+      closed,
+    ),
+    result: MapEpochResult,
+  },
   "config set": {
     args: Type.Object({ name: Type.String(), value: Type.String() }, closed),
     result: MapEpochResult,

@@ -172,6 +172,8 @@ export const PgStatsSchema = Type.Object(
       Type.Array(Type.String({ maxLength: 1024 }), { maxItems: maxUnfoundNames }),
     ),
     scrub: Type.Optional(PgScrubSchema),
+    /** the newest removal of a snapshot that it is through with; absent: not known yet */
+    snapTrimmed: Type.Optional(CountSchema),
   },
   closed,
 );

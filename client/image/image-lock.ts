@@ -18,6 +18,7 @@ import {
   step,
 } from "./lock-machine.js";
 import {
+  type ChangeRequest,
   decodeLock,
   decodeReply,
   decodeRequest,
@@ -29,7 +30,7 @@ import {
   type LockView,
   releaseSteps,
   takeSteps,
-  watchCookie,
+  watchCookieOf,
 } from "./lock-record.js";
 import { lifeOf, notifyWatchers, readWatchers, watcherName } from "./watchers.js";
 
@@ -52,6 +53,8 @@ export interface LockPorts {
   io: LockIo;
   clock: Clock;
   clientId: bigint;
+  /** of the watch: what else this client has open has others */
+  cookie: string;
   /** "host1 pid 7": for people */
   description: string;
   /** Calls listener with each event of the native client. Returns its end. */
@@ -64,10 +67,17 @@ export interface LockTarget {
   id: string;
   /** undefined: only the lock is wanted (management) */
   device?: DeviceHandle | undefined;
-  /** Reads the header again; requests flow only when it has. */
-  reload(): Promise<void>;
-  /** A request of another client that only the holder may carry out. */
-  carryOut?(request: LockRequest, token: number): Promise<void>;
+  /** other than the image's header: that of a group */
+  object?: string | undefined;
+  /** of the image's data, when that is not the header's pool */
+  dataPool?: number | undefined;
+  /**
+   * Reads the header again; requests flow only when it has.
+   * @param token of the lock that is being taken; undefined: it is not ours, the header has changed
+   */
+  reload(token: number | undefined): Promise<void>;
+  /** A change that another client wants of the holder. Does not throw. */
+  carryOut?(request: ChangeRequest, token: number): Promise<LockReply>;
 }
 
 /** Without renewal for so long, a holder counts as dead. */
@@ -108,7 +118,7 @@ export class ImageLock {
     private readonly watchTimeoutMs: number,
   ) {
     this.state = initialLock({ ...defaultOptions, ...options });
-    this.object = headerObject(target.id);
+    this.object = target.object ?? headerObject(target.id);
     this.ended = new Promise((resolve) => {
       this.end = resolve;
     });
@@ -125,7 +135,7 @@ export class ImageLock {
     lock.stopEvents = ports.onEvent((event) => lock.take(event));
     try {
       lock.watch = await ports.io.watch(target.pool, lock.object, {
-        cookie: watchCookie,
+        cookie: ports.cookie,
         description: ports.description,
         timeoutMs: watchTimeoutMs,
       });
@@ -208,7 +218,7 @@ export class ImageLock {
         break;
       case "load":
         this.run(async () => {
-          await this.target.reload();
+          await this.target.reload(this.state.token);
           return { kind: "loaded" };
         });
         break;
@@ -253,12 +263,12 @@ export class ImageLock {
   }
 
   private async look(): Promise<LockEvent> {
-    const { io, clientId } = this.ports;
+    const { io, clientId, cookie } = this.ports;
     const { pool } = this.target;
     const view = await this.view();
     const { holder } = view;
     if (holder === undefined) return { kind: "looked", view, mine: false, life: "dead" };
-    const mine = holder.client === String(clientId);
+    const mine = holder.client === String(clientId) && watchCookieOf(holder) === cookie;
     const life = mine ? "alive" : lifeOf(holder, await readWatchers(io, pool, this.object));
     return { kind: "looked", view, mine, life };
   }
@@ -279,18 +289,19 @@ export class ImageLock {
       encodeRequest({ op: "lock.request" }),
       askTimeoutMs,
     );
-    const bytes = holder && answers.get(watcherName(BigInt(holder.client), watchCookie));
+    const bytes = holder && answers.get(watcherName(BigInt(holder.client), watchCookieOf(holder)));
     const answer = bytes === undefined ? "none" : decodeReply(bytes).answer;
     if (answer === "exclusive" && holder !== undefined) this.refused(heldBy(holder, "exclusively"));
     return { kind: "asked", answer };
   }
 
   private async takeLock(seen: LockView): Promise<LockEvent> {
-    const { io, clock, clientId, description } = this.ports;
+    const { io, clock, clientId, cookie, description } = this.ports;
     const token = seen.token + 1;
     const record: LockRecord = {
       id: `${clientId}.${token}`,
       client: String(clientId),
+      cookie,
       description,
       token,
       takenAt: clock.wallMs(),
@@ -310,7 +321,8 @@ export class ImageLock {
 
   private async sweep(token: number): Promise<LockEvent> {
     const fence = { key: this.target.id, token };
-    await this.ports.io.sweepFence(this.target.pool, fence, sweepTimeoutMs);
+    const { pool, dataPool = pool } = this.target;
+    await this.ports.io.sweepFence(dataPool, fence, sweepTimeoutMs);
     return { kind: "swept" };
   }
 
@@ -349,18 +361,41 @@ export class ImageLock {
   private async replyTo(request: LockRequest): Promise<LockReply> {
     try {
       if (request.op === "header.changed") {
-        if (this.state.phase !== "held") await this.target.reload();
+        // A holder knows what it has changed itself; what it need not be asked for, it hears here.
+        await this.target.reload(undefined);
         return { answer: "done" };
       }
-      if (this.state.phase !== "held" || this.target.carryOut === undefined) {
-        return { answer: "none" };
-      }
-      await this.target.carryOut(request, this.state.token);
-      return { answer: "done" };
+      const held = this.state.phase === "held" && this.target.carryOut !== undefined;
+      if (!held || request.op !== "change") return { answer: "none" };
+      return (await this.target.carryOut?.(request, this.state.token)) ?? { answer: "none" };
     } catch (thrown) {
-      const { code, message } = toStorageError(thrown);
-      return { answer: "failed", code, message: message.slice(0, 1024) };
+      return failedReply(thrown);
     }
+  }
+
+  /**
+   * Runs a change of the image that must not lose the lock in its middle: who asks for it meanwhile
+   * gets it afterwards.
+   * @throws fenced when the lock is not held (any more); what run throws
+   */
+  async keeping<T>(token: number, run: () => Promise<T>): Promise<T> {
+    if (!this.holds(token)) throw new StorageError("fenced", "the lock has been handed over");
+    this.handle({ kind: "changeBegun" });
+    try {
+      return await run();
+    } finally {
+      if (this.holds(token)) this.handle({ kind: "changeEnded" });
+    }
+  }
+
+  /** The image can't be used on here. */
+  lose(reason: string): void {
+    this.handle({ kind: "lost", reason });
+  }
+
+  /** Whether requests may go under this token. */
+  holds(token: number): boolean {
+    return this.state.phase === "held" && this.state.token === token;
   }
 
   private reply(reply: LockReply): void {
@@ -402,6 +437,13 @@ export class ImageLock {
     this.refused(error);
     this.end(error);
   }
+}
+
+/** What says to another client that its request has failed. */
+export function failedReply(thrown: unknown): LockReply {
+  const { code, message, remedy } = toStorageError(thrown);
+  const reply: LockReply = { answer: "failed", code, message: message.slice(0, 1024) };
+  return remedy === undefined ? reply : { ...reply, remedy: remedy.slice(0, 1024) };
 }
 
 /** The error that names who has the lock. */

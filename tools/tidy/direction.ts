@@ -18,6 +18,7 @@ export const scriptDirection: Readonly<Record<string, readonly string[]>> = {
   "vhost-blk": ["common", "native", "client"],
   cli: all,
   bench: all,
+  examples: ["common", "client"],
   scripts: [],
   tools: [...all, "test"],
   test: [...all, "scripts"],

@@ -41,6 +41,8 @@ struct ObjectFetcher::Fetch {
 };
 
 bool ObjectFetcher::Fetch::take(PoolId pool, const net::Push& push, const Buffer& data) {
+  // Clones come behind the head.
+  if (push.layer != kHead) return true;
   range.exists = push.exists;
   std::size_t taken = 0;
   for (const net::PushBlock& block : push.blocks) {

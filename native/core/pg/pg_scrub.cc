@@ -189,6 +189,7 @@ void Pg::lose_copies(const std::string& object, const std::vector<OsdId>& copies
     }
     received_.erase(object);
     missing_[object] = {};
+    trimmer_.object_lost(object);
     object_store::Transaction transaction;
     transaction.pg_meta_set(id_, kMissingPrefix + object, std::string());
     submit(std::move(transaction), [](const Status&) {});
@@ -246,8 +247,9 @@ bool Pg::fetch_instead(std::unique_ptr<Running>& running, const Status& damage,
                        std::uint64_t offset, std::uint64_t length, Fetched then) {
   const std::string object = running->op.request.object;
   std::vector<OsdId> holders = other_holders(object);
-  // The others are asked for the head alone.
-  if (!is_damage(damage) || holders.empty() || running->op.request.snap != kHead) return false;
+  // Of the head: what a snapshot shows waits for the repair of this copy.
+  const bool is_of_head = running->op.request.snap == kHead;
+  if (!is_damage(damage) || holders.empty() || !is_of_head) return false;
   if (fetcher_.is_fetching(object) || repairer_.is_repairing(object)) {
     pg_read_from_other_copy_waits.hit();
     waiting_for_object_[object].push_back(std::move(running->op));

@@ -46,6 +46,7 @@ struct SimOsd : OsdEvents {
   std::set<std::string> unfound;
   std::uint64_t missing = ~std::uint64_t{0};
   ScrubLog scrubs;
+  std::map<std::uint64_t, std::string> trims;  // outcomes by id
 
   void on_interval_started(PgId, Epoch interval, const PgInfo& found) override {
     started_interval = interval;
@@ -74,6 +75,9 @@ struct SimOsd : OsdEvents {
   void on_scrub_done(PgId, Epoch, std::uint64_t, const Status& status) override {
     scrubs.outcome = status.to_string();
     ++scrubs.ended;
+  }
+  void on_snap_trim_done(PgId, Epoch, std::uint64_t trim, const Status& status) override {
+    trims[trim] = status.to_string();
   }
   void on_read_repair(PgId, const std::string& object, const std::string&,
                       const Status& status) override {
