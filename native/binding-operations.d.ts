@@ -38,3 +38,16 @@ export interface OperateOptions {
   /** of the changing steps */
   snapContext?: NativeSnapContext;
 }
+
+export interface WatchOptions {
+  cookie: string;
+  /** for people: who watches */
+  description: string;
+  timeoutMs: number;
+}
+
+/** Whose lock: the image's id and the token that its exclusive lock handed out. */
+export interface NativeFence {
+  key: string;
+  token: number;
+}

@@ -16,9 +16,17 @@ import type {
   ParentCacheOptions,
   QosLimits,
   SourceLayout,
+  TraceOptions,
 } from "./binding-images.js";
 import type { BenchOptions, BenchResult, CopyExtent, CopyProgress } from "./binding-jobs.js";
-import type { NativeOpReply, NativeStep, OperateOptions } from "./binding-operations.js";
+import type {
+  NativeFence,
+  NativeOpReply,
+  NativeStep,
+  OperateOptions,
+  WatchOptions,
+} from "./binding-operations.js";
+import type { NativeSnapTrimDone, NativeSnapTrimSpec } from "./binding-snaptrim.js";
 import type {
   DiskFaultCounters,
   DiskFaults,
@@ -31,6 +39,7 @@ import type {
 export type * from "./binding-images.js";
 export type * from "./binding-jobs.js";
 export type * from "./binding-operations.js";
+export type * from "./binding-snaptrim.js";
 export type * from "./binding-testing.js";
 
 /** An Error whose `code` is an ErrorCode of common/errors.ts. */
@@ -79,6 +88,8 @@ export interface NativePgStatus extends NativePgInfo {
   phase: NativePhase;
   peerMissingCount: number;
   objectCount: number;
+  /** of their data, in whole blocks */
+  storedBytes: number;
   /** as setScrubRecord() last set it; "": never */
   scrubRecord: string;
 }
@@ -162,6 +173,7 @@ export type OsdEvent =
       damage: string;
       error?: NativeError;
     }
+  | NativeSnapTrimDone
   | { type: "control"; fromOsd: number; fromIncarnation: bigint; body: Uint8Array }
   | { type: "needMap"; epoch: number }
   | { type: "peerFailed"; osd: number; incarnation: bigint; reason: string }
@@ -251,6 +263,11 @@ export declare class NativeOsd {
   setFull(full: boolean): void;
   /** clients whose operations are refused; before setMapEpoch() of the map that has them */
   setBlocklist(clients: bigint[]): void;
+  /**
+   * All snapshots that are being removed, of all pools: they count as not there. Before
+   * setMapEpoch() of the map that has them.
+   */
+  setRemovedSnaps(pools: Array<{ pool: number; snaps: number[] }>): void;
   loopTick(): void;
   /** Only with OsdOptions.diskFaults. */
   setDiskFaults(faults: DiskFaults): Promise<DiskFaultCounters>;
@@ -267,6 +284,13 @@ export declare class NativeOsd {
   stopScrub(pool: number, seed: number, interval: number): void;
   /** Every member keeps it: the scrub is over. */
   setScrubRecord(pool: number, seed: number, interval: number, record: string): void;
+  /**
+   * Primary of an active PG: rids it of removed snapshots; snapTrimDone follows, unless a new
+   * interval comes first.
+   */
+  startSnapTrim(pool: number, seed: number, interval: number, spec: NativeSnapTrimSpec): void;
+  /** snapTrimDone says canceled, when it was not through. */
+  stopSnapTrim(pool: number, seed: number, interval: number): void;
   removePg(pool: number, seed: number): void;
   sendControl(osd: number, body: Uint8Array): void;
   pgStatuses(): Promise<NativePgStatus[]>;
@@ -296,19 +320,6 @@ export interface NativeMap {
   paused: boolean;
   pools: Array<{ id: number; pgNum: number; size: number; acting: Int32Array }>;
   osds: Array<{ osd: number; address: NativeAddress; incarnation: bigint }>;
-}
-
-/** Whose lock: the image's id and the token that its exclusive lock handed out. */
-export interface NativeFence {
-  key: string;
-  token: number;
-}
-
-export interface WatchOptions {
-  cookie: string;
-  /** for people: who watches */
-  description: string;
-  timeoutMs: number;
 }
 
 export type ClientEvent =
@@ -354,10 +365,7 @@ export declare class NativeClient {
   setQos(device: DeviceHandle, limits: QosLimits): Promise<void>;
   deviceStats(device: DeviceHandle): Promise<DeviceStats>;
   /** Traces one of `every` requests of an image; resolves when durationMs is over. */
-  traceDevice(
-    device: DeviceHandle,
-    options: { durationMs: number; every: number },
-  ): Promise<NativeTrace>;
+  traceDevice(device: DeviceHandle, options: TraceOptions): Promise<NativeTrace>;
   /**
    * What differs between a snapshot (0: nothing) and what the image is opened at. onExtents gets
    * triples offset, length, state (0 absent, 1 zero, 2 data) in order of the image; the next batch

@@ -3,7 +3,7 @@
 
 #include <numeric>
 
-#include "image/clone_rig.hh"
+#include "image/clone_test.hh"
 #include "image/metered_device.hh"
 
 namespace cairn::image {

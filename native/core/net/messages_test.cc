@@ -42,6 +42,8 @@ std::map<std::string, Frame> golden_messages() {
   frames["replicate-ack-traced"] = encode(ReplicateAck{kPg, 7, 100, ErrorCode::ok, 4'000'000});
   frames["pull"] = encode(Pull{kPg, 7, "o"});
   frames["push"] = encode(push_of_object(), one_block());
+  frames["push-head"] = encode(push_of_head(), one_block());
+  frames["push-clone"] = encode(push_of_clone(), one_block());
   frames["push-ack"] = encode(PushAck{kPg, 7, "o", ErrorCode::ok});
   frames["scrub-request"] = encode(scrub_request(77, ScrubQuestion::list));
   frames["scrub-verify"] = encode(scrub_request(78, ScrubQuestion::verify));
@@ -299,32 +301,6 @@ TEST_CASE("messages: the limits of fences, watches and notifications") {
   CHECK(refused<WatchNotify>(encode(WatchNotify{kPg, 9, "o", std::string(65, 'c'), ""})));
 }
 
-TEST_CASE("messages: what a trace and a reservation carry comes back, and costs else nothing") {
-  OpRequest request;
-  REQUIRE(decode(encode(traced_request(), one_block()), request).is_ok());
-  CHECK(request.traced);
-  CHECK(encode(traced_request(), {}).meta.size() == encode(write_request(), {}).meta.size());
-  OpReply reply;
-  REQUIRE(decode(encode(traced_reply(), {}), reply).is_ok());
-  CHECK(reply.trace == std::optional(kTrace));
-  CHECK(encode(traced_reply(), {}).meta.size() ==
-        encode(full_reply(), {}).meta.size() + kOpTraceBytes);
-  OpReply untraced;
-  REQUIRE(decode(encode(full_reply(), {}), untraced).is_ok());
-  CHECK_FALSE(untraced.trace);
-  OpRequest reserved;
-  REQUIRE(decode(encode(reserved_request(), one_block()), reserved).is_ok());
-  CHECK(reserved.reservation == Reservation{500, 3, 2});
-  CHECK(op_refused([](OpRequest& op) { op.reservation = {1, 1, 0}; }));
-  CHECK_FALSE(op_refused([](OpRequest& op) { op.reservation = {1, 1, 1}; }));
-  ReplicateAck ack;
-  REQUIRE(decode(encode(ReplicateAck{kPg, 7, 1, ErrorCode::ok, 5}), ack).is_ok());
-  CHECK(ack.commit_ns == std::optional<std::uint64_t>(5));
-  Replicate replicate;
-  REQUIRE(decode(encode(traced_replicate(), one_block()), replicate).is_ok());
-  CHECK(replicate.traced);
-}
-
 TEST_CASE("messages: snapshots come back, and cost nothing where there are none") {
   OpRequest request;
   REQUIRE(decode(encode(copyup_request(), one_block()), request).is_ok());
@@ -464,6 +440,31 @@ TEST_CASE("messages: a push names its blocks in order, with their bytes") {
   CHECK(push_refused([](Push& push) { push.blocks[0].state = 2; }));
   CHECK(push_refused([](Push& push) { push.blocks[1].state = 1; }));
   CHECK(push_refused([](Push& push) { push.blocks[0].state = 3; }));
+  CHECK(push_refused([](Push& push) { push.clears_omap = true; }));
+}
+
+TEST_CASE("messages: a pushed clone comes behind the head, and is made of a newer layer") {
+  const auto clone_refused = [](const std::function<void(Push&)>& change) {
+    Push push = push_of_clone();
+    change(push);
+    return refused<Push>(encode(push, one_block()));
+  };
+  CHECK_FALSE(clone_refused([](Push&) {}));
+  CHECK_FALSE(clone_refused([](Push& push) { push.base = 6; }));
+  CHECK(clone_refused([](Push& push) { push.base = 5; }));
+  CHECK(clone_refused([](Push& push) { push.layer = 0; }));
+  CHECK(clone_refused([](Push& push) { push.first = true; }));
+  CHECK(clone_refused([](Push& push) { push.exists = false; }));
+  CHECK(clone_refused([](Push& push) { push.attr = "snaps"; }));
+  Push head;
+  REQUIRE(decode(encode(push_of_head(), one_block()), head).is_ok());
+  CHECK(head.attr == "snaps");
+  CHECK(head.layer == kHead);
+  CHECK(push_refused([](Push& push) { push.attr = std::string(kMaxSnapSetBytes + 1, 'a'); }));
+  CHECK(push_refused([](Push& push) {
+    push.attr = "snaps";
+    push.first = false;
+  }));
 }
 
 TEST_CASE("messages: counts that cannot be true allocate nothing") {
