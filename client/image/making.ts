@@ -21,7 +21,7 @@ import { hasCode } from "./omap-values.js";
 import type { PendingRecord, PendingState } from "./pending-record.js";
 import type { ParentRef } from "./references.js";
 import { noProgress, type Progress, type Scope } from "./scope.js";
-import { discardRange } from "./size.js";
+import { discardFrom } from "./size.js";
 
 /** How an image is laid out over objects; absent: the default. */
 export interface LayoutOptions {
@@ -175,10 +175,7 @@ export async function clear(
   const header = await scope.headerIfAny(id);
   const parents = header === undefined ? [] : parentsOf(header);
   if (header !== undefined) {
-    const endBytes = Math.max(header.sizeBytes, header.trimEndBytes ?? 0);
-    // Without its parent: else zeros would be written over what comes from there.
-    const options = { withoutParent: true };
-    await discardRange(scope, header, [0, endBytes], progress, fence, options);
+    await discardFrom(scope, header, 0, progress, fence);
     await removeSnapshots(scope, header);
   }
   if (entry.parent !== undefined) parents.push(entry.parent);

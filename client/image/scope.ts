@@ -25,6 +25,7 @@ export type ImageIo = LockIo &
     | "measureImage"
     | "rollbackImage"
     | "flattenImage"
+    | "removeObjects"
     | "readDevice"
     | "cancelJobs"
   >;
@@ -80,8 +81,8 @@ export interface ImageInfo {
   createdAt: number;
 }
 
-/** doneBytes of totalBytes of the image's range. */
-export type Progress = (doneBytes: number, totalBytes: number) => void;
+/** How much of how much is done, in a unit of the work's own. */
+export type Progress = (done: number, total: number) => void;
 export const noProgress: Progress = () => undefined;
 
 export class Scope<Io extends ImageIo = ImageIo> {

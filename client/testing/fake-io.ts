@@ -223,6 +223,23 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
     }
   }
 
+  /** Object by object: it may die between any two. */
+  async removeObjects(
+    handle: DeviceHandle,
+    firstObject: number,
+    onProgress: (done: number, total: number) => void = () => undefined,
+  ): Promise<void> {
+    const device = this.devices.get(handle);
+    const offsets = this.devices.offsets(device);
+    for (const [index, at] of offsets.entries()) {
+      const wanted = at >= firstObject * device.objectBytes;
+      if (wanted && this.devices.own(device, at) !== undefined) {
+        this.live(() => this.devices.write(device, at, undefined));
+      }
+      onProgress(index + 1, offsets.length);
+    }
+  }
+
   async allocateSnapshot(): Promise<number> {
     return this.live(() => ++this.pool.snapSeq);
   }

@@ -220,9 +220,10 @@ ClientQuestion flatten_image_task(const Napi::CallbackInfo& info, CoreThread& th
 }
 
 ClientQuestion remove_objects_task(const Napi::CallbackInfo& info, CoreThread& thread) {
-  return change_task(handle_of(info), get_progress(info[1], thread),
-                     [](const std::shared_ptr<image::ObjectIo>& objects, auto done) {
-                       return image::ChangeJob::remove(objects, std::move(done));
+  const auto first_object = static_cast<std::uint64_t>(info[1].ToNumber().Int64Value());
+  return change_task(handle_of(info), get_progress(info[2], thread),
+                     [first_object](const std::shared_ptr<image::ObjectIo>& objects, auto done) {
+                       return image::ChangeJob::remove(objects, first_object, std::move(done));
                      });
 }
 

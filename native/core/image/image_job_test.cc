@@ -308,10 +308,32 @@ TEST_CASE("listing jobs: a PG lists more objects than one page has") {
   CHECK(measure(rig, *image.image, 0).objects == kCount);
   CHECK(text_of(diff(rig, *image.image, {}).extents) ==
         "data 0+" + std::to_string(kCount * kBlockBytes) + "; ");
-  CHECK(rig.finish(
-               [&](WriteDone done) { ChangeJob::remove(image.image->objects(), std::move(done)); })
+  CHECK(rig.finish([&](WriteDone done) {
+             ChangeJob::remove(image.image->objects(), 0, std::move(done));
+           })
             .is_ok());
   CHECK(measure(rig, *image.image, 0).objects == 0);
+}
+
+TEST_CASE("remove: from an object on; snapshots keep what they show, however large the image is") {
+  CloneRig rig(12);
+  ModelImage image(rig, image_layout("a", 8 * kObject));
+  for (int object = 0; object < 8; ++object)
+    REQUIRE(image.write(static_cast<std::uint64_t>(object) * kObject, 100, object + 1).is_ok());
+  const std::uint64_t snap = image.snapshot();
+  // The device is told of a size that would take months to go through.
+  image.image->set_size(std::uint64_t{1} << 46);
+  const std::uint64_t before = rig.operations();
+  CHECK(rig.finish([&](WriteDone done) {
+             ChangeJob::remove(image.image->objects(), 3, std::move(done));
+           })
+            .is_ok());
+  CHECK(rig.operations() - before < 30);
+  image.image->set_size(8 * kObject);
+  std::fill(image.model.begin() + 3 * kObject, image.model.end(), std::byte{});
+  image.check();
+  rig.check(*image.at_snapshot(snap), image.snapshots[snap]);
+  CHECK(measure(rig, *image.image, 0).objects == 3);
 }
 
 TEST_CASE("remove: all objects of the image go, and none of another") {
@@ -321,8 +343,9 @@ TEST_CASE("remove: all objects of the image go, and none of another") {
     REQUIRE(image.write(object * kObject, 100, 1).is_ok());
   REQUIRE(other.write(0, 100, 1).is_ok());
   image.image->set_size(kObject);  // what lies behind the end goes too
-  CHECK(rig.finish(
-               [&](WriteDone done) { ChangeJob::remove(image.image->objects(), std::move(done)); })
+  CHECK(rig.finish([&](WriteDone done) {
+             ChangeJob::remove(image.image->objects(), 0, std::move(done));
+           })
             .is_ok());
   CHECK(measure(rig, *image.image, 0).objects == 0);
   CHECK(rig.cluster.digest(0, "rbd_data.a.000000000000001b").starts_with("absent"));
