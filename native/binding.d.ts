@@ -384,10 +384,7 @@ export declare class NativeClient {
   rollbackImage(device: DeviceHandle, snap: number, onProgress?: JobProgress): Promise<void>;
   /** Copies what only the parent has, while the image is in use; then the parent may go. */
   flattenImage(device: DeviceHandle, onProgress?: JobProgress): Promise<void>;
-  /**
-   * All data objects of the image from this number on, also behind its end. Costs what there are of
-   * them, however large the image. No parent may show there.
-   */
+  /** Data objects from this number on, also behind the image's end; no parent shows there. */
   removeObjects(device: DeviceHandle, firstObject: number, onProgress?: JobProgress): Promise<void>;
   /** Of the five above: they reject with canceled. closeDevice() does so too. */
   cancelJobs(device: DeviceHandle): void;

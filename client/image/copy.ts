@@ -90,7 +90,7 @@ export class Copies {
     const image = { ...chosen, sizeBytes };
     checkNew(to.scope, to.name, image, true);
     await clearStale(to.scope, ["creating", "importing", "removing"]);
-    const entry = await begin(to.scope, "importing", to.name, image);
+    const { entry } = await begin(to.scope, "importing", to.name, image);
     const held = new HeldEntry(to.scope, entry, every);
     try {
       const stops = signal === undefined ? [held.lost] : [held.lost, signal];

@@ -91,8 +91,8 @@ export class Images<Io extends ImageIo = ImageIo> {
     making.checkNew(this.scope, name, image, overcommit);
     // Entries of creators that died hold no data: clearing them away takes a few operations each.
     await making.clearStale(this.scope, ["creating"]);
-    const entry = await making.begin(this.scope, "creating", name, image);
-    return this.named(entry);
+    const made = await making.begin(this.scope, "creating", name, image);
+    return making.publishNew(this.scope, made);
   }
 
   /** @throws not_found, corrupt, unsupported_feature */
@@ -213,13 +213,14 @@ export class Images<Io extends ImageIo = ImageIo> {
    * The first half of making an image: a pending entry and a header.
    * @throws already_exists
    */
-  begin(
+  async begin(
     state: PendingState,
     name: string,
     sizeBytes: number,
     layout: LayoutOptions = {},
   ): Promise<PendingEntry> {
-    return making.begin(this.scope, state, name, { ...layout, sizeBytes });
+    const made = await making.begin(this.scope, state, name, { ...layout, sizeBytes });
+    return made.entry;
   }
 
   /** A device over a pending image. */
@@ -256,15 +257,6 @@ export class Images<Io extends ImageIo = ImageIo> {
   /** Clears away what clients that died have left in these states. */
   clearStale(states: readonly PendingState[]): Promise<void> {
     return making.clearStale(this.scope, states);
-  }
-
-  private async named(entry: PendingEntry): Promise<ImageInfo> {
-    try {
-      await this.scope.directory.publish(entry);
-    } catch (thrown) {
-      await making.abandon(this.scope, entry, thrown);
-    }
-    return this.info(entry.name);
   }
 }
 

@@ -20,7 +20,7 @@ import { checkImageName, checkImageSize, poolCapacityBytes } from "./image-spec.
 import { hasCode } from "./omap-values.js";
 import type { PendingRecord, PendingState } from "./pending-record.js";
 import type { ParentRef } from "./references.js";
-import { noProgress, type Progress, type Scope } from "./scope.js";
+import { type ImageInfo, noProgress, type Progress, type Scope } from "./scope.js";
 import { discardFrom } from "./size.js";
 
 /** How an image is laid out over objects; absent: the default. */
@@ -115,9 +115,15 @@ function record(scope: Scope, state: PendingState, name: string): PendingRecord 
   return { state, name, refreshedAt: scope.nowMs() };
 }
 
+/** A new image that has a header but no name yet. */
+export interface MadeImage {
+  entry: PendingEntry;
+  header: ImageHeader;
+}
+
 /**
  * The first half of making an image: a pending entry and a header.
- * @param join between the two: a clone is noted in its parent
+ * @param join beside the header: a clone is noted in its parent
  * @throws already_exists
  */
 export async function begin(
@@ -126,7 +132,7 @@ export async function begin(
   name: string,
   image: NewImage,
   join: (id: string) => Promise<void> = async () => undefined,
-): Promise<PendingEntry> {
+): Promise<MadeImage> {
   const id = scope.newId();
   const header = newHeader(scope, id, image);
   const { parent } = image;
@@ -139,13 +145,25 @@ export async function begin(
   };
   const entry = await scope.directory.reserve(id, snap ? { ...note, parent: snap } : note);
   const steps = [{ code: "assertAbsent" as const }, ...headerSteps(header)];
+  // Whoever clears the entry away looks for both, whichever of them there is.
+  const outcomes = await Promise.allSettled([
+    join(id),
+    scope.io.operate(scope.pool.id, headerObject(id), steps),
+  ]);
+  for (const outcome of outcomes) {
+    if (outcome.status === "rejected") await abandon(scope, entry, outcome.reason);
+  }
+  return { entry, header };
+}
+
+/** The second half, of one that nobody else has seen: it gets its name. @throws already_exists */
+export async function publishNew(scope: Scope, { entry, header }: MadeImage): Promise<ImageInfo> {
   try {
-    await join(id);
-    await scope.io.operate(scope.pool.id, headerObject(id), steps);
+    await scope.directory.publish(entry);
   } catch (thrown) {
     await abandon(scope, entry, thrown);
   }
-  return entry;
+  return scope.infoOf(entry.name, header);
 }
 
 /** Says that somebody still works on a pending image. @throws canceled */

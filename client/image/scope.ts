@@ -154,8 +154,13 @@ export class Scope<Io extends ImageIo = ImageIo> {
 
   /** @throws corrupt, unsupported_feature */
   async header(id: string): Promise<ImageHeader> {
-    const header = await this.headerIfAny(id);
-    if (header !== undefined) return header;
+    return decodeHeader(id, await this.valuesOfNamed(id));
+  }
+
+  /** The key-values of the header of an image that has a name. @throws corrupt */
+  async valuesOfNamed(id: string): Promise<Omap> {
+    const omap = await this.headerValues(id);
+    if (omap !== undefined) return omap;
     throw new StorageError("corrupt", `${headerObject(id)} is missing, though the image is named`);
   }
 
