@@ -50,7 +50,7 @@ describe("a clone", () => {
     expect(violations(cluster.pool)).toEqual([]);
   });
 
-  it("takes seven operations to make, the header and the parent's count at the same time", async () => {
+  it("takes seven operations to make, its header and its being counted at once", async () => {
     const { cluster, io, images, clone } = await made();
     const before = io.operations;
     const info = await clone("c");
