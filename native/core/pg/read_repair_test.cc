@@ -85,9 +85,9 @@ TEST_CASE("scrub: what snapshots show is answered from the other copies too") {
     if (!also_metadata) cluster.osds[1]->disk->add_fault({.on = io::DiskFault::On::read});
     for (int round = 0; round < 2; ++round) {
       const auto after = all_shown(image, snaps);
-      for (const auto& [snap, shown] : before) {
-        INFO("snapshot ", snap);
-        CHECK(after.at(snap) == shown);
+      for (const auto& found : before) {
+        INFO("snapshot ", found.first);
+        CHECK(after.at(found.first) == found.second);
       }
     }
     CHECK(hits_of("pg_read_from_other_copy") >= fetched + snaps.size());
