@@ -14,6 +14,7 @@ import { openHead, openSnapshot, withWorkDevice } from "./layout.js";
 import { begin, checkNew, clear, clearStale, type LayoutOptions } from "./making.js";
 import { setStep, u64Value } from "./omap-values.js";
 import { type ImageInfo, isListed, noProgress, type Progress, type Scope } from "./scope.js";
+import { discardFrom } from "./size.js";
 import { createSnapshot } from "./snapshot-changes.js";
 import { encodeSnapshot, type Snapshot, snapshotKey } from "./snapshot-record.js";
 import { snapshotByName } from "./snapshots.js";
@@ -152,7 +153,7 @@ async function fillFrom(
         await io.discard(device, offset, Math.min(lengthBytes, spanBytes - offset));
       }
       if (before.sizeBytes > sizeBytes) {
-        await io.discard(device, sizeBytes, before.sizeBytes - sizeBytes);
+        await discardFrom(scope, before, sizeBytes, noProgress, fence);
       }
     }
     // Now exactly those blocks are absent that are to be copied.

@@ -208,6 +208,24 @@ describe("the library", () => {
     ]);
   });
 
+  it("copies an image that was larger at an earlier snapshot", async () => {
+    const image = await written("larger", 1, places);
+    await image.createSnapshot("s");
+    const manager = imagesOf(other);
+    await manager.resize("larger", 2 * block, { allowShrink: true });
+    await image.write(block, blockOf(2));
+    await image.close();
+    await manager.copies.deepCopy("larger", { scope: manager.scope, name: "shorter" });
+    const before = await Image.open(other, ports, "rbd/shorter@s");
+    expect(await bytesAt(before, places)).toEqual([1, 1, 1, 1]);
+    await before.close();
+    const copy = await Image.open(other, ports, "rbd/shorter");
+    expect((await manager.info("shorter")).sizeBytes).toBe(2 * block);
+    expect(await bytesAt(copy, [0, block])).toEqual([1, 2]);
+    expect(await copy.usage()).toMatchObject({ usedBytes: 2 * block, objects: 1 });
+    await copy.close();
+  });
+
   it("snapshots a group of images that are written as of one moment", async () => {
     const a = await written("a", 0, []);
     const b = await written("b", 0, []);
