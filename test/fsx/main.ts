@@ -55,9 +55,9 @@ async function exercise({ operations, seed }: Options, folder: string): Promise<
   const file = readClusterFile(join(folder, "cluster"));
   if (file === undefined) throw new Error("cairn up has left no cluster file");
   const cluster = await ClusterClient.connect({ monitor: file.monitor });
-  const thief = await ClusterClient.connect({ monitor: file.monitor });
+  const other = await ClusterClient.connect({ monitor: file.monitor });
   try {
-    const port = await makeImagePort(root, folder, { cluster, thief }, minSizeBytes);
+    const port = await makeImagePort(root, folder, { cluster, other }, minSizeBytes);
     const source = new OperationSource(seed, minSizeBytes);
     const run = await Exercise.begin(port, source.path(), minSizeBytes);
     const startMs = performance.now();
@@ -75,7 +75,7 @@ async function exercise({ operations, seed }: Options, folder: string): Promise<
     }
     process.stdout.write(`${operations} operations in ${seconds.toFixed(1)} s, no difference\n`);
   } finally {
-    await thief.close();
+    await other.close();
     await cluster.close();
   }
 }
