@@ -105,9 +105,7 @@ export async function makeImagePort(
   return {
     view,
     open: (image, path) =>
-      path === "library"
-        ? openLibraryDisk(cluster, images, nameOf(image))
-        : exported(image, path),
+      path === "library" ? openLibraryDisk(cluster, images, nameOf(image)) : exported(image, path),
     stealLock: (image) => stealLock(other, pool, nameOf(image)),
     resize: async (image, size) => {
       await images.resize(nameOf(image), size, { allowShrink: true });
