@@ -164,7 +164,7 @@ describe("the exercise", () => {
     }
   });
 
-  it("finds a snapshot that changes, a bad rollback, clone, flatten, removal and size", async () => {
+  it("finds a changing snapshot, a bad rollback, clone, flatten, removal and size", async () => {
     const spoilers: ((images: MemoryImages) => Partial<ImagePort>)[] = [
       // The snapshot is the head itself.
       (images) => ({
