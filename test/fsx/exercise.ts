@@ -135,6 +135,13 @@ export class Exercise {
     }
   }
 
+  /** After a finding: closes what is open, as the cluster's client must not end before. */
+  async abandon(): Promise<void> {
+    await Promise.all(this.running.map(({ ended }) => ended));
+    // What has failed may have closed it already.
+    await this.disk.close().catch(() => undefined);
+  }
+
   /** Of the image that is worked on. */
   private get model(): ImageModel {
     return this.family.current;

@@ -51,6 +51,21 @@ function cairn(dir: string, ...args: string[]): void {
   });
 }
 
+async function runAll(run: Exercise, source: OperationSource, operations: number): Promise<void> {
+  try {
+    for (let index = 0; index < operations; ++index) {
+      await run.run(source.next());
+      if (process.stderr.isTTY && index % 100 === 0) {
+        process.stderr.write(`\r${index} of ${operations} operations`);
+      }
+    }
+    await run.finish();
+  } catch (thrown) {
+    await run.abandon();
+    throw thrown;
+  }
+}
+
 async function exercise({ operations, seed }: Options, folder: string): Promise<void> {
   const file = readClusterFile(join(folder, "cluster"));
   if (file === undefined) throw new Error("cairn up has left no cluster file");
@@ -61,13 +76,7 @@ async function exercise({ operations, seed }: Options, folder: string): Promise<
     const source = new OperationSource(seed, minSizeBytes);
     const run = await Exercise.begin(port, source.path(), minSizeBytes);
     const startMs = performance.now();
-    for (let index = 0; index < operations; ++index) {
-      await run.run(source.next());
-      if (process.stderr.isTTY && index % 100 === 0) {
-        process.stderr.write(`\r${index} of ${operations} operations`);
-      }
-    }
-    await run.finish();
+    await runAll(run, source, operations);
     const seconds = (performance.now() - startMs) / 1000;
     if (process.stderr.isTTY) process.stderr.write("\r");
     for (const [what, count] of Object.entries(run.counts).sort()) {
