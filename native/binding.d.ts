@@ -4,6 +4,19 @@
 // Numbers: u64 values that stay below 2^53 (log numbers, bytes, counts) are number; identities that
 // use all 64 bits (incarnation, client id) are bigint. Promises reject with NativeError.
 
+import type {
+  DeviceHandle,
+  DeviceStats,
+  ImageLayout,
+  ImageUsage,
+  JobProgress,
+  NativeParent,
+  NativeSnapContext,
+  OperateOptions,
+  ParentCacheOptions,
+  QosLimits,
+  SourceLayout,
+} from "./binding-images.js";
 import type { BenchOptions, BenchResult, CopyExtent, CopyProgress } from "./binding-jobs.js";
 import type {
   DiskFaultCounters,
@@ -14,6 +27,7 @@ import type {
   NativeSimWorld,
 } from "./binding-testing.js";
 
+export type * from "./binding-images.js";
 export type * from "./binding-jobs.js";
 export type * from "./binding-testing.js";
 
@@ -312,16 +326,6 @@ export interface NativeOpReply {
   omap: Array<[key: string, value: Uint8Array]>;
 }
 
-export interface ImageLayout {
-  pool: number;
-  objectPrefix: string;
-  sizeBytes: number;
-  objectBytes: number;
-  readOnly: boolean;
-  /** requests wait until openGate(); default: they go under no lock */
-  locked?: boolean;
-}
-
 /** Whose lock: the image's id and the token that its exclusive lock handed out. */
 export interface NativeFence {
   key: string;
@@ -334,9 +338,6 @@ export interface WatchOptions {
   description: string;
   timeoutMs: number;
 }
-
-/** A handle of a device inside one NativeClient. */
-export type DeviceHandle = number;
 
 export type ClientEvent =
   | { type: "needMap"; epoch: number }
@@ -352,6 +353,8 @@ export type ClientEvent =
 export interface ClientOptions {
   clusterId: Uint8Array;
   clientId: bigint;
+  /** chunks of snapshots that are parents, shared by all processes of the user on this host */
+  parentCache?: ParentCacheOptions;
   onEvents: (events: ClientEvent[]) => void;
 }
 
@@ -359,10 +362,46 @@ export declare class NativeClient {
   constructor(options: ClientOptions);
   setMap(map: NativeMap): void;
   /** One atomic operation on one object (metadata; payload does not go this way). */
-  operate(pool: number, object: string, steps: NativeStep[]): Promise<NativeOpReply>;
+  operate(
+    pool: number,
+    object: string,
+    steps: NativeStep[],
+    options?: OperateOptions,
+  ): Promise<NativeOpReply>;
+  /** What can't be opened (a log event says why) is a closed device. */
   openImage(layout: ImageLayout): DeviceHandle;
+  /** Image files as a read-only device; the descriptors are duplicated. Else as openImage(). */
+  openSource(source: SourceLayout): DeviceHandle;
   openNull(sizeBytes: number): DeviceHandle;
   setImageSize(device: DeviceHandle, sizeBytes: number): void;
+  /** Of changes that start after the call. Callers drain the gate first. */
+  setSnapContext(device: DeviceHandle, context: NativeSnapContext): void;
+  /** For requests that start after the call; null: detaches. Callers drain the gate first. */
+  setParent(device: DeviceHandle, parent: NativeParent | null): Promise<void>;
+  /** For requests that start after the call, and for those that wait. {}: no limits. */
+  setQos(device: DeviceHandle, limits: QosLimits): Promise<void>;
+  deviceStats(device: DeviceHandle): Promise<DeviceStats>;
+  /**
+   * What differs between a snapshot (0: nothing) and what the image is opened at. onExtents gets
+   * triples offset, length, state (0 absent, 1 zero, 2 data) in order of the image; the next batch
+   * comes when it has returned, and its promise, if it gives one, is fulfilled.
+   */
+  diffImage(
+    device: DeviceHandle,
+    fromSnap: number,
+    onExtents: (triples: Float64Array) => void | Promise<void>,
+    options?: { wholeObject?: boolean },
+  ): Promise<void>;
+  /** Of the image's own objects, without its parent: what differs from fromSnap. */
+  measureImage(device: DeviceHandle, fromSnap: number): Promise<ImageUsage>;
+  /** The head becomes what the snapshot shows. */
+  rollbackImage(device: DeviceHandle, snap: number, onProgress?: JobProgress): Promise<void>;
+  /** Copies what only the parent has, while the image is in use; then the parent may go. */
+  flattenImage(device: DeviceHandle, onProgress?: JobProgress): Promise<void>;
+  /** All data objects of the image, also behind its end. */
+  removeObjects(device: DeviceHandle, onProgress?: JobProgress): Promise<void>;
+  /** Of the five above: they reject with canceled. closeDevice() does so too. */
+  cancelJobs(device: DeviceHandle): void;
   /** The requests of a locked image go, under this token. */
   openGate(device: DeviceHandle, fence: NativeFence): void;
   /** Requests wait again; resolves when nothing is in flight. */

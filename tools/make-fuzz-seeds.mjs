@@ -98,13 +98,21 @@ function walRecordSeeds() {
     pg,
     object,
     u64(9), // reap_object
+    u8(21),
+    pg,
+    object,
+    version,
+    value, // set_attr
   ];
-  write("wal_record", "every-field", u8(1 << 2, 0), header, u32(10), ...ops);
+  write("wal_record", "every-field", u8(1 << 2, 0), header, u32(11), ...ops);
 }
 
 // Values that docs/format/object-store.md describes; varints below 128 are one byte.
 function storeValueSeeds() {
   write("store_values", "header", u8(0, 5, 0, 7, 11, 16));
+  write("store_values", "header-attribute", u8(0, 5, 0, 7, 11, 16), Buffer.from("attribute"));
+  // Sequence 11; whiteout at 3.7; clone 5 serves 2, 3 and 5, clone 9 serves 8.
+  write("store_values", "snap-set", u8(8, 1, 11, 3, 7, 2), u8(5, 3, 2, 1, 2), u8(4, 1, 3));
   const data = (crc, distance) => Buffer.concat([u8(0, 1), u32(crc), u8(distance)]);
   write(
     "store_values",
@@ -174,8 +182,20 @@ function pgLoadSeeds() {
   write("messages", "log-entry", u8(0), u16(0), logEntry(13, "rbd_data.1"));
 }
 
+/** The golden frames (header of 32 bytes) that the fuzzer would not find from the others. */
+function messageSeeds() {
+  const names = ["op-copyup", "op-snap-read", "op-list-objects", "replicate-clone"];
+  for (const name of names) {
+    const lines = readFileSync(join(root, "test/golden/messages", `${name}.hex`), "utf8");
+    const frame = Buffer.from(lines.split("bytes:\n")[1].replaceAll("\n", ""), "hex");
+    const metaLength = frame.readUInt32LE(8);
+    write("messages", name, u8(frame[5]), u16(metaLength), frame.subarray(32));
+  }
+}
+
 superblockSeeds();
 walRecordSeeds();
 storeValueSeeds();
 fileTableSeeds();
 pgLoadSeeds();
+messageSeeds();

@@ -4,10 +4,11 @@
 #include <utility>
 
 #include "bench_value.hh"
+#include "client_copies.hh"
+#include "client_images.hh"
 #include "client_locks.hh"
 #include "client_map.hh"
 #include "client_state.hh"
-#include "client_values.hh"
 #include "convert.hh"
 #include "core_thread.hh"
 #include "device_io.hh"
@@ -16,6 +17,7 @@
 #include "history.hh"
 #include "image/bench_job.hh"
 #include "image/null_device.hh"
+#include "image_values.hh"
 
 namespace cairn::binding {
 
@@ -64,17 +66,28 @@ class Client : public Napi::ObjectWrap<Client> {
         env, "Client",
         {InstanceMethod<&Client::set_map>("setMap"),
          InstanceMethod<&Client::operate>("operate"),
-         InstanceMethod<&Client::open_image>("openImage"),
+         InstanceMethod<&Client::make<&open_image_task>>("openImage"),
          InstanceMethod<&Client::open_null>("openNull"),
+         InstanceMethod<&Client::make<&open_source_task>>("openSource"),
+         InstanceMethod<&Client::task<&set_snap_context_task>>("setSnapContext"),
+         InstanceMethod<&Client::question<&set_parent_task>>("setParent"),
+         InstanceMethod<&Client::question<&set_qos_task>>("setQos"),
+         InstanceMethod<&Client::question<&device_stats_task>>("deviceStats"),
+         InstanceMethod<&Client::job<&diff_image_task>>("diffImage"),
+         InstanceMethod<&Client::job<&measure_image_task>>("measureImage"),
+         InstanceMethod<&Client::job<&rollback_image_task>>("rollbackImage"),
+         InstanceMethod<&Client::job<&flatten_image_task>>("flattenImage"),
+         InstanceMethod<&Client::job<&remove_objects_task>>("removeObjects"),
+         InstanceMethod<&Client::task<&cancel_jobs_task>>("cancelJobs"),
          InstanceMethod<&Client::set_image_size>("setImageSize"),
-         InstanceMethod<&Client::open_gate>("openGate"),
-         InstanceMethod<&Client::drain_gate>("drainGate"),
-         InstanceMethod<&Client::fail_gate>("failGate"),
-         InstanceMethod<&Client::released>("released"),
-         InstanceMethod<&Client::sweep_fence>("sweepFence"),
+         InstanceMethod<&Client::task<&open_gate_task>>("openGate"),
+         InstanceMethod<&Client::question<&drain_gate_task>>("drainGate"),
+         InstanceMethod<&Client::task<&fail_gate_task>>("failGate"),
+         InstanceMethod<&Client::task<&released_task>>("released"),
+         InstanceMethod<&Client::question<&sweep_fence_task>>("sweepFence"),
          InstanceMethod<&Client::watch>("watch"),
-         InstanceMethod<&Client::unwatch>("unwatch"),
-         InstanceMethod<&Client::answer_notify>("answerNotify"),
+         InstanceMethod<&Client::question<&unwatch_task>>("unwatch"),
+         InstanceMethod<&Client::task<&answer_notify_task>>("answerNotify"),
          InstanceMethod<&Client::close_device>("closeDevice"),
          InstanceMethod<&Client::discard>("discard"),
          InstanceMethod<&Client::device_io<DeviceIo::Kind::read>>("readDevice"),
@@ -86,14 +99,14 @@ class Client : public Napi::ObjectWrap<Client> {
          InstanceMethod<&Client::stop_export>("stopExport"),
          InstanceMethod<&Client::bench>("bench"),
          InstanceMethod<&Client::history>("history"),
-         InstanceMethod<&Client::import_begin>("importBegin"),
-         InstanceMethod<&Client::import_extents>("importExtents"),
-         InstanceMethod<&Client::import_end>("importEnd"),
-         InstanceMethod<&Client::import_raw>("importRaw"),
-         InstanceMethod<&Client::import_stream>("importStream"),
-         InstanceMethod<&Client::export_to>("exportTo"),
-         InstanceMethod<&Client::cancel_job>("cancelJob"),
-         InstanceMethod<&Client::cancel_copies>("cancelCopies"),
+         InstanceMethod<&Client::make<&import_begin_task>>("importBegin"),
+         InstanceMethod<&Client::question<&import_extents_task>>("importExtents"),
+         InstanceMethod<&Client::question<&import_end_task>>("importEnd"),
+         InstanceMethod<&Client::job<&import_raw_task>>("importRaw"),
+         InstanceMethod<&Client::job<&import_stream_task>>("importStream"),
+         InstanceMethod<&Client::job<&export_to_task>>("exportTo"),
+         InstanceMethod<&Client::task<&cancel_job_task>>("cancelJob"),
+         InstanceMethod<&Client::task<&cancel_copies_task>>("cancelCopies"),
          InstanceMethod<&Client::stats>("stats"),
          InstanceMethod<&Client::close>("close")});
   }
@@ -141,8 +154,10 @@ class Client : public Napi::ObjectWrap<Client> {
         if (!status) event.Set("error", error_value(env, status));
       });
     };
-    thread_->post([this, id, cluster, hooks = std::move(hooks)]() mutable {
-      state_ = std::make_unique<ClientState>(thread_->reactor(), cluster, id, std::move(hooks));
+    thread_->post([this, id, cluster, cache = get_parent_cache(options.Get("parentCache")),
+                   hooks = std::move(hooks)]() mutable {
+      state_ = std::make_unique<ClientState>(thread_->reactor(), cluster, id, std::move(cache),
+                                             std::move(hooks));
     });
   }
 
@@ -180,30 +195,32 @@ class Client : public Napi::ObjectWrap<Client> {
       run_task(state, *device, promise);
     });
   }
+  template <ClientTask (*kMake)(const Napi::CallbackInfo&)>
+  void task(const Napi::CallbackInfo& info) {
+    run(kMake(info));
+  }
+  template <ClientQuestion (*kMake)(const Napi::CallbackInfo&)>
+  Napi::Value question(const Napi::CallbackInfo& info) {
+    return ask(info, kMake(info));
+  }
+  // One whose callbacks go back through the thread.
+  template <ClientQuestion (*kMake)(const Napi::CallbackInfo&, CoreThread&)>
+  Napi::Value job(const Napi::CallbackInfo& info) {
+    return ask(info, kMake(info, *thread_));
+  }
+  // One that makes something; TypeScript gets its handle now.
+  template <ClientTask (*kMake)(const Napi::CallbackInfo&, std::uint32_t handle)>
+  Napi::Value make(const Napi::CallbackInfo& info) {
+    const std::uint32_t handle = next_handle_++;
+    run(kMake(info, handle));
+    return Napi::Number::New(info.Env(), handle);
+  }
   static void resolve_number(const Promise& promise, Result<std::uint32_t> number) {
     if (!number) return promise.reject(number.status());
     promise.resolve([number = *number](Napi::Env env) -> Napi::Value {
       return Napi::Number::New(env, number);
     });
   }
-  static void resolve_progress(const Promise& promise, Result<std::uint64_t> done_bytes) {
-    if (!done_bytes) return promise.reject(done_bytes.status());
-    promise.resolve([bytes = *done_bytes](Napi::Env env) -> Napi::Value {
-      Napi::Object object = Napi::Object::New(env);
-      object.Set("doneBytes", static_cast<double>(bytes));
-      return object;
-    });
-  }
-  // A JavaScript progress callback as a function for the core's thread.
-  std::function<void(std::uint64_t)> progress_callback(const Napi::Value& value) {
-    std::shared_ptr<Napi::FunctionReference> callback = thread_->hold(value);
-    return [this, callback = std::move(callback)](std::uint64_t done_bytes) {
-      thread_->to_js([callback, done_bytes](Napi::Env env) {
-        callback->Call({Napi::Number::New(env, static_cast<double>(done_bytes))});
-      });
-    };
-  }
-
   void set_map(const Napi::CallbackInfo& info) {
     run([map = get_client_map(info[0].As<Napi::Object>())](ClientState& state) mutable {
       state.objecter().set_map(std::move(map));
@@ -211,74 +228,55 @@ class Client : public Napi::ObjectWrap<Client> {
   }
 
   Napi::Value operate(const Napi::CallbackInfo& info) {
-    return ask(info,
-               [pool = info[0].ToNumber().Uint32Value(), object = info[1].ToString().Utf8Value(),
-                steps = get_steps(info[2])](ClientState& state, const Promise& promise) mutable {
-                 state.objecter().submit(
-                     pool, std::move(object), std::move(steps), {},
-                     [promise](Status status, net::OpReply reply, Buffer) {
-                       if (!status) return promise.reject(status);
-                       promise.resolve([reply = std::move(reply)](Napi::Env env) -> Napi::Value {
-                         Napi::Object result = Napi::Object::New(env);
-                         Napi::Array omap = Napi::Array::New(env, reply.omap.size());
-                         for (std::uint32_t i = 0; i < reply.omap.size(); ++i) {
-                           Napi::Array pair = Napi::Array::New(env, 2);
-                           pair.Set(0U, reply.omap[i].first);
-                           pair.Set(1U, bytes_value(env, as_bytes(reply.omap[i].second)));
-                           omap.Set(i, pair);
-                         }
-                         result.Set("exists", reply.exists);
-                         result.Set("omap", omap);
-                         return result;
-                       });
-                     });
-               });
+    objecter::Target target{info[0].ToNumber().Uint32Value(), info[1].ToString().Utf8Value()};
+    if (info[3].IsObject()) {
+      const auto options = info[3].As<Napi::Object>();
+      if (options.Get("snap").IsNumber()) target.snap = get_u64(options, "snap");
+      target.context = get_snap_context(options.Get("snapContext"));
+    }
+    return ask(info, [target = std::move(target), steps = get_steps(info[2])](
+                         ClientState& state, const Promise& promise) mutable {
+      state.objecter().submit(
+          std::move(target), std::move(steps), {},
+          [promise](Status status, net::OpReply reply, Buffer) {
+            if (!status) return promise.reject(status);
+            promise.resolve([reply = std::move(reply)](Napi::Env env) -> Napi::Value {
+              Napi::Object result = Napi::Object::New(env);
+              Napi::Array omap = Napi::Array::New(env, reply.omap.size());
+              for (std::uint32_t i = 0; i < reply.omap.size(); ++i) {
+                Napi::Array pair = Napi::Array::New(env, 2);
+                pair.Set(0U, reply.omap[i].first);
+                pair.Set(1U, bytes_value(env, as_bytes(reply.omap[i].second)));
+                omap.Set(i, pair);
+              }
+              result.Set("exists", reply.exists);
+              result.Set("omap", omap);
+              return result;
+            });
+          });
+    });
   }
 
-  Napi::Value open_image(const Napi::CallbackInfo& info) {
-    const auto object = info[0].As<Napi::Object>();
-    image::ImageLayout layout;
-    layout.pool = static_cast<PoolId>(get_u64(object, "pool"));
-    layout.object_prefix = get_text(object, "objectPrefix");
-    layout.size_bytes = get_u64(object, "sizeBytes");
-    layout.object_bytes = get_u64(object, "objectBytes");
-    layout.read_only = get_flag(object, "readOnly");
-    layout.locked = object.Has("locked") && get_flag(object, "locked");
-    const std::uint32_t handle = next_handle_++;
-    run([handle, layout](ClientState& state) { state.open_image(handle, layout); });
-    return Napi::Number::New(info.Env(), handle);
-  }
   Napi::Value open_null(const Napi::CallbackInfo& info) {
     const auto size = static_cast<std::uint64_t>(info[0].ToNumber().Int64Value());
     const std::uint32_t handle = next_handle_++;
     run([handle, size](ClientState& state) {
-      state.open_device(handle, std::make_unique<image::NullDevice>(size));
+      state.devices().open_plain(handle, std::make_unique<image::NullDevice>(size));
     });
     return Napi::Number::New(info.Env(), handle);
   }
   void set_image_size(const Napi::CallbackInfo& info) {
     const auto size = static_cast<std::uint64_t>(info[1].ToNumber().Int64Value());
     run([handle = info[0].ToNumber().Uint32Value(), size](ClientState& state) {
-      state.set_image_size(handle, size);
+      if (image::Image* const image = state.image(handle)) image->set_size(size);
     });
-  }
-  void open_gate(const Napi::CallbackInfo& info) { run(open_gate_task(info)); }
-  Napi::Value drain_gate(const Napi::CallbackInfo& info) {
-    return ask(info, drain_gate_task(info));
-  }
-  void fail_gate(const Napi::CallbackInfo& info) { run(fail_gate_task(info)); }
-  void released(const Napi::CallbackInfo& info) { run(released_task(info)); }
-  Napi::Value sweep_fence(const Napi::CallbackInfo& info) {
-    return ask(info, sweep_fence_task(info));
   }
   Napi::Value watch(const Napi::CallbackInfo& info) {
     return ask(info, watch_task(info, next_handle_++));
   }
-  Napi::Value unwatch(const Napi::CallbackInfo& info) { return ask(info, unwatch_task(info)); }
-  void answer_notify(const Napi::CallbackInfo& info) { run(answer_notify_task(info)); }
   void close_device(const Napi::CallbackInfo& info) {
     run([handle = info[0].ToNumber().Uint32Value()](ClientState& state) {
-      state.close_device(handle);
+      state.devices().close(handle);
     });
   }
 
@@ -357,76 +355,6 @@ class Client : public Napi::ObjectWrap<Client> {
       });
     });
   }
-  Napi::Value import_begin(const Napi::CallbackInfo& info) {
-    const auto array = info[1].As<Napi::Array>();
-    std::vector<int> fds;
-    for (std::uint32_t i = 0; i < array.Length(); ++i) {
-      fds.push_back(array.Get(i).ToNumber().Int32Value());
-    }
-    const std::uint32_t job = next_handle_++;
-    run([handle = info[0].ToNumber().Uint32Value(), job, fds](ClientState& state) {
-      state.import_begin(handle, job, fds);
-    });
-    return Napi::Number::New(info.Env(), job);
-  }
-  Napi::Value import_extents(const Napi::CallbackInfo& info) {
-    const auto array = info[1].As<Napi::Array>();
-    std::vector<qcow2::SourceExtent> extents;
-    for (std::uint32_t i = 0; i < array.Length(); ++i) {
-      extents.push_back(get_extent(array.Get(i).As<Napi::Object>()));
-    }
-    return ask(info, [job = info[0].ToNumber().Uint32Value(), extents = std::move(extents)](
-                         ClientState& state, const Promise& promise) {
-      state.import_extents(job, extents, [promise](Result<std::uint64_t> done_bytes) {
-        resolve_progress(promise, std::move(done_bytes));
-      });
-    });
-  }
-  Napi::Value import_end(const Napi::CallbackInfo& info) {
-    return ask(
-        info, [job = info[0].ToNumber().Uint32Value()](ClientState& state, const Promise& promise) {
-          state.import_end(job, [promise](Result<std::uint64_t> done_bytes) {
-            resolve_progress(promise, std::move(done_bytes));
-          });
-        });
-  }
-  Napi::Value import_raw(const Napi::CallbackInfo& info) {
-    const auto size = static_cast<std::uint64_t>(info[2].ToNumber().Int64Value());
-    return ask_device(
-        info, [fd = info[1].ToNumber().Int32Value(), size, progress = progress_callback(info[3])](
-                  ClientState& state, image::BlockDevice& device, const Promise& promise) {
-          state.import_raw(device, fd, size, progress, [promise](Result<std::uint64_t> done_bytes) {
-            resolve_progress(promise, std::move(done_bytes));
-          });
-        });
-  }
-  Napi::Value import_stream(const Napi::CallbackInfo& info) {
-    return ask_device(
-        info, [fd = info[1].ToNumber().Int32Value(), progress = progress_callback(info[2])](
-                  ClientState& state, image::BlockDevice& device, const Promise& promise) {
-          state.import_stream(device, fd, progress, [promise](Result<std::uint64_t> done_bytes) {
-            resolve_progress(promise, std::move(done_bytes));
-          });
-        });
-  }
-  Napi::Value export_to(const Napi::CallbackInfo& info) {
-    return ask_device(info,
-                      [fd = info[1].ToNumber().Int32Value(), sparse = info[2].ToBoolean().Value(),
-                       progress = progress_callback(info[3])](
-                          ClientState& state, image::BlockDevice& device, const Promise& promise) {
-                        state.export_to(device, fd, sparse, progress,
-                                        [promise](Result<std::uint64_t> done_bytes) {
-                                          resolve_progress(promise, std::move(done_bytes));
-                                        });
-                      });
-  }
-  void cancel_job(const Napi::CallbackInfo& info) {
-    run([job = info[0].ToNumber().Uint32Value()](ClientState& state) { state.cancel_job(job); });
-  }
-  void cancel_copies(const Napi::CallbackInfo&) {
-    run([](ClientState& state) { state.cancel_copies(); });
-  }
-
   Napi::Value stats(const Napi::CallbackInfo& info) {
     return ask(info, [](ClientState& state, const Promise& promise) {
       auto counters = std::make_shared<objecter::ObjecterCounters>(state.objecter().counters());

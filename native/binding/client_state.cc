@@ -34,8 +34,9 @@ struct ClientState::Job {
 };
 
 ClientState::ClientState(io::Reactor& reactor, const net::ClusterId& cluster, ClientId id,
-                         ClientHooks hooks)
+                         ParentCacheOptions cache, ClientHooks hooks)
     : reactor_(reactor), hooks_(std::move(hooks)) {
+  devices_ = std::make_unique<DeviceTable>(reactor, cluster, std::move(cache), hooks_.log);
   objecter_ = std::make_unique<objecter::Objecter>(reactor, id, hooks_.need_map);
   net::TcpConfig config;
   config.cluster = cluster;
@@ -57,38 +58,22 @@ ClientState::~ClientState() {
   objecter_->cancel_all(Status(ErrorCode::canceled, "the client is closing"));
   jobs_.clear();
   exports_.clear();
-  devices_.clear();
+  devices_->clear();
   messenger_.reset();
   objecter_.reset();
 }
 
-void ClientState::open_image(std::uint32_t handle, const image::ImageLayout& layout) {
-  auto image = std::make_unique<image::Image>(reactor_, *objecter_, layout);
-  if (layout.locked) {
-    image->gate().on_event(
-        [this, handle](image::AccessEvent event) { hooks_.device(handle, event); });
-  }
-  devices_[handle] = std::move(image);
+void ClientState::open_image(std::uint32_t handle, const ImageSpec& spec) {
+  devices_->open_image(handle, *objecter_, spec,
+                       [this, handle](image::AccessEvent event) { hooks_.device(handle, event); });
 }
 
-void ClientState::open_device(std::uint32_t handle, std::unique_ptr<image::BlockDevice> device) {
-  devices_[handle] = std::move(device);
+void ClientState::open_source(std::uint32_t handle, const std::vector<int>& fds,
+                              const std::vector<qcow2::SourceExtent>& extents,
+                              std::uint64_t size_bytes) {
+  const Status opened = devices_->open_source(handle, fds, extents, size_bytes);
+  if (!opened) hooks_.log(LogLevel::error, "an image file was not opened: " + opened.message());
 }
-
-image::BlockDevice* ClientState::device(std::uint32_t handle) {
-  const auto found = devices_.find(handle);
-  return found == devices_.end() ? nullptr : found->second.get();
-}
-
-image::Image* ClientState::image(std::uint32_t handle) {
-  return dynamic_cast<image::Image*>(device(handle));
-}
-
-void ClientState::set_image_size(std::uint32_t handle, std::uint64_t size_bytes) {
-  if (image::Image* found = image(handle)) found->set_size(size_bytes);
-}
-
-void ClientState::close_device(std::uint32_t handle) { devices_.erase(handle); }
 
 Result<std::uint32_t> ClientState::serve_vhost_user(image::BlockDevice& device,
                                                     const std::string& socket, std::uint16_t queues,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/log.hh"
+#include "device_table.hh"
 #include "image/image.hh"
 #include "io/reactor.hh"
 #include "net/tcp_messenger.hh"
@@ -33,21 +34,23 @@ using BytesDone = std::function<void(Result<std::uint64_t>)>;
 
 class ClientState {
  public:
-  ClientState(io::Reactor& reactor, const net::ClusterId& cluster, ClientId id, ClientHooks hooks);
+  ClientState(io::Reactor& reactor, const net::ClusterId& cluster, ClientId id,
+              ParentCacheOptions cache, ClientHooks hooks);
   ~ClientState();
 
   io::Reactor& reactor() { return reactor_; }
   objecter::Objecter& objecter() { return *objecter_; }
   net::MessengerCounters net_counters() const { return messenger_->counters(); }
 
-  void open_image(std::uint32_t handle, const image::ImageLayout& layout);
-  void open_device(std::uint32_t handle, std::unique_ptr<image::BlockDevice> device);
-  image::BlockDevice* device(std::uint32_t handle);
+  DeviceTable& devices() { return *devices_; }
+  void open_image(std::uint32_t handle, const ImageSpec& spec);
+  // Closed when the log says why.
+  void open_source(std::uint32_t handle, const std::vector<int>& fds,
+                   const std::vector<qcow2::SourceExtent>& extents, std::uint64_t size_bytes);
+  image::BlockDevice* device(std::uint32_t handle) { return devices_->find(handle); }
   // nullptr: closed, or no image.
-  image::Image* image(std::uint32_t handle);
+  image::Image* image(std::uint32_t handle) { return devices_->image(handle); }
   objecter::WatchClient& watches() { return *watches_; }
-  void set_image_size(std::uint32_t handle, std::uint64_t size_bytes);
-  void close_device(std::uint32_t handle);
 
   Result<std::uint32_t> serve_vhost_user(image::BlockDevice& device, const std::string& socket,
                                          std::uint16_t queues, const std::string& serial);
@@ -80,7 +83,7 @@ class ClientState {
   std::unique_ptr<objecter::Objecter> objecter_;
   std::unique_ptr<objecter::WatchClient> watches_;
   std::unique_ptr<net::TcpMessenger> messenger_;
-  std::map<std::uint32_t, std::unique_ptr<image::BlockDevice>> devices_;
+  std::unique_ptr<DeviceTable> devices_;
   std::map<std::uint32_t, std::unique_ptr<Export>> exports_;
   std::map<std::uint32_t, std::shared_ptr<Job>> jobs_;
   std::vector<std::weak_ptr<qcow2::CopyJob>> copies_;  // that have no number

@@ -365,14 +365,14 @@ class Osd : public Napi::ObjectWrap<Osd> {
     return ask(info, [this, pg, after, limit](pg::OsdCore&, const Promise& promise) {
       state_.store->list(
           pg, after, limit,
-          [promise](Status status, std::vector<std::pair<ObjectId, Version>> objects) {
+          [promise](Status status, std::vector<object_store::ListedObject> objects) {
             if (!status) return promise.reject(status);
             promise.resolve([objects = std::move(objects)](Napi::Env env) -> Napi::Value {
               Napi::Array array = Napi::Array::New(env, objects.size());
               for (std::uint32_t i = 0; i < objects.size(); ++i) {
                 Napi::Array pair = Napi::Array::New(env, 2);
-                pair.Set(0U, objects[i].first.name);
-                pair.Set(1U, version_value(env, objects[i].second));
+                pair.Set(0U, objects[i].id.name);
+                pair.Set(1U, version_value(env, objects[i].version));
                 array.Set(i, pair);
               }
               return array;

@@ -5,6 +5,7 @@
 
 namespace cairn::explore {
 
+using object_store::ListedObject;
 using object_store::ObjectInfo;
 using object_store::ObjectStore;
 using object_store::PgSnapshot;
@@ -43,7 +44,7 @@ class Comparer {
   }
 
   void check_pg(const PgSnapshot& found, const ModelPg& expected);
-  bool list(PgId pg, std::vector<std::pair<ObjectId, Version>>& objects);
+  bool list(PgId pg, std::vector<ListedObject>& objects);
   void check_object(PgId pg, const ObjectId& id, const ModelObject& expected);
   bool read(PgId pg, const ObjectId& id, std::uint32_t first, std::uint32_t count,
             ReadResult& result);
@@ -62,6 +63,7 @@ void Comparer::check_blocks(const ReadResult& result, std::uint32_t first, std::
   static thread_local Buffer block = Buffer::allocate(kBlockBytes);
   if (!expect(result.exists, "the object does not exist") ||
       !expect(result.version == expected.version, "version of the object") ||
+      !expect(result.attr == expected.attr, "attribute that a read gives") ||
       !expect(result.data.size() == count * kBlockBytes, "length of the data"))
     return;
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -110,6 +112,7 @@ void Comparer::check_object(PgId pg, const ObjectId& id, const ModelObject& expe
   const std::uint32_t count = expected.blocks.empty() ? 0 : expected.blocks.rbegin()->first + 1;
   if (!expect(info.exists, "the object is not there") || !expect(info.omap == omap, "omap") ||
       !expect(info.version == expected.version, "version of the object") ||
+      !expect(info.attr == expected.attr, "attribute of the object") ||
       !expect(info.block_count == count, "number of blocks"))
     return;
   ReadResult whole;
@@ -125,24 +128,23 @@ void Comparer::check_object(PgId pg, const ObjectId& id, const ModelObject& expe
 }
 
 // In pages of two, to see the order and the continuation.
-bool Comparer::list(PgId pg, std::vector<std::pair<ObjectId, Version>>& objects) {
+bool Comparer::list(PgId pg, std::vector<ListedObject>& objects) {
   constexpr std::size_t kPage = 2;
   std::optional<ObjectId> after;
   for (;;) {
     bool came = false;
     Status outcome;
     std::size_t count = 0;
-    store_.list(pg, after, kPage,
-                [&](Status status, std::vector<std::pair<ObjectId, Version>> page) {
-                  outcome = std::move(status);
-                  count = page.size();
-                  objects.insert(objects.end(), page.begin(), page.end());
-                  came = true;
-                });
+    store_.list(pg, after, kPage, [&](Status status, std::vector<ListedObject> page) {
+      outcome = std::move(status);
+      count = page.size();
+      objects.insert(objects.end(), page.begin(), page.end());
+      came = true;
+    });
     run_(came);
     if (!answered(came, outcome)) return false;
     if (count < kPage) return true;
-    after = objects.back().first;
+    after = objects.back().id;
   }
 }
 
@@ -157,14 +159,15 @@ void Comparer::check_pg(const PgSnapshot& found, const ModelPg& expected) {
           "PG metadata") ||
       !expect(log == expected.log && found.log.size() == log.size(), "PG log"))
     return;
-  std::vector<std::pair<ObjectId, Version>> objects;
+  std::vector<ListedObject> objects;
   if (list(found.pg, objects)) {
     if (!expect(objects.size() == expected.objects.size(), "length of the object list")) return;
     auto wanted = expected.objects.begin();
-    for (const auto& [id, version] : objects) {
+    for (const auto& [id, version, attr] : objects) {
       if (!expect(id == ObjectId{found.pg.pool, wanted->first.first, wanted->first.second},
                   "object list") ||
-          !expect(version == wanted->second.version, "version in the object list"))
+          !expect(version == wanted->second.version, "version in the object list") ||
+          !expect(attr == wanted->second.attr, "attribute in the object list"))
         return;
       ++wanted;
     }

@@ -104,6 +104,7 @@ void add_clone(Draw& draw) {
   }
   ModelObject copy = source->second;
   copy.version = draw.version;
+  copy.attr.clear();
   objects[{draw.name, to}] = std::move(copy);
 }
 
@@ -148,6 +149,15 @@ void add_omap(Draw& draw) {
       object.omap[key] = std::string(draw.random.below(60), static_cast<char>(draw.random.next()));
       draw.to.omap_set(draw.pg, draw.object(kHead), key, object.omap[key], draw.version);
   }
+}
+
+void add_attr(Draw& draw) {
+  constexpr std::uint64_t kUsualBytes = 60;
+  const std::uint64_t most = draw.random.chance(0.1) ? object_store::kMaxAttrBytes : kUsualBytes;
+  const std::uint64_t snap = snap_of(draw.random.next());
+  ModelObject& object = draw.change(snap);
+  object.attr.assign(draw.random.below(most + 1), static_cast<char>(draw.random.next()));
+  draw.to.set_attr(draw.pg, draw.object(snap), object.attr, draw.version);
 }
 
 void append_entry(Draw& draw) {
@@ -207,7 +217,8 @@ void add_op(Draw& draw) {
   if (kind < 55) return add_range(draw);
   if (kind < 65) return add_clone(draw);
   if (kind < 75) return add_remove(draw);
-  if (kind < 85) return add_omap(draw);
+  if (kind < 81) return add_omap(draw);
+  if (kind < 85) return add_attr(draw);
   if (kind < 95) return add_log(draw);
   if (kind < 99) return add_meta(draw);
   draw.to.remove_pg(draw.pg);

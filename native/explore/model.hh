@@ -32,6 +32,7 @@ struct ModelObject {
   Version version;
   std::map<std::uint32_t, ModelBlock> blocks;  // those that are not absent
   std::map<std::string, std::string> omap;
+  std::string attr;
 };
 
 struct ModelPg {

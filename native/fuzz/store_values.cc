@@ -1,6 +1,6 @@
 // Fuzzes the values (and keys) of the object store's key-value region. The first byte chooses:
 //   0 object header   1 block map shard   2 reference counts   3 system state   4 PG log segment
-//   5 PG record       6 allocation bitmap 7 keys
+//   5 PG record       6 allocation bitmap 7 keys               8 snap set (an object's attribute)
 // Beside the sanitizers it checks: what is decoded encodes to a value that decodes to the same, and
 // what a decoded value promises (entries that can be listed, counts that fit).
 #include <algorithm>
@@ -17,6 +17,7 @@
 #include "object_store/keys.hh"
 #include "object_store/metadata.hh"
 #include "object_store/pg_table.hh"
+#include "pg/snapset.hh"
 
 namespace {
 
@@ -123,13 +124,35 @@ void fuzz_keys(std::string_view key) {
   (void)keys::parse_header(key);
 }
 
+void fuzz_snap_set(std::string_view value) {
+  const Result<pg::SnapSet> set = pg::decode_snap_set(value);
+  if (!set) return;
+  CAIRN_ASSERT(pg::decode_snap_set(pg::encode_snap_set(*set)).value() == *set);
+  std::uint64_t below = 0;
+  for (const pg::SnapSet::Clone& clone : set->clones) {
+    CAIRN_ASSERT(clone.id > below && clone.id <= set->seq);
+    for (const std::uint64_t snap : clone.snaps) {
+      CAIRN_ASSERT(snap > below && set->resolve(snap) == clone.id);
+    }
+    below = clone.id;
+  }
+  // A trim of all that is served leaves nothing.
+  pg::SnapSet trimmed = *set;
+  pg::RemovedSnaps all;
+  for (const pg::SnapSet::Clone& clone : set->clones) {
+    all.insert(clone.snaps.begin(), clone.snaps.end());
+  }
+  CAIRN_ASSERT(pg::trim(trimmed, false, all).clones.size() == set->clones.size());
+  CAIRN_ASSERT(trimmed.clones.empty());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   if (size == 0) return 0;
   constexpr void (*kTargets[])(std::string_view) = {
-      fuzz_header,  fuzz_shard, fuzz_references, fuzz_system_state,
-      fuzz_segment, fuzz_pg,    fuzz_bitmap,     fuzz_keys};
+      fuzz_header, fuzz_shard,  fuzz_references, fuzz_system_state, fuzz_segment,
+      fuzz_pg,     fuzz_bitmap, fuzz_keys,       fuzz_snap_set};
   const std::string_view value(reinterpret_cast<const char*>(bytes) + 1, size - 1);
   kTargets[bytes[0] % std::size(kTargets)](value);
   return 0;

@@ -24,6 +24,8 @@ struct Extent {
   std::uint64_t length_bytes = 0;
   ExtentState state = ExtentState::absent;
 };
+// In order of their offsets, neighbours of one state as one.
+std::vector<Extent> merged(std::vector<Extent> extents);
 using ExtentsDone = UniqueFunction<void(Status, std::vector<Extent>)>;
 
 class BlockDevice {

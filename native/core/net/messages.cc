@@ -82,7 +82,7 @@ void get_pairs(Reader& reader, std::vector<std::pair<std::string, std::string>>&
 }
 
 void put_steps(Writer& writer, const std::vector<Step>& steps) {
-  CAIRN_ASSERT(steps.size() <= kMaxStepsPerOp);
+  CAIRN_ASSERT(steps.size() <= kMaxStepsPerEntry);
   writer.put(static_cast<std::uint8_t>(steps.size()));
   for (const Step& step : steps) {
     writer.put(static_cast<std::uint8_t>(step.code));
@@ -92,10 +92,6 @@ void put_steps(Writer& writer, const std::vector<Step>& steps) {
     writer.text16(step.key);
     writer.blob32(as_bytes(step.value));
   }
-}
-
-bool range_ok(const Step& step) {
-  return step.offset <= kMaxObjectBytes && step.length <= kMaxObjectBytes - step.offset;
 }
 
 // A token of 0 has no key, any other one has.
@@ -112,12 +108,10 @@ Fence get_fence(Reader& reader) {
   return fence;
 }
 
-void get_steps(Reader& reader, std::vector<Step>& steps, std::size_t data_bytes) {
+void get_steps(Reader& reader, std::vector<Step>& steps, std::size_t most) {
   const auto count = reader.get<std::uint8_t>();
-  if (count == 0 || count > kMaxStepsPerOp) return reader.fail();
+  if (count == 0 || count > most) return reader.fail();
   steps.resize(count);
-  bool has_write = false;
-  bool has_read = false;
   for (Step& step : steps) {
     const auto code = reader.get<std::uint8_t>();
     if (code == 0 || code > kMaxStepCode) return reader.fail();
@@ -127,20 +121,32 @@ void get_steps(Reader& reader, std::vector<Step>& steps, std::size_t data_bytes)
     if (has_key(step.code)) {
       step.key = reader.text16();
       step.value = as_text(reader.blob32());
-      if (!key_and_value_fit(step)) return reader.fail();
-    } else if (!range_ok(step)) {
-      return reader.fail();
     }
-    if (step.code == StepCode::write) {
-      if (has_write || step.length != data_bytes || data_bytes == 0) return reader.fail();
-      has_write = true;
-    }
-    if (step.code == StepCode::read) {
-      if (has_read) return reader.fail();
-      has_read = true;
-    }
+    if (!check_step(step)) return reader.fail();
   }
-  if (!has_write && data_bytes != 0) reader.fail();
+}
+
+// The flags of an op, behind the epoch.
+constexpr std::uint8_t kResent = 1;
+constexpr std::uint8_t kHasSnap = 2;
+constexpr std::uint8_t kHasSnapContext = 4;
+
+void put(Writer& writer, const SnapContext& context) {
+  CAIRN_ASSERT(context.snaps.size() <= kMaxContextSnaps);
+  writer.put(context.seq);
+  writer.put(static_cast<std::uint16_t>(context.snaps.size()));
+  for (const std::uint64_t snap : context.snaps) writer.put(snap);
+}
+SnapContext get_snap_context(Reader& reader) {
+  SnapContext context;
+  context.seq = reader.get<std::uint64_t>();
+  const auto count = reader.get<std::uint16_t>();
+  if (context.seq == 0 || count > kMaxContextSnaps) reader.fail();
+  for (std::uint16_t i = 0; i < count && reader.ok(); ++i) {
+    context.snaps.push_back(reader.get<std::uint64_t>());
+  }
+  if (!check_snap_context(context)) reader.fail();
+  return context;
 }
 
 Frame finish(FrameType type, Writer& writer, Buffer data = {}) {
@@ -153,7 +159,20 @@ Frame finish(FrameType type, Writer& writer, Buffer data = {}) {
 
 }  // namespace
 
-bool has_key(StepCode code) { return code >= StepCode::omap_get; }
+bool has_key(StepCode code) {
+  return (code >= StepCode::omap_get && code <= StepCode::list_watchers) ||
+         code == StepCode::list_objects || code == StepCode::measure_objects ||
+         code == StepCode::set_snapset;
+}
+
+bool has_range(StepCode code) {
+  return code < StepCode::omap_get ||
+         (code >= StepCode::sparse_read && code <= StepCode::assert_present);
+}
+
+bool has_data(StepCode code) { return code == StepCode::write || code == StepCode::copyup; }
+
+bool is_internal(StepCode code) { return code >= StepCode::clone_head; }
 
 bool is_mutation(StepCode code) {
   switch (code) {
@@ -164,6 +183,8 @@ bool is_mutation(StepCode code) {
     case StepCode::remove:
     case StepCode::omap_set:
     case StepCode::omap_remove:
+    case StepCode::copyup:
+    case StepCode::rollback:
       return true;
     default:
       return false;
@@ -181,10 +202,15 @@ Frame encode(const OpRequest& request, Buffer data) {
   put(writer, request.id);
   writer.put(request.oldest_unacked);
   writer.put(request.map_epoch);
-  writer.put(static_cast<std::uint8_t>(request.resent ? 1 : 0));
+  const bool has_snap = request.snap != kHead;
+  const bool has_context = request.snap_context.seq != 0;
+  writer.put(static_cast<std::uint8_t>((request.resent ? kResent : 0) | (has_snap ? kHasSnap : 0) |
+                                       (has_context ? kHasSnapContext : 0)));
   put(writer, request.pg);
   writer.text16(request.object);
   put(writer, request.fence);
+  if (has_snap) writer.put(request.snap);
+  if (has_context) put(writer, request.snap_context);
   put_steps(writer, request.steps);
   return finish(FrameType::op, writer, std::move(data));
 }
@@ -195,12 +221,19 @@ Status decode(const Frame& frame, OpRequest& into) {
   into.id = get_request_id(reader);
   into.oldest_unacked = reader.get<std::uint64_t>();
   into.map_epoch = reader.get<std::uint32_t>();
-  into.resent = get_bool(reader);
+  const auto flags = reader.get<std::uint8_t>();
+  if (flags > (kResent | kHasSnap | kHasSnapContext)) return bad("op");
+  into.resent = (flags & kResent) != 0;
   into.pg = get_pg(reader);
   into.object = get_object_name(reader);
   into.fence = get_fence(reader);
-  get_steps(reader, into.steps, frame.data.size());
-  return reader.at_end() ? Status::ok() : bad("op");
+  if ((flags & kHasSnap) != 0) {
+    into.snap = reader.get<std::uint64_t>();
+    if (into.snap == kHead) return bad("op");
+  }
+  if ((flags & kHasSnapContext) != 0) into.snap_context = get_snap_context(reader);
+  get_steps(reader, into.steps, kMaxStepsPerOp);
+  return reader.at_end() && check_steps(into, frame.data.size()) ? Status::ok() : bad("op");
 }
 
 Frame encode(const OpReply& reply, Buffer data) {
@@ -275,11 +308,19 @@ Status decode(const Frame& frame, Replicate& into) {
   CAIRN_RETURN_IF_ERROR(decode(reader, into.entry));
   // The log's numbers start at 1, and an entry never trims itself.
   if (into.trim_to >= into.entry.version.number) return bad("replicate");
-  get_steps(reader, into.steps, frame.data.size());
+  get_steps(reader, into.steps, kMaxStepsPerEntry);
+  std::uint64_t written = 0;
   for (const Step& step : into.steps) {
-    const bool whole = (step.offset | step.length) % kBlockBytes == 0;
-    if (!is_mutation(step.code) || !whole) return bad("replicate");
+    const bool whole = !has_range(step.code) || (step.offset | step.length) % kBlockBytes == 0;
+    // The primary has made other steps of these two.
+    const bool is_open = step.code == StepCode::copyup || step.code == StepCode::rollback;
+    if (!(is_mutation(step.code) || is_internal(step.code)) || is_open || !whole)
+      return bad("replicate");
+    if (step.code != StepCode::write) continue;
+    if (step.length == 0) return bad("replicate");
+    written += step.length;
   }
+  if (written != frame.data.size()) return bad("replicate");
   return reader.at_end() ? Status::ok() : bad("replicate");
 }
 

@@ -24,6 +24,11 @@ constexpr std::size_t kPairOverheadBytes = 6;  // the lengths of a key and its v
 constexpr std::size_t kMaxReplyOmapBytes = kMaxMetaBytes / 2;
 constexpr std::size_t kMaxReplyMessageBytes = 1024;
 constexpr std::uint8_t kMaxBlockState = 2;  // of object_store::BlockState
+constexpr std::size_t kMaxContextSnaps = 512;
+constexpr std::uint64_t kMaxListedObjects = 1024;  // by one list_objects or measure_objects
+// A Replicate has the operation's own steps and what the primary adds for snapshots.
+constexpr std::size_t kMaxStepsPerEntry = 2 * kMaxStepsPerOp;
+constexpr std::size_t kMaxSnapSetBytes = std::size_t{16} << 10;
 
 // One step of an operation on one object. All steps of an operation happen atomically; a failed
 // guard (assert_*, omap_compare) fails all of them.
@@ -48,12 +53,35 @@ enum class StepCode : std::uint8_t {
   unwatch = 17,        // key: cookie
   notify = 18,         // value: payload, length: timeout in ms; answered by all, or when it is over
   list_watchers = 19,  //
+  // Snapshots and clones (docs/snapshots.md). "To" is the snapshot that the request names.
+  sparse_read = 20,     // offset, length: extents, and as data the bytes of those in state data
+  copyup = 21,          // offset; data as of a write, whole blocks: those that are absent get it
+  assert_present = 22,  // offset, length: guard: precondition_failed when a block is absent
+  diff = 23,            // offset: from this snapshot (0: from nothing); extents that differ at "to"
+  list_objects = 24,    // key: prefix, value: after this name, length: limit, offset: as diff
+  measure_objects = 25,  // as list_objects; counts the blocks that differ
+  rollback = 26,         // offset: snapshot; the head becomes what it shows
+  // What a primary makes of the changes above; only inside Replicate.
+  clone_head = 27,    // offset: id of the new clone
+  set_snapset = 28,   // value: the family's snap set (pg/snapset.hh)
+  remove_clone = 29,  // offset: id of the clone
+  restore_head = 30,  // offset: id of the clone that the head becomes a copy of
 };
-constexpr std::uint8_t kMaxStepCode = 19;
+constexpr std::uint8_t kMaxStepCode = 30;
 bool is_mutation(StepCode code);
+// A step that no client may send.
+bool is_internal(StepCode code);
 // A step's code decides which fields follow: ranges carry offset and length, omap steps key and
 // value.
 bool has_key(StepCode code);
+// Its offset and length are a range of the object.
+bool has_range(StepCode code);
+// It carries bytes of the frame's data.
+bool has_data(StepCode code);
+
+// Flags of a listed object.
+constexpr std::uint8_t kListedExists = 1;  // at "to"
+constexpr std::uint8_t kListedMayDiffer = 2;
 
 constexpr std::size_t kMaxFenceKeyBytes = 64;
 constexpr std::size_t kMaxCookieBytes = 64;
@@ -67,6 +95,14 @@ struct Fence {
   std::string key;
   std::uint64_t token = 0;
   bool operator==(const Fence&) const = default;
+};
+
+// The snapshots of the image that a change belongs to: the newest one that it ever had, and those
+// that exist, newest first. seq 0: it has never had one.
+struct SnapContext {
+  std::uint64_t seq = 0;
+  std::vector<std::uint64_t> snaps;
+  bool operator==(const SnapContext&) const = default;
 };
 
 struct Step {
@@ -86,6 +122,8 @@ struct OpRequest {
   PgId pg;
   std::string object;
   Fence fence;
+  std::uint64_t snap = kHead;     // what its reads see; not kHead: it changes nothing
+  SnapContext snap_context = {};  // of its changes
   std::vector<Step> steps;
   bool mutates() const;
 };
@@ -117,13 +155,14 @@ struct LogEntry {
   bool removes = false;
 };
 
-// primary -> replica: apply these steps as this log entry. Data: the write's bytes, whole blocks.
+// primary -> replica: apply these steps as this log entry. Data: the bytes of the writes, whole
+// blocks, in the order of the steps.
 struct Replicate {
   PgId pg;
   Epoch interval = 0;
   LogEntry entry;
   std::uint64_t trim_to = 0;  // log entries up to this number may go
-  std::vector<Step> steps;    // mutations only, whole blocks only
+  std::vector<Step> steps;    // mutations and internal steps only, whole blocks only
 };
 
 struct ReplicateAck {

@@ -24,12 +24,16 @@ std::map<std::string, Frame> golden_messages() {
   frames["op-write"] = encode(write_request(), one_block());
   frames["op-omap"] = encode(omap_request(), {});
   frames["op-watch"] = encode(watch_request(), {});
+  frames["op-snap-read"] = encode(snap_read_request(), {});
+  frames["op-copyup"] = encode(copyup_request(), one_block());
+  frames["op-list-objects"] = encode(list_objects_request(), {});
   frames["watch-notify"] = encode(WatchNotify{kPg, 9, "o", "lock", "request"});
   frames["watch-notify-ack"] = encode(WatchNotifyAck{kPg, 9, "o", "lock", "soon"});
   frames["op-reply"] = encode(full_reply(), {});
   frames["op-reply-refused"] = encode(refusal(), {});
   frames["replicate"] = encode(replicated_write(), one_block());
   frames["replicate-remove"] = encode(replicated_remove(), {});
+  frames["replicate-clone"] = encode(replicated_clone(), two_blocks());
   frames["replicate-ack"] = encode(ReplicateAck{kPg, 7, 100, ErrorCode::ok});
   frames["pull"] = encode(Pull{kPg, 7, "o"});
   frames["push"] = encode(push_of_object(), one_block());
@@ -290,6 +294,75 @@ TEST_CASE("messages: the limits of fences, watches and notifications") {
   CHECK(refused<WatchNotify>(encode(WatchNotify{kPg, 9, "o", std::string(65, 'c'), ""})));
 }
 
+TEST_CASE("messages: snapshots come back, and cost nothing where there are none") {
+  OpRequest request;
+  REQUIRE(decode(encode(copyup_request(), one_block()), request).is_ok());
+  CHECK(request.resent);
+  CHECK(request.snap == kHead);
+  CHECK(request.snap_context == SnapContext{9, {6, 4}});
+  OpRequest at_snap;
+  REQUIRE(decode(encode(snap_read_request(), {}), at_snap).is_ok());
+  CHECK(at_snap.snap == 6);
+  CHECK(at_snap.snap_context == SnapContext{});
+  const std::size_t with = encode(snap_read_request(), {}).meta.size();
+  OpRequest plain = snap_read_request();
+  plain.snap = kHead;
+  CHECK(encode(plain, {}).meta.size() == with - sizeof(std::uint64_t));
+}
+
+TEST_CASE("messages: the limits of what is about snapshots") {
+  const auto context = [](std::uint64_t seq, std::vector<std::uint64_t> snaps) {
+    return [seq, snaps](OpRequest& op) { op.snap_context = {seq, snaps}; };
+  };
+  CHECK_FALSE(op_refused(context(9, {})));
+  CHECK_FALSE(op_refused(context(9, {9, 3})));
+  CHECK(op_refused(context(9, {10})));
+  CHECK(op_refused(context(9, {3, 3})));
+  CHECK(op_refused(context(9, {3, 4})));
+  CHECK(op_refused(context(9, {3, 0})));
+  CHECK(op_refused(context(kHead, {3})));
+  std::vector<std::uint64_t> snaps;
+  for (std::uint64_t snap = kMaxContextSnaps; snap > 0; --snap) snaps.push_back(snap);
+  CHECK_FALSE(op_refused(context(kMaxContextSnaps, snaps)));
+  CHECK(op_refused([](OpRequest& op) { op.snap = 3; }));  // it sets a value
+  const auto with = [](Step step) { return [step](OpRequest& op) { op.steps = {step}; }; };
+  const auto listing = [](std::uint64_t limit, std::size_t prefix) {
+    Step step = pair(StepCode::list_objects, std::string(prefix, 'p'), "");
+    step.length = limit;
+    return step;
+  };
+  CHECK_FALSE(op_refused(with(listing(kMaxListedObjects, kMaxObjectNameBytes))));
+  CHECK(op_refused(with(listing(kMaxListedObjects + 1, 1))));
+  CHECK(op_refused(with(listing(0, 1))));
+  CHECK(op_refused(with(listing(1, kMaxObjectNameBytes + 1))));
+  CHECK_FALSE(op_refused(with(range(StepCode::rollback, 4, 0))));
+  CHECK(op_refused(with(range(StepCode::rollback, 0, 0))));
+  CHECK(op_refused(with(range(StepCode::rollback, kHead, 0))));
+  CHECK_FALSE(op_refused(with(range(StepCode::diff, 0, 0))));
+  CHECK(op_refused(with(range(StepCode::diff, 0, 1))));
+  CHECK(op_refused(with(range(StepCode::copyup, 1, kBlockBytes)), one_block()));
+  CHECK(op_refused([](OpRequest& op) {
+    op.steps = {range(StepCode::read, 0, 1), range(StepCode::sparse_read, 0, 1)};
+  }));
+}
+
+TEST_CASE("messages: the steps between primary and replica are refused from clients") {
+  using enum StepCode;
+  for (const StepCode code : {clone_head, remove_clone, restore_head}) {
+    CHECK(op_refused([code](OpRequest& op) { op.steps = {range(code, 9, 0)}; }));
+    const auto one = [code](Replicate& message) { message.steps = {range(code, 9, 0)}; };
+    CHECK_FALSE(replicate_refused(one, {}));
+  }
+  CHECK(op_refused([](OpRequest& op) { op.steps = {pair(set_snapset, "", "s")}; }));
+  const auto snapset = [](std::size_t bytes) {
+    return [bytes](Replicate& message) {
+      message.steps = {pair(set_snapset, "", std::string(bytes, 's'))};
+    };
+  };
+  CHECK_FALSE(replicate_refused(snapset(kMaxSnapSetBytes), {}));
+  CHECK(replicate_refused(snapset(kMaxSnapSetBytes + 1), {}));
+}
+
 TEST_CASE("messages: data belongs to exactly one write of its length") {
   const auto with = [](std::vector<Step> steps) {
     return [steps](OpRequest& op) { op.steps = steps; };
@@ -308,6 +381,13 @@ TEST_CASE("messages: a replicated entry holds whole blocks and mutations only") 
   CHECK(replicate_refused([](Replicate& message) { message.steps[0].offset = 1; }));
   CHECK(replicate_refused(
       [](Replicate& message) { message.steps = {range(StepCode::read, 0, 4096)}; }, {}));
+  // These have become others when they are replicated.
+  CHECK(replicate_refused(
+      [](Replicate& message) { message.steps = {range(StepCode::copyup, 0, 4096)}; }));
+  CHECK(replicate_refused(
+      [](Replicate& message) { message.steps = {range(StepCode::rollback, 4, 0)}; }, {}));
+  CHECK(replicate_refused(
+      [](Replicate& message) { message.steps.push_back(range(StepCode::write, 0, 4096)); }));
   CHECK(replicate_refused([](Replicate& message) { message.trim_to = 100; }));
   CHECK(replicate_refused([](Replicate& message) {
     message.trim_to = 0;

@@ -108,6 +108,7 @@ TEST_CASE("op limits: random operations agree with the decoder") {
     for (std::uint64_t step = random.below(4); step < 5; ++step) {
       const auto code = static_cast<StepCode>(1 + random.below(kMaxStepCode));
       Step made{code, random.below(2) * 4096, random.below(3) * 4096, {}, {}};
+      if (!has_range(code) && random.below(3) > 0) made.length = 0;
       if (has_key(code)) {
         made.key.assign(random.below(20) == 0 ? random.below(1200) : 5, 'k');
         made.value.assign(random.below(10), 'v');
@@ -116,10 +117,29 @@ TEST_CASE("op limits: random operations agree with the decoder") {
       }
       request.steps.push_back(made);
     }
+    if (random.below(10) == 0) request.snap = random.below(3) == 0 ? 0 : 4096;
+    if (random.below(5) == 0) request.snap_context = {5, {5 - random.below(3), random.below(4)}};
     if (code_of(request, data_bytes) == ErrorCode::ok) ++passed;
   }
   CHECK(passed > 50);
   CHECK(passed < 4950);
+}
+
+TEST_CASE("op limits: snapshots") {
+  OpRequest request = good_request();
+  request.snap_context = {9, {9, 4}};
+  CHECK(code_of(request) == ErrorCode::ok);
+  request.snap_context.snaps = {4, 9};
+  CHECK(code_of(request) == ErrorCode::invalid_argument);
+  request = good_request();
+  request.snap = 4;
+  CHECK(code_of(request) == ErrorCode::invalid_argument);
+  request.steps = {{StepCode::stat, 0, 0, {}, {}}};
+  CHECK(code_of(request) == ErrorCode::ok);
+  for (int code = 27; code <= kMaxStepCode; ++code) {
+    request.steps = {{static_cast<StepCode>(code), 0, 0, {}, {}}};
+    CHECK(code_of(request) == ErrorCode::invalid_argument);
+  }
 }
 
 TEST_CASE("op limits: fences and watches") {

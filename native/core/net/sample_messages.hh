@@ -2,6 +2,8 @@
 // makes the golden bytes of the same values.
 #pragma once
 
+#include <cstring>
+
 #include "net/lease_messages.hh"
 #include "net/messages.hh"
 #include "net/scrub_messages.hh"
@@ -61,6 +63,42 @@ inline OpRequest omap_request() {
       .steps = {pair(StepCode::omap_compare, "size", "1"), pair(StepCode::omap_set, "size", "22")}};
 }
 
+inline OpRequest snap_read_request() {
+  return {.id = {kClient, 45},
+          .oldest_unacked = 45,
+          .map_epoch = 7,
+          .pg = kPg,
+          .object = kDataObject,
+          .fence = {},
+          .snap = 6,
+          .steps = {range(StepCode::sparse_read, 8192, 2 * kBlockBytes)}};
+}
+
+inline OpRequest copyup_request() {
+  return {.id = {kClient, 46},
+          .oldest_unacked = 45,
+          .map_epoch = 7,
+          .resent = true,
+          .pg = kPg,
+          .object = kDataObject,
+          .fence = {"1", 5},
+          .snap_context = {9, {6, 4}},
+          .steps = {range(StepCode::copyup, 8192, kBlockBytes)}};
+}
+
+inline OpRequest list_objects_request() {
+  Step list = pair(StepCode::list_objects, "rbd_data.1.", kDataObject);
+  list.offset = 6;
+  list.length = 100;
+  return {.id = {kClient, 47},
+          .oldest_unacked = 45,
+          .map_epoch = 7,
+          .pg = kPg,
+          .object = "rbd_data.1.",
+          .fence = {},
+          .steps = {list}};
+}
+
 inline OpReply full_reply() {
   return {.sequence = 42,
           .code = ErrorCode::ok,
@@ -86,6 +124,24 @@ inline Replicate replicated_write() {
           .entry = {{7, 100}, {kClient, 42}, kDataObject, false},
           .trim_to = 4,
           .steps = {range(StepCode::write, 8192, kBlockBytes)}};
+}
+
+inline Buffer two_blocks() {
+  Buffer blocks = Buffer::allocate(2 * kBlockBytes);
+  for (std::size_t i = 0; i < 2; ++i)
+    std::memcpy(blocks.data() + i * kBlockBytes, one_block().data(), kBlockBytes);
+  return blocks;
+}
+
+// Of two_blocks().
+inline Replicate replicated_clone() {
+  return {.pg = kPg,
+          .interval = 7,
+          .entry = {{7, 102}, {kClient, 46}, "o", false},
+          .trim_to = 0,
+          .steps = {range(StepCode::clone_head, 9, 0), range(StepCode::write, 8192, kBlockBytes),
+                    range(StepCode::write, 16384, kBlockBytes),
+                    pair(StepCode::set_snapset, "", "snap set")}};
 }
 
 inline Replicate replicated_remove() {

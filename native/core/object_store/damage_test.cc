@@ -165,6 +165,16 @@ TEST_CASE("unknown features: incompatible ones refuse, autoclear ones are cleare
   CHECK(status.message().find("bit 7") != std::string::npos);
 }
 
+TEST_CASE("a store from before attributes opens, and an older program refuses it afterwards") {
+  Machine machine(formatted_image(64));
+  Result<Superblock> superblock = read_superblock(machine.disk);
+  CHECK(superblock->incompatible == kFeatureAttributes);
+  superblock->incompatible = 0;
+  CHECK(write_superblock(machine.disk, *superblock).is_ok());
+  machine.must_open();
+  CHECK(read_superblock(machine.disk)->incompatible == kFeatureAttributes);
+}
+
 TEST_CASE("a damaged WAL record that was durable refuses; the newest one is cut off") {
   const io::SimDiskImage image = written_image(false);
   Random random(2);

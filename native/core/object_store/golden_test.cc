@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/crc32c.hh"
+#include "object_store/metadata.hh"
 #include "object_store/superblock.hh"
 #include "object_store/wal_record.hh"
 
@@ -66,6 +67,7 @@ std::vector<Transaction> golden_transactions() {
                                 {{BlockState::zero, 0, {6, 10}}});
   transactions[1].ops()[0].placed.resize(1);
   transactions[1].clone(pg, object, {1, "rbd_data.1", 4}, {7, 12});
+  transactions[1].set_attr(pg, object, "attr", {7, 12});
   return transactions;
 }
 
@@ -136,6 +138,23 @@ TEST_CASE("golden WAL record") {
   CHECK(write.placed[0].physical == 42);
   CHECK(write.version == Version{7, 11});
   CHECK(transactions.value()[1].ops()[1].number == 4);
+  CHECK(transactions.value()[1].ops()[2].type == OpType::set_attr);
+  CHECK(transactions.value()[1].ops()[2].value == "attr");
+}
+
+TEST_CASE("golden object header: the attribute is what follows, and costs nothing when empty") {
+  HeaderValue header{.id = 300, .omap_id = 6, .version = {7, 11}, .block_limit = 4, .attr = {}};
+  const std::string without("\xac\x02\x06\x07\x0b\x04", 6);
+  CHECK(encode_header(header) == without);
+  header.attr.assign("a\0b", 3);
+  CHECK(encode_header(header) == without + header.attr);
+  HeaderValue decoded;
+  REQUIRE(decode_header(encode_header(header), decoded));
+  CHECK(decoded.attr == header.attr);
+  CHECK(decoded.block_limit == 4);
+  header.attr.assign(kMaxAttrBytes + 1, 'a');
+  CHECK(!decode_header(encode_header(header), decoded));
+  CHECK(!decode_header(without.substr(0, 5), decoded));
 }
 
 TEST_CASE("no cut or flipped record decodes to something else, or reads beyond its end") {

@@ -78,7 +78,7 @@ void Loader::need(const Transaction::Op& op, Missing& missing) {
     }
     return;
   }
-  if (op.type > OpType::set_object_version) return;
+  if (op.type > OpType::set_object_version && op.type != OpType::set_attr) return;
   ObjectKey key{pg->collection, op.object.name, op.object.snap};
   // An object of a new PG that is not in memory does not exist.
   const auto need_part = [&](std::uint32_t first, std::uint32_t end, References references) {

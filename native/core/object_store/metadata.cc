@@ -83,6 +83,8 @@ std::string encode_header(const HeaderValue& header) {
   put_varint(value, header.version.epoch);
   put_varint(value, header.version.number);
   put_varint(value, header.block_limit);
+  // To the end of the value; a header without an attribute has no byte for it.
+  value += header.attr;
   return value;
 }
 
@@ -93,7 +95,10 @@ bool decode_header(std::string_view value, HeaderValue& header) {
   header.version.epoch = static_cast<Epoch>(reader.varint());
   header.version.number = reader.varint();
   header.block_limit = static_cast<std::uint32_t>(reader.varint());
-  return reader.at_end() && header.id != 0 && header.block_limit <= kMaxObjectBlocks;
+  if (!reader.ok()) return false;
+  header.attr = reader.rest();
+  return header.attr.size() <= kMaxAttrBytes && header.id != 0 &&
+         header.block_limit <= kMaxObjectBlocks;
 }
 
 void Onode::encode(kv::WriteBatch& batch) {
@@ -106,7 +111,7 @@ void Onode::encode(kv::WriteBatch& batch) {
 
 std::size_t Onode::memory_bytes() const {
   // 64: the cache's table entry and the allocator's own bytes.
-  std::size_t bytes = sizeof *this + name_.capacity() + 64;
+  std::size_t bytes = sizeof *this + name_.capacity() + header.attr.capacity() + 64;
   bytes += shards.capacity() * sizeof(shards[0]);
   for (const auto& shard : shards)
     if (shard) bytes += sizeof(Shard) + 16;

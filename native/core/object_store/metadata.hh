@@ -68,6 +68,7 @@ struct HeaderValue {
   std::uint64_t omap_id = 0;  // of the omap's keys; 0: no omap
   Version version;
   std::uint32_t block_limit = 0;  // all blocks from here on are absent
+  std::string attr;               // at most kMaxAttrBytes
 };
 std::string encode_header(const HeaderValue& header);
 bool decode_header(std::string_view value, HeaderValue& header);

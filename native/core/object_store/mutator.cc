@@ -313,6 +313,10 @@ void Mutator::apply_omap(const Transaction::Op& op) {
     case OpType::omap_clear:
       discard_omap(onode);
       break;
+    case OpType::set_attr:
+      onode.header.attr = op.value;
+      state_.cache.recharge(onode);
+      break;
     default:
       break;  // touch, set_object_version
   }
@@ -357,6 +361,7 @@ void Mutator::apply(const Transaction::Op& op) {
     case OpType::omap_remove:
     case OpType::omap_clear:
     case OpType::set_object_version:
+    case OpType::set_attr:
       return apply_omap(op);
     case OpType::remove:
       if (Onode* onode = find(op)) remove(state_.pgs.find(op.pg), *onode);

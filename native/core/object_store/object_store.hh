@@ -97,9 +97,13 @@ struct BlockInfo {
 std::uint32_t block_checksum(PoolId pool, std::string_view name, std::uint32_t block_index,
                              const Version& version, ByteSpan block);
 
+// Of an object's attribute: a small value that is read and written with the object's header.
+constexpr std::size_t kMaxAttrBytes = std::size_t{16} << 10;
+
 struct ReadResult {
   bool exists = false;
   Version version;                // of the last transaction that touched the object
+  std::string attr;               // a read of length 0 costs the header alone
   Buffer data;                    // the asked bytes; zero and absent blocks are zeros
   std::vector<BlockInfo> blocks;  // one per block touched, when asked for
 };
@@ -107,9 +111,16 @@ struct ReadResult {
 struct ObjectInfo {
   bool exists = false;
   Version version;
+  std::string attr;
   std::uint32_t block_count = 0;  // index of the last block that is not absent, plus one
   std::vector<BlockInfo> blocks;  // [0, block_count)
   std::vector<std::pair<std::string, std::string>> omap;  // sorted by key
+};
+
+struct ListedObject {
+  ObjectId id;
+  Version version;
+  std::string attr;
 };
 
 // A list of changes that become durable together. Offsets and lengths of data are multiples of
@@ -135,12 +146,15 @@ class Transaction {
   void touch(PgId pg, const ObjectId& object, Version version);
   void remove(PgId pg, const ObjectId& object);
   // to becomes a copy of from that shares its blocks (reference counted); to's former content goes.
+  // The attribute is not copied: to has none.
   void clone(PgId pg, const ObjectId& from, const ObjectId& to, Version version);
   void omap_set(PgId pg, const ObjectId& object, std::string key, std::string value,
                 Version version);
   void omap_remove(PgId pg, const ObjectId& object, std::string key, Version version);
   void omap_clear(PgId pg, const ObjectId& object, Version version);
   void set_object_version(PgId pg, const ObjectId& object, Version version);
+  // Opaque here; at most kMaxAttrBytes, empty: none.
+  void set_attr(PgId pg, const ObjectId& object, std::string attr, Version version);
 
   // PG log: entries are numbered 1, 2, 3... without gaps within a PG (number = Version.number).
   void log_append(PgId pg, std::uint64_t number, std::vector<std::byte> entry);
@@ -211,7 +225,7 @@ struct PgSnapshot {
 using Done = UniqueFunction<void(Status)>;
 using ReadDone = UniqueFunction<void(Status, ReadResult)>;
 using InfoDone = UniqueFunction<void(Status, ObjectInfo)>;
-using ListDone = UniqueFunction<void(Status, std::vector<std::pair<ObjectId, Version>>)>;
+using ListDone = UniqueFunction<void(Status, std::vector<ListedObject>)>;
 using OmapDone =
     UniqueFunction<void(Status, bool exists, std::vector<std::pair<std::string, std::string>>)>;
 

@@ -80,6 +80,7 @@ void Reader::resolved(const ReadPointer& read, Onode* onode) {
   read->result.exists = onode != nullptr && onode->exists;
   if (read->result.exists) {
     read->result.version = onode->header.version;
+    read->result.attr = onode->header.attr;
     for (std::uint32_t block = read->first_block; block < end; ++block)
       if (const Shard* shard = onode->shard(block / kShardBlocks); shard != nullptr)
         read->entries[block - read->first_block] = shard->blocks[block % kShardBlocks];

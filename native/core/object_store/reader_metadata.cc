@@ -25,6 +25,7 @@ ObjectInfo info_of(const Onode& onode) {
   ObjectInfo info;
   info.exists = true;
   info.version = onode.header.version;
+  info.attr = onode.header.attr;
   for (std::uint32_t block = 0; block < onode.header.block_limit; ++block) {
     const Shard* shard = onode.shard(block / kShardBlocks);
     info.blocks.push_back(shard == nullptr ? BlockInfo{}
@@ -67,7 +68,7 @@ void Reader::list(PgId pg, std::optional<ObjectId> after, std::size_t limit, Lis
   scan(std::move(begin), std::move(end), collection == 0 ? 0 : limit, true,
        [pool = pg.pool, done = std::move(done)](Status status,
                                                 std::vector<kv::KeyValue> pairs) mutable {
-         std::vector<std::pair<ObjectId, Version>> objects;
+         std::vector<ListedObject> objects;
          for (auto& [key, value] : pairs) {
            HeaderValue header;
            auto name = keys::parse_header(key);
@@ -76,8 +77,8 @@ void Reader::list(PgId pg, std::optional<ObjectId> after, std::size_t limit, Lis
              objects.clear();
              break;
            }
-           objects.emplace_back(ObjectId{pool, std::move(name->first), name->second},
-                                header.version);
+           objects.push_back({ObjectId{pool, std::move(name->first), name->second}, header.version,
+                              std::move(header.attr)});
          }
          done(std::move(status), std::move(objects));
        });

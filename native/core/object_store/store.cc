@@ -26,7 +26,8 @@ bool may_use_reserve(const Transaction& transaction) {
   if (transaction.may_use_reserve()) return true;
   return std::none_of(transaction.ops().begin(), transaction.ops().end(), [](const auto& op) {
     return op.writes_data() || op.type == OpType::omap_set || op.type == OpType::clone ||
-           op.type == OpType::write_zeroes || op.type == OpType::touch;
+           op.type == OpType::write_zeroes || op.type == OpType::touch ||
+           op.type == OpType::set_attr;
   });
 }
 

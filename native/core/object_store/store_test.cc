@@ -58,6 +58,37 @@ TEST_CASE("a write is visible at once, durable when acknowledged, there after a 
   CHECK(again.store->counters().wal_groups == 0);
 }
 
+TEST_CASE("an attribute is there after a reopen; a clone has none; a removal takes it away") {
+  Machine machine(formatted_image(256));
+  machine.must_open();
+  const ObjectId clone{7, kObject.name, 4};
+  Transaction transaction;
+  transaction.set_attr(kPg, kObject, "first", {1, 1});
+  CHECK(machine.submit(std::move(transaction)).is_ok());
+  Transaction next;
+  next.set_attr(kPg, kObject, std::string(kMaxAttrBytes, 'a'), {1, 2});
+  next.clone(kPg, kObject, clone, {1, 2});
+  CHECK(machine.submit(std::move(next)).is_ok());
+  CHECK(machine.close().is_ok());
+  Machine again(machine.disk.image());
+  again.must_open();
+  const ReadResult head = again.read(kPg, kObject, 0, 0).second;
+  CHECK(head.exists);
+  CHECK(head.version == Version{1, 2});
+  CHECK(head.attr == std::string(kMaxAttrBytes, 'a'));
+  const ReadResult cloned = again.read(kPg, clone, 0, 0).second;
+  CHECK(cloned.exists);
+  CHECK(cloned.attr.empty());
+  Transaction removal;
+  removal.remove(kPg, kObject);
+  removal.touch(kPg, kObject, {1, 3});
+  CHECK(again.submit(std::move(removal)).is_ok());
+  CHECK(again.read(kPg, kObject, 0, 0).second.attr.empty());
+  Transaction too_long;
+  too_long.set_attr(kPg, kObject, std::string(kMaxAttrBytes + 1, 'a'), {1, 4});
+  CHECK(again.submit(std::move(too_long)).code() == ErrorCode::too_large);
+}
+
 TEST_CASE("an absent object reads as zeros") {
   Machine machine(formatted_image(64));
   machine.must_open();

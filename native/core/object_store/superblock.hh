@@ -18,9 +18,11 @@
 namespace cairn::object_store {
 
 constexpr std::uint32_t kFormatVersion = 1;
-// No feature bits are defined yet: an unknown incompatible bit refuses the store, an unknown
-// compatible one is kept, an unknown autoclear one is cleared at open.
-constexpr std::uint64_t kKnownIncompatible = 0;
+// An unknown incompatible bit refuses the store, an unknown compatible one is kept, an unknown
+// autoclear one is cleared at open.
+// Objects may have an attribute. A store without it gets it at open, with the new generation.
+constexpr std::uint64_t kFeatureAttributes = 1;
+constexpr std::uint64_t kKnownIncompatible = kFeatureAttributes;
 constexpr std::uint64_t kKnownAutoclear = 0;
 
 // Offsets and lengths in bytes, multiples of 4096.

@@ -28,7 +28,9 @@ void set_range(Transaction::Op& op, std::uint64_t offset, std::uint64_t length) 
   op.block_count = static_cast<std::uint32_t>(length / kBlockBytes);
 }
 
-bool names_object(OpType type) { return type <= OpType::set_object_version; }
+bool names_object(OpType type) {
+  return type <= OpType::set_object_version || type == OpType::set_attr;
+}
 
 Status check_blocks(const Transaction::Op& op) {
   for (std::uint32_t i = 0; i < op.block_count; ++i) {
@@ -55,6 +57,8 @@ Status validate(const Transaction::Op& op) {
   if (op.key.size() > kMaxKeyBytes || op.value.size() > kMaxValueBytes ||
       op.entry.size() > kMaxValueBytes)
     return {ErrorCode::too_large, "a key has at most 4096 bytes, a value 1 MiB"};
+  if (op.type == OpType::set_attr && op.value.size() > kMaxAttrBytes)
+    return {ErrorCode::too_large, "an object's attribute has at most 16 KiB"};
   if (op.type == OpType::write_checked) return check_blocks(op);
   return {};
 }
@@ -182,6 +186,12 @@ void Transaction::omap_clear(PgId pg, const ObjectId& object, Version version) {
 void Transaction::set_object_version(PgId pg, const ObjectId& object, Version version) {
   touch(pg, object, version);
   ops_.back().type = OpType::set_object_version;
+}
+
+void Transaction::set_attr(PgId pg, const ObjectId& object, std::string attr, Version version) {
+  touch(pg, object, version);
+  ops_.back().type = OpType::set_attr;
+  ops_.back().value = std::move(attr);
 }
 
 void Transaction::log_append(PgId pg, std::uint64_t number, std::vector<std::byte> entry) {

@@ -33,6 +33,7 @@ enum class OpType : std::uint8_t {
   remove_pg = 18,
   store_meta_set = 19,
   reap_object = 20,  // internal: an object of a removed PG; number is its collection
+  set_attr = 21,
 };
 
 // Where a data block goes, and its seeded checksum: fixed when the transaction is committed.
@@ -55,9 +56,9 @@ struct Transaction::Op {
   std::vector<BlockInfo> blocks;    // write_checked
   std::vector<PlacedBlock> placed;  // write, write_checked: one per block, made at commit
   std::string key;                  // clone: the target's name
-  std::string value;
-  std::vector<std::byte> entry;  // log_append
-  Status refused;                // what is wrong with the arguments, if anything
+  std::string value;                // set_attr: the attribute
+  std::vector<std::byte> entry;     // log_append
+  Status refused;                   // what is wrong with the arguments, if anything
 
   bool writes_data() const { return type == OpType::write || type == OpType::write_checked; }
   // State that the block [0, block_count) gets by a write or write_checked.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/bytes.hh"
 
@@ -51,6 +52,8 @@ class ValueReader {
     bytes_.remove_prefix(sizeof(T));
     return value;
   }
+  // All that has not been read.
+  std::string_view rest() { return std::exchange(bytes_, {}); }
   bool ok() const { return ok_; }
   bool at_end() const { return ok_ && bytes_.empty(); }
 

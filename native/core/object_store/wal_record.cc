@@ -63,6 +63,8 @@ constexpr std::uint32_t fields_of(OpType type) {
       return kKey | kValue;
     case OpType::reap_object:
       return kPg | kObject | kNumber;
+    case OpType::set_attr:
+      return kPg | kObject | kVersion | kValue;
   }
   return 0;
 }
@@ -202,6 +204,7 @@ bool decode_op(Reader& from, Transaction::Op& op) {
   if (fields & kNumber) op.number = from.get<std::uint64_t>();
   if (fields & kKey) op.key = from.text16();
   if (fields & kValue) op.value = as_text(from.blob32());
+  if (op.type == OpType::set_attr && op.value.size() > kMaxAttrBytes) return false;
   if (fields & kEntry) {
     const ByteSpan entry = from.blob32();
     op.entry.assign(entry.begin(), entry.end());

@@ -68,9 +68,9 @@ void ScrubReader::list(const std::string& after, const std::string& end, ListDon
   std::optional<ObjectId> behind;
   if (!after.empty()) behind = ObjectId{pg_.pool, after, kHead};
   store_.list(pg_, std::move(behind), net::kMaxScrubObjects + 1,
-              [this, listing](Status status, std::vector<std::pair<ObjectId, Version>> found) {
+              [this, listing](Status status, std::vector<object_store::ListedObject> found) {
                 if (!status) return listing->done(std::move(status), {}, {});
-                for (const auto& [object, version] : found) {
+                for (const auto& [object, version, attr] : found) {
                   if (!listing->end.empty() && object.name > listing->end) break;
                   if (listing->names.size() == net::kMaxScrubObjects) {
                     scrub_list_truncated.hit();

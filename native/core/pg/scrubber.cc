@@ -101,12 +101,11 @@ void Scrubber::next_chunk(std::string after) {
   if (!after.empty()) behind = ObjectId{gate_.pg().pool, after, kHead};
   gate_.scrub_store().list(
       gate_.pg(), std::move(behind), kChunkObjects + 1,
-      [this, chunk = chunk_, after](Status status,
-                                    std::vector<std::pair<ObjectId, Version>> found) {
+      [this, chunk = chunk_, after](Status status, std::vector<object_store::ListedObject> found) {
         if (!is_current(chunk)) return;
         if (!status) return finish(status);
         const bool is_last = found.size() <= kChunkObjects;
-        hold(chunk, {after, is_last ? std::string() : found[kChunkObjects - 1].first.name});
+        hold(chunk, {after, is_last ? std::string() : found[kChunkObjects - 1].id.name});
       });
 }
 

@@ -16,6 +16,34 @@ std::uint64_t window_end(std::uint64_t offset, std::uint64_t window) {
 
 }  // namespace
 
+Status check_extent(const SourceExtent& extent, std::uint64_t lowest_offset,
+                    std::uint64_t device_bytes, std::size_t source_count) {
+  const auto refuse = [&](const std::string& why) {
+    return Status(ErrorCode::invalid_argument,
+                  "extent at guest offset " + std::to_string(extent.guest_offset) + ": " + why);
+  };
+  if (extent.kind > SourceKind::zstd) return refuse("unknown kind");
+  if (extent.length_bytes == 0) return refuse("it is empty");
+  if (extent.guest_offset < lowest_offset) return refuse("it is not behind the one before it");
+  if (extent.guest_offset > device_bytes ||
+      extent.length_bytes > device_bytes - extent.guest_offset)
+    return refuse("it ends behind the device");
+  if (extent.kind == SourceKind::zero) return Status::ok();
+  if (extent.source >= source_count) return refuse("it names no source");
+  // File offsets are signed in the system calls.
+  constexpr std::uint64_t kMaxFileOffset = ~std::uint64_t{0} >> 1;
+  const std::uint64_t host_bytes =
+      is_compressed(extent.kind) ? extent.compressed_bytes : extent.length_bytes;
+  if (host_bytes > kMaxFileOffset || extent.host_offset > kMaxFileOffset - host_bytes)
+    return refuse("its host offset is out of range");
+  if (!is_compressed(extent.kind)) return Status::ok();
+  if (extent.compressed_bytes == 0 || extent.compressed_bytes > kMaxCompressedBytes ||
+      extent.cluster_bytes > kMaxClusterBytes || extent.cluster_offset > extent.cluster_bytes ||
+      extent.length_bytes > extent.cluster_bytes - extent.cluster_offset)
+    return refuse("its compressed cluster is out of range");
+  return Status::ok();
+}
+
 std::uint64_t Piece::covered_bytes() const {
   std::uint64_t covered = 0;
   for (const Segment& segment : segments) covered += segment.length_bytes;
@@ -37,37 +65,10 @@ PieceBuilder::PieceBuilder(std::uint64_t device_bytes, std::size_t source_count,
                            bool target_is_blank)
     : device_bytes_(device_bytes), source_count_(source_count), target_is_blank_(target_is_blank) {}
 
-Status PieceBuilder::check(const SourceExtent& extent, std::uint64_t lowest_offset) const {
-  const auto refuse = [&](const std::string& why) {
-    return Status(ErrorCode::invalid_argument,
-                  "extent at guest offset " + std::to_string(extent.guest_offset) + ": " + why);
-  };
-  if (extent.kind > SourceKind::zstd) return refuse("unknown kind");
-  if (extent.length_bytes == 0) return refuse("it is empty");
-  if (extent.guest_offset < lowest_offset) return refuse("it is not behind the one before it");
-  if (extent.guest_offset > device_bytes_ ||
-      extent.length_bytes > device_bytes_ - extent.guest_offset)
-    return refuse("it ends behind the device");
-  if (extent.kind == SourceKind::zero) return Status::ok();
-  if (extent.source >= source_count_) return refuse("it names no source");
-  // File offsets are signed in the system calls.
-  constexpr std::uint64_t kMaxFileOffset = ~std::uint64_t{0} >> 1;
-  const std::uint64_t host_bytes =
-      is_compressed(extent.kind) ? extent.compressed_bytes : extent.length_bytes;
-  if (host_bytes > kMaxFileOffset || extent.host_offset > kMaxFileOffset - host_bytes)
-    return refuse("its host offset is out of range");
-  if (!is_compressed(extent.kind)) return Status::ok();
-  if (extent.compressed_bytes == 0 || extent.compressed_bytes > kMaxCompressedBytes ||
-      extent.cluster_bytes > kMaxClusterBytes || extent.cluster_offset > extent.cluster_bytes ||
-      extent.length_bytes > extent.cluster_bytes - extent.cluster_offset)
-    return refuse("its compressed cluster is out of range");
-  return Status::ok();
-}
-
 Status PieceBuilder::add(std::span<const SourceExtent> extents) {
   std::uint64_t lowest_offset = next_offset_;
   for (const SourceExtent& extent : extents) {
-    CAIRN_RETURN_IF_ERROR(check(extent, lowest_offset));
+    CAIRN_RETURN_IF_ERROR(check_extent(extent, lowest_offset, device_bytes_, source_count_));
     lowest_offset = extent.guest_offset + extent.length_bytes;
   }
   next_offset_ = lowest_offset;

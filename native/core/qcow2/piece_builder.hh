@@ -39,6 +39,11 @@ struct SourceExtent {
   std::uint32_t cluster_offset = 0;
 };
 
+// invalid_argument: the extent begins before lowest_offset, is empty or not inside the device,
+// names no source, or its fields do not fit together.
+Status check_extent(const SourceExtent& extent, std::uint64_t lowest_offset,
+                    std::uint64_t device_bytes, std::size_t source_count);
+
 struct Segment {
   SourceKind kind = SourceKind::data;
   std::uint32_t source = 0;
@@ -75,7 +80,6 @@ class PieceBuilder {
   std::size_t queued_extents() const { return queue_.size(); }
 
  private:
-  Status check(const SourceExtent& extent, std::uint64_t lowest_offset) const;
   void take_zeros(Piece& piece);
   bool joins(const Piece& piece, const SourceExtent& extent) const;
   void take_segment(Piece& piece);

@@ -1,0 +1,94 @@
+// Images of a NativeClient: layouts, snapshots, parents, limits, statistics. Part of
+// native/binding.d.ts, which re-exports it. docs/snapshots.md has the words.
+import type { NativeStats } from "./binding.js";
+import type { CopyExtent } from "./binding-jobs.js";
+
+/** A handle of a device inside one NativeClient. */
+export type DeviceHandle = number;
+
+/** The newest snapshot id that the image ever had, and those that exist, newest first. */
+export interface NativeSnapContext {
+  seq: number;
+  snaps: number[];
+}
+
+/** What shows where the image has absent blocks: the first overlapBytes of an open device. */
+export interface NativeParent {
+  /** stays open for the image when its handle is closed */
+  device: DeviceHandle;
+  overlapBytes: number;
+}
+
+export interface ImageLayout {
+  pool: number;
+  objectPrefix: string;
+  sizeBytes: number;
+  objectBytes: number;
+  readOnly: boolean;
+  /** requests wait until openGate(); default: they go under no lock */
+  locked?: boolean;
+  /** default: an object */
+  stripeUnitBytes?: number;
+  /** default: 1 */
+  stripeCount?: number;
+  /** reads are of this snapshot; the device is read-only then */
+  snap?: number;
+  /** of changes; default: the image has no snapshots */
+  snapContext?: NativeSnapContext;
+  parent?: NativeParent;
+  /** only with snap: reads go through the cache of parents; image: its name, for the log */
+  cache?: { image: string };
+}
+
+/** Image files: extents in guest order, as importExtents() takes them. */
+export interface SourceLayout {
+  fds: number[];
+  extents: CopyExtent[];
+  sizeBytes: number;
+}
+
+export interface ParentCacheOptions {
+  /** default: /dev/shm/cairn-parents-UID */
+  path?: string;
+  /** 0: there is none; default: CAIRN_PARENT_CACHE_BYTES of the environment, else 256 MiB */
+  sizeBytes?: number;
+}
+
+export interface OperateOptions {
+  /** what the reading steps see; then no step changes anything */
+  snap?: number;
+  /** of the changing steps */
+  snapContext?: NativeSnapContext;
+}
+
+export interface QosLimit {
+  perSecond: number;
+  /** what may be saved up; default: a tenth of a second's */
+  burst?: number;
+}
+
+/** Requests, and bytes; discards and zeroing are writes of no bytes. Absent: not limited. */
+export interface QosLimits {
+  iops?: QosLimit;
+  readIops?: QosLimit;
+  writeIops?: QosLimit;
+  bytes?: QosLimit;
+  readBytes?: QosLimit;
+  writeBytes?: QosLimit;
+}
+
+/**
+ * Counters: reads, readBytes, writes, writeBytes, discards, flushes, errors, inFlight; throttled,
+ * throttledNs, throttledNow; of a clone parentReads, parentReadBytes, copyups; of the device and
+ * its parents, in chunks, cacheHits, cacheMisses, cacheShared, and cacheReadBytes. Histograms: read
+ * and write, without the time throttled. Of a null device all are 0.
+ */
+export type DeviceStats = NativeStats;
+
+export interface ImageUsage {
+  usedBytes: number;
+  objects: number;
+}
+
+/** Of one unit: objects of a flatten, PGs of the others. */
+export type JobProgress = (done: number, total: number) => void;

@@ -1,0 +1,90 @@
+// ListingJob: the objects of an image that exist or differ, as the PGs of its pool list them from
+// their snap sets, each handled as it comes. And the jobs that need no more than that.
+#pragma once
+
+#include <deque>
+
+#include "image/image_job.hh"
+
+namespace cairn::image {
+
+struct ListedObject {
+  std::uint64_t number = 0;
+  bool exists = false;      // at the snapshot that the image reads, or now
+  bool may_differ = false;  // from the snapshot that was given
+  // Blocks that differ: only when they were asked for.
+  std::uint32_t data_blocks = 0;
+  std::uint32_t zero_blocks = 0;
+};
+
+// Of an answer's pair; nothing for a name that is no object of the image.
+std::optional<ListedObject> listed_object(const std::string& object_prefix,
+                                          const std::pair<std::string, std::string>& pair);
+
+class ListingJob : public ImageJob {
+ protected:
+  // step: list_objects or measure_objects, from from_snap (0: nothing).
+  ListingJob(std::shared_ptr<ObjectIo> objects, net::StepCode step, std::uint64_t from_snap,
+             Done done);
+
+  // begin() and end() what it starts.
+  virtual void handle(const ListedObject& object) = 0;
+  // All objects have been handled, which may have work under way. Called again whenever some ends.
+  virtual void all_listed() {
+    if (idle()) succeed();
+  }
+  void start_more() final;
+
+ private:
+  struct Cursor {
+    std::uint32_t seed = 0;
+    std::string after;
+  };
+  void list(const Cursor& cursor);
+  void take_page(const Cursor& cursor, const net::OpReply& reply);
+
+  net::StepCode step_;
+  std::uint64_t from_snap_;
+  bool begun_ = false;
+  std::deque<Cursor> to_list_;
+  std::size_t listing_ = 0;
+  std::deque<ListedObject> listed_;
+};
+
+struct ImageUsage {
+  std::uint64_t used_bytes = 0;
+  std::uint64_t objects = 0;
+};
+
+// What the image's own objects hold, or what of it differs from a snapshot; without its parent.
+class MeasureJob final : public ListingJob {
+ public:
+  using MeasureDone = UniqueFunction<void(Status, ImageUsage)>;
+  static std::shared_ptr<MeasureJob> start(std::shared_ptr<ObjectIo> objects,
+                                           std::uint64_t from_snap, MeasureDone done);
+
+ private:
+  MeasureJob(std::shared_ptr<ObjectIo> objects, std::uint64_t from_snap,
+             std::shared_ptr<ImageUsage> usage, Done done);
+  void handle(const ListedObject& object) override;
+  std::shared_ptr<ImageUsage> usage_;
+};
+
+// One change for each listed object, under the image's lock. Progress in PGs.
+class ChangeJob final : public ListingJob {
+ public:
+  // The image's objects become what they were at the snapshot.
+  static std::shared_ptr<ChangeJob> rollback(std::shared_ptr<ObjectIo> objects, std::uint64_t snap,
+                                             Done done);
+  // All objects of the image go, also those behind its end. The image has no snapshots.
+  static std::shared_ptr<ChangeJob> remove(std::shared_ptr<ObjectIo> objects, Done done);
+
+ private:
+  ChangeJob(std::shared_ptr<ObjectIo> objects, std::uint64_t from_snap, net::Step change,
+            Done done);
+  static std::shared_ptr<ChangeJob> begin_job(std::shared_ptr<ChangeJob> job);
+  void handle(const ListedObject& object) override;
+  net::Step change_;
+};
+
+}  // namespace cairn::image
