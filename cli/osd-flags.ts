@@ -15,6 +15,7 @@ const flagHelp: Readonly<Record<MapFlag, string>> = {
   norebalance: "no backfill of PGs that have all their copies",
   norecover: "nothing is recovered but what clients wait for",
   noscrub: "no light scrub begins by schedule",
+  nosnaptrim: "removed snapshots keep their space",
   noup: "no OSD that boots is marked up",
   pause: "clients hold all reads and writes",
 };

@@ -1,7 +1,8 @@
 // Tests of the cluster: durability before publication, failure of the store, commands.
 import { describe, expect, it } from "vitest";
 import type { CommandArgs, CommandResult, Verb } from "../proto/commands.js";
-import { applyIncremental, type OsdMap } from "../proto/osd-map.js";
+import { applyIncremental, type OsdMap, type PoolInfo } from "../proto/osd-map.js";
+import { snapsOf } from "../proto/pool-snaps.js";
 import { type CommandContext, callCommand, runCommand } from "./commands.js";
 import { newestOf } from "./store/map-store.js";
 import { bootOf, TestCluster } from "./testing/test-cluster.js";
@@ -107,6 +108,32 @@ describe("commands", () => {
     expect((await call(test, "pool ls", {})).pools).toEqual([]);
     const again = await call(test, "pool create", { name: "rbd", pgNum: 16 });
     expect(again.pool.id).toBe(2);
+  });
+
+  it("hand out snapshot ids, and forget removed ones when all PGs are through", async () => {
+    const test = await TestCluster.make(3);
+    await call(test, "pool create", { name: "rbd", pgNum: 4 });
+    const ids = await Promise.all([
+      call(test, "pool snap allocate", { pool: "rbd", count: 2 }),
+      call(test, "pool snap allocate", { pool: "rbd" }),
+    ]);
+    expect(ids.map(({ id }) => id)).toEqual([1, 3]);
+    expect(newestOf(await test.store.load()).pools[0]?.snapSeq).toBe(3);
+    const { epoch } = await call(test, "pool snap remove", { pool: "rbd", ids: [3, 1] });
+    expect(test.map()).toMatchObject({ epoch, pools: [{ removedSnaps: [3, 1], snapRemovals: 2 }] });
+    const again = await call(test, "pool snap remove", { pool: "rbd", ids: [1] });
+    expect(again.epoch).toBe(epoch);
+    test.reportClean({ snapTrimmed: 0, state: "active+clean+snaptrim" });
+    test.reportClean({ snapTrimmed: 1, state: "active+clean+snaptrim_wait" });
+    await test.settle();
+    expect(test.map().pools).toMatchObject([{ removedSnaps: [1], snapRemovals: 2 }]);
+    test.reportClean({ snapTrimmed: 2 });
+    await test.settle();
+    expect(snapsOf(test.map().pools[0] as PoolInfo)).toEqual({ seq: 3, removed: [], removals: 2 });
+    const settled = test.map().epoch;
+    test.reportClean({ snapTrimmed: 2 });
+    await test.settle();
+    expect(test.map().epoch).toBe(settled);
   });
 
   it("show down OSDs in tree, health and status", async () => {

@@ -32,9 +32,10 @@ import {
   osdDeadlineMs,
   stepOsd,
 } from "./services/osd-service.js";
-import { initialStatsState, observeUp } from "./services/pg-stats.js";
+import { initialStatsState, observeUp, pgRows } from "./services/pg-stats.js";
 import { staleTemps, stepPgTemp } from "./services/pg-temp-service.js";
 import { initialSlowState, stepSlow } from "./services/slow-service.js";
+import { planSnapForget } from "./services/snapshot-service.js";
 import type { MapStore } from "./store/map-store.js";
 
 export interface ClusterOptions {
@@ -162,6 +163,17 @@ export class Cluster {
   reportOsd(stats: OsdStats): void {
     this.stats.osds.set(stats.osd, { stats, atMs: this.nowMs() });
     this.handle(stats);
+    this.forgetSnaps();
+  }
+
+  /** Looks at the PGs only while snapshots are being removed. */
+  private forgetSnaps(): void {
+    const draft = this.draft.view();
+    if (this.ended !== undefined || draft.pools.every(({ removedSnaps }) => !removedSnaps)) return;
+    const forgotten = planSnapForget(draft, pgRows(this.stats, this.map(), this.placements()));
+    if (forgotten === undefined) return;
+    this.draft.add(forgotten);
+    this.commit();
   }
 
   /** Takes a client's report. */

@@ -22,6 +22,7 @@ import { healthOf } from "./services/health.js";
 import { countByState, hasState, pgRows } from "./services/pg-stats.js";
 import { planPoolCreate, planPoolRemove } from "./services/pool-service.js";
 import { commitLatency } from "./services/slow-service.js";
+import { planSnapAllocate, planSnapRemove } from "./services/snapshot-service.js";
 
 /** What the handlers work with. */
 export interface CommandContext {
@@ -65,6 +66,16 @@ const handlers: { readonly [V in Verb]: Handler<V> } = {
   "pool ls": ({ cluster }) => ({ pools: cluster.map().pools }),
   "pool rm": async ({ cluster }, { name }) => {
     const map = await cluster.change(planPoolRemove(cluster.draftMap(), name));
+    return { epoch: map.epoch };
+  },
+  "pool snap allocate": async ({ cluster }, args) => {
+    const { changes, id, count } = planSnapAllocate(cluster.draftMap(), args);
+    return { id, count, epoch: (await cluster.change(changes)).epoch };
+  },
+  "pool snap remove": async ({ cluster }, args) => {
+    const changes = planSnapRemove(cluster.draftMap(), args);
+    // One that is being removed by an epoch that is not durable yet is waited for, too.
+    const map = await (changes === undefined ? cluster.settled() : cluster.change(changes));
     return { epoch: map.epoch };
   },
   "config set": configSet,

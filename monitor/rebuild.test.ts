@@ -67,6 +67,23 @@ describe("a rebuilt map", () => {
   });
 });
 
+describe("snapshot ids", () => {
+  const rebuilt = (snapSeq: number, generations: number) => {
+    let map = testMap(1, {
+      nextPoolId: 2,
+      pools: [testPool(1, { snapSeq, removedSnaps: [2], snapRemovals: 4 })],
+    });
+    for (let n = 0; n < generations; n++) map = planRebuild([source(0, map)], options).map;
+    return map.pools[0];
+  };
+
+  it("are above all that the lost monitor can have handed out, whatever map was found", () => {
+    expect(rebuilt(7, 1)).toMatchObject({ snapSeq: 2 ** 32, removedSnaps: [2], snapRemovals: 4 });
+    expect(rebuilt(7, 2)?.snapSeq).toBe(2 * 2 ** 32);
+    expect(rebuilt(2 ** 32, 1)?.snapSeq).toBe(2 * 2 ** 32);
+  });
+});
+
 describe("refused is", () => {
   it.each<[string, RebuildSource[], string, RegExp]>([
     ["nothing at all", [], "invalid_argument", /no OSD/],

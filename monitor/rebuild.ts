@@ -20,6 +20,7 @@ import {
   sealed,
   UuidSchema,
 } from "../proto/osd-map.js";
+import { seqOfGeneration, snapsOf, withSnaps } from "../proto/pool-snaps.js";
 
 /** What one OSD has in its store. */
 export const RebuildSourceSchema = Type.Object(
@@ -78,7 +79,8 @@ export function planRebuild(sources: readonly RebuildSource[], options: RebuildO
     fromEpoch: newest.epoch,
     fromOsds: sources.filter((source) => source.map.epoch === newest.epoch).map(({ osd }) => osd),
     notRecovered: [
-      `settings, flags, pools and states of OSDs that were changed after epoch ${newest.epoch}`,
+      "settings, flags, pools, removals of snapshots and states of OSDs that were " +
+        `changed after epoch ${newest.epoch}`,
       ...options.without.map((osd) => `what only osd.${osd} knew of: it was left out`),
       ...downAndNotGiven(newest, given),
       ...unknownPools,
@@ -167,6 +169,11 @@ function firstOf(
     previousHash: noHash,
     modifiedAt: wallMs,
     osds: newest.osds.map((osd) => (osd.up ? { ...osd, up: false, downAt: epoch } : osd)),
+    pools: newest.pools.map((pool) => {
+      // Ids that the lost monitor handed out after this map must not be handed out again.
+      const snaps = snapsOf(pool);
+      return withSnaps(pool, { ...snaps, seq: seqOfGeneration(snaps.seq, generation) });
+    }),
     pgTemp: {} as Record<PgId, number[]>,
     nextPoolId: Math.max(
       newest.nextPoolId,

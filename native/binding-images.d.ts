@@ -54,13 +54,6 @@ export interface ParentCacheOptions {
   sizeBytes?: number;
 }
 
-export interface OperateOptions {
-  /** what the reading steps see; then no step changes anything */
-  snap?: number;
-  /** of the changing steps */
-  snapContext?: NativeSnapContext;
-}
-
 export interface QosLimit {
   perSecond: number;
   /** what may be saved up; default: a tenth of a second's */

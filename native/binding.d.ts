@@ -12,12 +12,12 @@ import type {
   JobProgress,
   NativeParent,
   NativeSnapContext,
-  OperateOptions,
   ParentCacheOptions,
   QosLimits,
   SourceLayout,
 } from "./binding-images.js";
 import type { BenchOptions, BenchResult, CopyExtent, CopyProgress } from "./binding-jobs.js";
+import type { NativeOpReply, NativeStep, OperateOptions } from "./binding-operations.js";
 import type {
   DiskFaultCounters,
   DiskFaults,
@@ -29,6 +29,7 @@ import type {
 
 export type * from "./binding-images.js";
 export type * from "./binding-jobs.js";
+export type * from "./binding-operations.js";
 export type * from "./binding-testing.js";
 
 /** An Error whose `code` is an ErrorCode of common/errors.ts. */
@@ -294,36 +295,6 @@ export interface NativeMap {
   paused: boolean;
   pools: Array<{ id: number; pgNum: number; size: number; acting: Int32Array }>;
   osds: Array<{ osd: number; address: NativeAddress; incarnation: bigint }>;
-}
-
-export type NativeStepCode =
-  | "read"
-  | "touch"
-  | "remove"
-  | "stat"
-  | "assertExists"
-  | "assertAbsent"
-  | "omapGet"
-  | "omapList"
-  | "omapCompare"
-  | "omapSet"
-  | "omapRemove"
-  /** value: payload (at most 4 KiB), length: timeout in ms; the answers come as omap */
-  | "notify"
-  | "listWatchers";
-
-export interface NativeStep {
-  code: NativeStepCode;
-  offset?: number;
-  length?: number;
-  key?: string;
-  /** bytes of an omap value */
-  value?: Uint8Array;
-}
-
-export interface NativeOpReply {
-  exists: boolean;
-  omap: Array<[key: string, value: Uint8Array]>;
 }
 
 /** Whose lock: the image's id and the token that its exclusive lock handed out. */

@@ -15,8 +15,10 @@ import {
   OsdSchema,
   PgIdSchema,
   PoolSchema,
+  SnapIdSchema,
   UuidSchema,
 } from "./osd-map.js";
+import { maxSnapsAtOnce } from "./pool-snaps.js";
 import { InconsistentObjectSchema, ScrubModeSchema, ScrubRequestIdSchema } from "./scrub.js";
 
 const closed = { additionalProperties: false } as const;
@@ -249,6 +251,31 @@ export const commandSchemas = {
   },
   "pool ls": { args: none, result: Type.Object({ pools: Type.Array(PoolSchema) }, closed) },
   "pool rm": { args: Type.Object({ name: Type.String() }, closed), result: MapEpochResult },
+  /** Hands out snapshot ids: `count` of them (default 1), from `id` on. */
+  "pool snap allocate": {
+    args: Type.Object(
+      {
+        pool: NameSchema,
+        count: Type.Optional(Type.Integer({ minimum: 1, maximum: maxSnapsAtOnce })),
+      },
+      closed,
+    ),
+    result: Type.Object(
+      { id: SnapIdSchema, count: Type.Integer({ minimum: 1 }), epoch: EpochSchema },
+      closed,
+    ),
+  },
+  /** Begins to remove snapshots; the answer does not wait for their space to be free. */
+  "pool snap remove": {
+    args: Type.Object(
+      {
+        pool: NameSchema,
+        ids: Type.Array(SnapIdSchema, { minItems: 1, maxItems: maxSnapsAtOnce }),
+      },
+      closed,
+    ),
+    result: MapEpochResult,
+  },
   "config set": {
     args: Type.Object({ name: Type.String(), value: Type.String() }, closed),
     result: MapEpochResult,

@@ -12,6 +12,7 @@ export const mapFlags = [
   "norebalance",
   "norecover",
   "noscrub",
+  "nosnaptrim",
   "noup",
   "pause",
 ] as const;

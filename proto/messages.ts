@@ -163,6 +163,8 @@ export const PgStatsSchema = Type.Object(
     misplaced: CountSchema,
     unfound: CountSchema,
     scrub: Type.Optional(PgScrubSchema),
+    /** the newest removal of a snapshot that it is through with; absent: not known yet */
+    snapTrimmed: Type.Optional(CountSchema),
   },
   closed,
 );

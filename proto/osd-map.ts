@@ -11,6 +11,7 @@ import { StorageError } from "../common/errors.js";
 import { type Epoch, nextEpoch, type PgId, pgIdPattern } from "../common/units.js";
 import { encodeCanonical } from "./encoding.js";
 import { MapFlagsSchema } from "./map-flags.js";
+import { maxRemovedSnaps } from "./pool-snaps.js";
 
 const closed = { additionalProperties: false } as const;
 
@@ -34,6 +35,8 @@ export const IncarnationSchema = Type.String({ pattern: "^[0-9]{1,20}$" });
 export const HashSchema = Type.String({ pattern: "^[0-9a-f]{64}$" });
 export const NameSchema = Type.String({ pattern: "^[A-Za-z0-9_.-]{1,255}$" });
 export const ByteCountSchema = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+/** A snapshot of a pool. */
+export const SnapIdSchema = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
 const WallMsSchema = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 
 /** Levels of use, from the lowest; docs/operating/full.md tells what each stops. */
@@ -97,6 +100,12 @@ export const PoolSchema = Type.Object(
     createdEpoch: EpochSchema,
     /** what uses it: "rbd" */
     application: NameSchema,
+    /** the newest snapshot id handed out; absent: none. These three: proto/pool-snaps.ts */
+    snapSeq: Type.Optional(SnapIdSchema),
+    /** snapshots being removed, in the order of their removal; absent: none */
+    removedSnaps: Type.Optional(Type.Array(SnapIdSchema, { maxItems: maxRemovedSnaps })),
+    /** the number of the newest removal; absent: there was none */
+    snapRemovals: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
   },
   closed,
 );

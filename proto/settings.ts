@@ -24,6 +24,10 @@ const bytesPerSecond: NumberKind = {
   expects: "bytes per second, 0 for no limit",
   accepts: (value) => /^[0-9]{1,12}$/.test(value),
 };
+const objectsPerSecond: NumberKind = {
+  expects: "objects per second, 0 for no limit",
+  accepts: (value) => /^[0-9]{1,9}$/.test(value),
+};
 
 export const numberSettings = {
   /** a down OSD is marked out after this long */
@@ -46,6 +50,8 @@ export const numberSettings = {
   "osd.deep_scrub_interval": { kind: hours, otherwise: 168 },
   /** how fast each member of a PG reads for a scrub */
   "osd.scrub_bytes_per_second": { kind: bytesPerSecond, otherwise: 50 << 20 },
+  /** how many objects each OSD rids of removed snapshots */
+  "osd.snap_trim_objects_per_second": { kind: objectsPerSecond, otherwise: 500 },
 } as const satisfies Record<string, { kind: NumberKind; otherwise: number }>;
 
 export type NumberSetting = keyof typeof numberSettings;

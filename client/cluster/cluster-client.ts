@@ -12,6 +12,7 @@ import type { CommandArgs, CommandResult, Verb } from "../../proto/commands.js";
 import { clusterBytes } from "../../proto/control-channel.js";
 import type { Maps } from "../../proto/messages.js";
 import { findPool, type OsdMap, type PoolInfo } from "../../proto/osd-map.js";
+import { maxSnapsAtOnce } from "../../proto/pool-snaps.js";
 import { limitMs } from "../../proto/settings.js";
 import { clientStatsOf } from "./client-stats.js";
 import { MapCache } from "./map-cache.js";
@@ -121,6 +122,18 @@ export class ClusterClient {
       remedy: "`cairn pool ls` lists the pools, `cairn pool create` makes one.",
     });
   }
+
+  /** Ids of snapshots, from the monitor. */
+  readonly snapshotIds = {
+    allocate: async ({ name }: PoolInfo): Promise<number> =>
+      (await this.command("pool snap allocate", { pool: name })).id,
+    remove: async ({ name }: PoolInfo, ids: number[]): Promise<void> => {
+      for (let at = 0; at < ids.length; at += maxSnapsAtOnce) {
+        const some = ids.slice(at, at + maxSnapsAtOnce);
+        await this.command("pool snap remove", { pool: name, ids: some });
+      }
+    },
+  };
 
   /** Calls listener with each event of the native client. Returns its end. */
   onEvent(listener: (event: ClientEvent) => void): () => void {

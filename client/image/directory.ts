@@ -1,24 +1,20 @@
-// The directory of a pool's images: names, ids, and images that are being made or taken away. One
-// object, so every change of several entries is one atomic operation. docs/format/image.md
+// The directory of the images of a pool or namespace: names, ids, images that are being made or
+// taken away, the trash. One object, so every change of several entries is one atomic operation.
+// docs/format/image.md
 //
-// Invariants: a name leads to one id and back; an id is either named or pending, never both; every
-// header and data object that exists belongs to an id that the directory has, named or pending, so
+// Invariants: a name leads to one id and back; an id is named, pending or in the trash, exactly one
+// of them; every header and data object that exists belongs to an id that a directory has, so
 // nothing is ever lost from sight.
 import { StorageError } from "../../common/errors.js";
-import type { NativeClient, NativeStep } from "../../native/binding.js";
-import {
-  decodePending,
-  directoryObject,
-  encodePending,
-  idPrefix,
-  namePrefix,
-  type PendingRecord,
-  pendingPrefix,
-  textValue,
-  valueText,
-} from "./header.js";
+import { DirectoryObject, type DirectoryPlace, type ObjectIo } from "./directory-object.js";
+import { compareStep, removeStep, setStep, textValue, valueText } from "./omap-values.js";
+import { decodePending, encodePending, type PendingRecord } from "./pending-record.js";
+import { decodeTrash, encodeTrash, type TrashRecord } from "./trash-record.js";
 
-export type ObjectIo = Pick<NativeClient, "operate">;
+export const namePrefix = "name_";
+export const idPrefix = "id_";
+export const pendingPrefix = "pending_";
+export const trashPrefix = "trash_";
 
 /** A pending record as stored: changes compare with exactly these bytes. */
 export interface PendingEntry extends PendingRecord {
@@ -26,28 +22,31 @@ export interface PendingEntry extends PendingRecord {
   stored: Uint8Array;
 }
 
-const pageKeys = 500;
-const nothing = new Uint8Array();
-
-function hasCode(thrown: unknown, code: string): boolean {
-  return (thrown as { code?: unknown } | null)?.code === code;
+export interface TrashEntry extends TrashRecord {
+  id: string;
+  stored: Uint8Array;
 }
 
 export class Directory {
-  constructor(
-    private readonly io: ObjectIo,
-    private readonly pool: { id: number; name: string },
-  ) {}
+  private readonly object: DirectoryObject;
+
+  constructor(io: ObjectIo, place: DirectoryPlace) {
+    this.object = new DirectoryObject(io, place);
+  }
 
   /** The image's id; undefined when there is no such name. */
-  async idOf(name: string): Promise<string | undefined> {
-    const value = await this.get(namePrefix + name);
-    return value === undefined ? undefined : valueText(value, `the id of ${name}`);
+  idOf(name: string): Promise<string | undefined> {
+    return this.object.text(namePrefix + name);
+  }
+
+  /** The image's name; undefined when it has none (any more). */
+  nameOf(id: string): Promise<string | undefined> {
+    return this.object.text(idPrefix + id);
   }
 
   /** All names with their ids, by name. */
   async names(): Promise<[name: string, id: string][]> {
-    const entries = await this.list(namePrefix);
+    const entries = await this.object.list(namePrefix);
     return entries.map(([key, value]) => [
       key.slice(namePrefix.length),
       valueText(value, `the value of ${key}`),
@@ -55,12 +54,26 @@ export class Directory {
   }
 
   async pending(): Promise<PendingEntry[]> {
-    const entries = await this.list(pendingPrefix);
+    const entries = await this.object.list(pendingPrefix);
     return entries.map(([key, stored]) => ({
       ...decodePending(stored),
       id: key.slice(pendingPrefix.length),
       stored,
     }));
+  }
+
+  async trash(): Promise<TrashEntry[]> {
+    const entries = await this.object.list(trashPrefix);
+    return entries.map(([key, stored]) => ({
+      ...decodeTrash(stored),
+      id: key.slice(trashPrefix.length),
+      stored,
+    }));
+  }
+
+  async trashEntry(id: string): Promise<TrashEntry | undefined> {
+    const stored = await this.object.get(trashPrefix + id);
+    return stored === undefined ? undefined : { ...decodeTrash(stored), id, stored };
   }
 
   /**
@@ -69,11 +82,14 @@ export class Directory {
    */
   async reserve(id: string, record: PendingRecord): Promise<PendingEntry> {
     const stored = encodePending(record);
-    await this.change(record.name, [
-      { code: "omapCompare", key: namePrefix + record.name, value: nothing },
-      { code: "omapCompare", key: pendingPrefix + id, value: nothing },
-      { code: "omapSet", key: pendingPrefix + id, value: stored },
-    ]);
+    await this.object.add(
+      [
+        compareStep(namePrefix + record.name, undefined),
+        compareStep(pendingPrefix + id, undefined),
+        setStep(pendingPrefix + id, stored),
+      ],
+      () => this.nameRefused(record.name),
+    );
     return { ...record, id, stored };
   }
 
@@ -84,10 +100,7 @@ export class Directory {
   async renew(entry: PendingEntry, record: PendingRecord): Promise<PendingEntry> {
     const stored = encodePending(record);
     const key = pendingPrefix + entry.id;
-    await this.operate([
-      { code: "omapCompare", key, value: entry.stored },
-      { code: "omapSet", key, value: stored },
-    ]);
+    await this.object.operate([compareStep(key, entry.stored), setStep(key, stored)]);
     return { ...record, id: entry.id, stored };
   }
 
@@ -96,15 +109,16 @@ export class Directory {
    * @throws already_exists: the name was taken meanwhile; canceled: somebody took it for dead and
    *   is clearing it away
    */
-  async publish(entry: PendingEntry): Promise<void> {
-    const { id, name, stored } = entry;
-    await this.change(name, [
-      { code: "omapCompare", key: namePrefix + name, value: nothing },
-      { code: "omapCompare", key: pendingPrefix + id, value: stored },
-      { code: "omapSet", key: namePrefix + name, value: textValue(id) },
-      { code: "omapSet", key: idPrefix + id, value: textValue(name) },
-      { code: "omapRemove", key: pendingPrefix + id },
-    ]);
+  async publish({ id, name, stored }: PendingEntry): Promise<void> {
+    await this.object.add(
+      [
+        compareStep(namePrefix + name, undefined),
+        compareStep(pendingPrefix + id, stored),
+        ...this.nameSteps(id, name),
+        removeStep(pendingPrefix + id),
+      ],
+      () => this.nameRefused(name),
+    );
   }
 
   /**
@@ -113,61 +127,92 @@ export class Directory {
    */
   async unpublish(id: string, record: PendingRecord): Promise<PendingEntry> {
     const stored = encodePending(record);
-    await this.operate([
-      { code: "omapCompare", key: namePrefix + record.name, value: textValue(id) },
-      { code: "omapRemove", key: namePrefix + record.name },
-      { code: "omapRemove", key: idPrefix + id },
-      { code: "omapSet", key: pendingPrefix + id, value: stored },
+    await this.object.operate([
+      ...this.unnameSteps(id, record.name),
+      setStep(pendingPrefix + id, stored),
     ]);
     return { ...record, id, stored };
   }
 
+  /** @throws already_exists; not_found when the old name leads elsewhere by now */
+  async rename(id: string, from: string, to: string): Promise<void> {
+    const steps = [
+      compareStep(namePrefix + to, undefined),
+      ...this.unnameSteps(id, from),
+      ...this.nameSteps(id, to),
+    ];
+    await this.object.add(steps, async () =>
+      (await this.idOf(from)) === id
+        ? this.nameRefused(to)
+        : new StorageError("not_found", `${this.object.prefix}${from} has been renamed or removed`),
+    );
+  }
+
+  /** @throws precondition_failed when the name leads elsewhere by now */
+  async toTrash(id: string, record: TrashRecord): Promise<void> {
+    await this.object.operate([
+      ...this.unnameSteps(id, record.name),
+      setStep(trashPrefix + id, encodeTrash(record)),
+    ]);
+  }
+
+  /** @throws already_exists; not_found when it is not in the trash any more */
+  async restore({ id, stored }: TrashEntry, name: string): Promise<void> {
+    const key = trashPrefix + id;
+    const steps = [
+      compareStep(key, stored),
+      compareStep(namePrefix + name, undefined),
+      ...this.nameSteps(id, name),
+      removeStep(key),
+    ];
+    await this.object.add(steps, async () =>
+      (await this.trashEntry(id)) === undefined
+        ? new StorageError("not_found", `${id} is not in the trash any more`)
+        : this.nameRefused(name),
+    );
+  }
+
+  /** From the trash to being removed. @throws precondition_failed when it is not there any more */
+  async removeTrash(entry: TrashEntry, record: PendingRecord): Promise<PendingEntry> {
+    const [key, stored] = [trashPrefix + entry.id, encodePending(record)];
+    await this.object.operate([
+      compareStep(key, entry.stored),
+      removeStep(key),
+      setStep(pendingPrefix + entry.id, stored),
+    ]);
+    return { ...record, id: entry.id, stored };
+  }
+
   /** Nothing of the id is left: forgets it. Harmless when it is forgotten already. */
   async forget(id: string): Promise<void> {
-    await this.operate([{ code: "omapRemove", key: pendingPrefix + id }]);
+    await this.object.operate([removeStep(pendingPrefix + id)]);
   }
 
-  /** A change that compares the name with "absent": says which of its guards failed. */
-  private async change(name: string, steps: NativeStep[]): Promise<void> {
-    try {
-      await this.operate(steps);
-    } catch (thrown) {
-      if (!hasCode(thrown, "precondition_failed")) throw thrown;
-      if ((await this.idOf(name)) === undefined) {
-        throw new StorageError("canceled", `${name} was cleared away as left over by somebody`);
-      }
-      const remedy = `Choose another name, or remove it first: cairn rm ${this.pool.name}/${name}`;
-      throw new StorageError("already_exists", `image ${this.pool.name}/${name} exists`, {
-        remedy,
-      });
+  /** "rbd/" or "rbd/ns/", for messages */
+  get prefix(): string {
+    return this.object.prefix;
+  }
+
+  private nameSteps(id: string, name: string) {
+    return [setStep(namePrefix + name, textValue(id)), setStep(idPrefix + id, textValue(name))];
+  }
+
+  private unnameSteps(id: string, name: string) {
+    return [
+      compareStep(namePrefix + name, textValue(id)),
+      removeStep(namePrefix + name),
+      removeStep(idPrefix + id),
+    ];
+  }
+
+  /** Why an image could not get a name: it is taken, or the image is being cleared away. */
+  private async nameRefused(name: string): Promise<StorageError> {
+    const taken = this.object.prefix + name;
+    if ((await this.idOf(name)) === undefined) {
+      return new StorageError("canceled", `${name} was cleared away as left over by somebody`);
     }
-  }
-
-  private operate(steps: NativeStep[]) {
-    return this.io.operate(this.pool.id, directoryObject, steps);
-  }
-
-  private async get(key: string): Promise<Uint8Array | undefined> {
-    try {
-      const { omap } = await this.operate([{ code: "omapGet", key }]);
-      return omap[0]?.[1];
-    } catch (thrown) {
-      if (hasCode(thrown, "not_found")) return undefined;
-      throw thrown;
-    }
-  }
-
-  private async list(prefix: string): Promise<[key: string, value: Uint8Array][]> {
-    const all: [string, Uint8Array][] = [];
-    let after = nothing;
-    for (;;) {
-      const { omap } = await this.operate([
-        { code: "omapList", key: prefix, value: after, length: pageKeys },
-      ]);
-      all.push(...omap);
-      const last = omap.at(-1);
-      if (last === undefined || omap.length < pageKeys) return all;
-      after = Uint8Array.from(textValue(last[0]));
-    }
+    return new StorageError("already_exists", `image ${taken} exists`, {
+      remedy: `Choose another name, or remove it first: cairn rm ${taken}`,
+    });
   }
 }

@@ -1,16 +1,32 @@
-// The image header and the entries of the directory, as bytes of omap values: docs/format/image.md.
-// Pure; little-endian.
+// The header of an image as bytes of omap values: docs/format/image.md. Pure; little-endian.
 import { Type } from "@sinclair/typebox";
 import { StorageError } from "../../common/errors.js";
 import { Checker } from "../../common/schema.js";
 import type { NativeStep } from "../../native/binding.js";
-import { decodeValue, encodeValue } from "../../proto/encoding.js";
-
-/** Object that names the images of a pool. */
-export const directoryObject = "rbd_directory";
-export const namePrefix = "name_";
-export const idPrefix = "id_";
-export const pendingPrefix = "pending_";
+import { encodeValue } from "../../proto/encoding.js";
+import { featureBits, hasFeature, knownFeatures } from "./features.js";
+import {
+  type Omap,
+  setStep,
+  textValue,
+  u64Value,
+  valueMap,
+  valueNumber,
+  valueText,
+  valueU64,
+} from "./omap-values.js";
+import {
+  type GroupRef,
+  GroupRefSchema,
+  groupRefChecker,
+  IdSchema,
+  type ParentRef,
+  parentChecker,
+  SnapIdSchema,
+  type SnapRef,
+  snapRefChecker,
+} from "./references.js";
+import { decodeSnapshots, maxSnapshots, type Snapshot } from "./snapshot-record.js";
 
 /** 4 MiB objects. */
 export const defaultOrder = 22;
@@ -22,8 +38,14 @@ export const sectorBytes = 512;
 export const blockBytes = 4096;
 /** 64 TiB: 2^24 objects of 4 MiB. */
 export const maxImageBytes = 2 ** 46;
-/** Feature bits that a client must know to touch the image; none exists yet. */
-const knownFeatures = 0n;
+export const maxStripeCount = 1024;
+
+/** A rollback that has begun: whoever takes the lock next finishes it before the image is used. */
+export interface Rollback {
+  snapId: number;
+  /** of a whole group: only once the group's snapshot says so (docs/format/image.md) */
+  group?: (GroupRef & { snapshot: string }) | undefined;
+}
 
 export interface ImageHeader {
   id: string;
@@ -36,7 +58,39 @@ export interface ImageHeader {
   createdAt: number;
   /** while a shrink is under way: [sizeBytes, trimEndBytes) is still to be discarded */
   trimEndBytes: number | undefined;
+  stripeUnitBytes: number;
+  stripeCount: number;
+  /** id of the pool that has the data; undefined: the header's own */
+  dataPool: number | undefined;
+  /** the newest snapshot id that the image has ever had; 0: none */
+  snapSeq: number;
+  /** how many snapshots may be taken by name; undefined: as many as an image can have */
+  snapLimit: number | undefined;
+  /** oldest first */
+  snapshots: Snapshot[];
+  parent: ParentRef | undefined;
+  /** nothing here refers to this parent any more, but the parent may still count us as a child */
+  detaching: SnapRef | undefined;
+  rollback: Rollback | undefined;
+  group: GroupRef | undefined;
 }
+
+const rollbackChecker = new Checker(
+  Type.Object(
+    {
+      snapId: SnapIdSchema,
+      group: Type.Optional(
+        Type.Object(
+          { ...GroupRefSchema.properties, snapshot: IdSchema },
+          { additionalProperties: false },
+        ),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  "rollback of an image",
+  "corrupt",
+);
 
 export function headerObject(id: string): string {
   return `rbd_header.${id}`;
@@ -46,60 +100,46 @@ export function dataPrefix(id: string): string {
   return `rbd_data.${id}`;
 }
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
+/** Prefixes of all keys of a header but its children and metadata, which can be many. */
+const headerPrefixes = [
+  ...["created", "data_pool", "detaching", "features", "group", "lock", "object_prefix", "order"],
+  ...["parent", "rollback", "size", "snap", "stripe_", "trim_end"],
+];
 
-export function textValue(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
-}
-
-export function u64Value(value: number | bigint): Uint8Array {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(value), true);
-  return bytes;
-}
-
-/** Text of an omap value. @throws corrupt */
-export function valueText(bytes: Uint8Array, what: string): string {
-  try {
-    return utf8.decode(bytes);
-  } catch {
-    throw new StorageError("corrupt", `${what} is not UTF-8`);
-  }
-}
-
-function valueU64(bytes: Uint8Array, what: string): bigint {
-  if (bytes.length !== 8) throw new StorageError("corrupt", `${what} has ${bytes.length} bytes`);
-  return new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
-}
-
-function valueNumber(bytes: Uint8Array, what: string): number {
-  const value = valueU64(bytes, what);
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
-    throw new StorageError("corrupt", `${what} is ${value}`);
-  }
-  return Number(value);
+/** Reads all of a header but its children and metadata, as of one moment. */
+export function readHeaderSteps(): NativeStep[] {
+  return headerPrefixes.map((key) => ({
+    code: "omapList",
+    key,
+    value: new Uint8Array(),
+    length: maxSnapshots + 8,
+  }));
 }
 
 /** The steps that write a new header. */
 export function headerSteps(header: ImageHeader): NativeStep[] {
-  const set = (key: string, value: Uint8Array): NativeStep => ({ code: "omapSet", key, value });
-  return [
-    set("size", u64Value(header.sizeBytes)),
-    set("order", Uint8Array.of(header.order)),
-    set("object_prefix", textValue(header.objectPrefix)),
-    set("features", u64Value(header.features)),
-    set("created", u64Value(header.createdAt)),
+  const steps = [
+    setStep("size", u64Value(header.sizeBytes)),
+    setStep("order", Uint8Array.of(header.order)),
+    setStep("object_prefix", textValue(header.objectPrefix)),
+    setStep("features", u64Value(header.features)),
+    setStep("created", u64Value(header.createdAt)),
+    setStep("snap_seq", u64Value(header.snapSeq)),
   ];
+  if (hasFeature(header.features, "striping")) {
+    steps.push(setStep("stripe_unit", u64Value(header.stripeUnitBytes)));
+    steps.push(setStep("stripe_count", u64Value(header.stripeCount)));
+  }
+  if (header.dataPool !== undefined) steps.push(setStep("data_pool", u64Value(header.dataPool)));
+  if (header.parent !== undefined) steps.push(setStep("parent", encodeValue(header.parent)));
+  return steps;
 }
 
 /**
  * The header in the key-values of its object.
  * @throws corrupt; unsupported_feature when a newer Cairn made it
  */
-export function decodeHeader(
-  id: string,
-  omap: readonly (readonly [key: string, value: Uint8Array])[],
-): ImageHeader {
+export function decodeHeader(id: string, omap: Omap): ImageHeader {
   const values = new Map(omap);
   const what = (key: string) => `${key} in ${headerObject(id)}`;
   const need = (key: string): Uint8Array => {
@@ -107,74 +147,64 @@ export function decodeHeader(
     if (value === undefined) throw new StorageError("corrupt", `${what(key)} is missing`);
     return value;
   };
-  const features = valueU64(need("features"), what("features"));
-  if ((features & ~knownFeatures) !== 0n) {
-    throw new StorageError(
-      "unsupported_feature",
-      `the image has features that this version does not know: 0x${features.toString(16)}`,
-      { remedy: "Use the version of Cairn that made it, or a newer one." },
-    );
-  }
+  const number = (key: string) => valueNumber(need(key), what(key));
+  const optional = <T>(key: string, read: (value: Uint8Array, what: string) => T) => {
+    const value = values.get(key);
+    return value === undefined ? undefined : read(value, what(key));
+  };
+  const stored = valueU64(need("features"), what("features"));
+  refuseUnknown(stored);
   const order = need("order");
-  const trimEnd = values.get("trim_end");
   const header: ImageHeader = {
     id,
-    sizeBytes: valueNumber(need("size"), what("size")),
+    sizeBytes: number("size"),
     order: order[0] ?? 0,
     objectPrefix: valueText(need("object_prefix"), what("object_prefix")),
-    features,
-    createdAt: valueNumber(need("created"), what("created")),
-    trimEndBytes: trimEnd === undefined ? undefined : valueNumber(trimEnd, what("trim_end")),
+    // Those of before features were defined have no snap_seq; they were under a lock all the same.
+    features: values.has("snap_seq") ? stored : stored | featureBits["exclusive-lock"],
+    createdAt: number("created"),
+    trimEndBytes: optional("trim_end", valueNumber),
+    stripeUnitBytes: optional("stripe_unit", valueNumber) ?? 2 ** (order[0] ?? 0),
+    stripeCount: optional("stripe_count", valueNumber) ?? 1,
+    dataPool: optional("data_pool", valueNumber),
+    snapSeq: optional("snap_seq", valueNumber) ?? 0,
+    snapLimit: optional("snap_limit", valueNumber),
+    snapshots: decodeSnapshots(omap),
+    parent: optional("parent", (value, name) => valueMap(value, parentChecker, name)),
+    detaching: optional("detaching", (value, name) => valueMap(value, snapRefChecker, name)),
+    rollback: optional("rollback", (value, name) => valueMap(value, rollbackChecker, name)),
+    group: optional("group", (value, name) => valueMap(value, groupRefChecker, name)),
   };
-  const fits =
-    order.length === 1 &&
-    header.order >= minOrder &&
-    header.order <= maxOrder &&
-    header.sizeBytes <= maxImageBytes &&
-    (header.trimEndBytes ?? 0) <= maxImageBytes &&
-    header.objectPrefix === dataPrefix(id);
-  if (!fits) throw new StorageError("corrupt", `${headerObject(id)} holds impossible values`);
+  if (order.length !== 1 || !isPossible(header)) {
+    throw new StorageError("corrupt", `${headerObject(id)} holds impossible values`);
+  }
   return header;
 }
 
-export const pendingStates = ["creating", "importing", "removing"] as const;
-export type PendingState = (typeof pendingStates)[number];
-
-/** An image that is being made or taken away; it has no name in the directory. */
-export interface PendingRecord {
-  state: PendingState;
-  /** that it will have, or had */
-  name: string;
-  /** milliseconds since 1970, renewed while somebody works on it */
-  refreshedAt: number;
+function refuseUnknown(features: bigint): void {
+  if ((features & ~knownFeatures) === 0n) return;
+  throw new StorageError(
+    "unsupported_feature",
+    `the image has features that this version does not know: 0x${features.toString(16)}`,
+    { remedy: "Use the version of Cairn that made it, or a newer one." },
+  );
 }
 
-const pendingChecker = new Checker(
-  Type.Object(
-    {
-      state: Type.Union(pendingStates.map((state) => Type.Literal(state))),
-      name: Type.String({ maxLength: 96 }),
-      refreshedAt: Type.Integer({ minimum: 0 }),
-    },
-    { additionalProperties: false },
-  ),
-  "pending entry of the image directory",
-  "corrupt",
-);
-
-export function encodePending({ state, name, refreshedAt }: PendingRecord): Uint8Array {
-  return encodeValue({ state, name, refreshedAt });
-}
-
-/** @throws corrupt */
-export function decodePending(bytes: Uint8Array): PendingRecord {
-  let value: unknown;
-  try {
-    value = decodeValue(bytes);
-  } catch (cause) {
-    throw new StorageError("corrupt", "a pending entry of the image directory is no msgpack", {
-      cause,
-    });
-  }
-  return pendingChecker.check(value);
+function isPossible(header: ImageHeader): boolean {
+  const { order, sizeBytes, stripeUnitBytes, stripeCount, snapshots, snapSeq } = header;
+  const objectBytes = 2 ** order;
+  return (
+    order >= minOrder &&
+    order <= maxOrder &&
+    sizeBytes <= maxImageBytes &&
+    (header.trimEndBytes ?? 0) <= maxImageBytes &&
+    header.objectPrefix === dataPrefix(header.id) &&
+    stripeUnitBytes >= blockBytes &&
+    stripeUnitBytes % blockBytes === 0 &&
+    objectBytes % stripeUnitBytes === 0 &&
+    stripeCount >= 1 &&
+    stripeCount <= maxStripeCount &&
+    (snapshots.at(-1)?.id ?? 0) <= snapSeq &&
+    snapshots.length <= maxSnapshots
+  );
 }

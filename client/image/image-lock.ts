@@ -18,6 +18,7 @@ import {
   step,
 } from "./lock-machine.js";
 import {
+  type ChangeRequest,
   decodeLock,
   decodeReply,
   decodeRequest,
@@ -64,10 +65,17 @@ export interface LockTarget {
   id: string;
   /** undefined: only the lock is wanted (management) */
   device?: DeviceHandle | undefined;
-  /** Reads the header again; requests flow only when it has. */
-  reload(): Promise<void>;
-  /** A request of another client that only the holder may carry out. */
-  carryOut?(request: LockRequest, token: number): Promise<void>;
+  /** other than the image's header: that of a group */
+  object?: string | undefined;
+  /** of the image's data, when that is not the header's pool */
+  dataPool?: number | undefined;
+  /**
+   * Reads the header again; requests flow only when it has.
+   * @param token of the lock that is being taken; undefined: it is not ours, the header has changed
+   */
+  reload(token: number | undefined): Promise<void>;
+  /** A change that another client wants of the holder. Does not throw. */
+  carryOut?(request: ChangeRequest, token: number): Promise<LockReply>;
 }
 
 /** Without renewal for so long, a holder counts as dead. */
@@ -108,7 +116,7 @@ export class ImageLock {
     private readonly watchTimeoutMs: number,
   ) {
     this.state = initialLock({ ...defaultOptions, ...options });
-    this.object = headerObject(target.id);
+    this.object = target.object ?? headerObject(target.id);
     this.ended = new Promise((resolve) => {
       this.end = resolve;
     });
@@ -208,7 +216,7 @@ export class ImageLock {
         break;
       case "load":
         this.run(async () => {
-          await this.target.reload();
+          await this.target.reload(this.state.token);
           return { kind: "loaded" };
         });
         break;
@@ -310,7 +318,8 @@ export class ImageLock {
 
   private async sweep(token: number): Promise<LockEvent> {
     const fence = { key: this.target.id, token };
-    await this.ports.io.sweepFence(this.target.pool, fence, sweepTimeoutMs);
+    const { pool, dataPool = pool } = this.target;
+    await this.ports.io.sweepFence(dataPool, fence, sweepTimeoutMs);
     return { kind: "swept" };
   }
 
@@ -349,18 +358,41 @@ export class ImageLock {
   private async replyTo(request: LockRequest): Promise<LockReply> {
     try {
       if (request.op === "header.changed") {
-        if (this.state.phase !== "held") await this.target.reload();
+        // A holder knows what it has changed itself; what it need not be asked for, it hears here.
+        await this.target.reload(undefined);
         return { answer: "done" };
       }
-      if (this.state.phase !== "held" || this.target.carryOut === undefined) {
-        return { answer: "none" };
-      }
-      await this.target.carryOut(request, this.state.token);
-      return { answer: "done" };
+      const held = this.state.phase === "held" && this.target.carryOut !== undefined;
+      if (!held || request.op !== "change") return { answer: "none" };
+      return (await this.target.carryOut?.(request, this.state.token)) ?? { answer: "none" };
     } catch (thrown) {
-      const { code, message } = toStorageError(thrown);
-      return { answer: "failed", code, message: message.slice(0, 1024) };
+      return failedReply(thrown);
     }
+  }
+
+  /**
+   * Runs a change of the image that must not lose the lock in its middle: who asks for it meanwhile
+   * gets it afterwards.
+   * @throws fenced when the lock is not held (any more); what run throws
+   */
+  async keeping<T>(token: number, run: () => Promise<T>): Promise<T> {
+    if (!this.holds(token)) throw new StorageError("fenced", "the lock has been handed over");
+    this.handle({ kind: "changeBegun" });
+    try {
+      return await run();
+    } finally {
+      if (this.holds(token)) this.handle({ kind: "changeEnded" });
+    }
+  }
+
+  /** The image can't be used on here. */
+  lose(reason: string): void {
+    this.handle({ kind: "lost", reason });
+  }
+
+  /** Whether requests may go under this token. */
+  holds(token: number): boolean {
+    return this.state.phase === "held" && this.state.token === token;
   }
 
   private reply(reply: LockReply): void {
@@ -402,6 +434,13 @@ export class ImageLock {
     this.refused(error);
     this.end(error);
   }
+}
+
+/** What says to another client that its request has failed. */
+export function failedReply(thrown: unknown): LockReply {
+  const { code, message, remedy } = toStorageError(thrown);
+  const reply: LockReply = { answer: "failed", code, message: message.slice(0, 1024) };
+  return remedy === undefined ? reply : { ...reply, remedy: remedy.slice(0, 1024) };
 }
 
 /** The error that names who has the lock. */

@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import { FakeCluster } from "../testing/fake-cluster.js";
 import type { FakeIo } from "../testing/fake-io.js";
 import { headerObject } from "./header.js";
-import { type Images, pendingStaleMs } from "./images.js";
+import type { Images } from "./images.js";
+import { pendingStaleMs } from "./making.js";
 
 const mebibyte = 2 ** 20;
 const gibibyte = 2 ** 30;
@@ -250,7 +251,7 @@ describe("open", () => {
     const { images } = cluster.client();
     const { id } = await images.create("a", 512);
     const header = () => cluster.pool.objects.get(headerObject(id));
-    header()?.set("features", Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0));
+    header()?.set("features", Uint8Array.of(64, 0, 0, 0, 0, 0, 0, 0));
     await expect(images.open("a")).rejects.toMatchObject({ code: "unsupported_feature" });
     header()?.set("features", Uint8Array.of(0));
     await expect(images.open("a")).rejects.toMatchObject({ code: "corrupt" });

@@ -3,8 +3,8 @@ import { describe, expect, it } from "vitest";
 import { StorageError } from "../../common/errors.js";
 import type { CopyExtent } from "../../native/binding.js";
 import { FakeCluster } from "../testing/fake-cluster.js";
-import { pendingStaleMs } from "./images.js";
 import { type ImportSource, importImage } from "./import-image.js";
+import { pendingStaleMs } from "./making.js";
 
 const mebibyte = 2 ** 20;
 const noTimer = () => () => undefined;

@@ -7,7 +7,10 @@ import { StorageError, toStorageError } from "../../common/errors.js";
 import type { CopyExtent, NativeClient } from "../../native/binding.js";
 import type { PendingEntry } from "./directory.js";
 import { sectorBytes } from "./header.js";
-import { type ImageInfo, type Images, pendingRenewMs } from "./images.js";
+import { type Every, everyByClock, HeldEntry } from "./held-entry.js";
+import type { Images } from "./images.js";
+import type { LayoutOptions } from "./making.js";
+import type { ImageInfo } from "./scope.js";
 
 export type ImportIo = Pick<
   NativeClient,
@@ -43,8 +46,8 @@ export interface ImportOptions {
   progress?: (doneBytes: number, totalBytes: number | undefined) => void;
   overcommit?: boolean;
   signal?: AbortSignal;
-  /** starts a periodic task; returns its end */
-  every?: (periodMs: number, task: () => void) => () => void;
+  every?: Every;
+  layout?: LayoutOptions;
 }
 
 /** Extents of one crossing at most: a batch costs the event loop under a millisecond. */
@@ -61,7 +64,7 @@ export async function importImage(
   source: ImportSource,
   options: ImportOptions = {},
 ): Promise<ImageInfo> {
-  const { overcommit = false, every = everyByTimer } = options;
+  const { overcommit = false, every = everyByClock(images.scope), layout } = options;
   const capacityBytes = images.capacityBytes();
   // A stream's size shows at its end: until then the image is as large as its pool allows.
   const reservedBytes =
@@ -70,7 +73,8 @@ export async function importImage(
       : Math.ceil(source.sizeBytes / sectorBytes) * sectorBytes;
   images.checkNew(name, reservedBytes, overcommit);
   await images.clearStale(["creating", "importing", "removing"]);
-  const held = new HeldEntry(images, await images.begin("importing", name, reservedBytes), every);
+  const entry = await images.begin("importing", name, reservedBytes, layout);
+  const held = new HeldEntry(images.scope, entry, every);
   const signal = AbortSignal.any(
     options.signal === undefined ? [held.lost] : [held.lost, options.signal],
   );
@@ -83,43 +87,6 @@ export async function importImage(
     await held.release();
     await clearAway(images, held.entry, thrown);
     throw toStorageError(thrown);
-  }
-}
-
-/** A pending entry that is renewed now and then, so that nobody takes it for left over. */
-class HeldEntry {
-  private readonly loss = new AbortController();
-  private readonly stop: () => void;
-  private renewing: Promise<void> = Promise.resolve();
-
-  constructor(
-    private readonly images: Images,
-    /** as it is stored now */
-    public entry: PendingEntry,
-    every: (periodMs: number, task: () => void) => () => void,
-  ) {
-    this.stop = every(pendingRenewMs, () => {
-      this.renewing = this.renewing.then(() => this.renew());
-    });
-  }
-
-  /** Aborts when somebody else has taken the entry. */
-  get lost(): AbortSignal {
-    return this.loss.signal;
-  }
-
-  /** Ends the renewals; the entry stays as it is. */
-  async release(): Promise<void> {
-    this.stop();
-    await this.renewing;
-  }
-
-  private async renew(): Promise<void> {
-    try {
-      this.entry = await this.images.renew(this.entry);
-    } catch (thrown) {
-      this.loss.abort(thrown);
-    }
   }
 }
 
@@ -235,9 +202,4 @@ async function clearAway(images: Images, entry: PendingEntry, thrown: unknown): 
       cause: thrown,
     });
   }
-}
-
-function everyByTimer(periodMs: number, task: () => void): () => void {
-  const timer = setInterval(task, periodMs);
-  return () => clearInterval(timer);
 }

@@ -46,6 +46,8 @@ export interface LockState {
   requested: boolean;
   token: number;
   heldSinceMs: number;
+  /** changes of the image under way that must not lose the lock in their middle */
+  changes: number;
 }
 
 /** Whether the holder renews its watch; unknown: the primary is too new to tell. */
@@ -65,6 +67,9 @@ export type LockEvent =
   | { kind: "requested" }
   | { kind: "drained" }
   | { kind: "released" }
+  /** something begins, or ends, during which the lock is not handed over */
+  | { kind: "changeBegun" }
+  | { kind: "changeEnded" }
   /** fenced, or the lock broken by an operator, or an error that ends it */
   | { kind: "lost"; reason: string };
 
@@ -98,6 +103,7 @@ export function initialLock(options: LockOptions): LockState {
     requested: false,
     token: 0,
     heldSinceMs: 0,
+    changes: 0,
   };
 }
 
@@ -141,6 +147,7 @@ function looked(
 function requested(state: LockState, _event: unknown, nowMs: number): LockStep {
   if (state.options.exclusive) return stay(state, { kind: "reply", answer: "exclusive" });
   const reply: LockEffect = { kind: "reply", answer: "releasing" };
+  if (state.changes > 0) return stay({ ...state, requested: true }, reply);
   const keepMs = state.heldSinceMs + state.options.minHoldMs - nowMs;
   if (keepMs <= 0) {
     const { state: next, effects } = drain(state);
@@ -150,8 +157,15 @@ function requested(state: LockState, _event: unknown, nowMs: number): LockStep {
   return stay({ ...state, requested: true }, reply, { kind: "timer", afterMs: keepMs });
 }
 
+/** What came in during a change is done when the last one has ended. */
+function changeEnded(state: LockState): LockStep {
+  const left = { ...state, changes: state.changes - 1 };
+  if (left.changes > 0 || (left.wanted && !left.requested)) return stay(left);
+  return drain(left);
+}
+
 function loaded(state: LockState, _event: unknown, nowMs: number): LockStep {
-  const held = { ...state, heldSinceMs: nowMs };
+  const held = { ...state, heldSinceMs: nowMs, changes: 0 };
   return state.wanted ? to(held, "held", { kind: "openGate", token: state.token }) : drain(held);
 }
 
@@ -196,9 +210,14 @@ const table: { readonly [P in LockPhase]: Row } = {
   loading: { ...whileAcquiring, requested: leaving, loaded },
   held: {
     use: want,
-    unuse: (state) => drain({ ...state, wanted: false }),
-    timer: (state) => (state.requested ? drain(state) : stay(state)),
+    unuse: (state) => {
+      const unwanted = { ...state, wanted: false };
+      return state.changes > 0 ? stay(unwanted) : drain(unwanted);
+    },
+    timer: (state) => (state.requested && state.changes === 0 ? drain(state) : stay(state)),
     requested,
+    changeBegun: (state) => stay({ ...state, changes: state.changes + 1 }),
+    changeEnded,
     lost,
   },
   draining: {

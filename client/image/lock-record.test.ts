@@ -1,7 +1,6 @@
 // The lock's key-values and the notifications: what is written, and what is refused.
 import { describe, expect, it } from "vitest";
 import { encodeValue } from "../../proto/encoding.js";
-import { u64Value } from "./header.js";
 import {
   decodeLock,
   decodeReply,
@@ -12,6 +11,7 @@ import {
   releaseSteps,
   takeSteps,
 } from "./lock-record.js";
+import { u64Value } from "./omap-values.js";
 
 const record: LockRecord = {
   id: "7.3",
@@ -76,7 +76,13 @@ describe("the lock in a header", () => {
 
 describe("notifications", () => {
   it("come back as they were", () => {
-    const request = { op: "resize", sizeBytes: 512, allowShrink: true, overcommit: false } as const;
+    const change = {
+      kind: "resize",
+      sizeBytes: 512,
+      allowShrink: true,
+      overcommit: false,
+    } as const;
+    const request = { op: "change", request: "00000000000000aa", change } as const;
     expect(decodeRequest(encodeRequest(request))).toEqual(request);
     expect(decodeReply(encodeReply({ answer: "releasing" }))).toEqual({ answer: "releasing" });
   });

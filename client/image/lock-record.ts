@@ -5,7 +5,9 @@ import { StorageError } from "../../common/errors.js";
 import { Checker } from "../../common/schema.js";
 import type { NativeStep } from "../../native/binding.js";
 import { decodeValue, encodeValue } from "../../proto/encoding.js";
-import { u64Value } from "./header.js";
+import { ImageChangeSchema } from "./image-change.js";
+import { u64Value } from "./omap-values.js";
+import { IdSchema } from "./references.js";
 
 /** Key of the holder's record; no value: the lock is free. */
 export const lockKey = "lock";
@@ -45,29 +47,37 @@ export interface LockView {
 const requestSchema = Type.Union([
   /** somebody waits for the lock */
   Type.Object({ op: Type.Literal("lock.request") }, closed),
+  /** the header has changed: read it again */
+  Type.Object({ op: Type.Literal("header.changed") }, closed),
+  /** only the holder of the lock may do this */
   Type.Object(
     {
-      op: Type.Literal("resize"),
-      sizeBytes: Type.Integer({ minimum: 1 }),
-      allowShrink: Type.Boolean(),
-      overcommit: Type.Boolean(),
+      op: Type.Literal("change"),
+      /** the same when it is sent again: it is done once, and its outcome told again */
+      request: IdSchema,
+      change: ImageChangeSchema,
     },
     closed,
   ),
-  /** the header has changed: read it again */
-  Type.Object({ op: Type.Literal("header.changed") }, closed),
 ]);
 export type LockRequest = Static<typeof requestSchema>;
+export type ChangeRequest = Extract<LockRequest, { op: "change" }>;
 
 const replySchema = Type.Object(
   {
     /** exclusive: it is not handed over; none: not the holder, or not understood */
     answer: Type.Union(
-      (["releasing", "exclusive", "none", "done", "failed"] as const).map((a) => Type.Literal(a)),
+      (["releasing", "exclusive", "none", "done", "working", "failed"] as const).map((a) =>
+        Type.Literal(a),
+      ),
     ),
     /** of failed */
     code: Type.Optional(Type.String()),
     message: Type.Optional(Type.String({ maxLength: 1024 })),
+    remedy: Type.Optional(Type.String({ maxLength: 1024 })),
+    /** of working: ask again */
+    doneBytes: Type.Optional(Type.Number()),
+    totalBytes: Type.Optional(Type.Number()),
   },
   closed,
 );

@@ -1,23 +1,43 @@
-// The lock for as long as a management verb takes (rm, resize): so that nobody opens the image for
-// writing meanwhile, and what the verb discards carries a token in force. A verb never takes the
-// lock from a live holder: it is refused, or sent to the holder by notify.
+// The lock for as long as a management verb takes: so that nobody opens the image for writing
+// meanwhile, and what the verb writes carries a token in force. A verb never takes the lock from a
+// live holder: it is refused, or sent to the holder by notify (exclusive.ts).
 import { StorageError } from "../../common/errors.js";
 import type { NativeFence } from "../../native/binding.js";
 import { headerObject } from "./header.js";
-import { heldBy, ImageLock, type LockPorts } from "./image-lock.js";
-import {
-  decodeLock,
-  decodeReply,
-  encodeRequest,
-  type LockRequest,
-  watchCookie,
-} from "./lock-record.js";
-import { lifeOf, notifyWatchers, readWatchers, watcherName } from "./watchers.js";
+import { ImageLock, type LockPorts } from "./image-lock.js";
+import { encodeRequest } from "./lock-record.js";
+import { hasCode } from "./omap-values.js";
+import { notifyWatchers, readWatchers } from "./watchers.js";
 
-interface HeaderAddress {
+export interface HeaderAddress {
   pool: number;
   /** of the image */
   id: string;
+  /** of its data, when that is not the header's pool */
+  dataPool?: number;
+  /** other than the image's header: that of a group */
+  object?: string;
+}
+
+export interface ManagementLock {
+  token: number;
+  close(): Promise<void>;
+}
+
+/** @throws busy, naming the live holder; not_found when there is no such header */
+export async function lockForManagement(
+  ports: LockPorts,
+  address: HeaderAddress,
+): Promise<ManagementLock> {
+  const options = { whenHeld: "refuse", exclusive: true } as const;
+  const target = { ...address, reload: async () => undefined };
+  const lock = await ImageLock.watching(ports, target, options);
+  try {
+    return { token: await lock.acquire(), close: () => lock.close() };
+  } catch (thrown) {
+    await lock.close();
+    throw thrown;
+  }
 }
 
 /**
@@ -26,19 +46,18 @@ interface HeaderAddress {
  */
 export async function underLock<T>(
   ports: LockPorts,
-  { pool, id }: HeaderAddress,
+  address: HeaderAddress,
   run: (fence: NativeFence | undefined) => Promise<T>,
 ): Promise<T> {
-  const options = { whenHeld: "refuse", exclusive: true } as const;
-  let lock: ImageLock;
+  let lock: ManagementLock;
   try {
-    lock = await ImageLock.watching(ports, { pool, id, reload: async () => undefined }, options);
+    lock = await lockForManagement(ports, address);
   } catch (thrown) {
-    if ((thrown as { code?: unknown }).code === "not_found") return run(undefined);
+    if (hasCode(thrown, "not_found")) return run(undefined);
     throw thrown;
   }
   try {
-    return await run({ key: id, token: await lock.acquire() });
+    return await run({ key: address.id, token: lock.token });
   } finally {
     await lock.close();
   }
@@ -51,43 +70,6 @@ export async function refuseWatched(ports: LockPorts, { pool, id }: HeaderAddres
   if (other === undefined) return;
   throw new StorageError("busy", `the image is in use by ${other.description}`, {
     remedy: "Stop that client first; `cairn status POOL/IMAGE` lists all that use the image.",
-  });
-}
-
-/** Its verb may take that long: a shrink discards. */
-const holderTimeoutMs = 120_000;
-
-/**
- * Has a live holder carry a request out.
- * @returns false when nobody holds the lock
- * @throws the holder's error; timed_out when it does not answer
- */
-export async function sendToHolder(
-  { io }: LockPorts,
-  { pool, id }: HeaderAddress,
-  request: LockRequest,
-): Promise<boolean> {
-  const object = headerObject(id);
-  const { omap } = await io.operate(pool, object, [
-    { code: "omapList", key: "lock", value: new Uint8Array(), length: 16 },
-  ]);
-  const { holder } = decodeLock(omap);
-  if (holder === undefined) return false;
-  if (lifeOf(holder, await readWatchers(io, pool, object)) === "dead") return false;
-  const payload = encodeRequest(request);
-  const answers = await notifyWatchers(io, { pool, object }, payload, holderTimeoutMs);
-  const bytes = answers.get(watcherName(BigInt(holder.client), watchCookie));
-  if (bytes === undefined) {
-    throw new StorageError("timed_out", `${holder.description}, who has the lock, did not answer`, {
-      remedy: "If it is gone, its lock is free within seconds: try again.",
-    });
-  }
-  const { answer, code, message } = decodeReply(bytes);
-  if (answer === "done") return true;
-  if (answer !== "failed") throw heldBy(holder);
-  throw StorageError.fromBody({
-    code: (code ?? "io_error") as StorageError["code"],
-    message: message ?? "the holder of the lock could not do it",
   });
 }
 

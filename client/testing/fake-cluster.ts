@@ -1,8 +1,11 @@
 // The image layer over a FakePool, with a clock and random numbers of the test's own.
+import { StorageError } from "../../common/errors.js";
 import { epoch } from "../../common/units.js";
 import { noHash, type OsdMap, type PoolInfo, sealed } from "../../proto/osd-map.js";
-import { type ImageCluster, Images } from "../image/images.js";
-import { FakeIo, FakePool, type Fate } from "./fake-io.js";
+import { Images } from "../image/images.js";
+import type { ImageCluster, ImagePorts } from "../image/scope.js";
+import { FakeIo, type Fate } from "./fake-io.js";
+import { FakePool } from "./fake-pool.js";
 
 const gibibyte = 2 ** 30;
 
@@ -16,6 +19,8 @@ const pool: PoolInfo = {
   createdEpoch: epoch(1),
   application: "rbd",
 };
+
+const fast: PoolInfo = { ...pool, id: 2, name: "fast" };
 
 /** A map with three OSDs of 10 GiB and the pool rbd: 10 GiB of capacity. */
 export function testMap(): OsdMap {
@@ -51,6 +56,25 @@ export function testMap(): OsdMap {
   });
 }
 
+/** The same with a second pool. */
+function mapOfTwoPools(): OsdMap {
+  const { hash: _, ...map } = testMap();
+  return sealed({ ...map, pools: [pool, fast], nextPoolId: 3 });
+}
+
+export interface FakeClient {
+  io: FakeIo;
+  images: Images<FakeIo>;
+  /** the images of another pool, by the same client */
+  inPool(name: string): Images<FakeIo>;
+}
+
+function poolNamed(name: string): PoolInfo {
+  const found = [pool, fast].find((candidate) => candidate.name === name);
+  if (found === undefined) throw new StorageError("not_found", `there is no pool "${name}"`);
+  return found;
+}
+
 export class FakeCluster {
   readonly pool = new FakePool();
   wallMs = 1_000_000;
@@ -59,8 +83,8 @@ export class FakeCluster {
   /** timers of the clients, by when they are due */
   private readonly timers = new Map<symbol, { atMs: number; run: () => void }>();
 
-  /** A new client of the pool. */
-  client(fate?: Fate): { io: FakeIo; images: Images<FakeIo> } {
+  /** A new client of the pool, or of a namespace of it. */
+  client(fate?: Fate, namespace = ""): FakeClient {
     const clientId = this.nextClient++;
     const io = new FakeIo(this.pool, fate, clientId);
     const cluster: ImageCluster<FakeIo> = {
@@ -71,10 +95,14 @@ export class FakeCluster {
         io.listeners.add(listener);
         return () => io.listeners.delete(listener);
       },
-      map: testMap,
-      pool: () => pool,
+      snapshotIds: {
+        allocate: () => io.allocateSnapshot(),
+        remove: (_pool, ids) => io.removeSnapshots(ids),
+      },
+      map: mapOfTwoPools,
+      pool: poolNamed,
     };
-    const images = new Images(cluster, "rbd", {
+    const ports: ImagePorts = {
       clock: {
         nowMs: () => this.wallMs,
         wallMs: () => this.wallMs,
@@ -85,8 +113,10 @@ export class FakeCluster {
         },
       },
       random: { uint64: () => this.nextId++, below: () => 0, uuid: () => "" },
-    });
-    return { io, images };
+    };
+    const images = new Images(cluster, "rbd", ports, namespace);
+    const others = (name: string) => new Images(cluster, name, ports);
+    return { io, images, inPool: others };
   }
 
   /** Lets time pass, timer by timer, with all that follows from each. */

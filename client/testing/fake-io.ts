@@ -1,5 +1,5 @@
-// A pool of objects in memory that takes the operations of a NativeClient, for tests of the image
-// layer: with a client that dies before or after any operation.
+// A NativeClient over a FakePool, for tests of the image layer: it dies before or after any
+// operation that its fate says.
 import { StorageError } from "../../common/errors.js";
 import type {
   ClientEvent,
@@ -7,84 +7,18 @@ import type {
   ImageLayout,
   NativeFence,
   NativeOpReply,
+  NativeParent,
+  NativeSnapContext,
   NativeStep,
+  QosLimits,
   WatchOptions,
 } from "../../native/binding.js";
-import type { ImageIo } from "../image/images.js";
 import type { ImportIo } from "../image/import-image.js";
-import { FakeWatchers, type WatchingClient } from "./fake-watchers.js";
-
-/** The objects, which outlive a client. */
-export class FakePool {
-  /** name -> key-values */
-  readonly objects = new Map<string, Map<string, Uint8Array>>();
-  readonly watchers = new FakeWatchers();
-  /** fence key -> highest token seen */
-  readonly tokens = new Map<string, number>();
-
-  /** Names of data objects. */
-  dataObjects(): string[] {
-    return [...this.objects.keys()].filter((name) => name.startsWith("rbd_data."));
-  }
-
-  apply(object: string, steps: readonly NativeStep[]): NativeOpReply {
-    const omap: [string, Uint8Array][] = [];
-    const before = this.objects.get(object);
-    const next = { values: new Map(before), exists: before !== undefined };
-    for (const step of steps) {
-      const { key = "", value = new Uint8Array() } = step;
-      const guard = guards[step.code];
-      if (guard !== undefined) guard(before, key, value);
-      else if (step.code === "omapList") omap.push(...listed(before, key, value, step.length ?? 0));
-      else if (step.code === "omapGet") omap.push([key, found(before, key)]);
-      else change(next, step.code, key, value);
-    }
-    if (next.exists) this.objects.set(object, next.values);
-    else this.objects.delete(object);
-    return { exists: before !== undefined, omap };
-  }
-}
-
-type Values = ReadonlyMap<string, Uint8Array>;
-
-const guards: Partial<
-  Record<string, (values: Values | undefined, key: string, value: Uint8Array) => void>
-> = {
-  assertExists: (values) => {
-    if (values === undefined) throw new StorageError("not_found", "the object does not exist");
-  },
-  assertAbsent: (values) => {
-    if (values !== undefined) throw new StorageError("already_exists", "the object exists");
-  },
-  omapCompare: (values, key, value) => {
-    if (Buffer.compare(values?.get(key) ?? new Uint8Array(), value) !== 0) {
-      throw new StorageError("precondition_failed", "the value has been changed");
-    }
-  },
-};
-
-function listed(values: Values | undefined, prefix: string, after: Uint8Array, limit: number) {
-  const behind = Buffer.from(after).toString();
-  const entries = [...(values ?? [])].filter(([key]) => key.startsWith(prefix) && key > behind);
-  return entries.sort(([a], [b]) => (a < b ? -1 : 1)).slice(0, limit);
-}
-
-function found(values: Values | undefined, key: string): Uint8Array {
-  const value = values?.get(key);
-  if (value === undefined) throw new StorageError("not_found", "no such key");
-  return value;
-}
-
-function change(
-  next: { values: Map<string, Uint8Array>; exists: boolean },
-  code: NativeStep["code"],
-  key: string,
-  value: Uint8Array,
-): void {
-  next.exists = code !== "remove";
-  if (code === "omapSet") next.values.set(key, Uint8Array.from(value));
-  if (code === "omapRemove") next.values.delete(key);
-}
+import type { ImageIo } from "../image/scope.js";
+import type { Content } from "./fake-data.js";
+import { FakeDevices } from "./fake-devices.js";
+import type { FakePool } from "./fake-pool.js";
+import type { WatchingClient } from "./fake-watchers.js";
 
 /** Says of the operation with that number whether the client dies before it, after it, or lives. */
 export type Fate = (operation: number) => "before" | "after" | undefined;
@@ -97,17 +31,19 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
   readonly listeners = new Set<(event: ClientEvent) => void>();
   /** what happened to the gates of devices: "1 open 7", "1 drain", "1 fail" */
   readonly gates: string[] = [];
-  private readonly devices = new Map<DeviceHandle, ImageLayout>();
-  private nextHandle = 1;
+  private readonly devices: FakeDevices;
   /** called while an import runs */
   duringImport: () => void = () => undefined;
   private canceled = false;
+  private jobsCanceled = false;
 
   constructor(
     readonly pool: FakePool,
     private readonly fate: Fate = () => undefined,
     readonly clientId = 1n,
-  ) {}
+  ) {
+    this.devices = new FakeDevices(pool);
+  }
 
   get silent(): boolean {
     return this.dead || this.frozen;
@@ -117,7 +53,8 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
     for (const listener of this.listeners) listener(event);
   }
 
-  async operate(_pool: number, object: string, steps: NativeStep[]): Promise<NativeOpReply> {
+  async operate(pool: number, name: string, steps: NativeStep[]): Promise<NativeOpReply> {
+    const object = this.pool.key(pool, name);
     const first = steps[0];
     if (first?.code === "listWatchers") return this.live(() => this.pool.watchers.list(object));
     if (first?.code === "notify") {
@@ -126,7 +63,8 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
     return this.live(() => this.pool.apply(object, steps));
   }
 
-  async watch(_pool: number, object: string, options: WatchOptions): Promise<number> {
+  async watch(pool: number, name: string, options: WatchOptions): Promise<number> {
+    const object = this.pool.key(pool, name);
     return this.live(() => {
       this.pool.apply(object, [{ code: "assertExists" }]);
       return this.pool.watchers.add(this, object, options);
@@ -141,19 +79,21 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
     this.pool.watchers.answer(answer, reply);
   }
 
-  async sweepFence(_pool: number, { key, token }: NativeFence) {
+  async sweepFence(_pool: number, fence: NativeFence) {
     return this.live(() => {
-      this.pool.tokens.set(key, token);
+      this.pool.raiseToken(fence);
       return { raised: 8, silent: 0 };
     });
   }
 
-  openGate(device: DeviceHandle, { token }: NativeFence): void {
-    this.gates.push(`${device} open ${token}`);
+  openGate(device: DeviceHandle, fence: NativeFence): void {
+    this.gates.push(`${device} open ${fence.token}`);
+    this.devices.get(device).fence = fence;
   }
 
   async drainGate(device: DeviceHandle): Promise<void> {
     this.gates.push(`${device} drain`);
+    this.devices.get(device).fence = undefined;
   }
 
   failGate(device: DeviceHandle, _reason: string, fenced: boolean): void {
@@ -165,43 +105,126 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
   }
 
   setImageSize(device: DeviceHandle, sizeBytes: number): void {
-    this.devices.set(device, { ...this.layout(device), sizeBytes });
+    this.devices.get(device).sizeBytes = sizeBytes;
+  }
+
+  setSnapContext(device: DeviceHandle, context: NativeSnapContext): void {
+    this.devices.get(device).snapContext = context;
+  }
+
+  async setParent(device: DeviceHandle, parent: NativeParent | null): Promise<void> {
+    this.devices.get(device).parent = this.devices.parentOf(parent);
+  }
+
+  async setQos(device: DeviceHandle, limits: QosLimits): Promise<void> {
+    this.devices.get(device).limits = limits;
   }
 
   /** The size that the device has here. */
   deviceSize(device: DeviceHandle): number {
-    return this.layout(device).sizeBytes;
+    return this.devices.get(device).sizeBytes;
+  }
+
+  deviceLimits(device: DeviceHandle): QosLimits {
+    return this.devices.get(device).limits;
+  }
+
+  get openDevices(): number {
+    return this.devices.count;
   }
 
   openImage(layout: ImageLayout): DeviceHandle {
-    this.devices.set(this.nextHandle, layout);
-    return this.nextHandle++;
+    return this.devices.add(layout);
   }
 
   closeDevice(device: DeviceHandle): void {
-    this.devices.delete(device);
+    this.devices.remove(device);
   }
 
   /** Whole objects go, as in the native image; parts of objects do nothing here. */
-  async discard(device: DeviceHandle, offset: number, lengthBytes: number): Promise<void> {
-    const { sizeBytes, objectBytes } = this.layout(device);
-    if (offset + lengthBytes > sizeBytes) {
+  async discard(handle: DeviceHandle, offset: number, lengthBytes: number): Promise<void> {
+    const device = this.devices.get(handle);
+    if (offset + lengthBytes > device.sizeBytes) {
       throw new StorageError("out_of_range", "beyond the end of the image");
     }
     this.live(() => {
-      for (let at = offset; at < offset + lengthBytes; at += objectBytes) {
-        if (at % objectBytes === 0) this.pool.objects.delete(this.objectName(device, at));
+      for (let at = offset; at < offset + lengthBytes; at += device.objectBytes) {
+        if (at % device.objectBytes === 0) this.devices.discard(device, at);
       }
     });
   }
 
-  /** Writes every object of a range. */
-  fill(device: DeviceHandle, offset: number, lengthBytes: number): void {
-    const { objectBytes } = this.layout(device);
-    const first = offset - (offset % objectBytes);
-    for (let at = first; at < offset + lengthBytes; at += objectBytes) {
-      this.pool.objects.set(this.objectName(device, at), new Map());
+  /** Writes every object of a range, as a front end does. */
+  fill(handle: DeviceHandle, offset: number, lengthBytes: number, content = "x"): void {
+    const device = this.devices.get(handle);
+    const first = offset - (offset % device.objectBytes);
+    for (let at = first; at < offset + lengthBytes; at += device.objectBytes) {
+      this.devices.write(device, at, content);
     }
+  }
+
+  /** What a front end reads there: the text that fill() wrote, undefined: zeros. */
+  contentAt(handle: DeviceHandle, offset: number): Content {
+    return this.devices.content(this.devices.get(handle), offset);
+  }
+
+  /** Bytes that are zeros where there is no content, else ones. */
+  async readDevice(handle: DeviceHandle, offset: number, lengthBytes: number): Promise<Uint8Array> {
+    const content = this.contentAt(handle, offset);
+    return new Uint8Array(lengthBytes).fill(content === undefined || content === "0" ? 0 : 1);
+  }
+
+  async diffImage(
+    handle: DeviceHandle,
+    fromSnap: number,
+    onExtents: (triples: Float64Array) => void | Promise<void>,
+  ): Promise<void> {
+    const device = this.devices.get(handle);
+    const { objectBytes } = device;
+    for (const at of this.devices.offsets(device)) {
+      const to = this.devices.own(device, at);
+      const from = fromSnap === 0 ? undefined : this.devices.own({ ...device, snap: fromSnap }, at);
+      const state = to === undefined ? 0 : to === "zero" ? 1 : 2;
+      if (this.jobsCanceled) throw new StorageError("canceled", "the diff was canceled");
+      if (from !== to) await onExtents(Float64Array.of(at, objectBytes, state));
+    }
+  }
+
+  async measureImage(handle: DeviceHandle, fromSnap: number) {
+    let objects = 0;
+    await this.diffImage(handle, fromSnap, () => {
+      objects += 1;
+    });
+    return { objects, usedBytes: objects * this.devices.get(handle).objectBytes };
+  }
+
+  /** Object by object: it may die between any two. */
+  async rollbackImage(handle: DeviceHandle, snap: number): Promise<void> {
+    const device = this.devices.get(handle);
+    for (const at of this.devices.offsets(device)) {
+      const content = this.devices.own({ ...device, snap }, at);
+      if (content === this.devices.own(device, at)) continue;
+      this.live(() => this.devices.write(device, at, content));
+    }
+  }
+
+  async flattenImage(handle: DeviceHandle): Promise<void> {
+    const device = this.devices.get(handle);
+    const { parent, objectBytes } = device;
+    for (let at = 0; at < (parent?.overlapBytes ?? 0); at += objectBytes) {
+      if (parent === undefined || this.devices.own(device, at) !== undefined) continue;
+      const content = this.devices.content(parent.device, at);
+      if (content === undefined) continue;
+      this.live(() => this.devices.write(device, at, content));
+    }
+  }
+
+  async allocateSnapshot(): Promise<number> {
+    return this.live(() => ++this.pool.snapSeq);
+  }
+
+  async removeSnapshots(ids: number[]): Promise<void> {
+    this.live(() => this.pool.data.trim(ids));
   }
 
   importBegin(device: DeviceHandle): number {
@@ -233,24 +256,16 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
     return this.importRaw(device, fd, fd);
   }
 
+  cancelJobs(): void {
+    this.jobsCanceled = true;
+  }
+
   cancelJob(): void {
     this.canceled = true;
   }
 
   cancelCopies(): void {
     this.canceled = true;
-  }
-
-  private layout(device: DeviceHandle): ImageLayout {
-    const layout = this.devices.get(device);
-    if (layout === undefined) throw new StorageError("not_found", "the device is closed");
-    return layout;
-  }
-
-  private objectName(device: DeviceHandle, offset: number): string {
-    const { objectPrefix, objectBytes } = this.layout(device);
-    const number = Math.floor(offset / objectBytes);
-    return `${objectPrefix}.${number.toString(16).padStart(16, "0")}`;
   }
 
   private live<T>(run: () => T): T {

@@ -1,6 +1,9 @@
 // Tasks on images and their jobs: see client_images.hh.
 #include "client_images.hh"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <utility>
 
 #include "client_values.hh"
@@ -18,6 +21,20 @@ using Progress = std::function<void(const image::JobProgress&)>;
 using Callback = std::shared_ptr<Napi::FunctionReference>;
 
 std::uint32_t handle_of(const Napi::CallbackInfo& info) { return info[0].ToNumber().Uint32Value(); }
+
+// Duplicates: JavaScript may close its descriptors before the task has run. One that can't be
+// duplicated is refused by the device.
+std::shared_ptr<const std::vector<int>> get_descriptors(const Napi::Array& array) {
+  auto* const fds = new std::vector<int>;
+  for (std::uint32_t i = 0; i < array.Length(); ++i)
+    fds->push_back(::fcntl(array.Get(i).ToNumber().Int32Value(), F_DUPFD_CLOEXEC, 0));
+  return {fds, [](const std::vector<int>* held) {
+            for (const int fd : *held) {
+              if (fd >= 0) ::close(fd);
+            }
+            delete held;
+          }};
+}
 
 // A JavaScript progress callback (done, total) as a function for the core's thread; may be absent.
 Progress get_progress(const Napi::Value& value, CoreThread& thread) {
@@ -104,16 +121,13 @@ ClientTask open_image_task(const Napi::CallbackInfo& info, std::uint32_t handle)
 
 ClientTask open_source_task(const Napi::CallbackInfo& info, std::uint32_t handle) {
   const auto object = info[0].As<Napi::Object>();
-  const auto fd_array = object.Get("fds").As<Napi::Array>();
-  const auto extent_array = object.Get("extents").As<Napi::Array>();
-  std::vector<int> fds;
-  for (std::uint32_t i = 0; i < fd_array.Length(); ++i)
-    fds.push_back(fd_array.Get(i).ToNumber().Int32Value());
+  const auto array = object.Get("extents").As<Napi::Array>();
   std::vector<qcow2::SourceExtent> extents;
-  for (std::uint32_t i = 0; i < extent_array.Length(); ++i)
-    extents.push_back(get_extent(extent_array.Get(i).As<Napi::Object>()));
-  return [handle, fds, extents = std::move(extents), size_bytes = get_u64(object, "sizeBytes")](
-             ClientState& state) { state.open_source(handle, fds, extents, size_bytes); };
+  for (std::uint32_t i = 0; i < array.Length(); ++i)
+    extents.push_back(get_extent(array.Get(i).As<Napi::Object>()));
+  return [handle, fds = get_descriptors(object.Get("fds").As<Napi::Array>()),
+          extents = std::move(extents), size_bytes = get_u64(object, "sizeBytes")](
+             ClientState& state) { state.open_source(handle, *fds, extents, size_bytes); };
 }
 
 ClientTask set_snap_context_task(const Napi::CallbackInfo& info) {

@@ -74,9 +74,9 @@ void Objecter::submit(Target target, std::vector<net::Step> steps, Buffer data, 
   net::OpRequest request;
   request.object = std::move(target.object);
   request.fence = std::move(target.fence);
+  request.steps = std::move(steps);
   request.snap = target.snap;
   request.snap_context = std::move(target.context);
-  request.steps = std::move(steps);
   if (Status status = net::check_limits(request, data.size()); !status) {
     executor_.post([done = std::move(done), status = std::move(status)]() mutable {
       done(std::move(status), {}, {});

@@ -58,8 +58,8 @@ struct Target {
   net::Fence fence = {};
   // To this PG of the pool, whatever the object's name says.
   std::optional<std::uint32_t> seed = std::nullopt;
-  std::uint64_t snap = kHead;     // what reads see
-  net::SnapContext context = {};  // of changes
+  std::uint64_t snap = kHead;     // what its reads see
+  net::SnapContext context = {};  // of its changes
 };
 
 // A notification of an object that this client watches; the answer goes back by answer_notify().

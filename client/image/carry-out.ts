@@ -1,0 +1,37 @@
+// Which function carries out which change of an image. Called with exclusive access to it.
+import { StorageError } from "../../common/errors.js";
+import type { ImageAccess } from "./access.js";
+import { changeFeatures } from "./feature-change.js";
+import { flatten } from "./flatten.js";
+import type { ImageChange } from "./image-change.js";
+import { markRollback, rollback } from "./rollback.js";
+import { resizeImage } from "./size.js";
+import { createSnapshot, removeSnapshot, renameSnapshot } from "./snapshot-changes.js";
+import { finishBeforeUse, finishLater } from "./unfinished.js";
+
+export async function carryOutChange(access: ImageAccess, change: ImageChange): Promise<void> {
+  switch (change.kind) {
+    case "resize":
+      return resizeImage(access, change);
+    case "snapCreate":
+      return createSnapshot(access, change);
+    case "snapRemove":
+      return removeSnapshot(access, change);
+    case "snapRename":
+      return renameSnapshot(access, change);
+    case "rollback":
+      return rollback(access, change.snapId);
+    case "rollbackMark":
+      return markRollback(access, change);
+    case "flatten":
+      return flatten(access);
+    case "features":
+      return changeFeatures(access, change);
+    case "settle":
+      await access.quiesced(() => finishBeforeUse(access));
+      return finishLater(access);
+    case "pause":
+    case "resume":
+      throw new StorageError("invalid_argument", "only an image that is in use can be paused");
+  }
+}

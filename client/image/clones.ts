@@ -1,0 +1,145 @@
+// Clones: images that begin as what a snapshot of another one shows, and share its data.
+import { StorageError } from "../../common/errors.js";
+import { listKeys } from "./directory-object.js";
+import { makeChange } from "./exclusive.js";
+import { joinParent } from "./family.js";
+import { hasFeature } from "./features.js";
+import { headerObject, type ImageHeader } from "./header.js";
+import { abandon, begin, checkNew, clearStale, type LayoutOptions } from "./making.js";
+import { hasCode, valueMap } from "./omap-values.js";
+import { childPrefix, imageRefChecker, type ParentRef } from "./references.js";
+import type { ImageInfo, Progress, Scope } from "./scope.js";
+import { snapshotByName } from "./snapshots.js";
+
+/** A clone as its parent knows it. */
+export interface ChildInfo {
+  pool: string;
+  namespace: string;
+  /** undefined: it has none now: it is in the trash, being made, or being removed */
+  name: string | undefined;
+  id: string;
+  snapshot: string;
+}
+
+/** The parent of a clone by names. */
+export interface ParentInfo {
+  pool: string;
+  namespace: string;
+  /** undefined: it is in the trash */
+  name: string | undefined;
+  id: string;
+  snapshot: string;
+  snapshotId: number;
+  overlapBytes: number;
+}
+
+export class Clones {
+  constructor(private readonly scope: Scope) {}
+
+  /**
+   * Makes a clone of a snapshot of this scope's image, there or in another pool or namespace.
+   * Objects, stripes and features are the parent's unless told otherwise.
+   * @throws not_found, already_exists, invalid_argument
+   */
+  async create(
+    image: string,
+    snap: string,
+    to: { scope: Scope; name: string },
+    layout: LayoutOptions = {},
+  ): Promise<ImageInfo> {
+    const header = await this.scope.header(await this.scope.idOf(image));
+    const snapshot = snapshotByName(header, snap, this.scope.prefix + image);
+    refuseUncloneable(header, `${this.scope.prefix}${image}@${snap}`, snapshot.kind);
+    const parent: ParentRef = {
+      ...this.scope.refOf(header.id),
+      snapId: snapshot.id,
+      overlapBytes: snapshot.sizeBytes,
+    };
+    const own: LayoutOptions = {
+      objectBytes: 2 ** header.order,
+      stripeUnitBytes: header.stripeUnitBytes,
+      stripeCount: header.stripeCount,
+    };
+    const chosen = layout.objectBytes === undefined ? { ...own, ...layout } : layout;
+    const clone = { ...chosen, sizeBytes: snapshot.sizeBytes, parent };
+    // A clone takes no space of its own at first.
+    checkNew(to.scope, to.name, clone, true);
+    await clearStale(to.scope, ["creating"]);
+    const entry = await begin(to.scope, "creating", to.name, clone, (id) =>
+      joinParent(to.scope, parent, to.scope.refOf(id)),
+    );
+    try {
+      await to.scope.directory.publish(entry);
+    } catch (thrown) {
+      await abandon(to.scope, entry, thrown);
+    }
+    return to.scope.infoOf(to.name, await to.scope.header(entry.id));
+  }
+
+  /** The clones of all snapshots of an image, or of one. @throws not_found */
+  async children(image: string, snap?: string): Promise<ChildInfo[]> {
+    const header = await this.scope.header(await this.scope.idOf(image));
+    const spec = this.scope.prefix + image;
+    const only = snap === undefined ? undefined : snapshotByName(header, snap, spec).id;
+    const at: [number, string] = [this.scope.pool.id, headerObject(header.id)];
+    const { omap } = await listKeys(this.scope.io, at, childPrefix);
+    const found: ChildInfo[] = [];
+    for (const [key, value] of omap) {
+      const snapId = Number.parseInt(key.slice(childPrefix.length), 16);
+      if (only !== undefined && snapId !== only) continue;
+      const { pool, namespace, imageId } = valueMap(value, imageRefChecker, key);
+      const snapshot = header.snapshots.find(({ id }) => id === snapId)?.name ?? String(snapId);
+      const name = await this.nameOf(pool, namespace, imageId);
+      found.push({ pool: this.poolName(pool), namespace, name, id: imageId, snapshot });
+    }
+    return found;
+  }
+
+  /** undefined: it is no clone. @throws not_found */
+  async parent(image: string): Promise<ParentInfo | undefined> {
+    const { parent } = await this.scope.header(await this.scope.idOf(image));
+    if (parent === undefined) return undefined;
+    const { pool, namespace, imageId, snapId, overlapBytes } = parent;
+    const header = await this.scope.elsewhere(pool, namespace).header(imageId);
+    return {
+      pool: this.poolName(pool),
+      namespace,
+      name: await this.nameOf(pool, namespace, imageId),
+      id: imageId,
+      snapshot: header.snapshots.find(({ id }) => id === snapId)?.name ?? String(snapId),
+      snapshotId: snapId,
+      overlapBytes,
+    };
+  }
+
+  /**
+   * A clone gets all that it reads from its parent, and needs it no more. Goes on while the image
+   * is in use. @throws not_found; invalid_argument when it is no clone
+   */
+  async flatten(image: string, progress?: Progress): Promise<void> {
+    await makeChange(this.scope, await this.scope.idOf(image), { kind: "flatten" }, progress);
+  }
+
+  private poolName(id: number): string {
+    return this.scope.poolOf(id).name;
+  }
+
+  private async nameOf(pool: number, namespace: string, id: string): Promise<string | undefined> {
+    try {
+      return await this.scope.elsewhere(pool, namespace).directory.nameOf(id);
+    } catch (thrown) {
+      if (hasCode(thrown, "not_found")) return undefined;
+      throw thrown;
+    }
+  }
+}
+
+function refuseUncloneable({ features }: ImageHeader, spec: string, kind: string): void {
+  if (kind !== "user") {
+    throw new StorageError("invalid_argument", `${spec} belongs to a group and can't be cloned`);
+  }
+  if (hasFeature(features, "layering")) return;
+  throw new StorageError("invalid_argument", `the image of ${spec} has not the feature layering`, {
+    remedy: "Enable it: cairn feature enable IMAGE layering",
+  });
+}

@@ -1,0 +1,125 @@
+// The configuration of images: what is set for one image is in its metadata, what is set for all
+// images of a pool in the pool's object rbd_config.
+import { StorageError } from "../../common/errors.js";
+import { listKeys } from "./directory-object.js";
+import {
+  type ConfigValues,
+  type ImageOption,
+  imageOptionNames,
+  imageOptions,
+  parseOption,
+  parseOptionValue,
+} from "./image-config.js";
+import { configPrefix, listMetadata, writeMetadata } from "./metadata.js";
+import { removeStep, setStep, textValue, valueText } from "./omap-values.js";
+import type { Scope } from "./scope.js";
+
+export const poolConfigObject = "rbd_config";
+
+export interface ConfigRow {
+  option: ImageOption;
+  value: string;
+  source: "default" | "pool" | "image";
+  description: string;
+}
+
+function valuesOf(entries: readonly (readonly [key: string, value: string])[]): ConfigValues {
+  const values: ConfigValues = {};
+  for (const [key, value] of entries) {
+    const option = imageOptionNames.find((name) => configPrefix + name === key);
+    // What a newer version has set means nothing here.
+    if (option !== undefined) values[option] = value;
+  }
+  return values;
+}
+
+async function readPool({ io, pool }: Scope): Promise<ConfigValues> {
+  const { omap } = await listKeys(io, [pool.id, poolConfigObject], configPrefix);
+  return valuesOf(omap.map(([key, value]) => [key, valueText(value, key)]));
+}
+
+async function readOwn(scope: Scope, id: string): Promise<ConfigValues> {
+  return valuesOf(await listMetadata(scope, id, configPrefix));
+}
+
+/** What holds for an image: its own values, then those of its pool. */
+export async function readConfig(scope: Scope, id: string): Promise<ConfigValues> {
+  return { ...(await readPool(scope)), ...(await readOwn(scope, id)) };
+}
+
+function rows(pool: ConfigValues, image: ConfigValues): ConfigRow[] {
+  return imageOptionNames.map((option) => {
+    const { description, fallback } = imageOptions[option];
+    const [own, pooled] = [image[option], pool[option]];
+    if (own !== undefined) return { option, value: own, source: "image", description };
+    if (pooled !== undefined) return { option, value: pooled, source: "pool", description };
+    return { option, value: fallback, source: "default", description };
+  });
+}
+
+const unset = (option: string, where: string) =>
+  new StorageError("not_found", `${option} is not set for ${where}`, {
+    remedy: "`cairn config image ls` and `cairn config pool ls` show what is.",
+  });
+
+export class ImageConfig {
+  constructor(private readonly scope: Scope) {}
+
+  /** All options, with where their values come from. @throws not_found */
+  async list(image: string): Promise<ConfigRow[]> {
+    const id = await this.scope.idOf(image);
+    return rows(await readPool(this.scope), await readOwn(this.scope, id));
+  }
+
+  /** @throws invalid_argument; not_found when it is not set for the image itself */
+  async get(image: string, name: string): Promise<string> {
+    const option = parseOption(name);
+    const value = (await readOwn(this.scope, await this.scope.idOf(image)))[option];
+    if (value === undefined) throw unset(option, this.scope.prefix + image);
+    return value;
+  }
+
+  /** Takes effect at once, also where the image is in use. @throws invalid_argument, not_found */
+  async set(image: string, name: string, text: string): Promise<void> {
+    const option = parseOption(name);
+    const value = parseOptionValue(option, text);
+    const id = await this.scope.idOf(image);
+    await writeMetadata(this.scope, id, configPrefix + option, value);
+  }
+
+  /** @throws invalid_argument; not_found when it is not set */
+  async remove(image: string, name: string): Promise<void> {
+    await this.get(image, name);
+    const id = await this.scope.idOf(image);
+    await writeMetadata(this.scope, id, configPrefix + parseOption(name), undefined);
+  }
+
+  async listPool(): Promise<ConfigRow[]> {
+    return rows(await readPool(this.scope), {});
+  }
+
+  /** @throws invalid_argument; not_found when it is not set */
+  async getPool(name: string): Promise<string> {
+    const option = parseOption(name);
+    const value = (await readPool(this.scope))[option];
+    if (value === undefined) throw unset(option, `the pool ${this.scope.pool.name}`);
+    return value;
+  }
+
+  /** For images that are opened, or change, from now on. @throws invalid_argument */
+  async setPool(name: string, text: string): Promise<void> {
+    const option = parseOption(name);
+    const value = textValue(parseOptionValue(option, text));
+    await this.writePool([setStep(configPrefix + option, value)]);
+  }
+
+  /** @throws invalid_argument; not_found when it is not set */
+  async removePool(name: string): Promise<void> {
+    await this.getPool(name);
+    await this.writePool([removeStep(configPrefix + parseOption(name))]);
+  }
+
+  private async writePool(steps: ReturnType<typeof setStep>[]): Promise<void> {
+    await this.scope.io.operate(this.scope.pool.id, poolConfigObject, steps);
+  }
+}

@@ -1,0 +1,188 @@
+// Copies of images: of what one moment shows, or with all snapshots. The native core moves the
+// bytes: the copy is filled as a clone of its source is flattened, though it never is its clone.
+//
+// Invariant: the copy has no name until all of it is durable; whatever fails before that takes away
+// what was written, and what a client that died has left is a pending entry.
+import { StorageError, toStorageError } from "../../common/errors.js";
+import type { DeviceHandle } from "../../native/binding.js";
+import type { ImageAccess } from "./access.js";
+import { withAccess } from "./exclusive.js";
+import { blockBytes, type ImageHeader } from "./header.js";
+import { changeHeader } from "./header-change.js";
+import { type Every, everyByClock, HeldEntry } from "./held-entry.js";
+import { openHead, openSnapshot, withWorkDevice } from "./layout.js";
+import { begin, checkNew, clear, clearStale, type LayoutOptions } from "./making.js";
+import { setStep, u64Value } from "./omap-values.js";
+import { type ImageInfo, isListed, noProgress, type Progress, type Scope } from "./scope.js";
+import { createSnapshot } from "./snapshot-changes.js";
+import { encodeSnapshot, type Snapshot, snapshotKey } from "./snapshot-record.js";
+import { snapshotByName } from "./snapshots.js";
+import { sparsify } from "./sparsify.js";
+
+export interface CopyOptions extends LayoutOptions {
+  /** in objects, of each of the copied moments in turn */
+  progress?: Progress;
+  every?: Every;
+}
+
+export interface CopyTarget {
+  scope: Scope;
+  name: string;
+}
+
+/** A moment of the source; undefined: now. */
+type Moment = Snapshot | undefined;
+
+export class Copies {
+  constructor(private readonly scope: Scope) {}
+
+  /** @param snap what this snapshot shows; undefined: the image as it is. @throws already_exists */
+  async copy(
+    image: string,
+    snap: string | undefined,
+    to: CopyTarget,
+    options: CopyOptions = {},
+  ): Promise<ImageInfo> {
+    const header = await this.source(image);
+    const spec = this.scope.prefix + image;
+    const moment = snap === undefined ? undefined : snapshotByName(header, snap, spec);
+    return this.make(header, [moment], to, options);
+  }
+
+  /** The image with all its snapshots; the copy of a clone stands for itself. */
+  async deepCopy(image: string, to: CopyTarget, options: CopyOptions = {}): Promise<ImageInfo> {
+    const header = await this.source(image);
+    return this.make(header, [...header.snapshots.filter(isListed), undefined], to, options);
+  }
+
+  /**
+   * Gives the space of blocks of zeros back. @throws busy when the image is in use
+   * @param sparseBytes a run that is shorter stays
+   */
+  async sparsify(
+    image: string,
+    { sparseBytes = blockBytes, progress = noProgress } = {},
+  ): Promise<{ freedBytes: number }> {
+    const id = await this.scope.idOf(image);
+    return withAccess(this.scope, id, (access) => sparsify(access, sparseBytes), progress);
+  }
+
+  private async source(image: string): Promise<ImageHeader> {
+    return this.scope.header(await this.scope.idOf(image));
+  }
+
+  private async make(
+    source: ImageHeader,
+    moments: Moment[],
+    to: CopyTarget,
+    options: CopyOptions,
+  ): Promise<ImageInfo> {
+    const { progress = noProgress, every = everyByClock(to.scope), ...layout } = options;
+    const own: LayoutOptions = {
+      objectBytes: 2 ** source.order,
+      stripeUnitBytes: source.stripeUnitBytes,
+      stripeCount: source.stripeCount,
+    };
+    const sizeBytes = moments[0]?.sizeBytes ?? source.sizeBytes;
+    const chosen = layout.objectBytes === undefined ? { ...own, ...layout } : layout;
+    const image = { ...chosen, sizeBytes };
+    checkNew(to.scope, to.name, image, true);
+    await clearStale(to.scope, ["creating", "importing", "removing"]);
+    const entry = await begin(to.scope, "importing", to.name, image);
+    const held = new HeldEntry(to.scope, entry, every);
+    try {
+      const fill = (access: ImageAccess) => this.fill(source, moments, access, held.lost);
+      await withAccess(to.scope, entry.id, fill, progress);
+      // No renewal may run beside the publication, which compares the entry's bytes.
+      await held.release();
+      await to.scope.directory.publish(held.entry);
+    } catch (thrown) {
+      await held.release();
+      // Should this fail, the entry stays, and the next rm or import of the pool clears it away.
+      await clear(to.scope, held.entry).catch(() => undefined);
+      throw toStorageError(thrown);
+    }
+    return to.scope.infoOf(to.name, await to.scope.header(entry.id));
+  }
+
+  private async fill(
+    source: ImageHeader,
+    moments: Moment[],
+    access: ImageAccess,
+    lost: AbortSignal,
+  ): Promise<void> {
+    let earlier: Moment;
+    for (const moment of moments) {
+      if (lost.aborted) throw lost.reason;
+      const from =
+        moment === undefined
+          ? await openHead(this.scope, source, { readOnly: true })
+          : await openSnapshot(this.scope, source, moment.id);
+      try {
+        await fillFrom(access, from, moment?.sizeBytes ?? source.sizeBytes, earlier);
+      } finally {
+        this.scope.io.closeDevice(from);
+      }
+      if (moment !== undefined) await copySnapshot(access, moment);
+      earlier = moment;
+    }
+  }
+}
+
+/** The copy, which shows `earlier`, comes to show what `from` does. */
+async function fillFrom(
+  access: ImageAccess,
+  from: DeviceHandle,
+  sizeBytes: number,
+  earlier: Moment,
+): Promise<void> {
+  const { scope, id, fence, progress } = access;
+  const { io } = scope;
+  const before = await scope.header(id);
+  // Discards of what lies behind the new end need the old one.
+  const spanBytes = Math.max(before.sizeBytes, sizeBytes);
+  const update = async (device: DeviceHandle) => {
+    if (earlier !== undefined) {
+      for (const [offset, lengthBytes] of await changedRanges(access, from, earlier.id)) {
+        await io.discard(device, offset, Math.min(lengthBytes, spanBytes - offset));
+      }
+      if (before.sizeBytes > sizeBytes) {
+        await io.discard(device, sizeBytes, before.sizeBytes - sizeBytes);
+      }
+    }
+    // Now exactly those blocks are absent that are to be copied.
+    await io.setParent(device, { device: from, overlapBytes: sizeBytes });
+    await io.flattenImage(device, progress);
+  };
+  await withWorkDevice(scope, before, fence, update, { sizeBytes: spanBytes });
+  await changeHeader(scope, id, fence, ({ unchanged }) => [
+    unchanged("size"),
+    setStep("size", u64Value(sizeBytes)),
+  ]);
+}
+
+async function changedRanges(
+  { scope }: ImageAccess,
+  device: DeviceHandle,
+  fromSnap: number,
+): Promise<[offset: number, lengthBytes: number][]> {
+  const ranges: [number, number][] = [];
+  await scope.io.diffImage(device, fromSnap, (triples) => {
+    for (let at = 0; at + 1 < triples.length; at += 3) {
+      ranges.push([triples[at] ?? 0, triples[at + 1] ?? 0]);
+    }
+  });
+  return ranges;
+}
+
+async function copySnapshot(access: ImageAccess, { name, ...of }: Snapshot): Promise<void> {
+  const { scope, id, fence } = access;
+  await createSnapshot(access, { kind: "snapCreate", name });
+  if (!of.protected) return;
+  await changeHeader(scope, id, fence, ({ header, unchanged }) => {
+    const snapshot = header.snapshots.find((other) => other.name === name);
+    if (snapshot === undefined) throw new StorageError("not_found", `${name} was removed`);
+    const key = snapshotKey(snapshot.id);
+    return [unchanged(key), setStep(key, encodeSnapshot({ ...snapshot, protected: true }))];
+  });
+}

@@ -1,0 +1,140 @@
+// The tie between a clone and its parent: the parent's header counts each child of each snapshot,
+// the child's names the parent. Each half is one atomic change; between the two stands a note that
+// whoever meets it carries on from: the pending entry of a clone that is being made, `detaching` in
+// the header of one that has left. docs/format/image.md
+import { StorageError } from "../../common/errors.js";
+import type { NativeStep } from "../../native/binding.js";
+import { encodeValue } from "../../proto/encoding.js";
+import type { ImageAccess } from "./access.js";
+import { makeChange } from "./exclusive.js";
+import { headerObject, type ImageHeader } from "./header.js";
+import type { HeaderView } from "./header-change.js";
+import { changeHeader } from "./header-change.js";
+import { compareStep, hasCode, removeStep, setStep } from "./omap-values.js";
+import { childKey, type ImageRef, type SnapRef, snapRefOf } from "./references.js";
+import type { Scope } from "./scope.js";
+import { encodeSnapshot, snapshotKey } from "./snapshot-record.js";
+
+/** The scope of an image's header; undefined when its pool is gone. */
+function scopeOf(scope: Scope, { pool, namespace }: ImageRef): Scope | undefined {
+  try {
+    return scope.elsewhere(pool, namespace);
+  } catch (thrown) {
+    if (hasCode(thrown, "not_found")) return undefined;
+    throw thrown;
+  }
+}
+
+async function isChild(scope: Scope, { imageId }: SnapRef, key: string): Promise<boolean> {
+  const step = { code: "omapList" as const, key, value: new Uint8Array(), length: 1 };
+  const { omap } = await scope.io.operate(scope.pool.id, headerObject(imageId), [step]);
+  return omap.some(([found]) => found === key);
+}
+
+/**
+ * Counts an image as a child of a snapshot. Can be repeated.
+ * @throws not_found when the snapshot is gone
+ */
+export async function joinParent(scope: Scope, parent: SnapRef, child: ImageRef): Promise<void> {
+  const there = scope.elsewhere(parent.pool, parent.namespace);
+  const key = childKey(parent.snapId, child);
+  if (await isChild(there, parent, key)) return;
+  await changeHeader(there, parent.imageId, undefined, ({ header, unchanged }) => {
+    const snapshot = header.snapshots.find(({ id }) => id === parent.snapId);
+    if (snapshot?.state !== "ready" || snapshot.kind !== "user") {
+      throw new StorageError("not_found", "the snapshot to be cloned has just been removed");
+    }
+    const counted = { ...snapshot, children: snapshot.children + 1 };
+    return [
+      unchanged(snapshotKey(snapshot.id)),
+      compareStep(key, undefined),
+      setStep(snapshotKey(snapshot.id), encodeSnapshot(counted)),
+      setStep(key, encodeValue(child)),
+    ];
+  });
+}
+
+/** An image is no child of a snapshot any more. Can be repeated; the parent may be gone. */
+export async function leaveParent(scope: Scope, parent: SnapRef, child: ImageRef): Promise<void> {
+  const there = scopeOf(scope, parent);
+  if (there === undefined) return;
+  const key = childKey(parent.snapId, child);
+  for (;;) {
+    if (!(await isChild(there, parent, key))) return;
+    try {
+      if (await discount(there, parent, key, child)) break;
+    } catch (thrown) {
+      if (hasCode(thrown, "not_found")) return;
+      throw thrown;
+    }
+  }
+}
+
+/** @returns false when it has to be looked at again */
+async function discount(
+  there: Scope,
+  { imageId, snapId }: SnapRef,
+  key: string,
+  child: ImageRef,
+): Promise<boolean> {
+  let [left, attempts] = [0, 0];
+  let kind: string | undefined;
+  await changeHeader(there, imageId, undefined, ({ header, unchanged }) => {
+    attempts += 1;
+    const snapshot = header.snapshots.find(({ id }) => id === snapId);
+    if (attempts > 1) return undefined;
+    kind = snapshot?.kind;
+    left = (snapshot?.children ?? 1) - 1;
+    const record: NativeStep[] =
+      snapshot === undefined
+        ? []
+        : [setStep(snapshotKey(snapId), encodeSnapshot({ ...snapshot, children: left }))];
+    return [
+      unchanged(snapshotKey(snapId)),
+      compareStep(key, encodeValue(child)),
+      ...record,
+      removeStep(key),
+    ];
+  });
+  if (attempts > 1) return false;
+  // The snapshot was kept for its children only. Where the parent can't be had now, the next one
+  // who takes its lock removes it.
+  if (kind === "trash" && left === 0) {
+    await makeChange(there, imageId, { kind: "settle" }).catch(() => undefined);
+  }
+  return true;
+}
+
+/** Every snapshot of other images that something in this header refers to. */
+export function parentsOf(header: ImageHeader): SnapRef[] {
+  const { parent, detaching, snapshots } = header;
+  const all = [parent, detaching, ...snapshots.map((snapshot) => snapshot.parent)];
+  const found = new Map<string, SnapRef>();
+  for (const ref of all) {
+    if (ref !== undefined) found.set(childKey(ref.snapId, ref), snapRefOf(ref));
+  }
+  return [...found.values()];
+}
+
+/**
+ * The steps by which a change that takes one reference to a parent away notes that it was the last.
+ * @param after the header as it is after the change
+ */
+export function detachSteps({ header, unchanged }: HeaderView, after: ImageHeader): NativeStep[] {
+  const kept = parentsOf(after).map(({ snapId, imageId }) => `${imageId}@${snapId}`);
+  const gone = parentsOf(header).find(
+    ({ snapId, imageId }) => !kept.includes(`${imageId}@${snapId}`),
+  );
+  if (gone === undefined) return [];
+  return [unchanged("detaching"), setStep("detaching", encodeValue(gone))];
+}
+
+/** Leaves the parent that nothing here refers to any more. */
+export async function finishDetach({ scope, id, fence }: ImageAccess): Promise<void> {
+  const { detaching } = await scope.header(id);
+  if (detaching === undefined) return;
+  await leaveParent(scope, detaching, scope.refOf(id));
+  await changeHeader(scope, id, fence, ({ header, unchanged }) =>
+    header.detaching === undefined ? undefined : [unchanged("detaching"), removeStep("detaching")],
+  );
+}

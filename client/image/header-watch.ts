@@ -1,0 +1,41 @@
+// Being told when somebody changes an image: a watch on its header that wants no lock.
+import { headerObject } from "./header.js";
+import { decodeRequest, encodeReply } from "./lock-record.js";
+import type { Scope } from "./scope.js";
+
+const timeoutMs = 30_000;
+
+/** Calls `changed` at each change of the header. Returns the end. @throws not_found */
+export async function watchHeader(
+  scope: Scope,
+  id: string,
+  changed: () => Promise<void>,
+): Promise<() => Promise<void>> {
+  const { io, description, onEvent } = scope.lockPorts();
+  // Another cookie than those that hold or want the lock have: nobody takes us for one of them.
+  const cookie = `header-${scope.newId()}`;
+  const watch = await io.watch(scope.pool.id, headerObject(id), {
+    cookie,
+    description,
+    timeoutMs,
+  });
+  const stop = onEvent((event) => {
+    if (event.type === "watchLapsed" && event.watch === watch) void changed();
+    if (event.type !== "notify" || event.watch !== watch) return;
+    io.answerNotify(event.answer, encodeReply({ answer: "none" }));
+    if (isChange(event.payload)) void changed();
+  });
+  return async () => {
+    stop();
+    await io.unwatch(watch);
+  };
+}
+
+function isChange(payload: Uint8Array): boolean {
+  try {
+    return decodeRequest(payload).op === "header.changed";
+  } catch {
+    // What a newer version says does not concern us.
+    return false;
+  }
+}

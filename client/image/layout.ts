@@ -1,0 +1,131 @@
+// An image's header as the layout of a native device: its snapshots, and its parents, each a device
+// of its own. Devices of parents are closed at once: the core keeps what a child uses.
+import { StorageError } from "../../common/errors.js";
+import type {
+  DeviceHandle,
+  ImageLayout,
+  NativeFence,
+  NativeSnapContext,
+} from "../../native/binding.js";
+import type { ImageHeader } from "./header.js";
+import type { ParentRef } from "./references.js";
+import type { ImageIo, Scope } from "./scope.js";
+import type { Snapshot } from "./snapshot-record.js";
+
+/** A chain of clones that is longer is taken for one that bites its tail. */
+const maxDepth = 512;
+
+/** What writes to the image carry, so that the OSDs keep what its snapshots show. */
+export function snapContextOf({ snapSeq, snapshots }: ImageHeader): NativeSnapContext {
+  const alive = snapshots.filter(({ state }) => state === "ready");
+  return { seq: snapSeq, snaps: alive.map(({ id }) => id).reverse() };
+}
+
+/** @throws not_found */
+export function snapshotById({ id, snapshots }: ImageHeader, snapId: number): Snapshot {
+  const snapshot = snapshots.find((candidate) => candidate.id === snapId);
+  if (snapshot !== undefined && snapshot.state === "ready") return snapshot;
+  throw new StorageError("not_found", `the image ${id} has no snapshot ${snapId} (any more)`);
+}
+
+function layoutOf(scope: Scope, header: ImageHeader): ImageLayout {
+  return {
+    pool: scope.dataPoolOf(header).id,
+    objectPrefix: header.objectPrefix,
+    sizeBytes: header.sizeBytes,
+    objectBytes: 2 ** header.order,
+    stripeUnitBytes: header.stripeUnitBytes,
+    stripeCount: header.stripeCount,
+    readOnly: false,
+  };
+}
+
+/** Runs `use` with the device of a parent, which is closed afterwards. */
+export async function withParent<T>(
+  scope: Scope,
+  parent: ParentRef | undefined,
+  use: (parent: { device: DeviceHandle; overlapBytes: number } | undefined) => T | Promise<T>,
+  depth = 0,
+): Promise<T> {
+  if (parent === undefined) return use(undefined);
+  if (depth > maxDepth) throw new StorageError("corrupt", "the image is its own ancestor");
+  const there = scope.elsewhere(parent.pool, parent.namespace);
+  const header = await there.header(parent.imageId);
+  const device = await openSnapshot(there, header, parent.snapId, true, depth + 1);
+  try {
+    return await use({ device, overlapBytes: parent.overlapBytes });
+  } finally {
+    scope.io.closeDevice(device);
+  }
+}
+
+/** A device that reads what a snapshot shows. @throws not_found, corrupt, unsupported_feature */
+export function openSnapshot(
+  scope: Scope,
+  header: ImageHeader,
+  snapId: number,
+  cached = false,
+  depth = 0,
+): Promise<DeviceHandle> {
+  const snapshot = snapshotById(header, snapId);
+  return withParent(
+    scope,
+    snapshot.parent,
+    (parent) =>
+      scope.io.openImage({
+        ...layoutOf(scope, header),
+        sizeBytes: snapshot.sizeBytes,
+        readOnly: true,
+        snap: snapId,
+        ...(cached ? { cache: { image: header.id } } : {}),
+        ...(parent === undefined ? {} : { parent }),
+      }),
+    depth,
+  );
+}
+
+export interface HeadOptions {
+  readOnly?: boolean;
+  /** its requests wait for the exclusive lock */
+  locked?: boolean;
+  /** other than the header's */
+  sizeBytes?: number;
+  withoutParent?: boolean;
+}
+
+/** A device of the image itself. */
+export function openHead(
+  scope: Scope,
+  header: ImageHeader,
+  options: HeadOptions = {},
+): Promise<DeviceHandle> {
+  const { readOnly = false, locked = false, sizeBytes, withoutParent = false } = options;
+  const parent = withoutParent ? undefined : header.parent;
+  return withParent(scope, parent, (device) =>
+    scope.io.openImage({
+      ...layoutOf(scope, header),
+      ...(sizeBytes === undefined ? {} : { sizeBytes }),
+      readOnly,
+      locked,
+      ...(header.snapSeq === 0 ? {} : { snapContext: snapContextOf(header) }),
+      ...(device === undefined ? {} : { parent: device }),
+    }),
+  );
+}
+
+/** Runs `use` with a device beside those of front ends, under the lock that the fence tells of. */
+export async function withWorkDevice<T>(
+  scope: Scope<ImageIo>,
+  header: ImageHeader,
+  fence: NativeFence | undefined,
+  use: (device: DeviceHandle) => Promise<T>,
+  options: HeadOptions = {},
+): Promise<T> {
+  const device = await openHead(scope, header, { ...options, locked: fence !== undefined });
+  if (fence !== undefined) scope.io.openGate(device, fence);
+  try {
+    return await use(device);
+  } finally {
+    scope.io.closeDevice(device);
+  }
+}

@@ -1,0 +1,213 @@
+// An image whose lock this client holds, with a device that front ends use: carries out changes
+// that others ask for, and lets the device follow the header.
+//
+// Invariants
+//  - The gate opens only when the device has followed the header as it is then; where that cannot
+//    be, the lock is given up as lost.
+//  - A request is carried out once, however often it comes.
+//  - Of the changes but flatten's copying, one at a time.
+import { StorageError, toStorageError } from "../../common/errors.js";
+import type { DeviceHandle } from "../../native/binding.js";
+import type { ImageAccess } from "./access.js";
+import { carryOutChange } from "./carry-out.js";
+import { DeviceFollower } from "./device-follower.js";
+import type { ImageChange } from "./image-change.js";
+import { failedReply, type ImageLock } from "./image-lock.js";
+import type { ChangeRequest, LockReply } from "./lock-record.js";
+import type { Scope } from "./scope.js";
+import { finishBeforeUse, finishLater } from "./unfinished.js";
+
+/** A change that takes longer is told of as "working"; whoever waits for it asks again. */
+const answerAfterMs = 1500;
+const rememberedRequests = 64;
+/** After the lock was taken, what an earlier holder has left undone is done. */
+const finishAfterMs = 1000;
+
+interface Running {
+  done: Promise<LockReply>;
+  doneBytes: number;
+  totalBytes: number;
+}
+
+interface Pause {
+  end: () => void;
+  ended: Promise<void>;
+}
+
+export class LiveImage {
+  private lock: ImageLock | undefined;
+  private readonly follower: DeviceFollower;
+  /** the last of the changes that go one after the other */
+  private last: Promise<unknown> = Promise.resolve();
+  /** how many want the gate closed */
+  private closings = 0;
+  private readonly requests = new Map<string, Running>();
+  private readonly pauses = new Map<string, Pause>();
+
+  constructor(
+    private readonly scope: Scope,
+    private readonly id: string,
+    private readonly device: DeviceHandle,
+  ) {
+    this.follower = new DeviceFollower(scope, id, device);
+  }
+
+  attach(lock: ImageLock): void {
+    this.lock = lock;
+  }
+
+  /** What ImageLock asks for: LockTarget.reload. */
+  async reload(token: number | undefined): Promise<void> {
+    if (token === undefined) return this.follower.follow();
+    // The gate is closed, and opens only after this.
+    const access = this.access(token, (change) => change());
+    await finishBeforeUse(access);
+    await this.follower.follow();
+    // What takes no part in what the image shows must not keep it from being used.
+    this.scope.ports.clock.setTimer(finishAfterMs, () => void this.finishRest(token));
+  }
+
+  private async finishRest(token: number): Promise<void> {
+    if (this.lock?.holds(token) !== true) return;
+    const access = this.access(token, (change) => this.quiesced(token, change));
+    // What fails stays noted in the header: the next one who takes the lock tries again.
+    await this.serially(() => finishLater(access)).catch(() => undefined);
+  }
+
+  async carryOut({ request, change }: ChangeRequest, token: number): Promise<LockReply> {
+    const running = this.requests.get(request) ?? this.begin(request, change, token);
+    const { clock } = this.scope.ports;
+    return new Promise((resolve) => {
+      const cancel = clock.setTimer(answerAfterMs, () => {
+        const { doneBytes, totalBytes } = running;
+        resolve({ answer: "working", doneBytes, totalBytes });
+      });
+      void running.done.then((reply) => {
+        cancel();
+        resolve(reply);
+      });
+    });
+  }
+
+  private begin(request: string, change: ImageChange, token: number): Running {
+    const running: Running = {
+      done: Promise.resolve({ answer: "done" }),
+      doneBytes: 0,
+      totalBytes: 0,
+    };
+    running.done = this.run(change, token, (doneBytes, totalBytes) => {
+      running.doneBytes = doneBytes;
+      running.totalBytes = totalBytes;
+    }).then(() => ({ answer: "done" }), failedReply);
+    this.requests.set(request, running);
+    const [oldest] = this.requests.keys();
+    if (this.requests.size > rememberedRequests && oldest !== undefined) {
+      this.requests.delete(oldest);
+    }
+    return running;
+  }
+
+  private async run(
+    change: ImageChange,
+    token: number,
+    progress: (doneBytes: number, totalBytes: number) => void,
+  ): Promise<void> {
+    if (change.kind === "pause") return this.pause(change.pause, change.leaseMs, token);
+    if (change.kind === "resume") return this.resume(change.pause);
+    const access = this.access(
+      token,
+      (quietly) =>
+        this.quiesced(token, async () => {
+          if (change.kind === "snapCreate") this.requirePause(change.pause);
+          return quietly();
+        }),
+      progress,
+    );
+    const work = () => carryOutChange(access, change);
+    // Copying may take hours, and replaces nothing: neither others nor a hand-over wait for it.
+    if (change.kind === "flatten") await work();
+    else await this.serially(work);
+  }
+
+  private access(
+    token: number,
+    quiesced: ImageAccess["quiesced"],
+    progress: ImageAccess["progress"] = () => undefined,
+  ): ImageAccess {
+    return { scope: this.scope, id: this.id, fence: { key: this.id, token }, progress, quiesced };
+  }
+
+  private serially<T>(run: () => Promise<T>): Promise<T> {
+    const next = this.last.then(run, run);
+    this.last = next.catch(() => undefined);
+    return next;
+  }
+
+  private quiesced<T>(token: number, change: () => Promise<T>): Promise<T> {
+    const lock = this.held();
+    return lock.keeping(token, async () => {
+      this.closings += 1;
+      try {
+        await this.scope.io.drainGate(this.device);
+        return await change();
+      } finally {
+        await this.reopen(lock, token);
+      }
+    });
+  }
+
+  /** After a change, whether it has succeeded or not: nobody may know how far it came. */
+  private async reopen(lock: ImageLock, token: number): Promise<void> {
+    try {
+      await this.follower.follow();
+    } catch (thrown) {
+      lock.lose(`the header can't be read after a change: ${toStorageError(thrown).message}`);
+    }
+    this.closings -= 1;
+    if (this.closings > 0 || !lock.holds(token)) return;
+    this.scope.io.openGate(this.device, { key: this.id, token });
+  }
+
+  private async pause(pause: string, leaseMs: number, token: number): Promise<void> {
+    if (this.pauses.has(pause)) return;
+    const lock = this.held();
+    let end: () => void = () => undefined;
+    const over = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    await new Promise<void>((begun, failed) => {
+      const cancel = this.scope.ports.clock.setTimer(leaseMs, end);
+      const ended = lock
+        .keeping(token, async () => {
+          this.closings += 1;
+          try {
+            await this.scope.io.drainGate(this.device);
+            begun();
+            await over;
+          } finally {
+            cancel();
+            this.pauses.delete(pause);
+            await this.reopen(lock, token);
+          }
+        })
+        .catch(failed);
+      this.pauses.set(pause, { end, ended });
+    });
+  }
+
+  private async resume(pause: string): Promise<void> {
+    const found = this.pauses.get(pause);
+    found?.end();
+    await found?.ended;
+  }
+
+  private requirePause(pause: string | undefined): void {
+    if (pause === undefined || this.pauses.has(pause)) return;
+    throw new StorageError("timed_out", "the pause of the image was over before its snapshot");
+  }
+
+  private held(): ImageLock {
+    if (this.lock !== undefined) return this.lock;
+    throw new StorageError("not_active", "the image is just being opened");
+  }
+}

@@ -1,0 +1,106 @@
+// Removing an image: it loses its name, then its data, then its header. What stands in the way is
+// refused with the verb that mends it.
+import { StorageError } from "../../common/errors.js";
+import type { PendingEntry } from "./directory.js";
+import { headerObject, type ImageHeader } from "./header.js";
+import { checkImageName } from "./image-spec.js";
+import { clear, clearStale } from "./making.js";
+import { refuseWatched, underLock } from "./management-lock.js";
+import { hasCode } from "./omap-values.js";
+import { noProgress, type Progress, type Scope } from "./scope.js";
+
+/** @throws not_found; busy when it is open, or has snapshots, or belongs to a group */
+export async function removeImage(
+  scope: Scope,
+  name: string,
+  progress: Progress = noProgress,
+): Promise<void> {
+  checkImageName(name);
+  const id = await scope.directory.idOf(name);
+  if (id === undefined) {
+    const entries = await unfinishedRemovals(scope, name);
+    if (entries.length === 0) throw scope.missing(name);
+    for (const entry of entries) await clear(scope, entry, progress);
+  } else {
+    await removeNamed(scope, id, scope.prefix + name, progress, () => unpublish(scope, id, name));
+  }
+  await clearStale(scope, ["creating", "importing", "removing"]);
+}
+
+/**
+ * Removes an image under its lock.
+ * @param unname takes it out of the directory, into a pending entry
+ */
+export async function removeNamed(
+  scope: Scope,
+  id: string,
+  spec: string,
+  progress: Progress,
+  unname: () => Promise<PendingEntry>,
+): Promise<void> {
+  const header = await scope.headerIfAny(id);
+  if (header !== undefined) refuseWhatHolds(header, spec);
+  await withImageLock(scope, id, header, async (fence) => {
+    // Once more: nobody changes it any more.
+    const now = await scope.headerIfAny(id);
+    if (now !== undefined) refuseWhatHolds(now, spec);
+    await clear(scope, await unname(), progress, fence);
+  });
+}
+
+/** Runs something that nobody may have the image open for. @throws busy */
+export function withImageLock<T>(
+  scope: Scope,
+  id: string,
+  header: ImageHeader | undefined,
+  run: (fence: { key: string; token: number } | undefined) => Promise<T>,
+): Promise<T> {
+  const dataPool = header === undefined ? scope.pool.id : scope.dataPoolOf(header).id;
+  const address = { pool: scope.pool.id, id, dataPool };
+  return underLock(scope.lockPorts(), address, async (fence) => {
+    await refuseWatched(scope.lockPorts(), address);
+    return run(fence);
+  });
+}
+
+function refuseWhatHolds({ snapshots, group, id }: ImageHeader, spec: string): void {
+  refuseGroup(group, spec);
+  if (snapshots.length === 0) return;
+  const children = snapshots.reduce((sum, snapshot) => sum + snapshot.children, 0);
+  if (children > 0) {
+    throw new StorageError("busy", `${spec} has ${children} clones`, {
+      remedy: `Flatten or remove them first: \`cairn children ${spec}\` lists them.`,
+    });
+  }
+  const unfinished = snapshots.filter(({ state }) => state === "removing").length;
+  const what =
+    unfinished === snapshots.length
+      ? `${headerObject(id)} still has snapshots whose removal was cut off`
+      : `${spec} has ${snapshots.length} snapshots`;
+  throw new StorageError("busy", what, {
+    remedy: `Remove them first: cairn snap purge ${spec}`,
+  });
+}
+
+/** @throws busy when the image belongs to a group */
+export function refuseGroup(group: ImageHeader["group"], spec: string): void {
+  if (group === undefined) return;
+  throw new StorageError("busy", `${spec} belongs to a group`, {
+    remedy: `Take it out first: cairn group image rm GROUP ${spec}`,
+  });
+}
+
+async function unpublish(scope: Scope, id: string, name: string): Promise<PendingEntry> {
+  try {
+    const record = { state: "removing" as const, name, refreshedAt: scope.nowMs() };
+    return await scope.directory.unpublish(id, record);
+  } catch (thrown) {
+    if (!hasCode(thrown, "precondition_failed")) throw thrown;
+    throw scope.missing(name);
+  }
+}
+
+async function unfinishedRemovals(scope: Scope, name: string): Promise<PendingEntry[]> {
+  const pending = await scope.directory.pending();
+  return pending.filter((entry) => entry.state === "removing" && entry.name === name);
+}

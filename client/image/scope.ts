@@ -1,0 +1,214 @@
+// Where images live: a pool, or a namespace of it, seen through one client. Reads headers. What the
+// parts of the image layer share.
+import { StorageError } from "../../common/errors.js";
+import type { Clock, Random } from "../../common/ports.js";
+import type { ClientEvent, NativeClient } from "../../native/binding.js";
+import type { OsdMap, PoolInfo } from "../../proto/osd-map.js";
+import { Directory } from "./directory.js";
+import { featureNames, type ImageFeature } from "./features.js";
+import { decodeHeader, headerObject, type ImageHeader, readHeaderSteps } from "./header.js";
+import type { LockIo, LockPorts } from "./image-lock.js";
+import { checkImageName } from "./image-spec.js";
+import type { Omap } from "./omap-values.js";
+import type { ImageRef, ParentRef } from "./references.js";
+
+export type ImageIo = LockIo &
+  Pick<
+    NativeClient,
+    | "openImage"
+    | "closeDevice"
+    | "discard"
+    | "setSnapContext"
+    | "setParent"
+    | "setQos"
+    | "diffImage"
+    | "measureImage"
+    | "rollbackImage"
+    | "flattenImage"
+    | "readDevice"
+    | "cancelJobs"
+  >;
+
+/** Snapshot ids of a pool, which the monitor hands out. */
+export interface SnapshotIds {
+  /** A new id, above all that were ever handed out in that pool. */
+  allocate(pool: PoolInfo): Promise<number>;
+  /** The OSDs may give back the space of these. Can be repeated. */
+  remove(pool: PoolInfo, ids: number[]): Promise<void>;
+}
+
+/** What the image layer needs of a cluster client. */
+export interface ImageCluster<Io extends ImageIo = ImageIo> {
+  io: Io;
+  clientId: bigint;
+  /** "host1 pid 7": for people */
+  description: string;
+  snapshotIds: SnapshotIds;
+  /** Calls listener with each event of the native client. Returns its end. */
+  onEvent(listener: (event: ClientEvent) => void): () => void;
+  map(): OsdMap;
+  pool(name: string): PoolInfo;
+}
+
+export interface ImagePorts {
+  clock: Clock;
+  random: Random;
+}
+
+export interface ImageInfo {
+  pool: string;
+  /** "": none */
+  namespace: string;
+  name: string;
+  id: string;
+  sizeBytes: number;
+  objectBytes: number;
+  objectCount: number;
+  objectPrefix: string;
+  stripeUnitBytes: number;
+  stripeCount: number;
+  /** name of the pool that has the data, when that is another one */
+  dataPool: string | undefined;
+  features: ImageFeature[];
+  /** of those that `snap ls` shows */
+  snapshotCount: number;
+  snapshotLimit: number | undefined;
+  parent: ParentRef | undefined;
+  /** id of the group that it belongs to */
+  groupId: string | undefined;
+  /** milliseconds since 1970 */
+  createdAt: number;
+}
+
+/** doneBytes of totalBytes of the image's range. */
+export type Progress = (doneBytes: number, totalBytes: number) => void;
+export const noProgress: Progress = () => undefined;
+
+export class Scope<Io extends ImageIo = ImageIo> {
+  readonly directory: Directory;
+
+  constructor(
+    readonly cluster: ImageCluster<Io>,
+    readonly pool: PoolInfo,
+    readonly namespace: string,
+    readonly ports: ImagePorts,
+  ) {
+    this.directory = new Directory(cluster.io, { pool, namespace });
+  }
+
+  get io(): Io {
+    return this.cluster.io;
+  }
+
+  /** "rbd/ns/": before a name, in messages */
+  get prefix(): string {
+    return this.directory.prefix;
+  }
+
+  nowMs(): number {
+    return this.ports.clock.wallMs();
+  }
+
+  /** 16 hexadecimal digits that nothing else has. */
+  newId(): string {
+    return this.ports.random.uint64().toString(16).padStart(16, "0");
+  }
+
+  /** @throws not_found when the pool is gone */
+  elsewhere(poolId: number, namespace: string): Scope<Io> {
+    return new Scope(this.cluster, this.poolOf(poolId), namespace, this.ports);
+  }
+
+  /** @throws not_found */
+  poolOf(id: number): PoolInfo {
+    const pool = this.cluster.map().pools.find((candidate) => candidate.id === id);
+    if (pool !== undefined) return pool;
+    throw new StorageError("not_found", `the pool with the id ${id} is gone`);
+  }
+
+  /** The pool that has an image's data. @throws not_found */
+  dataPoolOf(header: ImageHeader): PoolInfo {
+    return header.dataPool === undefined ? this.pool : this.poolOf(header.dataPool);
+  }
+
+  refOf(id: string): ImageRef {
+    return { pool: this.pool.id, namespace: this.namespace, imageId: id };
+  }
+
+  /** @throws invalid_argument, not_found */
+  async idOf(name: string): Promise<string> {
+    checkImageName(name);
+    const id = await this.directory.idOf(name);
+    if (id === undefined) throw this.missing(name);
+    return id;
+  }
+
+  missing(name: string): StorageError {
+    const { pool, namespace } = this;
+    const where = namespace === "" ? pool.name : `${pool.name}/${namespace}`;
+    return new StorageError("not_found", `there is no image ${this.prefix}${name}`, {
+      remedy: `\`cairn ls ${where}\` lists the images.`,
+    });
+  }
+
+  /** @throws corrupt, unsupported_feature */
+  async header(id: string): Promise<ImageHeader> {
+    const header = await this.headerIfAny(id);
+    if (header !== undefined) return header;
+    throw new StorageError("corrupt", `${headerObject(id)} is missing, though the image is named`);
+  }
+
+  async headerIfAny(id: string): Promise<ImageHeader | undefined> {
+    const omap = await this.headerValues(id);
+    return omap === undefined ? undefined : decodeHeader(id, omap);
+  }
+
+  /** The key-values of a header but its children and metadata. */
+  async headerValues(id: string): Promise<Omap | undefined> {
+    const { exists, omap } = await this.io.operate(
+      this.pool.id,
+      headerObject(id),
+      readHeaderSteps(),
+    );
+    return exists ? omap : undefined;
+  }
+
+  infoOf(name: string, header: ImageHeader): ImageInfo {
+    const objectBytes = 2 ** header.order;
+    return {
+      pool: this.pool.name,
+      namespace: this.namespace,
+      name,
+      id: header.id,
+      sizeBytes: header.sizeBytes,
+      objectBytes,
+      objectCount: Math.ceil(header.sizeBytes / objectBytes),
+      objectPrefix: header.objectPrefix,
+      stripeUnitBytes: header.stripeUnitBytes,
+      stripeCount: header.stripeCount,
+      dataPool: header.dataPool === undefined ? undefined : this.poolOf(header.dataPool).name,
+      features: featureNames(header.features),
+      snapshotCount: header.snapshots.filter(isListed).length,
+      snapshotLimit: header.snapLimit,
+      parent: header.parent,
+      groupId: header.group?.groupId,
+      createdAt: header.createdAt,
+    };
+  }
+
+  lockPorts(): LockPorts {
+    const { io, clientId, description } = this.cluster;
+    return {
+      io,
+      clientId,
+      description,
+      clock: this.ports.clock,
+      onEvent: (listener) => this.cluster.onEvent(listener),
+    };
+  }
+}
+
+/** A snapshot that exists for its users. */
+export function isListed({ kind, state }: ImageHeader["snapshots"][number]): boolean {
+  return kind === "user" && state === "ready";
+}

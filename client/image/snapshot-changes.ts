@@ -1,0 +1,167 @@
+// Taking, removing and renaming snapshots of an image, with exclusive access to it.
+//
+// Invariants
+//  - A snapshot exists from the moment its record does; its id is in the context of every write
+//    that starts after that.
+//  - The monitor is told to remove a snapshot only when no client writes with its id any more, and
+//    its record goes only when the monitor has noted it.
+import { StorageError } from "../../common/errors.js";
+import type { ImageAccess } from "./access.js";
+import { detachSteps, finishDetach } from "./family.js";
+import type { ImageHeader } from "./header.js";
+import { changeHeader } from "./header-change.js";
+import type { ChangeOf } from "./image-change.js";
+import { compareStep, removeStep, setStep, u64Value } from "./omap-values.js";
+import { isListed } from "./scope.js";
+import { finishTrim } from "./size.js";
+import { encodeSnapshot, maxSnapshots, type Snapshot, snapshotKey } from "./snapshot-record.js";
+
+/** @throws already_exists, out_of_range (too many) */
+export async function createSnapshot(
+  access: ImageAccess,
+  { name, group }: ChangeOf<"snapCreate">,
+): Promise<void> {
+  const { scope, id, fence } = access;
+  // What a cut-off shrink has left behind the end would be part of the snapshot.
+  await finishTrim(access);
+  const before = await scope.header(id);
+  checkNewName(before, name);
+  checkCount(before, group === undefined);
+  const snapId = await scope.cluster.snapshotIds.allocate(scope.dataPoolOf(before));
+  const create = () =>
+    changeHeader(scope, id, fence, ({ header, unchanged }) => {
+      checkNewName(header, name);
+      checkCount(header, group === undefined);
+      if (snapId <= header.snapSeq) {
+        const message = `the monitor gave the snapshot id ${snapId}; ${header.snapSeq} is in use`;
+        throw new StorageError("corrupt", message);
+      }
+      const snapshot: Snapshot = {
+        id: snapId,
+        name,
+        sizeBytes: header.sizeBytes,
+        createdAt: scope.nowMs(),
+        protected: false,
+        state: "ready",
+        kind: group === undefined ? "user" : "group",
+        children: 0,
+        ...(header.parent === undefined ? {} : { parent: header.parent }),
+        ...(group === undefined ? {} : { group }),
+      };
+      return [
+        ...["snap_seq", "size", "parent", "snap_limit"].map(unchanged),
+        compareStep(snapshotKey(snapId), undefined),
+        setStep(snapshotKey(snapId), encodeSnapshot(snapshot)),
+        setStep("snap_seq", u64Value(snapId)),
+      ];
+    });
+  await access.quiesced(create);
+}
+
+function checkNewName({ snapshots }: ImageHeader, name: string): void {
+  if (!snapshots.some((other) => other.name === name && other.state === "ready")) return;
+  throw new StorageError("already_exists", `the image has a snapshot "${name}"`, {
+    remedy: "Choose another name; `cairn snap ls` lists the snapshots.",
+  });
+}
+
+function checkCount(header: ImageHeader, byName: boolean): void {
+  const { snapshots, snapLimit } = header;
+  if (byName && snapLimit !== undefined && snapshots.filter(isListed).length >= snapLimit) {
+    throw new StorageError("out_of_range", `the image may have ${snapLimit} snapshots at most`, {
+      remedy: "Remove one, or raise the limit: `cairn snap limit set`.",
+    });
+  }
+  if (snapshots.length < maxSnapshots) return;
+  throw new StorageError("out_of_range", `an image can have ${maxSnapshots} snapshots at most`, {
+    remedy: "Remove some: `cairn snap rm`.",
+  });
+}
+
+/**
+ * One that clones need stays for them, out of sight.
+ * @throws not_found; busy when it is protected or belongs to a group
+ */
+export async function removeSnapshot(
+  access: ImageAccess,
+  { snapId, group }: ChangeOf<"snapRemove">,
+): Promise<void> {
+  const { scope, id, fence } = access;
+  await access.quiesced(() =>
+    changeHeader(scope, id, fence, ({ header, unchanged }) => {
+      const snapshot = header.snapshots.find((candidate) => candidate.id === snapId);
+      if (snapshot?.state !== "ready" || snapshot.kind === "trash") throw gone(snapId);
+      refuseRemoval(snapshot, group);
+      const kept: Snapshot = { ...snapshot, kind: "trash", name: `trash-${snapId}` };
+      const removing: Snapshot = { ...snapshot, state: "removing" };
+      const next = snapshot.children > 0 ? kept : removing;
+      const key = snapshotKey(snapId);
+      return [unchanged(key), setStep(key, encodeSnapshot(next))];
+    }),
+  );
+  await finishRemovals(access);
+}
+
+function refuseRemoval(snapshot: Snapshot, byGroup: boolean): void {
+  if (snapshot.protected) {
+    throw new StorageError("busy", `the snapshot "${snapshot.name}" is protected`, {
+      remedy: "`cairn snap unprotect` lets it go.",
+    });
+  }
+  if (snapshot.kind === "group" && !byGroup) {
+    throw new StorageError("busy", `"${snapshot.name}" is part of the snapshot of a group`, {
+      remedy: "Remove that of the group: `cairn group snap rm`.",
+    });
+  }
+}
+
+const gone = (snapId: number) =>
+  new StorageError("not_found", `there is no snapshot with the id ${snapId} (any more)`, {
+    remedy: "`cairn snap ls` lists the snapshots.",
+  });
+
+const isOver = ({ state, kind, children }: Snapshot) =>
+  state === "removing" || (kind === "trash" && children === 0);
+
+/** Carries on with the removal of snapshots, as far as it has come. */
+export async function finishRemovals(access: ImageAccess): Promise<void> {
+  const { scope, id, fence } = access;
+  const header = await scope.header(id);
+  for (const { id: snapId, state } of header.snapshots.filter(isOver)) {
+    // One that waited for its last child is still in the context of writes.
+    if (state === "ready") await access.quiesced(() => beginRemoval(access, snapId));
+    await scope.cluster.snapshotIds.remove(scope.dataPoolOf(header), [snapId]);
+    const key = snapshotKey(snapId);
+    await changeHeader(scope, id, fence, (view) => {
+      const snapshots = view.header.snapshots.filter((other) => other.id !== snapId);
+      if (snapshots.length === view.header.snapshots.length) return undefined;
+      const detach = detachSteps(view, { ...view.header, snapshots });
+      return [view.unchanged(key), ...detach, removeStep(key)];
+    });
+    await finishDetach(access);
+  }
+}
+
+function beginRemoval({ scope, id, fence }: ImageAccess, snapId: number) {
+  return changeHeader(scope, id, fence, ({ header, unchanged }) => {
+    const snapshot = header.snapshots.find((candidate) => candidate.id === snapId);
+    if (snapshot === undefined || snapshot.state === "removing") return undefined;
+    const key = snapshotKey(snapId);
+    return [unchanged(key), setStep(key, encodeSnapshot({ ...snapshot, state: "removing" }))];
+  });
+}
+
+/** @throws not_found, already_exists, busy */
+export async function renameSnapshot(
+  { scope, id, fence }: ImageAccess,
+  { snapId, name }: ChangeOf<"snapRename">,
+): Promise<void> {
+  await changeHeader(scope, id, fence, ({ header, unchanged }) => {
+    const snapshot = header.snapshots.find((candidate) => candidate.id === snapId);
+    if (snapshot?.state !== "ready" || snapshot.kind !== "user") throw gone(snapId);
+    if (snapshot.name === name) return undefined;
+    checkNewName(header, name);
+    const key = snapshotKey(snapId);
+    return [unchanged(key), setStep(key, encodeSnapshot({ ...snapshot, name }))];
+  });
+}

@@ -1,0 +1,155 @@
+// The snapshots of images, as users have them by name.
+import { StorageError } from "../../common/errors.js";
+import { makeChange } from "./exclusive.js";
+import { headerObject, type ImageHeader } from "./header.js";
+import { changeHeader } from "./header-change.js";
+import { checkImageName } from "./image-spec.js";
+import { removeStep, setStep, u64Value } from "./omap-values.js";
+import { isListed, type Progress, type Scope } from "./scope.js";
+import {
+  encodeSnapshot,
+  maxSnapshots,
+  type Snapshot,
+  type SnapshotKind,
+  snapshotKey,
+} from "./snapshot-record.js";
+
+export interface SnapshotInfo {
+  id: number;
+  name: string;
+  sizeBytes: number;
+  /** milliseconds since 1970 */
+  createdAt: number;
+  protected: boolean;
+  kind: SnapshotKind;
+  /** clones of it */
+  children: number;
+}
+
+/** @throws not_found */
+export function snapshotByName(header: ImageHeader, name: string, spec: string): Snapshot {
+  const found = header.snapshots.find(
+    (snapshot) => snapshot.name === name && snapshot.state === "ready" && snapshot.kind !== "trash",
+  );
+  if (found !== undefined) return found;
+  throw new StorageError("not_found", `there is no snapshot ${spec}@${name}`, {
+    remedy: `\`cairn snap ls ${spec}\` lists the snapshots.`,
+  });
+}
+
+export class Snapshots {
+  constructor(private readonly scope: Scope) {}
+
+  /** Oldest first. @param all with those that belong to groups or wait for their last clone */
+  async list(image: string, { all = false } = {}): Promise<SnapshotInfo[]> {
+    const { snapshots } = await this.header(image);
+    return snapshots
+      .filter((snapshot) => isListed(snapshot) || (all && snapshot.state === "ready"))
+      .map(({ id, name, sizeBytes, createdAt, protected: isProtected, kind, children }) => ({
+        ...{ id, name, sizeBytes, createdAt, kind, children },
+        protected: isProtected,
+      }));
+  }
+
+  /** @throws not_found */
+  async info(image: string, name: string): Promise<SnapshotInfo> {
+    const { id } = await this.find(image, name);
+    const info = (await this.list(image, { all: true })).find((snapshot) => snapshot.id === id);
+    if (info === undefined) throw new StorageError("not_found", `${image}@${name} is gone`);
+    return info;
+  }
+
+  /**
+   * Takes a snapshot: of all that was written before, and of nothing that is written after.
+   * @throws already_exists, out_of_range (too many)
+   */
+  async create(image: string, name: string): Promise<SnapshotInfo> {
+    checkImageName(name);
+    await makeChange(this.scope, await this.scope.idOf(image), { kind: "snapCreate", name });
+    return this.info(image, name);
+  }
+
+  /** @throws not_found; busy when it is protected */
+  async remove(image: string, name: string, { force = false } = {}): Promise<void> {
+    const { imageId, id, protected: isProtected } = await this.find(image, name);
+    if (force && isProtected) await this.protect(image, name, false);
+    await makeChange(this.scope, imageId, { kind: "snapRemove", snapId: id, group: false });
+  }
+
+  /** @throws not_found, already_exists */
+  async rename(image: string, name: string, newName: string): Promise<void> {
+    checkImageName(newName);
+    const { imageId, id } = await this.find(image, name);
+    await makeChange(this.scope, imageId, { kind: "snapRename", snapId: id, name: newName });
+  }
+
+  /** The image becomes what the snapshot shows: what was written since is lost. */
+  async rollback(image: string, name: string, progress?: Progress): Promise<void> {
+    const { imageId, id } = await this.find(image, name);
+    await makeChange(this.scope, imageId, { kind: "rollback", snapId: id }, progress);
+  }
+
+  /**
+   * A protected snapshot is not removed.
+   * @throws not_found; invalid_argument when it is (not) protected already
+   */
+  async protect(image: string, name: string, protect = true): Promise<void> {
+    const { imageId, id } = await this.find(image, name);
+    await changeHeader(this.scope, imageId, undefined, ({ header, unchanged }) => {
+      const snapshot = header.snapshots.find((candidate) => candidate.id === id);
+      if (snapshot?.state !== "ready") throw missing(image, name);
+      if (snapshot.protected === protect) {
+        const how = protect ? "protected already" : "not protected";
+        throw new StorageError("invalid_argument", `${image}@${name} is ${how}`);
+      }
+      const key = snapshotKey(id);
+      return [unchanged(key), setStep(key, encodeSnapshot({ ...snapshot, protected: protect }))];
+    });
+  }
+
+  /**
+   * Removes all that can be: protected ones, and those of groups, stay.
+   * @returns the names of those that are gone
+   */
+  async purge(image: string, progress?: Progress): Promise<string[]> {
+    const imageId = await this.scope.idOf(image);
+    // What was cut off earlier counts among the snapshots of an image, though nobody sees it.
+    await makeChange(this.scope, imageId, { kind: "settle" });
+    const removable = (await this.list(image)).filter((snapshot) => !snapshot.protected);
+    const removed: string[] = [];
+    for (const { id, name } of removable.reverse()) {
+      await makeChange(this.scope, imageId, { kind: "snapRemove", snapId: id, group: false });
+      removed.push(name);
+      progress?.(removed.length, removable.length);
+    }
+    return removed;
+  }
+
+  /** How many may be taken by name; undefined: as many as an image can have. */
+  async setLimit(image: string, limit: number | undefined): Promise<void> {
+    if (limit !== undefined && !(Number.isInteger(limit) && limit >= 0 && limit <= maxSnapshots)) {
+      throw new StorageError("invalid_argument", `a limit of ${limit} snapshots cannot be`, {
+        remedy: `Give a number from 0 to ${maxSnapshots}.`,
+      });
+    }
+    const id = await this.scope.idOf(image);
+    const key = "snap_limit";
+    await this.scope.io.operate(this.scope.pool.id, headerObject(id), [
+      { code: "assertExists" },
+      limit === undefined ? removeStep(key) : setStep(key, u64Value(limit)),
+    ]);
+  }
+
+  /** The snapshot with the id of its image. @throws not_found */
+  async find(image: string, name: string): Promise<Snapshot & { imageId: string }> {
+    const header = await this.header(image);
+    return { ...snapshotByName(header, name, this.scope.prefix + image), imageId: header.id };
+  }
+
+  private async header(image: string): Promise<ImageHeader> {
+    return this.scope.header(await this.scope.idOf(image));
+  }
+}
+
+const missing = (image: string, name: string) =>
+  new StorageError("not_found", `there is no snapshot ${image}@${name} any more`);

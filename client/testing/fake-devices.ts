@@ -1,0 +1,99 @@
+// The devices of a client in memory: which object is where, what a parent shows through, and that
+// nothing is written under a token that is not in force.
+import { StorageError } from "../../common/errors.js";
+import type {
+  DeviceHandle,
+  ImageLayout,
+  NativeFence,
+  NativeParent,
+  NativeSnapContext,
+  QosLimits,
+} from "../../native/binding.js";
+import type { Content } from "./fake-data.js";
+import type { FakePool } from "./fake-pool.js";
+
+export interface FakeDevice extends Omit<ImageLayout, "parent" | "snapContext"> {
+  parent: { device: FakeDevice; overlapBytes: number } | undefined;
+  snapContext: NativeSnapContext | undefined;
+  fence: NativeFence | undefined;
+  limits: QosLimits;
+}
+
+export class FakeDevices {
+  private readonly open = new Map<DeviceHandle, FakeDevice>();
+  private nextHandle = 1;
+
+  constructor(private readonly pool: FakePool) {}
+
+  add({ parent, snapContext, ...layout }: ImageLayout): DeviceHandle {
+    const device: FakeDevice = {
+      ...layout,
+      parent: this.parentOf(parent),
+      snapContext,
+      fence: undefined,
+      limits: {},
+    };
+    this.open.set(this.nextHandle, device);
+    return this.nextHandle++;
+  }
+
+  get(handle: DeviceHandle): FakeDevice {
+    const device = this.open.get(handle);
+    if (device === undefined) throw new StorageError("not_found", "the device is closed");
+    return device;
+  }
+
+  remove(handle: DeviceHandle): void {
+    this.open.delete(handle);
+  }
+
+  get count(): number {
+    return this.open.size;
+  }
+
+  parentOf(parent: NativeParent | null | undefined): FakeDevice["parent"] {
+    if (parent === null || parent === undefined) return undefined;
+    return { device: this.get(parent.device), overlapBytes: parent.overlapBytes };
+  }
+
+  objectName({ pool, objectPrefix, objectBytes }: FakeDevice, offset: number): string {
+    const number = Math.floor(offset / objectBytes);
+    return this.pool.key(pool, `${objectPrefix}.${number.toString(16).padStart(16, "0")}`);
+  }
+
+  /** What the image itself has at an offset, its parents left out. */
+  own(device: FakeDevice, offset: number): Content {
+    return this.pool.data.read(this.objectName(device, offset), device.snap);
+  }
+
+  /** What a guest would read at an offset. */
+  content(device: FakeDevice, offset: number): Content {
+    const own = this.own(device, offset);
+    if (own !== undefined || offset >= device.sizeBytes) return own === "zero" ? undefined : own;
+    const { parent } = device;
+    if (parent === undefined || offset >= parent.overlapBytes) return undefined;
+    return this.content(parent.device, offset);
+  }
+
+  write(device: FakeDevice, offset: number, content: Content): void {
+    const { readOnly, snap, fence, locked = false } = device;
+    if (readOnly || snap !== undefined) throw new StorageError("read_only", "a read-only device");
+    if (locked && fence === undefined) throw new StorageError("busy", "the gate is closed");
+    if (fence !== undefined) this.pool.requireToken(fence);
+    this.pool.data.write(this.objectName(device, offset), content, device.snapContext);
+  }
+
+  /** A whole object: absent, or explicit zeros where the parent would show. */
+  discard(device: FakeDevice, offset: number): void {
+    const overlap = device.parent?.overlapBytes ?? 0;
+    this.write(device, offset, offset < overlap ? "zero" : undefined);
+  }
+
+  /** Offsets of all objects that the image has itself, in any snapshot. */
+  offsets({ pool, objectPrefix, objectBytes }: FakeDevice): number[] {
+    const prefix = this.pool.key(pool, `${objectPrefix}.`);
+    return this.pool.data
+      .names(prefix)
+      .map((name) => Number.parseInt(name.slice(prefix.length), 16) * objectBytes);
+  }
+}

@@ -1,0 +1,40 @@
+// Operations of a NativeClient on one object, for metadata. Part of native/binding.d.ts, which
+// re-exports it.
+import type { NativeSnapContext } from "./binding-images.js";
+
+export type NativeStepCode =
+  | "read"
+  | "touch"
+  | "remove"
+  | "stat"
+  | "assertExists"
+  | "assertAbsent"
+  | "omapGet"
+  | "omapList"
+  | "omapCompare"
+  | "omapSet"
+  | "omapRemove"
+  /** value: payload (at most 4 KiB), length: timeout in ms; the answers come as omap */
+  | "notify"
+  | "listWatchers";
+
+export interface NativeStep {
+  code: NativeStepCode;
+  offset?: number;
+  length?: number;
+  key?: string;
+  /** bytes of an omap value */
+  value?: Uint8Array;
+}
+
+export interface NativeOpReply {
+  exists: boolean;
+  omap: Array<[key: string, value: Uint8Array]>;
+}
+
+export interface OperateOptions {
+  /** what the reading steps see; then no step changes anything */
+  snap?: number;
+  /** of the changing steps */
+  snapContext?: NativeSnapContext;
+}
