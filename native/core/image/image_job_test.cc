@@ -272,9 +272,10 @@ TEST_CASE("flatten: nothing is sent while the gate is closed; canceling and clos
 
   outcome = {};
   parent->hold(true);
-  const auto closed = FlattenJob::start(other.image->objects(), end);
+  ModelImage gone(rig, image_layout("e", 8 * kObject), parent, content, 8 * kObject);
+  const auto closed = FlattenJob::start(gone.image->objects(), end);
   rig.cluster.executor.run_for(pg::kSecond);
-  other.image.reset();
+  gone.image.reset();
   closed->cancel();
   rig.cluster.executor.run_for(pg::kMillisecond);
   CHECK(outcome == "canceled: the job was canceled; ");
