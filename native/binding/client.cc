@@ -5,6 +5,7 @@
 
 #include "bench_value.hh"
 #include "client_copies.hh"
+#include "client_diffs.hh"
 #include "client_images.hh"
 #include "client_locks.hh"
 #include "client_map.hh"
@@ -105,6 +106,12 @@ class Client : public Napi::ObjectWrap<Client> {
          InstanceMethod<&Client::job<&import_raw_task>>("importRaw"),
          InstanceMethod<&Client::job<&import_stream_task>>("importStream"),
          InstanceMethod<&Client::job<&export_to_task>>("exportTo"),
+         InstanceMethod<&Client::job<&export_diff_task>>("exportDiff"),
+         InstanceMethod<&Client::question<&open_diff_task>>("openDiff"),
+         InstanceMethod<&Client::question<&next_diff_task>>("nextDiff"),
+         InstanceMethod<&Client::job<&import_diff_task>>("importDiff"),
+         InstanceMethod<&Client::task<&close_diff_task>>("closeDiff"),
+         InstanceMethod<&Client::job<&merge_diffs_task>>("mergeDiffs"),
          InstanceMethod<&Client::task<&cancel_job_task>>("cancelJob"),
          InstanceMethod<&Client::task<&cancel_copies_task>>("cancelCopies"),
          InstanceMethod<&Client::stats>("stats"),

@@ -37,6 +37,7 @@ ClientState::ClientState(io::Reactor& reactor, const net::ClusterId& cluster, Cl
                          ParentCacheOptions cache, ClientHooks hooks)
     : reactor_(reactor), hooks_(std::move(hooks)) {
   devices_ = std::make_unique<DeviceTable>(reactor, cluster, std::move(cache), hooks_.log);
+  diffs_ = std::make_unique<DiffTable>(reactor);
   objecter_ = std::make_unique<objecter::Objecter>(reactor, id, hooks_.need_map);
   net::TcpConfig config;
   config.cluster = cluster;
@@ -56,6 +57,7 @@ ClientState::~ClientState() {
   watches_.reset();
   // Jobs and exports call devices, devices the objecter, the objecter the messenger.
   objecter_->cancel_all(Status(ErrorCode::canceled, "the client is closing"));
+  diffs_.reset();
   jobs_.clear();
   exports_.clear();
   devices_->clear();
@@ -190,6 +192,7 @@ void ClientState::cancel_copies() {
   for (const std::weak_ptr<qcow2::CopyJob>& copy : std::exchange(copies_, {})) {
     if (const auto job = copy.lock()) job->cancel();
   }
+  diffs_->cancel_all();
 }
 
 void ClientState::watch_progress(std::shared_ptr<qcow2::CopyJob> job, std::shared_ptr<bool> running,
@@ -246,22 +249,30 @@ void ClientState::import_raw(image::BlockDevice& device, int fd, std::uint64_t s
   watch_progress(job, end->running, std::move(progress));
 }
 
-void ClientState::import_stream(image::BlockDevice& device, int fd,
-                                std::function<void(std::uint64_t)> progress, BytesDone done) {
+void ClientState::run_copy(const StartCopy& start, std::function<void(std::uint64_t)> progress,
+                           BytesDone done) {
   auto end = std::make_shared<JobEnd>();
-  end->job = qcow2::StreamImportJob::create(reactor_, device, fd, {}, end_of(end, std::move(done)));
+  end->job = start(end_of(end, std::move(done)));
   copies_.push_back(end->job);
   watch_progress(end->job, end->running, std::move(progress));
+}
+
+void ClientState::import_stream(image::BlockDevice& device, int fd,
+                                std::function<void(std::uint64_t)> progress, BytesDone done) {
+  const auto start = [&](qcow2::CopyDone ended) {
+    return qcow2::StreamImportJob::create(reactor_, device, fd, {}, std::move(ended));
+  };
+  run_copy(start, std::move(progress), std::move(done));
 }
 
 void ClientState::export_to(image::BlockDevice& device, int fd, bool sparse,
                             std::function<void(std::uint64_t)> progress, BytesDone done) {
   qcow2::ExportOptions options;
   options.target = sparse ? qcow2::ExportTarget::sparse_file : qcow2::ExportTarget::stream;
-  auto end = std::make_shared<JobEnd>();
-  end->job = qcow2::ExportJob::create(reactor_, device, fd, options, end_of(end, std::move(done)));
-  copies_.push_back(end->job);
-  watch_progress(end->job, end->running, std::move(progress));
+  const auto start = [&](qcow2::CopyDone ended) {
+    return qcow2::ExportJob::create(reactor_, device, fd, options, std::move(ended));
+  };
+  run_copy(start, std::move(progress), std::move(done));
 }
 
 }  // namespace cairn::binding

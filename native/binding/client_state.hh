@@ -10,6 +10,7 @@
 
 #include "base/log.hh"
 #include "device_table.hh"
+#include "diff_table.hh"
 #include "image/image.hh"
 #include "io/reactor.hh"
 #include "net/tcp_messenger.hh"
@@ -43,6 +44,7 @@ class ClientState {
   net::MessengerCounters net_counters() const { return messenger_->counters(); }
 
   DeviceTable& devices() { return *devices_; }
+  DiffTable& diffs() { return *diffs_; }
   void open_image(std::uint32_t handle, const ImageSpec& spec);
   // Closed when the log says why.
   void open_source(std::uint32_t handle, const std::vector<int>& fds,
@@ -68,8 +70,12 @@ class ClientState {
                      std::function<void(std::uint64_t)> progress, BytesDone done);
   void export_to(image::BlockDevice& device, int fd, bool sparse,
                  std::function<void(std::uint64_t)> progress, BytesDone done);
+  // Runs a job that start(done) begins, with its progress; cancel_copies() ends it.
+  using StartCopy = std::function<std::shared_ptr<qcow2::CopyJob>(qcow2::CopyDone)>;
+  void run_copy(const StartCopy& start, std::function<void(std::uint64_t)> progress,
+                BytesDone done);
   void cancel_job(std::uint32_t job);
-  // Those of import_raw, import_stream and export_to.
+  // Those of run_copy(), and whoever waits for the header of a diff.
   void cancel_copies();
 
  private:
@@ -84,6 +90,7 @@ class ClientState {
   std::unique_ptr<objecter::WatchClient> watches_;
   std::unique_ptr<net::TcpMessenger> messenger_;
   std::unique_ptr<DeviceTable> devices_;
+  std::unique_ptr<DiffTable> diffs_;
   std::map<std::uint32_t, std::unique_ptr<Export>> exports_;
   std::map<std::uint32_t, std::shared_ptr<Job>> jobs_;
   std::vector<std::weak_ptr<qcow2::CopyJob>> copies_;  // that have no number

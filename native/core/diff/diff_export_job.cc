@@ -66,9 +66,11 @@ void DiffExportJob::start_source(ExtentsSource source) {
       },
       [job = self()](Status status) {
         job->source_ended_ = true;
+        job->cancel_source_ = nullptr;
         if (!status) job->fail(status);
         job->end_piece(0);
       });
+  if (source_ended_) cancel_source_ = nullptr;
 }
 
 void DiffExportJob::start_pieces() {
@@ -86,7 +88,7 @@ void DiffExportJob::start_pieces() {
 void DiffExportJob::on_failure() {
   reactor_.cancel_fd(fd_);
   if (next_) std::exchange(next_, nullptr)({ErrorCode::canceled, "the export has ended"});
-  if (cancel_source_ && !source_ended_) cancel_source_();
+  if (cancel_source_) std::exchange(cancel_source_, nullptr)();
   for (const std::shared_ptr<Piece>& piece : std::exchange(order_, {})) {
     if (piece->ready) end_piece(piece->charge());
   }
