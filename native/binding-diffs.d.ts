@@ -1,5 +1,5 @@
-// Diff streams of RBD (docs/format/diff-stream.md), as the native client writes and reads them. Part
-// of native/binding.d.ts, which re-exports it.
+// Diff streams of RBD (docs/format/diff-stream.md), as the native client writes and reads them.
+// Part of native/binding.d.ts, which re-exports it.
 
 /** What stands before the diffs of an exported image. */
 export interface NativeExportHeader {

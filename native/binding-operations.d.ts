@@ -1,5 +1,5 @@
-// Operations of a NativeClient on objects, for metadata, and the map that they go by. Part of native/binding.d.ts, which
-// re-exports it.
+// Operations of a NativeClient on objects, for metadata, and the map that they go by. Part of
+// native/binding.d.ts, which re-exports it.
 import type { NativeAddress } from "./binding.js";
 import type { NativeSnapContext } from "./binding-images.js";
 

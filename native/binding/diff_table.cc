@@ -1,4 +1,4 @@
-// See diff_table.hh.
+// Opening diffs and reading their headers: see diff_table.hh.
 #include "diff_table.hh"
 
 #include <utility>
