@@ -5,11 +5,16 @@ import { changeFeatures } from "./feature-change.js";
 import { flatten } from "./flatten.js";
 import type { ImageChange } from "./image-change.js";
 import { markRollback, rollback } from "./rollback.js";
-import { resizeImage } from "./size.js";
+import { finishTrim, resizeImage } from "./size.js";
 import { createSnapshot, removeSnapshot, renameSnapshot } from "./snapshot-changes.js";
 import { finishBeforeUse, finishLater } from "./unfinished.js";
 
 export async function carryOutChange(access: ImageAccess, change: ImageChange): Promise<void> {
+  if (await isDone(access)) {
+    // Decided, but perhaps not carried through.
+    await finishTrim(access);
+    return finishLater(access);
+  }
   switch (change.kind) {
     case "resize":
       return resizeImage(access, change);
@@ -34,4 +39,9 @@ export async function carryOutChange(access: ImageAccess, change: ImageChange): 
     case "resume":
       throw new StorageError("invalid_argument", "only an image that is in use can be paused");
   }
+}
+
+/** Whether an earlier holder has made the change, and was heard of no more. */
+async function isDone({ scope, id, request }: ImageAccess): Promise<boolean> {
+  return request !== undefined && (await scope.header(id)).requests.includes(request);
 }

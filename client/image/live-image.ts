@@ -95,7 +95,7 @@ export class LiveImage {
       doneBytes: 0,
       totalBytes: 0,
     };
-    running.done = this.run(change, token, (doneBytes, totalBytes) => {
+    running.done = this.run(request, change, token, (doneBytes, totalBytes) => {
       running.doneBytes = doneBytes;
       running.totalBytes = totalBytes;
     }).then(() => ({ answer: "done" }), failedReply);
@@ -108,6 +108,7 @@ export class LiveImage {
   }
 
   private async run(
+    request: string,
     change: ImageChange,
     token: number,
     progress: (doneBytes: number, totalBytes: number) => void,
@@ -123,7 +124,7 @@ export class LiveImage {
         }),
       progress,
     );
-    const work = () => carryOutChange(access, change);
+    const work = () => carryOutChange({ ...access, request }, change);
     // Copying may take hours, and replaces nothing: neither others nor a hand-over wait for it.
     if (change.kind === "flatten") await work();
     else await this.serially(work);

@@ -75,6 +75,7 @@ function newHeader(scope: Scope, id: string, image: NewImage): ImageHeader {
     detaching: undefined,
     rollback: undefined,
     group: undefined,
+    requests: [],
   };
 }
 

@@ -30,6 +30,7 @@ export async function removeImage(
 /**
  * Removes an image under its lock.
  * @param unname takes it out of the directory, into a pending entry
+ * @param first what has to be done before what stands in the way can be mended, as a sentence
  */
 export async function removeNamed(
   scope: Scope,
@@ -37,13 +38,14 @@ export async function removeNamed(
   spec: string,
   progress: Progress,
   unname: () => Promise<PendingEntry>,
+  first = "",
 ): Promise<void> {
   const header = await scope.headerIfAny(id);
-  if (header !== undefined) refuseWhatHolds(header, spec);
+  if (header !== undefined) refuseWhatHolds(header, spec, first);
   await withImageLock(scope, id, header, async (fence) => {
     // Once more: nobody changes it any more.
     const now = await scope.headerIfAny(id);
-    if (now !== undefined) refuseWhatHolds(now, spec);
+    if (now !== undefined) refuseWhatHolds(now, spec, first);
     await clear(scope, await unname(), progress, fence);
   });
 }
@@ -57,19 +59,20 @@ export function withImageLock<T>(
 ): Promise<T> {
   const dataPool = header === undefined ? scope.pool.id : scope.dataPoolOf(header).id;
   const address = { pool: scope.pool.id, id, dataPool };
-  return underLock(scope.lockPorts(), address, async (fence) => {
-    await refuseWatched(scope.lockPorts(), address);
+  const ports = scope.lockPorts();
+  return underLock(ports, address, async (fence) => {
+    await refuseWatched(ports, address);
     return run(fence);
   });
 }
 
-function refuseWhatHolds({ snapshots, group, id }: ImageHeader, spec: string): void {
+function refuseWhatHolds({ snapshots, group, id }: ImageHeader, spec: string, first: string): void {
   refuseGroup(group, spec);
   if (snapshots.length === 0) return;
   const children = snapshots.reduce((sum, snapshot) => sum + snapshot.children, 0);
   if (children > 0) {
     throw new StorageError("busy", `${spec} has ${children} clones`, {
-      remedy: `Flatten or remove them first: \`cairn children ${spec}\` lists them.`,
+      remedy: `${first}Flatten or remove them: \`cairn children ${spec}\` lists them.`,
     });
   }
   const unfinished = snapshots.filter(({ state }) => state === "removing").length;
@@ -78,7 +81,7 @@ function refuseWhatHolds({ snapshots, group, id }: ImageHeader, spec: string): v
       ? `${headerObject(id)} still has snapshots whose removal was cut off`
       : `${spec} has ${snapshots.length} snapshots`;
   throw new StorageError("busy", what, {
-    remedy: `Remove them first: cairn snap purge ${spec}`,
+    remedy: `${first}Remove them: cairn snap purge ${spec}`,
   });
 }
 

@@ -1,9 +1,9 @@
 // Clones on a simulated cluster: what shows of the parent, what a write costs, copyup against
 // racing writers, zeros inside the overlap, chains, striping, and draining. The last test is random
 // over a chain of three images with snapshots.
+#include "image/clone_test.hh"
 #include "../../test/budget.hh"
 #include "../../test/memory_device.hh"
-#include "image/clone_rig.hh"
 
 namespace cairn::image {
 

@@ -39,9 +39,7 @@ FamilyPlan plan_change(const Family& before, const std::vector<Step>& steps,
   FamilyPlan plan;
   plan.after = before;
   Family& after = *plan.after;
-  SnapChange change;
-  // Of what never was and will not be, nothing is noted.
-  if (before.head || exists) change = prepare_change(after.set, context, before.head, removed);
+  const SnapChange change = prepare_change(after.set, context, before.head, removed);
   plan.clone = change.clone;
   after.head = exists;
   if (!exists && after.set.clones.empty()) {

@@ -104,11 +104,13 @@ TEST_CASE("snapshots: a copyup of every other block is one entry") {
   constexpr std::uint64_t kBlocks = 600;
   for (std::uint64_t block = 0; block < kBlocks; block += 2) image.write("a", block, 1);
   Buffer parent = Buffer::allocate(kBlocks * kBlockBytes);
-  std::memset(parent.data(), 9, parent.size());
+  const auto parent_value = [](std::uint64_t block) { return 2 + static_cast<int>(block % 250); };
+  for (std::uint64_t block = 0; block < kBlocks; ++block)
+    std::memset(parent.data() + block * kBlockBytes, parent_value(block), kBlockBytes);
   CHECK(image.run("a", {of_range(StepCode::copyup, 0, kBlocks)}, parent).status.is_ok());
   CHECK(cluster.osds[0]->core->find_pg(kTestPg)->log().head_number() == kBlocks / 2 + 1);
   for (std::uint64_t block = 0; block < kBlocks; block += 7)
-    CHECK(image.value("a", block) == (block % 2 == 0 ? 1 : 9));
+    CHECK(image.value("a", block) == (block % 2 == 0 ? 1 : parent_value(block)));
   check_same_copies(cluster);
 }
 
