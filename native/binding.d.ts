@@ -4,6 +4,7 @@
 // Numbers: u64 values that stay below 2^53 (log numbers, bytes, counts) are number; identities that
 // use all 64 bits (incarnation, client id) are bigint. Promises reject with NativeError.
 
+import type { ClientOptions, NativeDirtyBitmap } from "./binding-client.js";
 import type { NativeDiffExport, NativeDiffPart } from "./binding-diffs.js";
 import type {
   DeviceHandle,
@@ -42,6 +43,7 @@ import type {
   NativeSimWorld,
 } from "./binding-testing.js";
 
+export type * from "./binding-client.js";
 export type * from "./binding-diffs.js";
 export type * from "./binding-images.js";
 export type * from "./binding-jobs.js";
@@ -322,25 +324,6 @@ export declare class NativeOsd {
   close(): Promise<void>;
 }
 
-export type ClientEvent =
-  | { type: "needMap"; epoch: number }
-  | { type: "log"; level: "info" | "warn" | "error"; text: string }
-  | { type: "export"; handle: number; state: "connected" | "disconnected" }
-  /** of a locked image: its first user came, its last one went, or an OSD refused its token */
-  | { type: "device"; device: DeviceHandle; state: "wanted" | "unused" | "fenced" }
-  /** to be answered by answerNotify() */
-  | { type: "notify"; watch: number; answer: number; payload: Uint8Array }
-  /** it was not renewed for longer than its timeout; with error: it has ended */
-  | { type: "watchLapsed"; watch: number; error?: NativeError };
-
-export interface ClientOptions {
-  clusterId: Uint8Array;
-  clientId: bigint;
-  /** chunks of snapshots that are parents, shared by all processes of the user on this host */
-  parentCache?: ParentCacheOptions;
-  onEvents: (events: ClientEvent[]) => void;
-}
-
 export declare class NativeClient {
   constructor(options: ClientOptions);
   setMap(map: NativeMap): void;
@@ -425,7 +408,13 @@ export declare class NativeClient {
   ): Promise<number>;
   serveNbd(
     device: DeviceHandle,
-    options: { unix?: string; tcp?: NativeAddress; exportName: string },
+    options: {
+      unix?: string;
+      tcp?: NativeAddress;
+      exportName: string;
+      /** contexts qemu:dirty-bitmap:NAME: what differs from the snapshot with that id */
+      dirtyBitmaps?: NativeDirtyBitmap[];
+    },
   ): Promise<number>;
   stopExport(handle: number): Promise<void>;
   bench(device: DeviceHandle, options: BenchOptions): Promise<BenchResult>;

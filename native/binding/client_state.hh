@@ -31,6 +31,19 @@ struct ClientHooks {
   std::function<void(objecter::WatchId, const Status&)> watch_lapsed;
 };
 
+// A snapshot whose differences an NBD export offers as a dirty bitmap.
+struct BitmapSpec {
+  std::string name;
+  std::uint64_t snap = 0;
+};
+
+struct NbdSpec {
+  std::string export_name;
+  std::string unix_path;  // or, when empty, tcp
+  net::Address tcp;
+  std::vector<BitmapSpec> bitmaps;  // of images only
+};
+
 using BytesDone = std::function<void(Result<std::uint64_t>)>;
 
 class ClientState {
@@ -56,8 +69,7 @@ class ClientState {
 
   Result<std::uint32_t> serve_vhost_user(image::BlockDevice& device, const std::string& socket,
                                          std::uint16_t queues, const std::string& serial);
-  Result<std::uint32_t> serve_nbd(image::BlockDevice& device, const std::string& export_name,
-                                  const std::string& unix_path, const net::Address& tcp);
+  Result<std::uint32_t> serve_nbd(std::uint32_t handle, NbdSpec spec);
   void stop_export(std::uint32_t handle, UniqueFunction<void(Status)> done);
 
   void import_begin(std::uint32_t device_handle, std::uint32_t job, const std::vector<int>& fds);

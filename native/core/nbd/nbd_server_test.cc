@@ -86,18 +86,19 @@ class Client {
     return type;
   }
   // Goes to the transmission phase.
-  void start(bool structured) {
+  void start(bool structured, std::vector<std::string> contexts = {"base:allocation"}) {
     REQUIRE(receive(18).size() == 18);
     send(std::uint32_t{3});
     if (structured) {
       option(Option::structured_reply);
       REQUIRE(answer() == OptionReply::ack);
-      const std::string query(
-          "\0\0\0\0\0\0\0\1\0\0\0\xf"
-          "base:allocation",
-          27);
+      std::string query("\0\0\0\0\0\0\0", 7);
+      query += static_cast<char>(contexts.size());
+      for (const std::string& context : contexts)
+        query += std::string("\0\0\0", 3) + static_cast<char>(context.size()) + context;
       option(Option::set_meta_context, query);
-      REQUIRE(answer() == OptionReply::meta_context);
+      for (std::size_t i = 0; i < contexts.size(); ++i)
+        REQUIRE(answer() == OptionReply::meta_context);
       REQUIRE(answer() == OptionReply::ack);
     }
     option(Option::export_name);
@@ -132,6 +133,18 @@ class Client {
   int fd_;
 };
 
+// Two bitmaps: of the first the blocks 2 and 3 are dirty, the second can't be told.
+class TestBitmaps final : public DirtySource {
+ public:
+  void dirty(std::size_t bitmap, std::uint64_t offset, std::uint64_t,
+             image::ExtentsDone done) override {
+    if (bitmap == 1) return done({ErrorCode::timed_out, "the test's bitmap"}, {});
+    std::vector<image::Extent> extents;
+    if (offset < 16384) extents.push_back({8192, 8192, image::ExtentState::data});
+    done(Status::ok(), std::move(extents));
+  }
+};
+
 // A server on a reactor of its own thread. The device belongs to that thread: run() enters it.
 class Fixture {
  public:
@@ -143,6 +156,8 @@ class Fixture {
     ServerOptions options;
     options.unix_path = path();
     options.export_name = "disk";
+    options.bitmaps = {"good", "bad"};
+    options.dirty = &bitmaps_;
     options.max_connections = 4;
     options.limits.negotiation_timeout_ns = 300'000'000;
     auto server = NbdServer::listen(*reactor_, *device_, options,
@@ -189,6 +204,7 @@ class Fixture {
   std::string folder_;
   std::unique_ptr<io::Reactor> reactor_;
   std::unique_ptr<test::MemoryDevice> device_;
+  TestBitmaps bitmaps_;
   std::unique_ptr<NbdServer> server_;
   std::thread thread_;
 };
@@ -265,6 +281,32 @@ TEST_CASE("nbd server: block status") {
   CHECK(load_be<std::uint32_t>(chunk.body.data() + 16) == 0);
   client.request(Command::block_status, 0, 0);
   CHECK(client.chunk().type == ReplyType::error);
+}
+
+TEST_CASE("nbd server: block status of dirty bitmaps, a chunk for each context") {
+  Fixture fixture;
+  Client client(fixture.path());
+  client.start(true, {"base:allocation", "qemu:dirty-bitmap:good"});
+  client.request(Command::block_status, 4096, 1 << 20);
+  Client::Chunk base = client.chunk();
+  CHECK(load_be<std::uint32_t>(base.body.data()) == kMetaContextId);
+  CHECK(base.flags == 0);
+  Client::Chunk good = client.chunk();
+  CHECK(good.flags == kReplyFlagDone);
+  REQUIRE(good.body.size() == 4 + 3 * 8);
+  CHECK(load_be<std::uint32_t>(good.body.data()) == kFirstBitmapContextId);
+  CHECK(load_be<std::uint32_t>(good.body.data() + 4) == 4096);
+  CHECK(load_be<std::uint32_t>(good.body.data() + 8) == 0);
+  CHECK(load_be<std::uint32_t>(good.body.data() + 12) == 8192);
+  CHECK(load_be<std::uint32_t>(good.body.data() + 16) == kStateDirty);
+
+  Client other(fixture.path());
+  other.start(true, {"qemu:dirty-bitmap:good", "qemu:dirty-bitmap:bad"});
+  other.request(Command::block_status, 0, 8192);
+  CHECK(other.chunk().type == ReplyType::error);
+  // And it goes on.
+  other.request(Command::flush, 0, 0);
+  CHECK(other.chunk().type == ReplyType::none);
 }
 
 TEST_CASE("nbd server: TRIM and WRITE_ZEROES of ranges longer than a step") {
