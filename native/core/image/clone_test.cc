@@ -254,9 +254,9 @@ TEST_CASE("clone: random operations, snapshots and clones in a chain of three, t
     }
     for (const auto& image : chain) {
       image->check();
-      for (const auto& [snap, content] : image->snapshots) {
-        INFO(image->layout.object_prefix, " at ", snap);
-        rig.check(*image->at_snapshot(snap), content);
+      for (const auto& entry : image->snapshots) {
+        INFO(image->layout.object_prefix, " at ", entry.first);
+        rig.check(*image->at_snapshot(entry.first), entry.second);
       }
     }
   }
