@@ -1,6 +1,6 @@
 // What a NativeClient is made with, and what it tells. Part of native/binding.d.ts, which re-exports
 // it.
-import type { NativeError } from "./binding.js";
+import type { NativeAddress, NativeError } from "./binding.js";
 import type { DeviceHandle, ParentCacheOptions } from "./binding-images.js";
 
 export type ClientEvent =
@@ -27,4 +27,13 @@ export interface NativeDirtyBitmap {
   name: string;
   /** its id */
   snap: number;
+}
+
+export interface NativeNbdOptions {
+  unix?: string;
+  /** without unix */
+  tcp?: NativeAddress;
+  exportName: string;
+  /** of an image: contexts qemu:dirty-bitmap:NAME */
+  dirtyBitmaps?: NativeDirtyBitmap[];
 }

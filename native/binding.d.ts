@@ -4,7 +4,7 @@
 // Numbers: u64 values that stay below 2^53 (log numbers, bytes, counts) are number; identities that
 // use all 64 bits (incarnation, client id) are bigint. Promises reject with NativeError.
 
-import type { ClientOptions, NativeDirtyBitmap } from "./binding-client.js";
+import type { ClientOptions, NativeNbdOptions } from "./binding-client.js";
 import type { NativeDiffExport, NativeDiffPart } from "./binding-diffs.js";
 import type {
   DeviceHandle,
@@ -14,7 +14,6 @@ import type {
   JobProgress,
   NativeParent,
   NativeSnapContext,
-  ParentCacheOptions,
   QosLimits,
   SourceLayout,
 } from "./binding-images.js";
@@ -406,16 +405,7 @@ export declare class NativeClient {
     device: DeviceHandle,
     options: { socket: string; queues: number; serial: string },
   ): Promise<number>;
-  serveNbd(
-    device: DeviceHandle,
-    options: {
-      unix?: string;
-      tcp?: NativeAddress;
-      exportName: string;
-      /** contexts qemu:dirty-bitmap:NAME: what differs from the snapshot with that id */
-      dirtyBitmaps?: NativeDirtyBitmap[];
-    },
-  ): Promise<number>;
+  serveNbd(device: DeviceHandle, options: NativeNbdOptions): Promise<number>;
   stopExport(handle: number): Promise<void>;
   bench(device: DeviceHandle, options: BenchOptions): Promise<BenchResult>;
   /** Destroys the device's content. */

@@ -67,8 +67,9 @@ export async function serve(
   io: ExportIo,
   device: DeviceHandle,
   target: ExportTarget,
-  { name, serial, dirtyBitmaps = [] }: ExportNames,
+  { name, serial, dirtyBitmaps }: ExportNames,
 ): Promise<RunningExport> {
+  const nbdNames = { exportName: name, ...(dirtyBitmaps === undefined ? {} : { dirtyBitmaps }) };
   let handle: number;
   let where: string;
   if (target.kind === "vhost-user") {
@@ -80,11 +81,11 @@ export async function serve(
     const unix = path.resolve(target.unix);
     checkSocketPath(unix);
     where = unix;
-    handle = await io.serveNbd(device, { unix, exportName: name, dirtyBitmaps });
+    handle = await io.serveNbd(device, { unix, ...nbdNames });
   } else {
     const { host, port } = target.tcp;
     where = `${host.includes(":") ? `[${host}]` : host}:${port}`;
-    handle = await io.serveNbd(device, { tcp: target.tcp, exportName: name, dirtyBitmaps });
+    handle = await io.serveNbd(device, { tcp: target.tcp, ...nbdNames });
   }
   return { where, stop: () => io.stopExport(handle) };
 }
