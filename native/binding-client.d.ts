@@ -1,5 +1,5 @@
-// What a NativeClient is made with, and what it tells. Part of native/binding.d.ts, which re-exports
-// it.
+// What a NativeClient is made with, and what it tells. Part of native/binding.d.ts, which
+// re-exports it.
 import type { NativeAddress, NativeError } from "./binding.js";
 import type { DeviceHandle, ParentCacheOptions } from "./binding-images.js";
 
