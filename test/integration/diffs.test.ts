@@ -1,7 +1,7 @@
 // Diff streams on a real cluster: a chain of diffs makes a second image with equal snapshots, what
 // is out of order or broken off is refused and mended by its remedy, rbd's own tool merges our
 // files as we do; and the dirty bitmaps of NBD exports, asked by nbdinfo and qemu-img.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   closeSync,
@@ -225,6 +225,40 @@ describe("what can't be imported", () => {
     await ok("import-diff", file("0.diff"), "rbd/broken");
     expect(await contentOf("broken@s0")).toBe(await contentOf("source@s0"));
   }, 60_000);
+
+  it("is killed in the middle: nothing is half made, and it can be repeated", async () => {
+    await images.create("killed", mebibyte);
+    const [diff, all] = [readFileSync(file("0.diff")), readFileSync(file("all.export"))];
+    const hasBegun = {
+      diff: async () => (await images.info("killed")).sizeBytes > mebibyte,
+      all: async () => (await images.pending()).length > 0,
+    };
+    const cases: [bytes: Buffer, hasBegun: () => Promise<boolean>, words: string[]][] = [
+      [diff, hasBegun.diff, ["import-diff", "-", "rbd/killed"]],
+      [all, hasBegun.all, ["import", "--export-format", "2", "-", "rbd/unborn"]],
+    ];
+    for (const [bytes, begun, words] of cases) {
+      const child = spawn(process.execPath, ["bin/cairn", ...words, "--dir", dir], {
+        stdio: ["pipe", "ignore", "inherit"],
+      });
+      // It waits for the other half when it dies.
+      child.stdin.on("error", () => undefined);
+      child.stdin.write(bytes.subarray(0, bytes.length / 2));
+      await expect.poll(begun, { timeout: 20_000 }).toBe(true);
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      child.kill("SIGKILL");
+      await new Promise((resolve) => child.on("exit", resolve));
+    }
+    expect((await images.info("killed")).sizeBytes).toBe(24 * mebibyte);
+    expect(await images.snapshots.list("killed")).toEqual([]);
+    expect((await images.list()).map(({ name }) => name)).not.toContain("unborn");
+    // Until the lock of the dead has run out.
+    const again = () => cairn(dir, "import-diff", file("0.diff"), "rbd/killed");
+    await expect.poll(async () => (await again()).code, { timeout: 60_000 }).toBe(0);
+    expect(await contentOf("killed@s0")).toBe(await contentOf("source@s0"));
+    await ok("import", "--export-format", "2", file("all.export"), "rbd/unborn");
+    expect(await contentOf("unborn@s3")).toBe(await contentOf("source@s3"));
+  }, 120_000);
 
   it("is no way back in time, and never overwrites a file", async () => {
     const back = ["export-diff", "--from-snap", "s2", "rbd/source@s1", file("back.diff")];
