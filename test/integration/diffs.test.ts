@@ -178,6 +178,36 @@ describe("a chain of diffs", () => {
   }, 60_000);
 });
 
+describe("diffs of a clone", () => {
+  it("have what its parent shows, also where a rollback brought that back", async () => {
+    await images.create("parent", 8 * mebibyte);
+    const parent = await Image.open(client, ports, "rbd/parent");
+    await parent.write(0, new Uint8Array(6 * mebibyte).fill(1));
+    await parent.createSnapshot("base");
+    await parent.close();
+    await ok("clone", "rbd/parent@base", "rbd/child");
+    const child = await Image.open(client, ports, "rbd/child");
+    await child.createSnapshot("clean");
+    await child.write(mebibyte + 100, new Uint8Array(9000).fill(2));
+    await child.discard(2 * mebibyte, mebibyte);
+    await child.createSnapshot("written");
+    await child.rollback("clean");
+    await child.write(7 * mebibyte, new Uint8Array(5).fill(3));
+    await child.createSnapshot("back");
+    await child.close();
+    await images.create("flat", mebibyte);
+    let before: string | undefined;
+    for (const snap of ["clean", "written", "back"]) {
+      const since = before === undefined ? [] : ["--from-snap", before];
+      await ok("export-diff", ...since, `rbd/child@${snap}`, file(`child-${snap}.diff`));
+      await ok("import-diff", file(`child-${snap}.diff`), "rbd/flat");
+      expect(await contentOf(`flat@${snap}`), snap).toBe(await contentOf(`child@${snap}`));
+      before = snap;
+    }
+    expect(await contentOf("flat@clean")).not.toBe(await contentOf("flat@written"));
+  }, 60_000);
+});
+
 describe("what can't be imported", () => {
   it("is out of order, there already, or for another image: the remedy is named", async () => {
     await images.create("orders", mebibyte);

@@ -65,7 +65,7 @@ Status export_diff(io::Reactor& reactor, MemoryDevice& device, std::vector<image
 }
 
 // Reads the diff's header, then applies it.
-Status import_diff(io::Reactor& reactor, MemoryDevice& device, int fd) {
+Status import_diff(io::Reactor& reactor, image::BlockDevice& device, int fd) {
   auto reader = DiffReader::open(reactor, fd);
   REQUIRE(reader.is_ok());
   Status outcome;
@@ -96,6 +96,52 @@ Status check_file(io::Reactor& reactor, int fd) {
     return *reader;
   });
 }
+
+// Carries requests that are under way out in any order, as a cluster does.
+class ShufflingDevice final : public image::BlockDevice {
+ public:
+  ShufflingDevice(io::Reactor& reactor, MemoryDevice& below, std::mt19937_64& random)
+      : reactor_(reactor), below_(below), random_(random) {}
+  std::uint64_t size_bytes() const override { return below_.size_bytes(); }
+  bool read_only() const override { return false; }
+  void read(std::uint64_t offset, std::uint64_t length, image::ReadDone done) override {
+    below_.read(offset, length, std::move(done));
+  }
+  void write(std::uint64_t offset, Buffer data, image::WriteDone done) override {
+    later([this, offset, data = std::move(data), done = std::move(done)]() mutable {
+      below_.write(offset, std::move(data), std::move(done));
+    });
+  }
+  void write_zeroes(std::uint64_t offset, std::uint64_t length, bool may_unmap,
+                    image::WriteDone done) override {
+    later([this, offset, length, may_unmap, done = std::move(done)]() mutable {
+      below_.write_zeroes(offset, length, may_unmap, std::move(done));
+    });
+  }
+  void discard(std::uint64_t offset, std::uint64_t length, image::WriteDone done) override {
+    below_.discard(offset, length, std::move(done));
+  }
+  void flush(image::WriteDone done) override { below_.flush(std::move(done)); }
+  void extents(std::uint64_t offset, std::uint64_t length, image::ExtentsDone done) override {
+    below_.extents(offset, length, std::move(done));
+  }
+
+ private:
+  void later(io::Task request) {
+    waiting_.push_back(std::move(request));
+    static_cast<void>(reactor_.run_after(random_() % 300'000, [this] {
+      std::swap(waiting_[random_() % waiting_.size()], waiting_.back());
+      io::Task next = std::move(waiting_.back());
+      waiting_.pop_back();
+      next();
+    }));
+  }
+
+  io::Reactor& reactor_;
+  MemoryDevice& below_;
+  std::mt19937_64& random_;
+  std::vector<io::Task> waiting_;
+};
 
 void rewind(const net::OwnedFd& fd) { REQUIRE(::lseek(fd.get(), 0, SEEK_SET) == 0); }
 
@@ -180,7 +226,8 @@ TEST_CASE("diff jobs: foreign records of any alignment and order; the last one w
     apply_to(diff, expected);
     const net::OwnedFd file = memory_file(bytes_of(diff));
     rewind(file);
-    CHECK(import_diff(*reactor, device, file.get()).is_ok());
+    ShufflingDevice shuffling(*reactor, device, random);
+    CHECK(import_diff(*reactor, shuffling, file.get()).is_ok());
     CHECK(same_bytes(device.bytes(), expected));
   }
 }
