@@ -225,6 +225,22 @@ describe("the library", () => {
     await image.close();
   });
 
+  it("ends a diff whose answers come all at once", async () => {
+    const objectBytes = 4 * mebibyte;
+    const places = Array.from({ length: 400 }, (_, index) => index * objectBytes);
+    await imagesOf(one).create("wide", places.length * objectBytes);
+    const image = await Image.open(one, ports, "rbd/wide");
+    for (let at = 0; at < places.length; at += 40) {
+      await Promise.all(places.slice(at, at + 40).map((place) => image.write(place, blockOf(1))));
+    }
+    for (let round = 0; round < 20; round += 1) {
+      const found: number[] = [];
+      for await (const { offset } of image.diff()) found.push(offset);
+      expect(found).toEqual(places);
+    }
+    await image.close();
+  });
+
   it("hears of changes", async () => {
     const image = await written("watched", 1, []);
     const sizes: number[] = [];
