@@ -23,6 +23,10 @@ interface ResizeFlags extends SizeFlags, ProgressOptions {
 
 type LongFlags = ClusterOptions & ProgressOptions;
 
+interface FormatFlags {
+  exportFormat: "1" | "2";
+}
+
 interface InfoValue {
   info: ImageInfo;
   parent: ParentInfo | undefined;
@@ -196,9 +200,13 @@ export async function resizeAction(spec: ImageAddress, flags: ResizeFlags): Prom
 export async function importAction(
   file: string,
   spec: ImageAddress,
-  flags: ImportFlags,
+  flags: ImportFlags & FormatFlags,
 ): Promise<void> {
   const info = await withAbortSignal(async (signal) => {
+    if (flags.exportFormat === "2") {
+      const { importSnapshotsFile } = await import("./diff-files.js");
+      return importSnapshotsFile(file, spec, flags, signal);
+    }
     const { importFile } = await import("./image-import.js");
     return importFile(file, spec, flags, signal);
   });
@@ -208,9 +216,13 @@ export async function importAction(
 export async function exportAction(
   spec: ImageOrSnap,
   file: string,
-  flags: LongFlags,
+  flags: LongFlags & FormatFlags,
 ): Promise<void> {
   const result = await withAbortSignal(async (signal) => {
+    if (flags.exportFormat === "2") {
+      const { exportSnapshotsFile } = await import("./diff-files.js");
+      return exportSnapshotsFile(spec, file, flags, signal);
+    }
     const { exportFile } = await import("./image-export.js");
     return exportFile(spec, file, flags, signal);
   });

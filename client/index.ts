@@ -9,6 +9,7 @@ export type { ChildInfo, Clones, ParentInfo } from "./image/clones.js";
 export type { ConfigRow, ImageConfig } from "./image/config-store.js";
 export type { Copies, CopyOptions, CopyTarget } from "./image/copy.js";
 export { type DiffExtent, type DiffOptions, diffExtents, type ExtentState } from "./image/diff.js";
+export { type ExportDiffOptions, exportDiff, exportSnapshots } from "./image/export-diff.js";
 export {
   defaultFeatures,
   type ImageFeature,
@@ -29,6 +30,12 @@ export {
   type OpenOptions,
   type ResizeOptions,
 } from "./image/images.js";
+export {
+  type ImportDiffOptions,
+  type ImportSnapshotsOptions,
+  importDiff,
+  importSnapshots,
+} from "./image/import-diff.js";
 export { extentsPerBatch, type ImportSource, importImage } from "./image/import-image.js";
 export type { LayoutOptions } from "./image/making.js";
 export type { ImageMetadata } from "./image/metadata.js";

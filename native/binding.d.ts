@@ -4,6 +4,8 @@
 // Numbers: u64 values that stay below 2^53 (log numbers, bytes, counts) are number; identities that
 // use all 64 bits (incarnation, client id) are bigint. Promises reject with NativeError.
 
+import type { ClientOptions, NativeNbdOptions } from "./binding-client.js";
+import type { NativeDiffExport, NativeDiffPart } from "./binding-diffs.js";
 import type {
   DeviceHandle,
   DeviceStats,
@@ -12,12 +14,19 @@ import type {
   JobProgress,
   NativeParent,
   NativeSnapContext,
-  ParentCacheOptions,
   QosLimits,
   SourceLayout,
 } from "./binding-images.js";
-import type { BenchOptions, BenchResult, CopyExtent, CopyProgress } from "./binding-jobs.js";
 import type {
+  BenchOptions,
+  BenchResult,
+  CopyExtent,
+  CopyProgress,
+  OnCopied,
+} from "./binding-jobs.js";
+import type {
+  NativeFence,
+  NativeMap,
   NativeOpReply,
   NativeStep,
   OperateOptions,
@@ -33,6 +42,8 @@ import type {
   NativeSimWorld,
 } from "./binding-testing.js";
 
+export type * from "./binding-client.js";
+export type * from "./binding-diffs.js";
 export type * from "./binding-images.js";
 export type * from "./binding-jobs.js";
 export type * from "./binding-operations.js";
@@ -312,38 +323,6 @@ export declare class NativeOsd {
   close(): Promise<void>;
 }
 
-export interface NativeMap {
-  epoch: number;
-  paused: boolean;
-  pools: Array<{ id: number; pgNum: number; size: number; acting: Int32Array }>;
-  osds: Array<{ osd: number; address: NativeAddress; incarnation: bigint }>;
-}
-
-/** Whose lock: the image's id and the token that its exclusive lock handed out. */
-export interface NativeFence {
-  key: string;
-  token: number;
-}
-
-export type ClientEvent =
-  | { type: "needMap"; epoch: number }
-  | { type: "log"; level: "info" | "warn" | "error"; text: string }
-  | { type: "export"; handle: number; state: "connected" | "disconnected" }
-  /** of a locked image: its first user came, its last one went, or an OSD refused its token */
-  | { type: "device"; device: DeviceHandle; state: "wanted" | "unused" | "fenced" }
-  /** to be answered by answerNotify() */
-  | { type: "notify"; watch: number; answer: number; payload: Uint8Array }
-  /** it was not renewed for longer than its timeout; with error: it has ended */
-  | { type: "watchLapsed"; watch: number; error?: NativeError };
-
-export interface ClientOptions {
-  clusterId: Uint8Array;
-  clientId: bigint;
-  /** chunks of snapshots that are parents, shared by all processes of the user on this host */
-  parentCache?: ParentCacheOptions;
-  onEvents: (events: ClientEvent[]) => void;
-}
-
 export declare class NativeClient {
   constructor(options: ClientOptions);
   setMap(map: NativeMap): void;
@@ -426,10 +405,7 @@ export declare class NativeClient {
     device: DeviceHandle,
     options: { socket: string; queues: number; serial: string },
   ): Promise<number>;
-  serveNbd(
-    device: DeviceHandle,
-    options: { unix?: string; tcp?: NativeAddress; exportName: string },
-  ): Promise<number>;
+  serveNbd(device: DeviceHandle, options: NativeNbdOptions): Promise<number>;
   stopExport(handle: number): Promise<void>;
   bench(device: DeviceHandle, options: BenchOptions): Promise<BenchResult>;
   /** Destroys the device's content. */
@@ -444,23 +420,39 @@ export declare class NativeClient {
     device: DeviceHandle,
     fd: number,
     sizeBytes: number,
-    onProgress: (doneBytes: number) => void,
+    onProgress: OnCopied,
   ): Promise<CopyProgress>;
   /** Reads fd to its end (a pipe). */
-  importStream(
-    device: DeviceHandle,
-    fd: number,
-    onProgress: (doneBytes: number) => void,
-  ): Promise<CopyProgress>;
+  importStream(device: DeviceHandle, fd: number, onProgress: OnCopied): Promise<CopyProgress>;
   /** Writes the whole device to fd; sparse needs a regular file. */
   exportTo(
     device: DeviceHandle,
     fd: number,
     sparse: boolean,
-    onProgress: (doneBytes: number) => void,
+    onProgress: OnCopied,
+  ): Promise<CopyProgress>;
+  /** One diff, from a snapshot of the image to what it is opened at. */
+  exportDiff(
+    device: DeviceHandle,
+    fd: number,
+    options: NativeDiffExport,
+    onProgress: OnCopied,
+  ): Promise<CopyProgress>;
+  /** A regular file is looked through first. fd stays open until closeDiff(). */
+  openDiff(fd: number): Promise<number>;
+  /** The header of an image, or of the next diff; null: there is none. */
+  nextDiff(diff: number): Promise<NativeDiffPart | null>;
+  /** The data of the diff whose header was given last. Can be repeated from a new openDiff(). */
+  importDiff(device: DeviceHandle, diff: number, onProgress: OnCopied): Promise<CopyProgress>;
+  closeDiff(diff: number): void;
+  mergeDiffs(
+    firstFd: number,
+    secondFd: number,
+    outFd: number,
+    onProgress: OnCopied,
   ): Promise<CopyProgress>;
   cancelJob(job: number): void;
-  /** Cancels all importRaw, importStream and exportTo: they reject with canceled. */
+  /** Cancels all copies that have no number: they reject with canceled. */
   cancelCopies(): void;
   stats(): Promise<NativeStats & { oldestOperationMs: number }>;
   close(): Promise<void>;

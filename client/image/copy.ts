@@ -190,7 +190,11 @@ async function changedRanges(
   return ranges;
 }
 
-async function copySnapshot(access: ImageAccess, { name, ...of }: Snapshot): Promise<void> {
+/** Takes a snapshot as another one is. */
+export async function copySnapshot(
+  access: ImageAccess,
+  { name, ...of }: Pick<Snapshot, "name" | "protected">,
+): Promise<void> {
   const { scope, id, fence } = access;
   await createSnapshot(access, { kind: "snapCreate", name });
   if (!of.protected) return;

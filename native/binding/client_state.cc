@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "image/gather.hh"
+#include "image/range_diff.hh"
 #include "nbd/nbd_server.hh"
 #include "qcow2/export_job.hh"
 #include "qcow2/raw_extents.hh"
@@ -17,8 +18,24 @@ constexpr std::uint64_t kProgressNs = 200'000'000;
 constexpr std::size_t kExtentsPerBatch = 1024;
 }  // namespace
 
+// The dirty bitmaps of an image: one for each of some snapshots.
+class SnapshotDiffs final : public nbd::DirtySource {
+ public:
+  SnapshotDiffs(std::shared_ptr<image::ObjectIo> objects, std::vector<BitmapSpec> bitmaps)
+      : objects_(std::move(objects)), bitmaps_(std::move(bitmaps)) {}
+  void dirty(std::size_t bitmap, std::uint64_t offset, std::uint64_t length_bytes,
+             image::ExtentsDone done) override {
+    image::diff_range(objects_, bitmaps_[bitmap].snap, offset, length_bytes, std::move(done));
+  }
+
+ private:
+  std::shared_ptr<image::ObjectIo> objects_;
+  std::vector<BitmapSpec> bitmaps_;
+};
+
 // One of the two servers, with what it needs.
 struct ClientState::Export {
+  std::unique_ptr<SnapshotDiffs> dirty;  // of nbd
   std::unique_ptr<virtio::BlockBackend> backend;
   std::unique_ptr<vhost_user::Server> vhost_user;
   std::unique_ptr<nbd::NbdServer> nbd;
@@ -37,6 +54,7 @@ ClientState::ClientState(io::Reactor& reactor, const net::ClusterId& cluster, Cl
                          ParentCacheOptions cache, ClientHooks hooks)
     : reactor_(reactor), hooks_(std::move(hooks)) {
   devices_ = std::make_unique<DeviceTable>(reactor, cluster, std::move(cache), hooks_.log);
+  diffs_ = std::make_unique<DiffTable>(reactor);
   objecter_ = std::make_unique<objecter::Objecter>(reactor, id, hooks_.need_map);
   net::TcpConfig config;
   config.cluster = cluster;
@@ -56,6 +74,7 @@ ClientState::~ClientState() {
   watches_.reset();
   // Jobs and exports call devices, devices the objecter, the objecter the messenger.
   objecter_->cancel_all(Status(ErrorCode::canceled, "the client is closing"));
+  diffs_.reset();
   jobs_.clear();
   exports_.clear();
   devices_->clear();
@@ -91,18 +110,25 @@ Result<std::uint32_t> ClientState::serve_vhost_user(image::BlockDevice& device,
   return next_export_++;
 }
 
-Result<std::uint32_t> ClientState::serve_nbd(image::BlockDevice& device,
-                                             const std::string& export_name,
-                                             const std::string& unix_path,
-                                             const net::Address& tcp) {
-  nbd::ServerOptions options;
-  options.unix_path = unix_path;
-  options.tcp = tcp;
-  options.export_name = export_name;
-  options.read_only = device.read_only();
-  auto server = nbd::NbdServer::listen(reactor_, device, std::move(options), hooks_.log);
-  if (!server) return server.status();
+Result<std::uint32_t> ClientState::serve_nbd(std::uint32_t handle, NbdSpec spec) {
+  image::BlockDevice* const device = this->device(handle);
+  if (device == nullptr) return Status(ErrorCode::not_found, "the device is closed");
   auto entry = std::make_unique<Export>();
+  nbd::ServerOptions options;
+  options.unix_path = std::move(spec.unix_path);
+  options.tcp = spec.tcp;
+  options.export_name = std::move(spec.export_name);
+  options.read_only = device->read_only();
+  if (!spec.bitmaps.empty()) {
+    image::Image* const image = this->image(handle);
+    if (image == nullptr)
+      return Status(ErrorCode::invalid_argument, "only images have dirty bitmaps");
+    for (const BitmapSpec& bitmap : spec.bitmaps) options.bitmaps.push_back(bitmap.name);
+    entry->dirty = std::make_unique<SnapshotDiffs>(image->objects(), std::move(spec.bitmaps));
+    options.dirty = entry->dirty.get();
+  }
+  auto server = nbd::NbdServer::listen(reactor_, *device, std::move(options), hooks_.log);
+  if (!server) return server.status();
   entry->nbd = std::move(*server);
   exports_[next_export_] = std::move(entry);
   return next_export_++;
@@ -190,6 +216,7 @@ void ClientState::cancel_copies() {
   for (const std::weak_ptr<qcow2::CopyJob>& copy : std::exchange(copies_, {})) {
     if (const auto job = copy.lock()) job->cancel();
   }
+  diffs_->cancel_all();
 }
 
 void ClientState::watch_progress(std::shared_ptr<qcow2::CopyJob> job, std::shared_ptr<bool> running,
@@ -246,22 +273,30 @@ void ClientState::import_raw(image::BlockDevice& device, int fd, std::uint64_t s
   watch_progress(job, end->running, std::move(progress));
 }
 
-void ClientState::import_stream(image::BlockDevice& device, int fd,
-                                std::function<void(std::uint64_t)> progress, BytesDone done) {
+void ClientState::run_copy(const StartCopy& start, std::function<void(std::uint64_t)> progress,
+                           BytesDone done) {
   auto end = std::make_shared<JobEnd>();
-  end->job = qcow2::StreamImportJob::create(reactor_, device, fd, {}, end_of(end, std::move(done)));
+  end->job = start(end_of(end, std::move(done)));
   copies_.push_back(end->job);
   watch_progress(end->job, end->running, std::move(progress));
+}
+
+void ClientState::import_stream(image::BlockDevice& device, int fd,
+                                std::function<void(std::uint64_t)> progress, BytesDone done) {
+  const auto start = [&](qcow2::CopyDone ended) {
+    return qcow2::StreamImportJob::create(reactor_, device, fd, {}, std::move(ended));
+  };
+  run_copy(start, std::move(progress), std::move(done));
 }
 
 void ClientState::export_to(image::BlockDevice& device, int fd, bool sparse,
                             std::function<void(std::uint64_t)> progress, BytesDone done) {
   qcow2::ExportOptions options;
   options.target = sparse ? qcow2::ExportTarget::sparse_file : qcow2::ExportTarget::stream;
-  auto end = std::make_shared<JobEnd>();
-  end->job = qcow2::ExportJob::create(reactor_, device, fd, options, end_of(end, std::move(done)));
-  copies_.push_back(end->job);
-  watch_progress(end->job, end->running, std::move(progress));
+  const auto start = [&](qcow2::CopyDone ended) {
+    return qcow2::ExportJob::create(reactor_, device, fd, options, std::move(ended));
+  };
+  run_copy(start, std::move(progress), std::move(done));
 }
 
 }  // namespace cairn::binding

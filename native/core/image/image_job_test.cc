@@ -7,6 +7,7 @@
 #include "image/clone_test.hh"
 #include "image/diff_job.hh"
 #include "image/flatten_job.hh"
+#include "image/range_diff.hh"
 
 namespace cairn::image {
 
@@ -53,6 +54,30 @@ void check_applies(CloneRig& rig, const Difference& difference, BlockDevice& dev
   }
   const bool same = from == to;
   CHECK(same);
+}
+
+// diff_range() of any range is the part of the whole difference that lies in it.
+void check_ranges(CloneRig& rig, Image& image, std::uint64_t from_snap,
+                  const std::vector<Extent>& whole, io::Random& random) {
+  for (int i = 0; i < 10; ++i) {
+    const std::uint64_t offset = random.below(image.size_bytes());
+    const std::uint64_t length = 1 + random.below(image.size_bytes() - offset);
+    std::vector<Extent> expected, found;
+    for (const Extent& extent : whole) {
+      const std::uint64_t begin = std::max(offset, extent.offset);
+      const std::uint64_t end = std::min(offset + length, extent.offset + extent.length_bytes);
+      if (begin < end) expected.push_back({begin, end - begin, extent.state});
+    }
+    const Status status = rig.finish([&](WriteDone done) {
+      diff_range(image.objects(), from_snap, offset, length,
+                 [&found, done = std::move(done)](Status s, std::vector<Extent> extents) mutable {
+                   found = std::move(extents);
+                   done(std::move(s));
+                 });
+    });
+    CHECK(status.to_string() == "ok");
+    CHECK(text_of(found) == text_of(merged(expected)));
+  }
 }
 
 ImageUsage measure(CloneRig& rig, Image& image, std::uint64_t from_snap) {
@@ -115,6 +140,8 @@ TEST_CASE("diff: between any two snapshots and the head, by blocks and by whole 
         check_applies(rig, diff(rig, *device, {snaps[from], true}), *device, before, wanted);
       }
       if (!head) CHECK(diff(rig, *device, {snaps[to], false}).extents.empty());
+      const std::uint64_t from = snaps[random.below(to)];
+      check_ranges(rig, *device, from, diff(rig, *device, {from, false}).extents, random);
     }
   }
 }
