@@ -73,9 +73,9 @@ async function storedRecord(
   pgid: PgId,
   log: Logger,
 ): Promise<PgRecord | undefined> {
-  const text = await core.getMeta(recordKey(pgid));
-  if (text === null || text === "") return undefined;
   try {
+    const text = await core.getMeta(recordKey(pgid));
+    if (text === null || text === "") return undefined;
     return decodePgRecord(text);
   } catch (thrown) {
     log.error({ pgid, reason: toStorageError(thrown).message }, "a PG record is damaged");

@@ -32,6 +32,7 @@ const step = (code, offset, length, pair) => [
   pair ? [text16("step.key", pair[0]), blob32("step.value", pair[1])] : [],
 ];
 const steps = (...list) => [u8("stepCount", list.length), list];
+const entrySteps = (...list) => [u16("stepCount", list.length), list];
 const pairs = (...list) => [
   u32("pairCount", list.length),
   list.map(([key, value]) => [text16("key", key), blob32("value", value)]),
@@ -210,7 +211,7 @@ const messages = {
       u32("interval", 7),
       u64("trimTo", 4),
       logEntry(7, 100, client, 42, 0, "rbd_data.1.0000000000000002"),
-      steps(step(2, 8192, 4096)),
+      entrySteps(step(2, 8192, 4096)),
     ],
     block,
   ],
@@ -222,7 +223,7 @@ const messages = {
       u32("interval", 7),
       u64("trimTo", 0),
       logEntry(7, 101, client, 44, 1, "o"),
-      steps(step(6, 0, 0)),
+      entrySteps(step(6, 0, 0)),
     ],
   ],
   "replicate-clone": [
@@ -233,7 +234,7 @@ const messages = {
       u32("interval", 7),
       u64("trimTo", 0),
       logEntry(7, 102, client, 46, 0, "o"),
-      steps(
+      entrySteps(
         step(27, 9, 0),
         step(2, 8192, 4096),
         step(2, 16384, 4096),

@@ -394,13 +394,15 @@ class Osd : public Napi::ObjectWrap<Osd> {
   }
 
   Napi::Value get_meta(const Napi::CallbackInfo& info) {
-    return ask(
-        info, [this, key = info[0].ToString().Utf8Value()](pg::OsdCore&, const Promise& promise) {
-          promise.resolve([value = state_.store->store_meta(key)](Napi::Env env) -> Napi::Value {
-            if (!value) return env.Null();
-            return Napi::String::New(env, *value);
-          });
-        });
+    return ask(info,
+               [this, key = info[0].ToString().Utf8Value()](pg::OsdCore&, const Promise& promise) {
+                 Result<std::optional<std::string>> found = state_.store->store_meta(key);
+                 if (!found) return promise.reject(found.status());
+                 promise.resolve([value = std::move(*found)](Napi::Env env) -> Napi::Value {
+                   if (!value) return env.Null();
+                   return Napi::String::New(env, *value);
+                 });
+               });
   }
   Napi::Value set_meta(const Napi::CallbackInfo& info) {
     return ask(info,

@@ -105,8 +105,9 @@ void FieldMap::add_record(const io::SimDiskImage& image, std::uint64_t at) {
         record.transactions.push_back(number);
       }
       std::vector<ByteRange>& to = op.direct ? record.direct : record.images;
-      for (const object_store::PlacedBlock& block : op.placed)
-        to.push_back({layout_.data_offset + block.physical * kBlockBytes, kBlockBytes});
+      for (std::uint32_t i = 0; i < op.placed.size(); ++i)
+        if (op.block_state(i) == object_store::BlockState::data)
+          to.push_back({layout_.data_offset + op.placed[i].physical * kBlockBytes, kBlockBytes});
     }
   records_.push_back(std::move(record));
 }
@@ -171,9 +172,12 @@ std::uint64_t FieldMap::lowest_last(std::uint64_t last,
   if (newest == nullptr) return last;
   if (!any_overlap(newest->in_ring, damaged) && !any_overlap(newest->direct, damaged)) return last;
   const Record* const before = predecessor(*newest);
-  if (before != nullptr && !before->transactions.empty() &&
-      any_overlap(before->direct, newest->images))
-    return before->before();
+  if (before == nullptr || before->transactions.empty()) return newest->before();
+  if (any_overlap(before->direct, newest->images)) return before->before();
+  // It went astray over that one's direct data. There its header, in front, would be seen.
+  const bool is_astray = any_overlap({newest->in_ring.front()}, damaged);
+  const bool is_seen = any_overlap(before->direct, {{damaged.back().offset, kBlockBytes}});
+  if (is_astray && !is_seen && any_overlap(before->direct, damaged)) return before->before();
   return newest->before();
 }
 

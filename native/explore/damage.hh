@@ -4,8 +4,8 @@
 // The rule: damage is healed, or named by an error, or harmless. One loss is allowed, because
 // nothing on the disk can tell it from a power cut (replay.hh): the newest durable WAL record,
 // while no later record proves that it was durable; and with it the record before, when the newest
-// one's images lie over its direct data. This oracle reads the disk by the formats, and asks
-// nothing of the store.
+// one's images lie over its direct data, or it went there itself but for its header. This oracle
+// reads the disk by the formats, and asks nothing of the store.
 #pragma once
 
 #include <array>

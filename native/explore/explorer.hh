@@ -69,13 +69,17 @@ class Explorer {
     std::uint64_t lowest = 0;
     std::uint64_t highest = 0;
     bool may_refuse = false;
+    bool may_work_on = true;
     Tolerance tolerance = Tolerance::exact;
   };
 
   // Both true when the run goes on.
   bool run_lives(std::uint64_t seed);
   bool run_moment(const Life& life, std::size_t index);
-  bool is_wanted(const StateId& id);
+  // Cuts the power at the end of a life. The last transaction that is left; none: the seed ends.
+  std::optional<std::uint64_t> end_life(const Life& life, std::uint64_t number,
+                                        io::SimDiskImage& image);
+  std::vector<StateSpec> states_at(const Life& life, std::size_t index) const;
 
   void run_state(const Life& life, const Moment& moment, const StateSpec& spec);
   void run_power_cut(const Life& life, const Moment& moment, const StateSpec& spec,

@@ -81,9 +81,11 @@ void get_pairs(Reader& reader, std::vector<std::pair<std::string, std::string>>&
   }
 }
 
-void put_steps(Writer& writer, const std::vector<Step>& steps) {
-  CAIRN_ASSERT(steps.size() <= kMaxStepsPerEntry);
-  writer.put(static_cast<std::uint8_t>(steps.size()));
+// Count: its type in the message.
+template <typename Count>
+void put_steps(Writer& writer, const std::vector<Step>& steps, std::size_t most) {
+  CAIRN_ASSERT(steps.size() <= most);
+  writer.put(static_cast<Count>(steps.size()));
   for (const Step& step : steps) {
     writer.put(static_cast<std::uint8_t>(step.code));
     writer.put(step.offset);
@@ -108,9 +110,10 @@ Fence get_fence(Reader& reader) {
   return fence;
 }
 
+template <typename Count>
 void get_steps(Reader& reader, std::vector<Step>& steps, std::size_t most) {
-  const auto count = reader.get<std::uint8_t>();
-  if (count == 0 || count > most) return reader.fail();
+  const auto count = reader.get<Count>();
+  if (count == 0 || count > most || count > reader.remaining()) return reader.fail();
   steps.resize(count);
   for (Step& step : steps) {
     const auto code = reader.get<std::uint8_t>();
@@ -211,7 +214,7 @@ Frame encode(const OpRequest& request, Buffer data) {
   put(writer, request.fence);
   if (has_snap) writer.put(request.snap);
   if (has_context) put(writer, request.snap_context);
-  put_steps(writer, request.steps);
+  put_steps<std::uint8_t>(writer, request.steps, kMaxStepsPerOp);
   return finish(FrameType::op, writer, std::move(data));
 }
 
@@ -232,7 +235,7 @@ Status decode(const Frame& frame, OpRequest& into) {
     if (into.snap == kHead) return bad("op");
   }
   if ((flags & kHasSnapContext) != 0) into.snap_context = get_snap_context(reader);
-  get_steps(reader, into.steps, kMaxStepsPerOp);
+  get_steps<std::uint8_t>(reader, into.steps, kMaxStepsPerOp);
   return reader.at_end() && check_steps(into, frame.data.size()) ? Status::ok() : bad("op");
 }
 
@@ -296,7 +299,7 @@ Frame encode(const Replicate& message, Buffer data) {
   writer.put(message.interval);
   writer.put(message.trim_to);
   encode(message.entry, writer);
-  put_steps(writer, message.steps);
+  put_steps<std::uint16_t>(writer, message.steps, kMaxStepsPerEntry);
   return finish(FrameType::replicate, writer, std::move(data));
 }
 
@@ -308,7 +311,7 @@ Status decode(const Frame& frame, Replicate& into) {
   CAIRN_RETURN_IF_ERROR(decode(reader, into.entry));
   // The log's numbers start at 1, and an entry never trims itself.
   if (into.trim_to >= into.entry.version.number) return bad("replicate");
-  get_steps(reader, into.steps, kMaxStepsPerEntry);
+  get_steps<std::uint16_t>(reader, into.steps, kMaxStepsPerEntry);
   std::uint64_t written = 0;
   for (const Step& step : into.steps) {
     const bool whole = !has_range(step.code) || (step.offset | step.length) % kBlockBytes == 0;

@@ -26,8 +26,9 @@ constexpr std::size_t kMaxReplyMessageBytes = 1024;
 constexpr std::uint8_t kMaxBlockState = 2;  // of object_store::BlockState
 constexpr std::size_t kMaxContextSnaps = 512;
 constexpr std::uint64_t kMaxListedObjects = 1024;  // by one list_objects or measure_objects
-// A Replicate has the operation's own steps and what the primary adds for snapshots.
-constexpr std::size_t kMaxStepsPerEntry = 2 * kMaxStepsPerOp;
+// A Replicate has the operation's own steps and what the primary adds for snapshots; a copyup may
+// become a write of each other block.
+constexpr std::size_t kMaxStepsPerEntry = 2 * kMaxStepsPerOp + kMaxObjectBytes / kBlockBytes / 2;
 constexpr std::size_t kMaxSnapSetBytes = std::size_t{16} << 10;
 
 // One step of an operation on one object. All steps of an operation happen atomically; a failed
@@ -55,12 +56,13 @@ enum class StepCode : std::uint8_t {
   list_watchers = 19,  //
   // Snapshots and clones (docs/snapshots.md). "To" is the snapshot that the request names.
   sparse_read = 20,     // offset, length: extents, and as data the bytes of those in state data
-  copyup = 21,          // offset; data as of a write, whole blocks: those that are absent get it
+  copyup = 21,          // offset; data as of a write, whole blocks: those that are absent get it;
+                        // the only change of its operation
   assert_present = 22,  // offset, length: guard: precondition_failed when a block is absent
   diff = 23,            // offset: from this snapshot (0: from nothing); extents that differ at "to"
   list_objects = 24,    // key: prefix, value: after this name, length: limit, offset: as diff
   measure_objects = 25,  // as list_objects; counts the blocks that differ
-  rollback = 26,         // offset: snapshot; the head becomes what it shows
+  rollback = 26,         // offset: snapshot; the head becomes what it shows; the only change, too
   // What a primary makes of the changes above; only inside Replicate.
   clone_head = 27,    // offset: id of the new clone
   set_snapset = 28,   // value: the family's snap set (pg/snapset.hh)

@@ -344,6 +344,9 @@ TEST_CASE("messages: the limits of what is about snapshots") {
   CHECK(op_refused([](OpRequest& op) {
     op.steps = {range(StepCode::read, 0, 1), range(StepCode::sparse_read, 0, 1)};
   }));
+  CHECK(op_refused([](OpRequest& op) {
+    op.steps = {range(StepCode::rollback, 4, 0), range(StepCode::touch, 0, 0)};
+  }));
 }
 
 TEST_CASE("messages: the steps between primary and replica are refused from clients") {

@@ -105,6 +105,11 @@ Status check_steps(const OpRequest& request, std::size_t data_bytes) {
   if (count(is_internal) > 0) return invalid("a step that only primaries send to replicas");
   if (count(answers_much) > 1 || count(has_data) > 1)
     return invalid("an operation has one read and one write at most");
+  const auto stands_alone = [](StepCode code) {
+    return code == StepCode::copyup || code == StepCode::rollback;
+  };
+  if (count(stands_alone) > 0 && count(is_mutation) > 1)
+    return invalid("a copyup or a rollback is the only change of its operation");
   if (request.snap != kHead && request.mutates())
     return invalid("a snapshot can't be changed: only the head can");
   const auto with_data = std::find_if(steps.begin(), steps.end(),

@@ -57,8 +57,9 @@ io::SimDiskImage cut_recovery(const io::SimDiskImage& image, Random& random) {
 }
 
 std::uint64_t transactions_in(ObjectStore& store) {
-  const std::optional<std::string> text = store.store_meta("transaction");
-  return text ? std::stoull(*text) : 0;
+  Result<std::optional<std::string>> text = store.store_meta("transaction");
+  REQUIRE_MESSAGE(text.is_ok(), text.status().to_string());
+  return *text ? std::stoull(**text) : 0;
 }
 
 }  // namespace
@@ -167,6 +168,39 @@ TEST_CASE("a block written beside the WAL and then in place, in one record, surv
     REQUIRE(result.exists);
     CHECK(std::memcmp(result.data.data(), small.data(), kBlockBytes) == 0);
   }
+}
+
+TEST_CASE("blocks that recovery brings without data vouch for no direct data of the record") {
+  Machine machine(formatted_image(256));
+  machine.must_open();
+  const PgId pg{7, 0};
+  const ObjectId object{7, "o", kHead};
+  Buffer large = Buffer::allocate(8 * kBlockBytes);
+  fill_block(1, large.span());
+  io::SimDiskImage cut = machine.disk.image();
+  machine.disk.observe([&](const io::SimDiskImage& now) {
+    if (now.pending_count() == 2) cut = now;
+  });
+  // Takes the first block of the disk. An absent block has no place, which is kept as number 0.
+  Transaction direct;
+  direct.write(pg, object, 0, large, {1, 1});
+  machine.store->submit(std::move(direct), [](Status) {});
+  Transaction absent;
+  absent.write_checked(pg, {7, "p", kHead}, 0, Buffer::zeroed(kBlockBytes), {BlockInfo{}});
+  REQUIRE(machine.submit(std::move(absent)).is_ok());
+  machine.disk.observe({});
+  REQUIRE(machine.store->counters().wal_groups == 1);
+  // The record is there, of the data beside it the first block is not.
+  const std::vector<io::PendingWrite> pending = cut.pending();
+  REQUIRE(pending.size() == 2);
+  io::CrashChoice choice = io::CrashChoice::keep_first(2);
+  const std::size_t beside = pending[0].bytes.size() == large.size() ? 0 : 1;
+  choice.tears.push_back({beside, kBlockBytes, large.size()});
+  Machine again(cut.crash(choice));
+  again.must_open();
+  auto [status, result] = again.read(pg, object, 0, large.size());
+  CHECK(status.to_string() == "ok");
+  CHECK(!result.exists);
 }
 
 TEST_CASE("a record of an earlier generation behind a newer one does not count") {

@@ -84,6 +84,32 @@ TEST_CASE("one good superblock suffices and mends the other") {
   }
 }
 
+TEST_CASE("an old superblock hides no record of the WAL") {
+  // Generation 2 writes one record, which no later one proves.
+  Machine before(written_image(false));
+  before.must_open();
+  Transaction transaction;
+  transaction.write(kPg, object(kObjects), 0, block_of(100 + kObjects), {1, kObjects + 1});
+  REQUIRE(before.submit(std::move(transaction)).is_ok());
+  // Its superblock: the write of the first copy hit the second one.
+  Machine machine(before.disk.image());
+  Result<Superblock> superblock = read_superblock(machine.disk);
+  REQUIRE(superblock->generation == 2);
+  REQUIRE(machine.disk
+              .write_now(machine.disk.size_bytes() - kBlockBytes,
+                         encode_superblock(*superblock, 0).span())
+              .is_ok());
+  superblock->generation = 1;
+  REQUIRE(machine.disk.write_now(0, encode_superblock(*superblock, 0).span()).is_ok());
+  machine.must_open();
+  check_reads(machine, kObjects);
+  auto [status, result] = machine.read(kPg, object(kObjects), 0, kBlockBytes);
+  CHECK(status.is_ok());
+  CHECK(result.exists);
+  // Above that of each record: what is left behind the newest one must never count.
+  CHECK(read_superblock(machine.disk)->generation == 3);
+}
+
 TEST_CASE("two damaged superblocks are refused with a remedy") {
   Machine machine(written_image(true));
   machine.disk.flip_bit(200, 1);
@@ -177,6 +203,30 @@ TEST_CASE("a damaged WAL record that was durable refuses; the newest one is cut 
   CHECK(seen.contains(ErrorCode::ok));
 }
 
+TEST_CASE(
+    "the newest record over direct data of the one before is damage, not the end of the log") {
+  Machine machine(formatted_image(64));
+  machine.must_open();
+  Transaction large;
+  large.write(kPg, object(0), 0, Buffer::zeroed(std::size_t{32} << 10), {1, 1});
+  REQUIRE(machine.submit(std::move(large)).is_ok());
+  Transaction small;
+  small.touch(kPg, object(1), {1, 2});
+  REQUIRE(machine.submit(std::move(small)).is_ok());
+  machine.store.reset();
+  // Record 2 lies behind the only block of record 1; its write went astray.
+  const Layout layout = layout_of(machine.disk);
+  Buffer record = Buffer::allocate(kBlockBytes);
+  REQUIRE(machine.disk.read_now(layout.wal_offset + kBlockBytes, record.span()).is_ok());
+  REQUIRE(machine.disk.write_now(layout.data_offset + 2 * kBlockBytes, record.span()).is_ok());
+  REQUIRE(
+      machine.disk.write_now(layout.wal_offset + kBlockBytes, Buffer::zeroed(kBlockBytes).span())
+          .is_ok());
+  const Status status = machine.open();
+  CHECK(status.code() == ErrorCode::corrupt);
+  CHECK(status.message().find("record 2 proves") != std::string::npos);
+}
+
 TEST_CASE("flipped bits in the data are reported with object and block") {
   Machine machine(written_image(true));
   const Layout layout = layout_of(machine.disk);
@@ -230,6 +280,41 @@ TEST_CASE("flipped bits in the key-value region are refused, reported or healed"
     }
     check_reads(machine, kObjects);
   }
+}
+
+TEST_CASE("a damaged value of the OSD itself is an error, never absent") {
+  constexpr int kValues = 12;
+  const auto key = [](int number) { return "note" + std::to_string(number); };
+  const auto value = [](int number) { return std::string(3000, static_cast<char>('a' + number)); };
+  Machine writer(formatted_image(64));
+  writer.must_open();
+  Transaction transaction;
+  for (int i = 0; i < kValues; ++i) transaction.store_meta_set(key(i), value(i));
+  REQUIRE(writer.submit(std::move(transaction)).is_ok());
+  REQUIRE(writer.close().is_ok());
+  // The next start brings what the log of the key-value store has into a table.
+  writer.must_open();
+  REQUIRE(writer.close().is_ok());
+  const Layout layout = layout_of(writer.disk);
+  int reported = 0;
+  for (std::uint64_t at = 0; at < layout.kv_bytes; at += kBlockBytes) {
+    CAPTURE(at);
+    Machine machine(writer.disk.image());
+    machine.disk.flip_bit(layout.kv_offset + at + 100, 3);
+    if (const Status status = machine.open(); !status) {
+      CHECK(status.code() == ErrorCode::corrupt);
+      continue;
+    }
+    for (int i = 0; i < kValues; ++i) {
+      Result<std::optional<std::string>> found = machine.store->store_meta(key(i));
+      if (found)
+        CHECK((*found == value(i)));
+      else
+        CHECK(found.status().code() == ErrorCode::corrupt);
+      reported += found ? 0 : 1;
+    }
+  }
+  CHECK(reported > 0);
 }
 
 TEST_CASE("a file that was cut off is refused") {

@@ -245,7 +245,8 @@ class ObjectStore {
   virtual const Identity& identity() const = 0;
   // All PGs with their log and metadata, as recovered; for the PG layer's start (blocking).
   virtual Result<std::vector<PgSnapshot>> load_pgs() = 0;
-  virtual std::optional<std::string> store_meta(const std::string& key) = 0;  // blocking, at start
+  // None: never set. Blocking; at start. Errors: corrupt, io_error.
+  virtual Result<std::optional<std::string>> store_meta(const std::string& key) = 0;
 
   // ok, or no_space: growth by so many bytes of data and of keys and values would reach into the
   // reserve, with all that is submitted counted in. For the one who decides about a change, before

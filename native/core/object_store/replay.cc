@@ -84,7 +84,9 @@ class Replayer {
   static bool images_are_good(const std::vector<Transaction>& transactions);
   Result<bool> direct_data_is_good(const std::vector<Transaction>& transactions);
   Status apply(Record& record);
-  Status look_for_witness();
+  bool is_ours(const RecordHeader& header) const;
+  Status read_whole_ring(std::uint64_t& newest_generation);
+  Status check_witness(const RecordHeader& header) const;
 
   StoreState& state_;
   Loader loader_;
@@ -112,11 +114,14 @@ Result<std::optional<RecordHeader>> Replayer::read_header(std::uint64_t position
   return decode_record_header(block.span());
 }
 
-bool Replayer::is_expected(const RecordHeader& header) const {
+bool Replayer::is_ours(const RecordHeader& header) const {
   std::uint64_t tag;
   std::memcpy(&tag, state_.superblock.identity.store.data(), sizeof tag);
-  return header.store_tag == tag && header.sequence == next_.sequence &&
-         header.generation >= generation_ && header.generation <= state_.superblock.generation &&
+  return header.store_tag == tag;
+}
+
+bool Replayer::is_expected(const RecordHeader& header) const {
+  return is_ours(header) && header.sequence == next_.sequence && header.generation >= generation_ &&
          header.record_bytes() < ring_bytes_;
 }
 
@@ -139,9 +144,11 @@ Result<bool> Replayer::direct_data_is_good(const std::vector<Transaction>& trans
   for (const Transaction& transaction : transactions)
     for (const Transaction::Op& op : transaction.ops())
       for (std::uint32_t i = 0; i < record_images(op); ++i)
-        overwritten.push_back(op.placed[i].physical);
+        // One without data has no place.
+        if (op.block_state(i) == BlockState::data) overwritten.push_back(op.placed[i].physical);
   std::sort(overwritten.begin(), overwritten.end());
   Buffer block = Buffer::allocate(kBlockBytes);
+  bool is_good = true;
   for (const Transaction& transaction : transactions)
     for (const Transaction::Op& op : transaction.ops()) {
       if (!op.writes_data() || !op.direct) continue;
@@ -152,11 +159,15 @@ Result<bool> Replayer::direct_data_is_good(const std::vector<Transaction>& trans
         if (std::binary_search(overwritten.begin(), overwritten.end(), physical)) continue;
         CAIRN_RETURN_IF_ERROR(state_.disk.read_now(state_.disk_offset(physical), block.span()));
         if (block_checksum(op.object.pool, op.object.name, op.first_block + i, op.block_version(i),
-                           block.span()) != op.placed[i].crc)
-          return false;
+                           block.span()) == op.placed[i].crc)
+          continue;
+        is_good = false;
+        // A later record that went astray proves what it lies over.
+        const auto header = decode_record_header(block.span());
+        if (header && is_ours(*header)) CAIRN_RETURN_IF_ERROR(check_witness(*header));
       }
     }
-  return true;
+  return is_good;
 }
 
 Result<std::optional<Replayer::Record>> Replayer::read_record() {
@@ -220,8 +231,7 @@ Status Replayer::apply(Record& record) {
   return {};
 }
 
-Status Replayer::look_for_witness() {
-  if (planted(PlantedBug::truncate_at_damage)) return {};
+Status Replayer::read_whole_ring(std::uint64_t& newest_generation) {
   constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20;
   Buffer piece = Buffer::allocate(std::min(kPieceBytes, ring_bytes_));
   for (std::uint64_t offset = 0; offset < ring_bytes_; offset += piece.size()) {
@@ -229,22 +239,25 @@ Status Replayer::look_for_witness() {
     CAIRN_RETURN_IF_ERROR(read_ring(offset, piece.span().first(length)));
     for (std::uint64_t at = 0; at < length; at += kBlockBytes) {
       const auto header = decode_record_header(piece.slice(at, kBlockBytes).span());
-      if (!header || header->sequence <= next_.sequence ||
-          header->flushed_sequence < next_.sequence || header->generation < generation_)
-        continue;
-      std::uint64_t tag;
-      std::memcpy(&tag, state_.superblock.identity.store.data(), sizeof tag);
-      if (header->store_tag != tag) continue;
-      return {
-          ErrorCode::corrupt,
-          "WAL record " + std::to_string(next_.sequence) + " at disk offset " +
-              std::to_string(state_.superblock.layout.wal_offset + next_.position % ring_bytes_) +
-              " is damaged, but record " + std::to_string(header->sequence) +
-              " proves that it was durable: acknowledged writes are missing; rebuild this "
-              "OSD from its peers"};
+      if (!header || !is_ours(*header)) continue;
+      newest_generation = std::max(newest_generation, header->generation);
+      CAIRN_RETURN_IF_ERROR(check_witness(*header));
     }
   }
   return {};
+}
+
+// Whether the record proves that the one at which the log ends was durable.
+Status Replayer::check_witness(const RecordHeader& header) const {
+  if (header.sequence <= next_.sequence || header.flushed_sequence < next_.sequence ||
+      header.generation < generation_ || planted(PlantedBug::truncate_at_damage))
+    return {};
+  return {ErrorCode::corrupt,
+          "WAL record " + std::to_string(next_.sequence) + " at disk offset " +
+              std::to_string(state_.superblock.layout.wal_offset + next_.position % ring_bytes_) +
+              " is damaged, but record " + std::to_string(header.sequence) +
+              " proves that it was durable: acknowledged writes are missing; rebuild this "
+              "OSD from its peers"};
 }
 
 Result<ReplayResult> Replayer::run() {
@@ -259,7 +272,7 @@ Result<ReplayResult> Replayer::run() {
     ++next_.sequence;
     ++result.record_count;
   }
-  CAIRN_RETURN_IF_ERROR(look_for_witness());
+  CAIRN_RETURN_IF_ERROR(read_whole_ring(result.newest_generation));
   result.next = next_;
   return result;
 }

@@ -36,7 +36,7 @@ class Store final : public ObjectStore {
 
   const Identity& identity() const override { return state_->superblock.identity; }
   Result<std::vector<PgSnapshot>> load_pgs() override;
-  std::optional<std::string> store_meta(const std::string& key) override;
+  Result<std::optional<std::string>> store_meta(const std::string& key) override;
   Status room_for(std::uint64_t data_bytes, std::uint64_t metadata_bytes) override;
   void submit(Transaction transaction, Done on_durable) override;
   void read(PgId pg, const ObjectId& object, std::uint64_t offset, std::uint64_t length,

@@ -100,10 +100,14 @@ Result<std::unique_ptr<ObjectStore>> ObjectStore::open(io::Executor& executor, i
   CAIRN_RETURN_IF_ERROR(load_tables(*state, system));
   Result<ReplayResult> replayed = replay(*state, system);
   if (!replayed) return replayed.status();
+  if (replayed->newest_generation > state->superblock.generation)
+    state->log("warn",
+               "the superblock is older than the records of the WAL: a write of it was lost");
   // The new generation, before the first record; mends a damaged copy too. The flush in it also
   // makes durable what was replayed: after a crash of the process alone, records can lie in the
   // disk's cache that nobody has flushed.
-  ++state->superblock.generation;
+  state->superblock.generation =
+      std::max(state->superblock.generation, replayed->newest_generation) + 1;
   state->superblock.incompatible |= kFeatureAttributes;
   CAIRN_RETURN_IF_ERROR(write_superblock(disk, state->superblock));
   if (replayed->record_count > 0)
@@ -157,13 +161,14 @@ Result<std::vector<PgSnapshot>> Store::load_pgs() {
   return snapshots;
 }
 
-std::optional<std::string> Store::store_meta(const std::string& key) {
+Result<std::optional<std::string>> Store::store_meta(const std::string& key) {
   const std::string full = keys::store_meta(key);
   if (const std::optional<std::string>* pending = state_->checkpoint_set.find(full);
       pending != nullptr)
     return *pending;
   Result<kv::Values> values = state_->kv->get_now({full});
-  return values ? std::move(values->front()) : std::nullopt;
+  if (!values) return values.status();
+  return std::move(values->front());
 }
 
 }  // namespace cairn::object_store

@@ -4,7 +4,8 @@
 //
 // The generation grows by one at each open, before the first WAL record is written; every record
 // carries it (wal_record.hh says why). Of two good copies the one with the higher generation
-// counts.
+// counts. An old copy can be all that is left of a disk that loses or misdirects a write: the WAL's
+// records then tell what the generation was (replay.hh).
 #pragma once
 
 #include <cstdint>

@@ -26,7 +26,7 @@ const Step* write_step(const std::vector<Step>& steps) {
 
 bool may_grow(StepCode code) {
   return code == StepCode::write || code == StepCode::write_zeroes || code == StepCode::touch ||
-         code == StepCode::omap_set;
+         code == StepCode::omap_set || code == StepCode::copyup;
 }
 
 bool is_aligned(const Step& step) { return (step.offset | step.length) % kBlockBytes == 0; }
@@ -34,31 +34,27 @@ bool is_aligned(const Step& step) { return (step.offset | step.length) % kBlockB
 std::uint64_t round_down(std::uint64_t value) { return value / kBlockBytes * kBlockBytes; }
 std::uint64_t round_up(std::uint64_t value) { return round_down(value + kBlockBytes - 1); }
 
-// The block states of [offset, offset + length) as runs of equal state.
-std::vector<net::ExtentRun> runs_of(const object_store::ObjectInfo& info, const Step& step) {
-  std::vector<net::ExtentRun> runs;
-  const std::uint64_t end = step.offset + step.length;
-  for (std::uint64_t at = step.offset; at < end;) {
-    const std::uint64_t index = at / kBlockBytes;
-    const std::uint64_t block_end = std::min(end, (index + 1) * kBlockBytes);
-    const auto state = index < info.blocks.size()
-                           ? static_cast<std::uint8_t>(info.blocks[index].state)
-                           : std::uint8_t{0};
-    if (!runs.empty() && runs.back().state == state) {
-      runs.back().length += block_end - at;
-    } else {
-      runs.push_back({at, block_end - at, state});
-    }
-    at = block_end;
-  }
-  return runs;
+bool has_step(const net::OpRequest& request, StepCode code) {
+  return std::any_of(request.steps.begin(), request.steps.end(),
+                     [code](const Step& step) { return step.code == code; });
+}
+
+// A change that depends on what there is, so that it is one read and one change.
+bool looks_first(StepCode code) { return code == StepCode::copyup || code == StepCode::rollback; }
+
+// Of its snapshot, if it names one beside the request's.
+std::uint64_t other_snap(const Step& step) {
+  const bool names_one = step.code == StepCode::diff || step.code == StepCode::list_objects ||
+                         step.code == StepCode::measure_objects || step.code == StepCode::rollback;
+  return names_one ? step.offset : 0;
 }
 
 }  // namespace
 
 bool Pg::needs_guard(const ClientOp& op) {
-  return std::any_of(op.request.steps.begin(), op.request.steps.end(),
-                     [](const Step& step) { return !is_mutation(step.code); });
+  return std::any_of(op.request.steps.begin(), op.request.steps.end(), [](const Step& step) {
+    return !is_mutation(step.code) || looks_first(step.code);
+  });
 }
 
 bool Pg::whole_blocks(const ClientOp& op) {
@@ -78,6 +74,20 @@ Status Pg::room_for(const ClientOp& op) const {
   return host_.store().room_for(round_up(op.data.size()), metadata_bytes);
 }
 
+Status Pg::check_snaps(const net::OpRequest& request) const {
+  const RemovedSnaps& removed = host_.removed_snaps(id_.pool);
+  const Status gone(ErrorCode::not_found, "the snapshot has been removed");
+  if (request.snap != kHead && removed.contains(request.snap)) return gone;
+  for (const Step& step : request.steps) {
+    const std::uint64_t snap = other_snap(step);
+    if (snap == 0) continue;
+    if (removed.contains(snap)) return gone;
+    if (snap > request.snap)
+      return {ErrorCode::invalid_argument, "a difference is told from older to newer"};
+  }
+  return Status::ok();
+}
+
 void Pg::execute(ClientOp op) {
   const bool mutates = op.request.mutates();
   for (const Step& step : op.request.steps) {
@@ -86,14 +96,21 @@ void Pg::execute(ClientOp op) {
       return refuse(op, ErrorCode::invalid_argument, "zeroing takes whole 4096-byte blocks");
     }
   }
-  if (mutates && host_.full() && write_step(op.request.steps) != nullptr) {
+  if (const Status snaps = check_snaps(op.request); !snaps) {
+    return refuse(op, snaps.code(), snaps.message());
+  }
+  if (mutates && host_.full() && op.data.size() != 0) {
     return refuse(op, ErrorCode::no_space, "the OSD is full; add OSDs or delete data");
   }
   // Before the change is in any log: what is logged must happen.
   if (const Status room = room_for(op); !room) {
     return refuse(op, room.code(), "osd." + std::to_string(host_.self()) + ": " + room.message());
   }
-  if (mutates && !needs_guard(op) && whole_blocks(op)) return commit_write(std::move(op), {});
+  const bool is_plain = mutates && !needs_guard(op) && whole_blocks(op);
+  if (is_plain &&
+      (!depends_on_family(op.request) || families_.find(op.request.object) != nullptr)) {
+    return commit_change(std::move(op), {});
+  }
   if (!has_lease_for(op)) return wait_for_lease(std::move(op));
   auto running = std::make_unique<Running>();
   running->op = std::move(op);
@@ -121,8 +138,16 @@ void Pg::run_steps(std::unique_ptr<Running> running) {
   switch (step.code) {
     case StepCode::read:
       return run_read(std::move(running), step);
+    case StepCode::sparse_read:
+      return run_sparse_read(std::move(running), step);
     case StepCode::extents:
+    case StepCode::assert_present:
       return run_extents(std::move(running), step);
+    case StepCode::diff:
+      return run_diff(std::move(running), step);
+    case StepCode::list_objects:
+    case StepCode::measure_objects:
+      return run_list(std::move(running), step);
     case StepCode::stat:
     case StepCode::assert_exists:
     case StepCode::assert_absent:
@@ -140,53 +165,35 @@ void Pg::run_steps(std::unique_ptr<Running> running) {
 }
 
 void Pg::run_read(std::unique_ptr<Running> running, const Step& step) {
-  const ObjectId object = object_id(running->op.request.object);
-  const std::uint64_t offset = step.offset;
-  const std::uint64_t length = step.length;
-  host_.store().read(
-      id_, object, offset, length, false,
-      [this, running = std::move(running)](Status status, object_store::ReadResult result) mutable {
-        if (!still_current(*running)) return;
-        if (repair_and_retry(*running, status)) return;
-        if (!status) return fail_steps(std::move(running), status.code(), status.message());
-        running->reply.exists = result.exists;
-        running->data = std::move(result.data);
-        run_steps(std::move(running));
-      });
-}
-
-void Pg::run_extents(std::unique_ptr<Running> running, const Step& step) {
-  const ObjectId object = object_id(running->op.request.object);
-  host_.store().info(id_, object,
-                     [this, step, running = std::move(running)](
-                         Status status, object_store::ObjectInfo info) mutable {
-                       if (!still_current(*running)) return;
-                       if (!status) {
-                         return fail_steps(std::move(running), status.code(), status.message());
-                       }
-                       running->reply.exists = info.exists;
-                       running->reply.extents = runs_of(info, step);
-                       run_steps(std::move(running));
-                     });
+  LayerRead read = layer_read(*running, step.offset, step.length);
+  read.done = [this, running = std::move(running)](Status status,
+                                                   object_store::ReadResult result) mutable {
+    if (!still_current(*running)) return;
+    if (repair_and_retry(*running, status)) return;
+    if (!status) return fail_steps(std::move(running), status.code(), status.message());
+    running->reply.exists = result.exists;
+    running->data = std::move(result.data);
+    run_steps(std::move(running));
+  };
+  read_layer(std::move(read));
 }
 
 void Pg::run_exists(std::unique_ptr<Running> running, StepCode code) {
-  const ObjectId object = object_id(running->op.request.object);
-  host_.store().read(
-      id_, object, 0, 0, false,
-      [this, code, running = std::move(running)](Status status,
-                                                 object_store::ReadResult result) mutable {
-        if (!still_current(*running)) return;
-        if (!status) return fail_steps(std::move(running), status.code(), status.message());
-        running->reply.exists = result.exists;
-        if (code == StepCode::assert_exists && !result.exists) {
-          return fail_steps(std::move(running), ErrorCode::not_found, "the object does not exist");
-        }
-        if (code == StepCode::assert_absent && result.exists) {
-          return fail_steps(std::move(running), ErrorCode::already_exists, "the object exists");
-        }
-        run_steps(std::move(running));
-      });
+  LayerRead read = layer_read(*running, 0, 0);
+  read.done = [this, code, running = std::move(running)](Status status,
+                                                         object_store::ReadResult result) mutable {
+    if (!still_current(*running)) return;
+    if (!status) return fail_steps(std::move(running), status.code(), status.message());
+    running->reply.exists = result.exists;
+    if (code == StepCode::assert_exists && !result.exists) {
+      return fail_steps(std::move(running), ErrorCode::not_found, "the object does not exist");
+    }
+    if (code == StepCode::assert_absent && result.exists) {
+      return fail_steps(std::move(running), ErrorCode::already_exists, "the object exists");
+    }
+    run_steps(std::move(running));
+  };
+  read_layer(std::move(read));
 }
 
 void Pg::run_omap(std::unique_ptr<Running> running, const Step& step) {
@@ -270,9 +277,9 @@ bool Pg::fence_still_holds(std::unique_ptr<Running>& running) {
 void Pg::steps_done(std::unique_ptr<Running> running) {
   if (!fence_still_holds(running)) return;
   if (running->op.request.mutates()) {
+    if (has_step(running->op.request, StepCode::copyup)) return run_copyup(std::move(running));
     if (!whole_blocks(running->op)) return merge_partial_write(std::move(running));
-    objects_[running->op.request.object].locked = false;
-    return commit_write(std::move(running->op), std::move(running->reply));
+    return commit_running(std::move(running));
   }
   if (read_again(*running)) return;
   ++counters_.reads;
@@ -293,7 +300,6 @@ void Pg::merge_partial_write(std::unique_ptr<Running> running) {
                        if (repair_and_retry(*running, status)) return;
                        if (!status)
                          return fail_steps(std::move(running), status.code(), status.message());
-                       if (!fence_still_holds(running)) return;
                        ClientOp& op = running->op;
                        Buffer merged = Buffer::copy_of(result.data.span());
                        for (Step& step : op.request.steps) {
@@ -304,8 +310,7 @@ void Pg::merge_partial_write(std::unique_ptr<Running> running) {
                          step.length = end - begin;
                        }
                        op.data = std::move(merged);
-                       objects_[op.request.object].locked = false;
-                       commit_write(std::move(op), std::move(running->reply));
+                       commit_running(std::move(running));
                      });
 }
 

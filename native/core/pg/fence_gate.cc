@@ -97,7 +97,7 @@ void Pg::raise_fence(const net::Fence& fence) {
     fence_.raised(fence);
     release_fenced(fence.key);
   };
-  commit_write(std::move(raise), {});
+  commit_write(std::move(raise), {}, {});
 }
 
 std::deque<ClientOp> Pg::take_fenced(const std::string& key) {

@@ -66,6 +66,12 @@ const Pg* OsdCore::find_pg(PgId pg) const {
   return found == pgs_.end() ? nullptr : found->second.get();
 }
 
+const RemovedSnaps& OsdCore::removed_snaps(PoolId pool) const {
+  static const RemovedSnaps kNone;
+  const auto found = removed_snaps_.find(pool);
+  return found == removed_snaps_.end() ? kNone : found->second;
+}
+
 void OsdCore::set_map_epoch(Epoch epoch) {
   CAIRN_ASSERT(epoch >= map_epoch_);
   map_epoch_ = epoch;

@@ -71,6 +71,10 @@ class OsdCore : public net::MessengerHandler,
   // Of the map; before set_map_epoch() of the epoch that has it: an operation that was sent with
   // that epoch meets it. Their operations are refused, also those that wait already.
   void set_blocklist(std::vector<ClientId> clients);
+  // Of the map: snapshots of the pool that count as not there. Before set_map_epoch(), as above.
+  void set_removed_snaps(PoolId pool, RemovedSnaps snaps) {
+    removed_snaps_[pool] = std::move(snaps);
+  }
   void set_log_entries_kept(std::uint64_t entries) { log_entries_kept_ = entries; }
   void loop_tick() { loop_tick_ns_ = executor_.now_ns(); }
   void start_interval(PgId pg, IntervalSpec spec);
@@ -107,6 +111,7 @@ class OsdCore : public net::MessengerHandler,
   OsdId self() const override { return self_; }
   Epoch map_epoch() const override { return map_epoch_; }
   bool full() const override { return full_; }
+  const RemovedSnaps& removed_snaps(PoolId pool) const override;
   bool blocklisted(ClientId client) const override { return blocklist_.contains(client); }
   std::uint64_t log_entries_kept() const override { return log_entries_kept_; }
   void send_to_osd(OsdId osd, net::Frame frame) override;
@@ -159,6 +164,7 @@ class OsdCore : public net::MessengerHandler,
   Epoch map_epoch_ = 0;
   bool full_ = false;
   std::unordered_set<ClientId> blocklist_;
+  std::unordered_map<PoolId, RemovedSnaps> removed_snaps_;
   std::uint64_t log_entries_kept_ = kDefaultLogEntriesKept;
   bool store_failure_reported_ = false;
   std::uint64_t loop_tick_ns_ = 0;

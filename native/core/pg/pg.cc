@@ -145,6 +145,7 @@ void Pg::start_interval(IntervalSpec spec) {
   watches_.end_all();
   if (spec_.role != Role::primary) watches_.forget_watchers();
   objects_.clear();
+  families_.clear();
   peer_missing_.clear();
   sources_.clear();
   other_sources_.clear();
@@ -363,7 +364,10 @@ bool Pg::overlaps_in_flight(const ClientOp& op) const {
     if (write.op.request.object != op.request.object) continue;
     if (write.whole_object) return true;
     for (const net::Step& step : op.request.steps) {
-      if (step.code != net::StepCode::read && step.code != net::StepCode::extents) return true;
+      const bool has_bounds = step.code == net::StepCode::read ||
+                              step.code == net::StepCode::extents ||
+                              step.code == net::StepCode::sparse_read;
+      if (!has_bounds) return true;
       if (step.offset < write.end && write.begin < step.offset + step.length) return true;
     }
   }

@@ -17,6 +17,8 @@
 //    of the acting set, waits until that object (and only that) is recovered.
 //  - An operation under a fencing token is served only when the whole acting set has that token
 //    durable and no higher one has been seen (fence.hh).
+//  - The clone that a change's snap context asks for has every change of its head that was logged
+//    before, and none after: it is made by the same log entry (snap_writes.cc).
 //  - A resent mutation (same RequestId) is answered from the log, never applied again; one that the
 //    log has forgotten is refused (dup_horizon.hh).
 //
@@ -40,6 +42,7 @@
 #include "net/watch_messages.hh"
 #include "object_store/object_store.hh"
 #include "pg/dup_horizon.hh"
+#include "pg/family_cache.hh"
 #include "pg/fence.hh"
 #include "pg/lease.hh"
 #include "pg/missing.hh"
@@ -116,6 +119,8 @@ class PgHost {
   virtual std::uint64_t log_entries_kept() const { return kDefaultLogEntriesKept; }
   // No room for writes that allocate: the cluster or this OSD is full.
   virtual bool full() const = 0;
+  // Those that the map lists: they count as not there.
+  virtual const RemovedSnaps& removed_snaps(PoolId pool) const = 0;
   // The map says that nothing of this client is carried out any more.
   virtual bool blocklisted(ClientId client) const = 0;
   // To a member of the acting set; resent by the Pg after peer_reconnected().
@@ -269,7 +274,6 @@ class Pg : private ScrubGate, private ScrubEvents {
   void execute(ClientOp op);
   void run_steps(std::unique_ptr<Running> running);
   void run_read(std::unique_ptr<Running> running, const net::Step& step);
-  void run_extents(std::unique_ptr<Running> running, const net::Step& step);
   void run_exists(std::unique_ptr<Running> running, net::StepCode code);
   void run_omap(std::unique_ptr<Running> running, const net::Step& step);
   void steps_done(std::unique_ptr<Running> running);
@@ -277,6 +281,8 @@ class Pg : private ScrubGate, private ScrubEvents {
   bool fence_still_holds(std::unique_ptr<Running>& running);
   void fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::string message);
   void merge_partial_write(std::unique_ptr<Running> running);
+  // not_found, invalid_argument: what the operation says about snapshots can't be.
+  Status check_snaps(const net::OpRequest& request) const;
   // False when the interval is over: the operation has been refused.
   bool still_current(const Running& running);
   static bool needs_guard(const ClientOp& op);
@@ -287,13 +293,44 @@ class Pg : private ScrubGate, private ScrubEvents {
   // True: a write that the read overlaps began meanwhile; it is carried out again behind it.
   bool read_again(Running& running);
 
+  // snap_steps.cc: reading steps about blocks and layers
+  struct Listing;
+  void run_sparse_read(std::unique_ptr<Running> running, const net::Step& step);
+  void run_extents(std::unique_ptr<Running> running, const net::Step& step);
+  void run_diff(std::unique_ptr<Running> running, const net::Step& step);
+  void run_list(std::unique_ptr<Running> running, const net::Step& step);
+  void list_next(const std::shared_ptr<Listing>& listing);
+  static Status take_page(Listing& listing, const std::vector<object_store::ListedObject>& found);
+  void measure_next(const std::shared_ptr<Listing>& listing);
+
+  // layers.cc
+  struct LayerRead;
+  struct LayerPair;
+  static LayerRead layer_read(const Running& running, std::uint64_t offset, std::uint64_t length);
+  void read_layer(LayerRead read);
+  void read_head(LayerRead read);
+  void read_known_layer(LayerRead read, std::optional<std::uint64_t> layer);
+  void info_of_layer(const std::string& object, std::optional<std::uint64_t> layer,
+                     const object_store::ObjectInfo& head, object_store::InfoDone done);
+  // from 0: against nothing.
+  void compare_layers(const std::string& object, std::uint64_t from, std::uint64_t to,
+                      UniqueFunction<void(Status, LayerPair)> done);
+
+  // snap_writes.cc
+  void load_family(std::unique_ptr<Running> running);
+  void run_copyup(std::unique_ptr<Running> running);
+  // Behind all guards: gives the lock back and commits.
+  void commit_running(std::unique_ptr<Running> running);
+  // With what snapshots ask for. What the operation depends on is in the cache.
+  void commit_change(ClientOp op, net::OpReply reply);
+
   // watch_steps.cc
   void run_watch(std::unique_ptr<Running> running, const net::Step& step);
   void run_list_watchers(std::unique_ptr<Running> running);
   void run_notify(std::unique_ptr<Running> running, const net::Step& step);
 
   // replication.cc
-  void commit_write(ClientOp op, net::OpReply reply);
+  void commit_write(ClientOp op, net::OpReply reply, const FamilyPlan& plan);
   // Adds what an entry does to the transaction.
   void add_steps(const net::LogEntry& entry, const std::vector<net::Step>& steps,
                  const Buffer& data, object_store::Transaction& transaction) const;
@@ -368,6 +405,9 @@ class Pg : private ScrubGate, private ScrubEvents {
   void recheck_scrub();
 
   ObjectId object_id(const std::string& name) const { return ObjectId{id_.pool, name, kHead}; }
+  ObjectId layer_id(const std::string& name, std::uint64_t clone) const {
+    return ObjectId{id_.pool, name, clone};
+  }
   bool current(Epoch interval) const { return interval == spec_.interval; }
   std::string encode_info() const;
 
@@ -381,6 +421,7 @@ class Pg : private ScrubGate, private ScrubEvents {
 
   std::map<std::uint64_t, InFlightWrite> in_flight_;      // by entry number
   std::unordered_map<std::string, ObjectState> objects_;  // only objects with something under way
+  FamilyCache families_;
   std::deque<ClientOp> waiting_for_active_;
   std::deque<ClientOp> waiting_for_lease_;
   std::uint64_t waiting_bytes_ = 0;

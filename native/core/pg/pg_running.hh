@@ -16,6 +16,25 @@ struct Pg::Running {
   bool locked = false;
 };
 
+// A read of the layer that a snapshot shows.
+struct Pg::LayerRead {
+  std::string object;
+  std::uint64_t snap = kHead;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  bool with_blocks = false;
+  object_store::ReadDone done;  // exists: for clients
+  void answer_absent();
+};
+
+// The blocks of an object at two moments, as of one.
+struct Pg::LayerPair {
+  bool exists = false;                            // at the newer one
+  std::vector<object_store::BlockInfo> from, to;  // both empty when one layer serves both
+  // The runs of blocks that are not the same, with their newer state.
+  std::vector<net::ExtentRun> differences() const;
+};
+
 // An object on its way to other members.
 struct Pg::Outgoing {
   std::string object;

@@ -258,6 +258,7 @@ void Pg::apply_push(const net::Push& push, Buffer data, object_store::Done done)
   using object_store::BlockState;
   object_store::Transaction transaction;
   const ObjectId object = object_id(push.object);
+  families_.forget(push.object);
   if (!push.exists) pg_push_removes.hit();
   const bool keeps = !push.exists && planted(PlantedBug::resurrect_delete);
   if (push.first && !keeps) transaction.remove(id_, object);

@@ -74,10 +74,12 @@ void Pg::add_steps(const net::LogEntry& entry, const std::vector<Step>& steps, c
                    object_store::Transaction& transaction) const {
   const ObjectId object = object_id(entry.object);
   const Version version = entry.version;
+  std::uint64_t written = 0;
   for (const Step& step : steps) {
     switch (step.code) {
       case StepCode::write:
-        transaction.write(id_, object, step.offset, data, version);
+        transaction.write(id_, object, step.offset, data.slice(written, step.length), version);
+        written += step.length;
         break;
       case StepCode::write_zeroes:
         transaction.write_zeroes(id_, object, step.offset, step.length, version);
@@ -96,6 +98,18 @@ void Pg::add_steps(const net::LogEntry& entry, const std::vector<Step>& steps, c
         break;
       case StepCode::omap_remove:
         transaction.omap_remove(id_, object, step.key, version);
+        break;
+      case StepCode::clone_head:
+        transaction.clone(id_, object, layer_id(entry.object, step.offset), version);
+        break;
+      case StepCode::restore_head:
+        transaction.clone(id_, layer_id(entry.object, step.offset), object, version);
+        break;
+      case StepCode::remove_clone:
+        transaction.remove(id_, layer_id(entry.object, step.offset));
+        break;
+      case StepCode::set_snapset:
+        transaction.set_attr(id_, object, step.value, version);
         break;
       default:
         CAIRN_ASSERT(!"a log entry holds mutations only");
@@ -119,7 +133,7 @@ void Pg::apply_entry(const net::LogEntry& entry, const std::vector<Step>& steps,
   submit(std::move(transaction), std::move(done));
 }
 
-void Pg::commit_write(ClientOp op, net::OpReply answer) {
+void Pg::commit_write(ClientOp op, net::OpReply answer, const FamilyPlan& plan) {
   ++counters_.writes;
   counters_.write_bytes += op.data.size();
   InFlightWrite write;
@@ -132,13 +146,19 @@ void Pg::commit_write(ClientOp op, net::OpReply answer) {
   message.entry.object = op.request.object;
   message.trim_to = trim_point();
   write.begin = ~std::uint64_t{0};
+  if (plan.clone != 0) message.steps.push_back({StepCode::clone_head, plan.clone, 0, {}, {}});
   for (const Step& step : op.request.steps) {
-    if (!is_mutation(step.code)) continue;
+    if (!is_mutation(step.code) && !is_internal(step.code)) continue;
     message.steps.push_back(step);
-    message.entry.removes = step.code == StepCode::remove;
+    message.entry.removes = step.code == StepCode::remove && !plan.writes_set;
     write.whole_object = write.whole_object || touches_more_than_data(step.code);
     write.begin = std::min(write.begin, step.offset);
     write.end = std::max(write.end, step.offset + step.length);
+  }
+  if (plan.writes_set) {
+    SnapSet set = plan.after->set;
+    set.whiteout = plan.after->head ? Version{} : message.entry.version;
+    message.steps.push_back({StepCode::set_snapset, 0, 0, {}, encode_snap_set(set)});
   }
   write.waiting_for = spec_.acting;
   answer.exists = true;

@@ -6,6 +6,7 @@
 
 #include <thread>
 
+#include "object_store/kv/region_env.hh"
 #include "object_store/kv/test_support.hh"
 
 using namespace cairn;
@@ -37,6 +38,39 @@ Options threaded_options(QueueExecutor& executor) {
 std::string key_of(int number) { return "key" + std::to_string(100'000 + number); }
 
 }  // namespace
+
+TEST_CASE("kv: a table that is gone is damage, never absent keys") {
+  RecordingDisk disk(Image(kOffset + small_region()));
+  QueueExecutor executor;
+  {
+    auto store = KvStore::format(disk, kOffset, small_region(), executor, small_options());
+    REQUIRE(store.is_ok());
+    WriteBatch batch;
+    batch.put("key", "value");
+    REQUIRE((*store)->apply_now(std::move(batch), true).is_ok());
+  }
+  // The second start makes a table of the log.
+  REQUIRE(KvStore::open(disk, kOffset, small_region(), executor, small_options()).is_ok());
+  const Geometry geometry{.region_length = small_region(),
+                          .unit_bytes = small_options().unit_bytes};
+  auto fs = RegionFs::mount(disk, kOffset, geometry);
+  REQUIRE_MESSAGE(fs.is_ok(), fs.status().to_string());
+  int tables = 0;
+  for (const std::string& name : (*fs)->list()) {
+    if (!name.ends_with(".ldb")) continue;
+    ++tables;
+    REQUIRE((*fs)->remove(name).is_ok());
+    // While the database is open it is the Env that says so.
+    RegionEnv env(**fs, false);
+    leveldb::RandomAccessFile* file = nullptr;
+    CHECK(env.NewRandomAccessFile("kv/" + name, &file).IsCorruption());
+  }
+  REQUIRE(tables == 1);
+  REQUIRE((*fs)->commit().is_ok());
+  fs->reset();
+  CHECK(KvStore::open(disk, kOffset, small_region(), executor, small_options()).status().code() ==
+        ErrorCode::corrupt);
+}
 
 TEST_CASE("kv: put, get, erase, scan and their order") {
   RecordingDisk disk(Image(kOffset + small_region()));

@@ -181,7 +181,8 @@ leveldb::Status RegionEnv::NewRandomAccessFile(const std::string& name,
                                                leveldb::RandomAccessFile** result) {
   *result = nullptr;
   Result<std::unique_ptr<FileReader>> reader = fs_.open_reader(base_name(name));
-  if (!reader) return to_leveldb(reader.status());
+  // A table that is named and not there is damage; LevelDB would take NotFound for an absent key.
+  if (!reader) return leveldb::Status::Corruption("no such table", reader.status().message());
   *result = new RandomAccessFile(std::move(*reader), read_ahead_);
   return {};
 }
