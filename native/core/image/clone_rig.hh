@@ -92,11 +92,16 @@ struct ModelImage {
   }
 
   Status write(std::uint64_t offset, std::uint64_t length, int value) {
+    // Of value, but no two sectors beside each other alike.
     Buffer data = Buffer::allocate(length);
-    std::memset(data.data(), value, length);
+    for (std::uint64_t i = 0; i < length; ++i)
+      data.data()[i] =
+          static_cast<std::byte>(static_cast<std::uint64_t>(value) + (offset + i) / 512);
     const Status status =
         rig.finish([&](WriteDone done) { image->write(offset, data, std::move(done)); });
-    if (status) fill(offset, offset + length, value);
+    if (status) {
+      std::copy_n(data.data(), length, model.begin() + static_cast<std::ptrdiff_t>(offset));
+    }
     return status;
   }
   Status zero(std::uint64_t offset, std::uint64_t length, bool may_unmap) {

@@ -272,15 +272,44 @@ TEST_CASE("flatten: nothing is sent while the gate is closed; canceling and clos
 
   outcome = {};
   parent->hold(true);
-  const auto closed = FlattenJob::start(other.image->objects(), end);
+  ModelImage gone(rig, image_layout("e", 8 * kObject), parent, content, 8 * kObject);
+  const auto closed = FlattenJob::start(gone.image->objects(), end);
   rig.cluster.executor.run_for(pg::kSecond);
-  other.image.reset();
+  gone.image.reset();
   closed->cancel();
   rig.cluster.executor.run_for(pg::kMillisecond);
   CHECK(outcome == "canceled: the job was canceled; ");
   parent->hold(false);
   rig.cluster.executor.run_for(pg::kSecond);
   CHECK(outcome == "canceled: the job was canceled; ");
+}
+
+TEST_CASE("diff: what lies behind the end of an image that has shrunk is no part of it") {
+  CloneRig rig(10);
+  ModelImage image(rig, image_layout("a", 3 * kObject, kObject, 8192, 2));
+  const std::uint64_t snap = image.snapshot();
+  REQUIRE(image.write(0, 3 * kObject, 1).is_ok());
+  for (const std::uint64_t size : {std::uint64_t{100}, std::uint64_t{8192 + 4096}}) {
+    image.image->set_size(size);
+    CHECK(text_of(diff(rig, *image.image, {snap, false}).extents) ==
+          "data 0+" + std::to_string(size) + "; ");
+    CHECK(text_of(diff(rig, *image.image, {snap, true}).extents) ==
+          "data 0+" + std::to_string(size) + "; ");
+  }
+}
+
+TEST_CASE("listing jobs: a PG lists more objects than one page has") {
+  CloneRig rig(11);
+  constexpr std::uint64_t kCount = net::kMaxListedObjects + 100;
+  ModelImage image(rig, image_layout("a", kCount * kBlockBytes, kBlockBytes));
+  REQUIRE(image.write(0, image.model.size(), 1).is_ok());
+  CHECK(measure(rig, *image.image, 0).objects == kCount);
+  CHECK(text_of(diff(rig, *image.image, {}).extents) ==
+        "data 0+" + std::to_string(kCount * kBlockBytes) + "; ");
+  CHECK(rig.finish(
+               [&](WriteDone done) { ChangeJob::remove(image.image->objects(), std::move(done)); })
+            .is_ok());
+  CHECK(measure(rig, *image.image, 0).objects == 0);
 }
 
 TEST_CASE("remove: all objects of the image go, and none of another") {
