@@ -1,37 +1,21 @@
 // `cairn attach`: serves an image, or a disk of zeros, until SIGINT or SIGTERM.
-import { type Command, InvalidArgumentError } from "commander";
-import type { ImageSpec } from "../client/image/image-spec.js";
 import type { ClusterClient, LockedImage } from "../client/index.js";
-import type { Address } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
 import { systemRandom } from "../common/ports.js";
-import {
-  defaultQueues,
-  type ExportTarget,
-  maxQueues,
-  type RunningExport,
-} from "../vhost-blk/index.js";
+import { defaultQueues, type ExportTarget, type RunningExport } from "../vhost-blk/index.js";
 import { withCluster as onCluster } from "./connect.js";
-import { imagesOf, specValue } from "./image-access.js";
-import {
-  addressValue,
-  type ClusterOptions,
-  countValue,
-  durationValue,
-  sizeValue,
-  withCluster,
-  withExamples,
-} from "./options.js";
+import { imagesOf, nameOf } from "./image-access.js";
+import type { NbdTarget } from "./nbd-target.js";
+import type { ClusterOptions } from "./options.js";
 import { untilAborted, withAbortSignal } from "./signals.js";
-
-type NbdTarget = { unix: string } | { tcp: Address };
+import type { ImageOrSnap } from "./spec.js";
 
 interface AttachFlags extends ClusterOptions {
   vhostUser?: string;
   nbd?: NbdTarget;
   queues?: number;
-  readOnly?: boolean;
-  exclusive?: boolean;
+  readOnly?: true;
+  exclusive?: true;
   lockTimeout?: number;
   null?: number;
 }
@@ -42,49 +26,12 @@ interface Attached {
   readOnly: boolean;
 }
 
-export function registerAttach(program: Command): void {
-  const attach = program
-    .command("attach")
-    .description(
-      "Serve an image at a vhost-user socket (virtual machines) or as an NBD server. Stays in\n" +
-        "the foreground; SIGINT or SIGTERM answers what is in flight and ends it.\n" +
-        "The image's exclusive lock is taken when a guest or NBD client begins to use it, and\n" +
-        "handed over when another attach asks for it; a read-only attach takes none.",
-    )
-    .argument("[pool/image]", "the image", specValue)
-    .option("--vhost-user <socket>", "path of the vhost-user-blk socket")
-    .option("--nbd <where>", "unix:PATH or tcp:HOST:PORT of the NBD server", nbdValue)
-    .option("--queues <n>", `vhost-user queues offered (default: ${defaultQueues})`, queuesValue)
-    .option("--read-only", "refuse writes")
-    .option("--exclusive", "once the lock is taken, hand it to nobody who asks")
-    .option(
-      "--lock-timeout <duration>",
-      "others wait so long for us when we fall silent (default: 10s)",
-      durationValue,
-    )
-    .option("--null <size>", "a disk of zeros in place of an image; needs no cluster", sizeValue);
-  withCluster(attach).action(attachAction);
-  withExamples(
-    attach,
-    "cairn attach rbd/debian --vhost-user /tmp/vm1.sock",
-    "cairn attach rbd/disk1 --nbd tcp:127.0.0.1:10809 --read-only",
-    "cairn attach --null 1G --vhost-user /tmp/null.sock",
-  );
-}
-
-const queuesValue = countValue(1, maxQueues);
-
-function nbdValue(text: string): NbdTarget {
-  const [kind, ...rest] = text.split(":");
-  const value = rest.join(":");
-  if (kind === "unix" && value !== "") return { unix: value };
-  if (kind === "tcp") return { tcp: addressValue(value) };
-  throw new InvalidArgumentError("It should be unix:PATH or tcp:HOST:PORT.");
-}
-
-async function attachAction(spec: ImageSpec | undefined, flags: AttachFlags): Promise<void> {
+export async function attachAction(
+  spec: ImageOrSnap | undefined,
+  flags: AttachFlags,
+): Promise<void> {
   const target = targetOf(flags);
-  const readOnly = flags.readOnly === true;
+  const readOnly = flags.readOnly === true || spec?.snap !== undefined;
   if (flags.null !== undefined) {
     if (spec !== undefined) throw usage("give an image or --null SIZE, not both");
     if (flags.null === 0) throw usage("a disk of size 0 cannot be");
@@ -92,7 +39,7 @@ async function attachAction(spec: ImageSpec | undefined, flags: AttachFlags): Pr
     return;
   }
   if (spec === undefined) throw usage("give an image as POOL/IMAGE, or --null SIZE");
-  await attachImage(spec, { what: `${spec.pool}/${spec.image}`, target, readOnly }, flags);
+  await attachImage(spec, { what: nameOf(spec), target, readOnly }, flags);
 }
 
 function targetOf({ vhostUser, nbd, queues }: AttachFlags): ExportTarget {
@@ -112,7 +59,11 @@ function usage(message: string): StorageError {
   });
 }
 
-async function attachImage(spec: ImageSpec, attached: Attached, flags: AttachFlags): Promise<void> {
+async function attachImage(
+  spec: ImageOrSnap,
+  attached: Attached,
+  flags: AttachFlags,
+): Promise<void> {
   await withAbortSignal((signal) =>
     onCluster(flags, async (client) => {
       client.reportStats(`client.${spec.image}.${process.pid}`);
@@ -125,7 +76,7 @@ async function attachImage(spec: ImageSpec, attached: Attached, flags: AttachFla
 /** Without a lock, but as a watcher: `cairn rm` sees it. */
 async function attachReader(
   client: ClusterClient,
-  spec: ImageSpec,
+  spec: ImageOrSnap,
   attached: Attached,
   flags: AttachFlags,
   signal: AbortSignal,
@@ -134,8 +85,11 @@ async function attachReader(
     import("../vhost-blk/index.js"),
     import("../client/index.js"),
   ]);
-  const images = await imagesOf(client, spec.pool);
-  const { handle, info } = await images.open(spec.image, { readOnly: true });
+  const images = await imagesOf(client, spec);
+  const { handle, info } = await images.open(spec.image, {
+    readOnly: true,
+    ...(spec.snap === undefined ? {} : { snap: spec.snap }),
+  });
   const reload = async () => client.io.setImageSize(handle, await images.sizeOf(info.id));
   const target = { pool: images.poolId, id: info.id, reload };
   const watch = await ImageLock.watching(images.lockPorts(), target);
@@ -151,7 +105,7 @@ async function attachReader(
 
 async function attachWriter(
   client: ClusterClient,
-  spec: ImageSpec,
+  spec: ImageOrSnap,
   attached: Attached,
   flags: AttachFlags,
   signal: AbortSignal,
@@ -160,7 +114,7 @@ async function attachWriter(
     import("../vhost-blk/index.js"),
     import("../client/index.js"),
   ]);
-  const image = await openLocked(await imagesOf(client, spec.pool), spec.image, {
+  const image = await openLocked(await imagesOf(client, spec), spec.image, {
     exclusive: flags.exclusive === true,
     watchTimeoutMs: flags.lockTimeout,
   });

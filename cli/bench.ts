@@ -1,22 +1,14 @@
 // `cairn bench`: load on an image from the native core, with latencies, the longest gap, and the
 // CPU time that each operation has cost the client and the daemons.
-import { type Command, Option } from "commander";
-import type { ImageSpec } from "../client/image/image-spec.js";
 import type { ClusterClient } from "../client/index.js";
 import { withCluster as onCluster } from "./connect.js";
-import { imagesOf, specValue } from "./image-access.js";
-import {
-  type ClusterOptions,
-  countValue,
-  durationValue,
-  sizeValue,
-  withCluster,
-  withExamples,
-} from "./options.js";
+import { imagesOf, nameOf } from "./image-access.js";
+import type { ClusterOptions } from "./options.js";
 import { printResult } from "./output.js";
+import type { ImageAddress } from "./spec.js";
 
 interface BenchFlags extends ClusterOptions {
-  ioType: "read" | "write" | "rw";
+  ioType: "read" | "write" | "rw" | "readwrite";
   ioSize: number;
   ioPattern: "rand" | "seq";
   ioThreads: number;
@@ -24,38 +16,13 @@ interface BenchFlags extends ClusterOptions {
   seed: number;
 }
 
-export function registerBench(program: Command): void {
-  const bench = program
-    .command("bench")
-    .description("Measure an image. Writes destroy its content.")
-    .argument("<pool/image>", "the image", specValue)
-    .addOption(
-      new Option("--io-type <type>", "operations")
-        .choices(["read", "write", "rw"])
-        .default("write"),
-    )
-    .option("--io-size <size>", "of each operation", sizeValue, 4096)
-    .addOption(
-      new Option("--io-pattern <pattern>", "offsets").choices(["rand", "seq"]).default("rand"),
-    )
-    .option("--io-threads <n>", "operations in flight", countValue(1, 4096), 16)
-    .option("--time <duration>", "how long: 10, 10s, 500ms", durationValue, 10_000)
-    .option("--seed <n>", "of the random offsets", countValue(1, Number.MAX_SAFE_INTEGER), 1);
-  withCluster(bench).action(benchAction);
-  withExamples(
-    bench,
-    "cairn bench rbd/disk1 --io-type write --io-size 4K --io-threads 32 --time 10",
-    "cairn bench rbd/disk1 --io-type read --io-threads 1 --time 5s --format json",
-  );
-}
-
-async function benchAction({ pool, image }: ImageSpec, flags: BenchFlags): Promise<void> {
+export async function benchAction(spec: ImageAddress, flags: BenchFlags): Promise<void> {
   const [{ cpuMeter }, { benchReport, benchText }] = await Promise.all([
     import("./cpu-meter.js"),
     import("./bench-report.js"),
   ]);
   const options = {
-    ioType: flags.ioType,
+    ioType: flags.ioType === "readwrite" ? ("rw" as const) : flags.ioType,
     ioBytes: flags.ioSize,
     pattern: flags.ioPattern,
     queueDepth: flags.ioThreads,
@@ -63,31 +30,31 @@ async function benchAction({ pool, image }: ImageSpec, flags: BenchFlags): Promi
     seed: flags.seed,
   };
   const report = await onCluster(flags, async (client) => {
-    const { handle, close } = await openForBench(client, { pool, image }, flags);
+    const { handle, close } = await openForBench(client, spec, flags);
     try {
       const meter = await cpuMeter(flags, client);
       const result = await client.io.bench(handle, options);
-      return benchReport(`${pool}/${image}`, options, result, await meter());
+      return benchReport(nameOf(spec), options, result, await meter());
     } finally {
       await close();
     }
   });
-  printResult(flags.format, report, () => benchText(report));
+  printResult(flags, report, () => benchText(report));
 }
 
 /** Under the image's lock if it writes. */
 async function openForBench(
   client: ClusterClient,
-  { pool, image }: ImageSpec,
+  spec: ImageAddress,
   { ioType }: BenchFlags,
 ): Promise<{ handle: number; close(): Promise<void> }> {
-  const images = await imagesOf(client, pool);
+  const images = await imagesOf(client, spec);
   if (ioType === "read") {
-    const { handle } = await images.open(image, { readOnly: true });
+    const { handle } = await images.open(spec.image, { readOnly: true });
     return { handle, close: async () => images.close(handle) };
   }
   const { openLocked } = await import("../client/index.js");
-  const locked = await openLocked(images, image);
+  const locked = await openLocked(images, spec.image);
   try {
     await locked.lock.acquire();
   } catch (thrown) {

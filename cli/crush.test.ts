@@ -9,7 +9,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { exitCodeOf } from "../common/errors.js";
 import { defaultMap, printCrushMap } from "../crush/index.js";
 import { native } from "../native/index.js";
-import { registerCrush } from "./crush.js";
+import { testAction } from "./crush.js";
+import { registerVerbs } from "./table/register.js";
+import { crushTest } from "./verbs/daemons.js";
 
 class Collector extends Writable {
   text = "";
@@ -43,7 +45,8 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 async function cairn(args: string[], stdout = new Collector()): Promise<Collector> {
   const program = new Command().exitOverride().configureOutput({ writeErr: () => undefined });
-  registerCrush(program, { native, stdout, stderr: new Collector() });
+  const action = testAction({ native, stdout, stderr: new Collector() });
+  registerVerbs(program, [{ ...crushTest, load: async () => action as never }]);
   await program.parseAsync(["crush", "test", ...args], { from: "user" });
   return stdout;
 }

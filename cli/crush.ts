@@ -2,7 +2,6 @@
 // --show-mappings prints, so that the two can be compared with cmp.
 import { readFileSync } from "node:fs";
 import type { Writable } from "node:stream";
-import { type Command, InvalidArgumentError, Option } from "commander";
 import { StorageError, toStorageError } from "../common/errors.js";
 import {
   type CrushMap,
@@ -34,13 +33,8 @@ interface TestFlags {
   minX: number;
   maxX: number;
   weight: string[];
-  summary?: boolean;
+  summary?: true;
   format: OutputFormat;
-}
-
-function integer(text: string): number {
-  if (!/^[0-9]+$/.test(text)) throw new InvalidArgumentError("It should be a whole number.");
-  return Number(text);
 }
 
 function usageError(message: string): StorageError {
@@ -200,31 +194,10 @@ async function runTestCommand(
 }
 
 /**
- * Adds `crush` and its subcommands. Errors reject the command's promise as a StorageError; exit
- * codes are those of exitCodeOf: 2 for wrong arguments, 1 for a failure.
+ * The action of `cairn crush test`. Errors reject its promise as a StorageError; exit codes are
+ * those of exitCodeOf: 2 for wrong arguments, 1 for a failure.
  */
-export function registerCrush(program: Command, context: CrushContext): void {
-  const crush = program.command("crush").description("work with CRUSH maps");
-  crush
-    .command("test")
-    .description("map inputs through a text map and print the lines that crushtool --test prints")
-    .usage("MAPFILE --rule N --num-rep N --min-x N --max-x N [--weight OSD W]... [options]")
-    .argument("[MAPFILE]", "the map in crushtool's text form")
-    .requiredOption("--rule <N>", "the rule's id", integer)
-    .requiredOption("--num-rep <N>", "devices wanted for each input, 1 to 64", integer)
-    .requiredOption("--min-x <N>", "the first input", integer)
-    .requiredOption("--max-x <N>", "the last input", integer)
-    .addOption(
-      new Option(
-        "--weight <OSD W...>",
-        "an OSD's weight, from 0 (out) to 1 (in); may repeat",
-      ).default([], "all 1"),
-    )
-    .option("--summary", "counts for each OSD, their deviation and the speed, instead of mappings")
-    .addOption(
-      new Option("--format <format>", "output format").choices(["text", "json"]).default("text"),
-    )
-    .action((mapArgument: string | undefined, flags: TestFlags) =>
-      runTestCommand(context, mapArgument, flags),
-    );
-}
+export const testAction =
+  (context: CrushContext) =>
+  (mapArgument: string | undefined, flags: TestFlags): Promise<void> =>
+    runTestCommand(context, mapArgument, flags);

@@ -1,7 +1,6 @@
-// Options that the daemons' verbs share, and what a daemon of a local cluster finds in its folder.
+// What the options of the daemons' verbs say: where a daemon of a local cluster finds its things.
 import { mkdirSync } from "node:fs";
-import { type Command, Option } from "commander";
-import { type Address, type LogConfig, type LogLevel, logLevels } from "../common/config.js";
+import type { Address, LogConfig, LogLevel } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
 import {
   type ClusterFile,
@@ -10,7 +9,6 @@ import {
   readClusterFile,
 } from "./local-cluster/cluster-dir.js";
 import { claimPidFile } from "./local-cluster/processes.js";
-import { addressValue, withDir } from "./options.js";
 
 export interface DaemonFlags {
   dir: string;
@@ -18,23 +16,6 @@ export interface DaemonFlags {
   listen?: Address;
   logFile?: string;
   logLevel: LogLevel;
-}
-
-/** Adds --dir, --data, --listen, --log-file, --log-level. */
-export function withDaemon(command: Command): Command {
-  return withDir(command)
-    .option("--data <path>", "its data folder (default: the one in --dir)")
-    .option(
-      "--listen <host:port>",
-      "where to listen; the host is 127.0.0.1 by default",
-      addressValue,
-    )
-    .option("--log-file <path>", "append the log to this file (default: standard error)")
-    .addOption(
-      new Option("--log-level <level>", "the log's level at the start")
-        .choices(logLevels)
-        .default("info"),
-    );
 }
 
 /** A daemon's place in the folder of a local cluster. */

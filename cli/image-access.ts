@@ -1,18 +1,56 @@
-// What the verbs on images share: POOL/IMAGE as an argument, and the image layer over a client.
-
-import { parseImageSpec } from "../client/image/image-spec.js";
+// The image layer over a client, for the verbs on images.
 import type { ClusterClient, Images } from "../client/index.js";
 import { systemClock, systemRandom } from "../common/ports.js";
-import { valueParser } from "./options.js";
+import { withCluster } from "./connect.js";
+import type { ClusterOptions, ProgressOptions } from "./options.js";
+import { startProgress } from "./progress.js";
+import type { ImageOrSnap } from "./spec.js";
 
-/** Parses POOL/IMAGE. */
-export const specValue = valueParser(parseImageSpec);
+export type ImageLayer = Images<ClusterClient["io"]>;
+
+interface Place {
+  pool: string;
+  /** "": none */
+  namespace: string;
+}
 
 /** @throws not_found when there is no such pool */
 export async function imagesOf(
   client: ClusterClient,
-  pool: string,
-): Promise<Images<ClusterClient["io"]>> {
+  { pool, namespace }: Place,
+): Promise<ImageLayer> {
   const { Images: Layer } = await import("../client/index.js");
-  return new Layer(client, pool, { clock: systemClock, random: systemRandom });
+  return new Layer(client, pool, { clock: systemClock, random: systemRandom }, namespace);
+}
+
+/** Runs a verb on the images of a pool or namespace. */
+export function withImages<T>(
+  flags: ClusterOptions,
+  place: Place,
+  run: (images: ImageLayer, client: ClusterClient) => Promise<T>,
+): Promise<T> {
+  return withCluster(flags, async (client) => run(await imagesOf(client, place), client));
+}
+
+type ToProgress = (done: number, total: number | undefined) => void;
+
+/** withImages() with progress on standard error. */
+export async function withImageProgress<T>(
+  flags: ClusterOptions & ProgressOptions,
+  doing: string,
+  place: Place,
+  run: (images: ImageLayer, progress: ToProgress, client: ClusterClient) => Promise<T>,
+): Promise<T> {
+  const report = startProgress(doing, flags.progress, "steps");
+  try {
+    return await withImages(flags, place, (images, client) => run(images, report.update, client));
+  } finally {
+    report.end();
+  }
+}
+
+/** "rbd/disk1", "rbd/team/disk1@monday" */
+export function nameOf({ pool, namespace, image, snap }: ImageOrSnap): string {
+  const path = namespace === "" ? `${pool}/${image}` : `${pool}/${namespace}/${image}`;
+  return snap === undefined ? path : `${path}@${snap}`;
 }

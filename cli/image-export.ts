@@ -2,13 +2,13 @@
 // under its name when all of it is there; until then it has another one in the same folder.
 import { constants, type FileHandle, link, lstat, open, rm } from "node:fs/promises";
 import path from "node:path";
-import type { ImageSpec } from "../client/image/image-spec.js";
 import type { ClusterClient, ImageInfo } from "../client/index.js";
 import { StorageError, toStorageError } from "../common/errors.js";
 import { withCluster } from "./connect.js";
-import { imagesOf } from "./image-access.js";
+import { imagesOf, nameOf } from "./image-access.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { type ProgressReport, startProgress } from "./progress.js";
+import type { ImageOrSnap } from "./spec.js";
 
 type Flags = ClusterOptions & ProgressOptions;
 
@@ -21,16 +21,19 @@ const standardOutput = 1;
 
 /** @throws not_found (image), already_exists (file), no_space, io_error... */
 export async function exportFile(
-  { pool, image }: ImageSpec,
+  spec: ImageOrSnap,
   file: string,
   flags: Flags,
   signal: AbortSignal,
 ): Promise<ExportResult> {
-  const progress = startProgress(`exporting ${pool}/${image}`, flags.progress);
+  const progress = startProgress(`exporting ${nameOf(spec)}`, flags.progress);
   try {
     return await withCluster(flags, async (client) => {
-      const images = await imagesOf(client, pool);
-      const { handle, info } = await images.open(image, { readOnly: true });
+      const images = await imagesOf(client, spec);
+      const { handle, info } = await images.open(spec.image, {
+        readOnly: true,
+        ...(spec.snap === undefined ? {} : { snap: spec.snap }),
+      });
       try {
         const copy = (fd: number, sparse: boolean) =>
           copyTo(client, handle, info, fd, sparse, progress, signal);

@@ -9,7 +9,6 @@ import { fstatSync } from "node:fs";
 import { mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import type { ImageSpec } from "../client/image/image-spec.js";
 import {
   extentsPerBatch,
   type ImageInfo,
@@ -20,11 +19,15 @@ import { StorageError, toStorageError } from "../common/errors.js";
 import type { CopyExtent } from "../native/binding.js";
 import { ImageChain, type MapExtent, map, summarize } from "../qcow2/index.js";
 import { withCluster } from "./connect.js";
-import { imagesOf } from "./image-access.js";
+import { imagesOf, nameOf } from "./image-access.js";
+import { type LayoutFlags, layoutOf } from "./image-layout.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { startProgress } from "./progress.js";
+import type { ImageAddress } from "./spec.js";
 
-type Flags = ClusterOptions & ProgressOptions & { thinOvercommit?: boolean };
+export type ImportFlags = ClusterOptions &
+  ProgressOptions &
+  LayoutFlags & { thinOvercommit?: true };
 
 /** A source, and what has to be closed behind it. */
 interface OpenSource {
@@ -40,20 +43,21 @@ const standardInput = "/dev/stdin";
 /** @throws see importImage, ImageChain.open */
 export async function importFile(
   file: string,
-  { pool, image }: ImageSpec,
-  flags: Flags,
+  spec: ImageAddress,
+  flags: ImportFlags,
   signal: AbortSignal,
 ): Promise<ImageInfo> {
-  const progress = startProgress(`importing ${pool}/${image}`, flags.progress);
+  const progress = startProgress(`importing ${nameOf(spec)}`, flags.progress);
   try {
     return await withCluster(flags, async (client) => {
-      const images = await imagesOf(client, pool);
+      const images = await imagesOf(client, spec);
       const { source, close } = await openSource(file, signal);
       try {
-        return await importImage(images, client.io, image, source, {
+        return await importImage(images, client.io, spec.image, source, {
           overcommit: flags.thinOvercommit === true,
           progress: progress.update,
           signal,
+          layout: layoutOf(flags),
         });
       } finally {
         await close();

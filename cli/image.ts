@@ -1,201 +1,215 @@
 // `cairn create`, `ls`, `info`, `rm`, `resize`, `import`, `export`: images as `rbd` has them.
-import type { Command } from "commander";
-import type { ImageSpec } from "../client/image/image-spec.js";
-import type { ImageInfo } from "../client/index.js";
+import type { ImageInfo, ParentInfo, SnapshotInfo } from "../client/index.js";
 import { formatSize } from "../common/units.js";
 import { withCluster as onCluster } from "./connect.js";
-import { imagesOf, specValue } from "./image-access.js";
-import {
-  type ClusterOptions,
-  type ProgressOptions,
-  sizeValue,
-  withCluster,
-  withExamples,
-  withProgress,
-} from "./options.js";
-import { fieldsText, printResult, tableText } from "./output.js";
+import { type ImageLayer, imagesOf, nameOf, withImages } from "./image-access.js";
+import type { ImportFlags } from "./image-import.js";
+import { type LayoutFlags, layoutOf } from "./image-layout.js";
+import type { ClusterOptions, ProgressOptions } from "./options.js";
+import { fieldsText, printResult, table, timeText } from "./output.js";
 import { startProgress } from "./progress.js";
 import { withAbortSignal } from "./signals.js";
+import type { ImageAddress, ImageOrSnap } from "./spec.js";
+import type { PoolAddress } from "./table/slots.js";
 
 interface SizeFlags extends ClusterOptions {
   size: number;
-  thinOvercommit?: boolean;
+  thinOvercommit?: true;
 }
 
 interface ResizeFlags extends SizeFlags, ProgressOptions {
-  allowShrink?: boolean;
+  allowShrink?: true;
 }
 
 type LongFlags = ClusterOptions & ProgressOptions;
 
-interface ImportFlags extends LongFlags {
-  thinOvercommit?: boolean;
+interface InfoValue {
+  info: ImageInfo;
+  parent: ParentInfo | undefined;
+  snapshot: SnapshotInfo | undefined;
 }
 
-const overcommitOption = [
-  "--thin-overcommit",
-  "allow an image that is larger than its pool can hold",
-] as const;
-
-export function registerImage(program: Command): void {
-  registerMetadata(program);
-  registerCopies(program);
-}
-
-function registerMetadata(program: Command): void {
-  const create = program
-    .command("create")
-    .description("Create an image. It is thin: space is taken as it is written.")
-    .argument("<pool/image>", "its pool and name", specValue)
-    .requiredOption("--size <size>", "its size: 4G, 512M, bytes", sizeValue)
-    .option(...overcommitOption);
-  withCluster(create).action(createAction);
-  withExamples(create, "cairn create rbd/disk1 --size 4G");
-
-  const list = program
-    .command("ls")
-    .description("List the images of a pool.")
-    .argument("[pool]", "the pool", "rbd");
-  withCluster(list).action(listAction);
-  withExamples(list, "cairn ls", "cairn ls fast --format json");
-
-  const info = program
-    .command("info")
-    .description("Show an image.")
-    .argument("<pool/image>", "its pool and name", specValue);
-  withCluster(info).action(infoAction);
-  withExamples(info, "cairn info rbd/disk1");
-
-  const remove = program
-    .command("rm")
-    .description("Remove an image and its data. A removal that was cut off is finished.")
-    .argument("<pool/image>", "its pool and name", specValue);
-  withProgress(withCluster(remove)).action(removeAction);
-  withExamples(remove, "cairn rm rbd/disk1");
-
-  const resize = program
-    .command("resize")
-    .description("Change the size of an image.")
-    .argument("<pool/image>", "its pool and name", specValue)
-    .requiredOption("--size <size>", "its new size", sizeValue)
-    .option("--allow-shrink", "discard what lies behind the new size")
-    .option(...overcommitOption);
-  withProgress(withCluster(resize)).action(resizeAction);
-  withExamples(resize, "cairn resize rbd/disk1 --size 8G");
-}
-
-function registerCopies(program: Command): void {
-  const importing = program
-    .command("import")
-    .description(
-      "Make an image from a raw or qcow2 file; which of them it is shows in its content. Blocks\n" +
-        "of zeros take no space. The image appears when all of it is stored.",
-    )
-    .argument("<file>", "the file; - is standard input")
-    .argument("<pool/image>", "pool and name of the new image", specValue)
-    .option(...overcommitOption);
-  withProgress(withCluster(importing)).action(importAction);
-  withExamples(
-    importing,
-    "cairn import debian.qcow2 rbd/debian",
-    "zcat disk.raw.gz | cairn import - rbd/disk1",
-  );
-
-  const exporting = program
-    .command("export")
-    .description("Write an image to a new raw file, sparse, or to standard output.")
-    .argument("<pool/image>", "its pool and name", specValue)
-    .argument("<file>", "the file; - is standard output");
-  withProgress(withCluster(exporting)).action(exportAction);
-  withExamples(
-    exporting,
-    "cairn export rbd/disk1 disk1.raw",
-    "cairn export rbd/disk1 - | zstd > disk1.raw.zst",
-  );
-}
-
-function infoText(info: ImageInfo): string {
-  return fieldsText([
-    ["image", `${info.pool}/${info.name}`],
+function infoText({ info, parent, snapshot }: InfoValue): string {
+  const striped = info.stripeCount > 1 || info.stripeUnitBytes !== info.objectBytes;
+  const stripes = `${formatSize(info.stripeUnitBytes)} over ${info.stripeCount}`;
+  const when = timeText((snapshot ?? info).createdAt);
+  const fields: (readonly [string, string] | undefined)[] = [
+    ["image", nameOf({ ...info, image: info.name })],
     ["id", info.id],
     ["size", `${formatSize(info.sizeBytes)} (${info.sizeBytes} bytes)`],
     ["objects", `${info.objectCount} of ${formatSize(info.objectBytes)}`],
+    striped ? ["stripes", stripes] : undefined,
     ["object prefix", info.objectPrefix],
-    ["created", new Date(info.createdAt).toISOString()],
-  ]);
+    info.dataPool === undefined ? undefined : ["data pool", info.dataPool],
+    ["features", info.features.join(", ")],
+    ["snapshots", limited(info.snapshotCount, info.snapshotLimit)],
+    parent && ["parent", parentText(parent)],
+    snapshot && ["protected", snapshot.protected ? "yes" : "no"],
+    ["created", `${when} UTC`],
+  ];
+  return fieldsText(fields.filter((field) => field !== undefined));
 }
 
-async function createAction({ pool, image }: ImageSpec, flags: SizeFlags): Promise<void> {
+const limited = (count: number, limit: number | undefined): string =>
+  limit === undefined ? String(count) : `${count} of at most ${limit}`;
+
+function parentText({ pool, namespace, name, id, snapshot, overlapBytes }: ParentInfo): string {
+  const spec = nameOf({ pool, namespace, image: name ?? id, snap: snapshot });
+  return `${spec}, up to ${formatSize(overlapBytes)}`;
+}
+
+export async function createAction(
+  spec: ImageAddress,
+  flags: SizeFlags & LayoutFlags,
+): Promise<void> {
   const info = await onCluster(flags, async (client) =>
-    (await imagesOf(client, pool)).create(image, flags.size, {
+    (await imagesOf(client, spec)).create(spec.image, flags.size, {
       overcommit: flags.thinOvercommit === true,
+      ...layoutOf(flags),
     }),
   );
-  printResult(flags.format, info, () => `created ${pool}/${image}: ${formatSize(info.sizeBytes)}`);
+  printResult(flags, info, () => `created ${nameOf(spec)}: ${formatSize(info.sizeBytes)}`);
 }
 
-async function listAction(pool: string, flags: ClusterOptions): Promise<void> {
-  const infos = await onCluster(flags, async (client) => (await imagesOf(client, pool)).list());
-  printResult(flags.format, infos, () =>
-    infos.length === 0
-      ? ""
-      : tableText(
-          [{ title: "NAME" }, { title: "SIZE", align: "right" }, { title: "CREATED" }],
-          infos.map((info) => [
-            info.name,
-            formatSize(info.sizeBytes),
-            new Date(info.createdAt).toISOString().slice(0, 19).replace("T", " "),
-          ]),
-        ),
+export async function listAction(
+  place: PoolAddress,
+  flags: ClusterOptions & { long?: true },
+): Promise<void> {
+  if (flags.long === true) return listLong(place, flags);
+  const infos = await withImages(flags, place, (images) => images.list());
+  printResult(flags, infos, () =>
+    table(
+      [{ title: "NAME" }, { title: "SIZE", align: "right" }, { title: "CREATED" }],
+      infos.map((info) => [info.name, formatSize(info.sizeBytes), timeText(info.createdAt)]),
+    ),
   );
 }
 
-async function infoAction({ pool, image }: ImageSpec, flags: ClusterOptions): Promise<void> {
-  const info = await onCluster(flags, async (client) => (await imagesOf(client, pool)).info(image));
-  printResult(flags.format, info, () => infoText(info));
+interface LongRow {
+  image: string;
+  snapshot?: string;
+  id: string | number;
+  sizeBytes: number;
+  parent?: string;
+  protected?: boolean;
+  lock?: string;
 }
 
-async function removeAction({ pool, image }: ImageSpec, flags: LongFlags): Promise<void> {
-  const progress = startProgress(`removing ${pool}/${image}`, flags.progress);
+/** With a row for each snapshot, and who holds the lock. */
+async function listLong(place: PoolAddress, flags: ClusterOptions): Promise<void> {
+  const rows = await withImages(flags, place, async (images) => {
+    const found: LongRow[] = [];
+    for (const info of await images.list()) found.push(...(await longRows(images, info)));
+    return found;
+  });
+  printResult(flags, rows, () =>
+    table(
+      [
+        { title: "NAME" },
+        { title: "ID" },
+        { title: "SIZE", align: "right" },
+        { title: "PARENT" },
+        { title: "PROT" },
+        { title: "LOCK" },
+      ],
+      rows.map((row) => [
+        row.snapshot === undefined ? row.image : `${row.image}@${row.snapshot}`,
+        row.id,
+        formatSize(row.sizeBytes),
+        row.parent ?? "",
+        row.protected === true ? "yes" : "",
+        row.lock ?? "",
+      ]),
+    ),
+  );
+}
+
+async function longRows(images: ImageLayer, info: ImageInfo): Promise<LongRow[]> {
+  const { name: image, id, sizeBytes } = info;
+  const { imageUse } = await import("../client/index.js");
+  const parent = info.parent === undefined ? undefined : await images.clones.parent(image);
+  const { holder } = await imageUse(images.lockPorts(), { pool: images.poolId, id });
+  const snapshots = await images.snapshots.list(image);
+  const spec =
+    parent && nameOf({ ...parent, image: parent.name ?? parent.id, snap: parent.snapshot });
+  return [
+    {
+      ...{ image, id, sizeBytes },
+      ...(spec !== undefined && { parent: spec }),
+      ...(holder && { lock: holder.description }),
+    },
+    ...snapshots.map((snapshot) => ({
+      image,
+      snapshot: snapshot.name,
+      id: snapshot.id,
+      sizeBytes: snapshot.sizeBytes,
+      protected: snapshot.protected,
+    })),
+  ];
+}
+
+export async function infoAction(spec: ImageOrSnap, flags: ClusterOptions): Promise<void> {
+  const { image, snap } = spec;
+  const found = await withImages(flags, spec, async (images) => {
+    const [info, parent, snapshot] = await Promise.all([
+      images.info(image),
+      images.clones.parent(image),
+      snap === undefined ? undefined : images.snapshots.info(image, snap),
+    ]);
+    const shown = snapshot === undefined ? info : { ...info, sizeBytes: snapshot.sizeBytes };
+    return { info: shown, parent, snapshot };
+  });
+  const { info, parent, snapshot } = found;
+  const value = { ...info, ...(parent && { parent }), ...(snapshot && { snapshot }) };
+  printResult(flags, value, () => infoText(found));
+}
+
+export async function removeAction(spec: ImageAddress, flags: LongFlags): Promise<void> {
+  const progress = startProgress(`removing ${nameOf(spec)}`, flags.progress);
   try {
     await onCluster(flags, async (client) =>
-      (await imagesOf(client, pool)).remove(image, progress.update),
+      (await imagesOf(client, spec)).remove(spec.image, progress.update),
     );
   } finally {
     progress.end();
   }
-  printResult(flags.format, { pool, name: image, removed: true }, () => `removed ${pool}/${image}`);
+  const { pool, image } = spec;
+  printResult(flags, { pool, name: image, removed: true }, () => `removed ${nameOf(spec)}`);
 }
 
-async function resizeAction({ pool, image }: ImageSpec, flags: ResizeFlags): Promise<void> {
-  const progress = startProgress(`shrinking ${pool}/${image}`, flags.progress);
+export async function resizeAction(spec: ImageAddress, flags: ResizeFlags): Promise<void> {
+  const progress = startProgress(`shrinking ${nameOf(spec)}`, flags.progress);
   try {
     const info = await onCluster(flags, async (client) =>
-      (await imagesOf(client, pool)).resize(image, flags.size, {
+      (await imagesOf(client, spec)).resize(spec.image, flags.size, {
         allowShrink: flags.allowShrink === true,
         overcommit: flags.thinOvercommit === true,
         progress: progress.update,
       }),
     );
-    printResult(flags.format, info, () => `${pool}/${image} has ${formatSize(info.sizeBytes)} now`);
+    printResult(flags, info, () => `${nameOf(spec)} has ${formatSize(info.sizeBytes)} now`);
   } finally {
     progress.end();
   }
 }
 
-async function importAction(file: string, spec: ImageSpec, flags: ImportFlags): Promise<void> {
+export async function importAction(
+  file: string,
+  spec: ImageAddress,
+  flags: ImportFlags,
+): Promise<void> {
   const info = await withAbortSignal(async (signal) => {
     const { importFile } = await import("./image-import.js");
     return importFile(file, spec, flags, signal);
   });
-  printResult(
-    flags.format,
-    info,
-    () => `imported ${spec.pool}/${spec.image}: ${formatSize(info.sizeBytes)}`,
-  );
+  printResult(flags, info, () => `imported ${nameOf(spec)}: ${formatSize(info.sizeBytes)}`);
 }
 
-async function exportAction(spec: ImageSpec, file: string, flags: LongFlags): Promise<void> {
+export async function exportAction(
+  spec: ImageOrSnap,
+  file: string,
+  flags: LongFlags,
+): Promise<void> {
   const result = await withAbortSignal(async (signal) => {
     const { exportFile } = await import("./image-export.js");
     return exportFile(spec, file, flags, signal);
@@ -203,8 +217,8 @@ async function exportAction(spec: ImageSpec, file: string, flags: LongFlags): Pr
   // Standard output carries the image then.
   if (file === "-") return;
   printResult(
-    flags.format,
+    flags,
     result,
-    () => `exported ${spec.pool}/${spec.image} to ${file}: ${formatSize(result.sizeBytes)}`,
+    () => `exported ${nameOf(spec)} to ${file}: ${formatSize(result.sizeBytes)}`,
   );
 }

@@ -1,70 +1,44 @@
 // `cairn lock ls|rm`, and what `cairn status POOL/IMAGE` shows: an image's lock and its watchers.
-import type { Command } from "commander";
-import type { ImageSpec } from "../client/image/image-spec.js";
 import type { ImageUse } from "../client/index.js";
+import { StorageError } from "../common/errors.js";
 import { withCluster as onCluster } from "./connect.js";
-import { imagesOf, specValue } from "./image-access.js";
-import { type ClusterOptions, durationValue, withCluster, withExamples } from "./options.js";
-import { fieldsText, printResult, tableText } from "./output.js";
+import { imagesOf, nameOf } from "./image-access.js";
+import type { ClusterOptions } from "./options.js";
+import { fieldsText, printResult, table } from "./output.js";
+import type { ImageAddress } from "./spec.js";
 
-const defaultExpireMs = 3_600_000;
-
-export function registerLock(program: Command): void {
-  const lock = program.command("lock").description("The exclusive locks of images.");
-
-  const list = lock
-    .command("ls")
-    .description("Show who holds the lock of an image.")
-    .argument("<pool/image>", "the image", specValue);
-  withCluster(list).action(listAction);
-  withExamples(list, "cairn lock ls rbd/disk1");
-
-  const remove = lock
-    .command("rm")
-    .description(
-      "Break a lock: its holder is put on the blocklist, so that nothing that it still sends is\n" +
-        "carried out. For holders that are gone this is not needed: they time out.",
-    )
-    .argument("<pool/image>", "the image", specValue)
-    .argument("<lock-id>", "as `cairn lock ls` shows it")
-    .option(
-      "--expire <duration>",
-      "how long the holder stays listed",
-      durationValue,
-      defaultExpireMs,
-    );
-  withCluster(remove).action(removeAction);
-  withExamples(remove, "cairn lock rm rbd/disk1 17234567890.3");
-}
-
-async function listAction({ pool, image }: ImageSpec, flags: ClusterOptions): Promise<void> {
-  const { holder } = await useOf({ pool, image }, flags);
+export async function listAction(spec: ImageAddress, flags: ClusterOptions): Promise<void> {
+  const { holder } = await useOf(spec, flags);
   const locks = holder === undefined ? [] : [holder];
-  printResult(flags.format, locks, () =>
-    locks.length === 0
-      ? ""
-      : tableText(
-          [{ title: "LOCK ID" }, { title: "CLIENT" }, { title: "HOLDER" }, { title: "SINCE" }],
-          locks.map(({ id, client, description, takenAt }) => [
-            id,
-            client,
-            description,
-            new Date(takenAt).toISOString(),
-          ]),
-        ),
+  printResult(flags, locks, () =>
+    table(
+      [{ title: "LOCK ID" }, { title: "CLIENT" }, { title: "HOLDER" }, { title: "SINCE" }],
+      locks.map(({ id, client, description, takenAt }) => [
+        id,
+        client,
+        description,
+        new Date(takenAt).toISOString(),
+      ]),
+    ),
   );
 }
 
-async function removeAction(
-  { pool, image }: ImageSpec,
+/** @param locker what rbd wants beside the id; of the holder, if it is given */
+export async function removeAction(
+  spec: ImageAddress,
   lockId: string,
+  locker: string | undefined,
   flags: ClusterOptions & { expire: number },
 ): Promise<void> {
+  const { pool, image } = spec;
   const { breakLock, imageUse } = await import("../client/index.js");
   const holder = await onCluster(flags, async (client) => {
-    const images = await imagesOf(client, pool);
-    const { id } = await images.info(image);
+    const images = await imagesOf(client, spec);
+    const { id } = await images.info(spec.image);
     const record = (await imageUse(images.lockPorts(), { pool: images.poolId, id })).holder;
+    if (locker !== undefined && record !== undefined && locker !== record.client) {
+      throw new StorageError("not_found", `the lock is held by client ${record.client}`);
+    }
     // First the blocklist, then the lock: whoever takes it next finds the old holder shut out.
     await breakLock(images.lockPorts(), { pool: images.poolId, id }, lockId, async (listed) => {
       const expireMs = flags.expire;
@@ -74,29 +48,29 @@ async function removeAction(
     return record;
   });
   printResult(
-    flags.format,
+    flags,
     { pool, image, lockId, blocklisted: holder?.client },
-    () => `broke the lock of ${pool}/${image}; client ${holder?.client} is on the blocklist`,
+    () => `broke the lock of ${nameOf(spec)}; client ${holder?.client} is on the blocklist`,
   );
 }
 
-export async function useOf({ pool, image }: ImageSpec, flags: ClusterOptions): Promise<ImageUse> {
+async function useOf(spec: ImageAddress, flags: ClusterOptions): Promise<ImageUse> {
   const { imageUse } = await import("../client/index.js");
   return onCluster(flags, async (client) => {
-    const images = await imagesOf(client, pool);
-    const { id } = await images.info(image);
+    const images = await imagesOf(client, spec);
+    const { id } = await images.info(spec.image);
     return imageUse(images.lockPorts(), { pool: images.poolId, id });
   });
 }
 
 /** `cairn status POOL/IMAGE` */
-export async function imageStatusAction(spec: ImageSpec, flags: ClusterOptions): Promise<void> {
+export async function imageStatusAction(spec: ImageAddress, flags: ClusterOptions): Promise<void> {
   const use = await useOf(spec, flags);
   const { holder, watchers } = use;
   const watching = watchers.map(({ client, description }) => `${description} (client ${client})`);
-  printResult(flags.format, use, () =>
+  printResult(flags, use, () =>
     fieldsText([
-      ["image", `${spec.pool}/${spec.image}`],
+      ["image", nameOf(spec)],
       ["lock", holder === undefined ? "free" : `${holder.description} (lock ${holder.id})`],
       ["watchers", watching.length === 0 ? "none" : watching.join(", ")],
     ]),

@@ -1,84 +1,12 @@
-// The entry of bin/cairn. A verb loads only its own family, so that the others cost nothing, and
-// `cairn --help` loads none. Exit codes: 0, 1 failure, 2 wrong arguments.
+// The entry of bin/cairn. The table of all verbs is data; what carries a verb out is loaded when it
+// runs. Exit codes: 0, 1 failure, 2 wrong arguments.
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
-import { exitCodes } from "../common/errors.js";
+import { exitCodes, StorageError } from "../common/errors.js";
 import { reportError } from "./error-report.js";
-
-type Register = (program: Command) => void;
-
-interface Family {
-  /** verb -> its line in `cairn --help` */
-  verbs: Readonly<Record<string, string>>;
-  load(): Promise<Register>;
-}
-
-const families: readonly Family[] = [
-  {
-    verbs: {
-      up: "start a cluster on this machine, or what of it is not running",
-      down: "stop the cluster that `up` has started",
-      status: "show the state of the cluster, or who uses an image",
-      health: "show what is wrong, if anything",
-    },
-    load: async () => (await import("./cluster.js")).registerCluster,
-  },
-  {
-    verbs: {
-      create: "create an image",
-      ls: "list images",
-      info: "show an image",
-      rm: "remove an image",
-      resize: "change the size of an image",
-      import: "make an image from a raw or qcow2 file",
-      export: "write an image to a raw file",
-    },
-    load: async () => (await import("./image.js")).registerImage,
-  },
-  {
-    verbs: { attach: "serve an image to a virtual machine or an NBD client" },
-    load: async () => (await import("./attach.js")).registerAttach,
-  },
-  {
-    verbs: { lock: "show and break the exclusive locks of images" },
-    load: async () => (await import("./lock.js")).registerLock,
-  },
-  {
-    verbs: { bench: "measure an image" },
-    load: async () => (await import("./bench.js")).registerBench,
-  },
-  {
-    verbs: { pool: "create, list and remove pools" },
-    load: async () => (await import("./pool.js")).registerPool,
-  },
-  {
-    verbs: { pg: "look at placement groups" },
-    load: async () => (await import("./pg.js")).registerPg,
-  },
-  {
-    verbs: { config: "settings of the cluster, such as log levels" },
-    load: async () => (await import("./config.js")).registerConfig,
-  },
-  {
-    verbs: { osd: "run an OSD in the foreground, or manage OSDs" },
-    load: async () => (await import("./osd.js")).registerOsd,
-  },
-  {
-    verbs: { monitor: "run the monitor in the foreground" },
-    load: async () => (await import("./monitor.js")).registerMonitor,
-  },
-  {
-    verbs: { crush: "work with CRUSH maps" },
-    load: async () => {
-      const [{ registerCrush }, { native }] = await Promise.all([
-        import("./crush.js"),
-        import("../native/index.js"),
-      ]);
-      const { stdout, stderr } = process;
-      return (program) => registerCrush(program, { native, stdout, stderr });
-    },
-  },
-];
+import { programHelp } from "./table/help.js";
+import { registerVerbs, unknownWord, verbFirst, verbsUnder } from "./table/register.js";
+import { families } from "./verbs/index.js";
 
 function version(): string {
   const file = new URL("../../package.json", import.meta.url);
@@ -88,54 +16,39 @@ function version(): string {
 
 function makeProgram(): Command {
   return new Command("cairn")
-    .description("Cairn: distributed block storage for virtual machines.")
     .version(version(), "-V, --version", "print the version")
     .helpOption("-h, --help", "print help; every command has its own")
-    .usage("COMMAND [options]")
+    .helpCommand(false)
+    .configureHelp({ formatHelp: () => programHelp(families) })
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ writeErr: () => undefined })
-    .showSuggestionAfterError()
-    .addHelpText(
-      "after",
-      `
-Examples:
-  cairn up                               start a cluster with 3 OSDs in ./.cairn
-  cairn create rbd/disk1 --size 4G
-  cairn import debian.qcow2 rbd/debian
-  cairn attach rbd/debian --vhost-user /tmp/vm1.sock
-  cairn status
-
-Exit codes: 0 success, 1 failure, 2 wrong arguments.`,
-    );
+    .showSuggestionAfterError();
 }
 
-/** The verb: the first word that is no option; of `help VERB` the second. */
-function verbOf(words: readonly string[]): string | undefined {
-  const plain = words.filter((word) => !word.startsWith("-"));
-  return plain[0] === "help" ? plain[1] : plain[0];
+/** `help snap create` -> `snap create --help`. @throws invalid_argument for an unknown verb */
+function withoutHelpVerb(given: readonly string[]): readonly string[] {
+  const [first, ...words] = given;
+  if (first !== "help") return given;
+  const unknown = unknownWord(families, words);
+  if (unknown === undefined) return [...words, "--help"];
+  throw new StorageError("invalid_argument", `unknown command '${unknown}'`, {
+    remedy: "`cairn --help` lists the commands.",
+  });
 }
 
-async function main(argv: readonly string[]): Promise<number> {
+async function main(given: readonly string[]): Promise<number> {
   const program = makeProgram();
-  const verb = verbOf(argv);
-  const family = families.find(({ verbs }) => verb !== undefined && Object.hasOwn(verbs, verb));
   try {
-    if (family === undefined) {
-      for (const { verbs } of families) {
-        for (const [name, summary] of Object.entries(verbs)) {
-          program.command(name).description(summary);
-        }
-      }
-      if (argv.length === 0) program.help({ error: false });
-    } else {
-      (await family.load())(program);
-    }
+    const argv = given.length === 0 ? ["--help"] : verbFirst(withoutHelpVerb(given), families);
+    const under = verbsUnder(families, argv[0] ?? "");
+    // For an unknown verb all, so that the parser finds one that is spelled alike.
+    registerVerbs(program, under.length > 0 ? under : families.flatMap(({ verbs }) => verbs));
     await program.parseAsync(argv, { from: "user" });
     return Number(process.exitCode ?? exitCodes.success);
   } catch (thrown) {
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return exitCodes.success;
-    return reportError(thrown, argv, program);
+    return reportError(thrown, given, program);
   }
 }
 

@@ -1,7 +1,16 @@
 // Tests of the argument values: sizes, counts, addresses, image names.
 import { InvalidArgumentError } from "commander";
 import { describe, expect, it } from "vitest";
-import { addressText, addressValue, countValue, durationValue, sizeValue } from "./options.js";
+import {
+  addressText,
+  addressValue,
+  countValue,
+  durationValue,
+  momentValue,
+  powerOfTwoSize,
+  shareValue,
+  sizeValue,
+} from "./options.js";
 
 describe("addressValue", () => {
   it.each([
@@ -35,5 +44,18 @@ describe("numbers", () => {
     expect(durationValue("10")).toBe(10_000);
     expect(() => sizeValue("4 bananas")).toThrow(/is not a size\. Write bytes/);
     expect(() => durationValue("-1s")).toThrow(InvalidArgumentError);
+  });
+
+  it("takes powers of two and shares", () => {
+    expect([powerOfTwoSize("4M"), shareValue("0.5"), shareValue("1")]).toEqual([2 ** 22, 0.5, 1]);
+    for (const text of ["3M", "0"]) expect(() => powerOfTwoSize(text)).toThrow(/power of two/);
+    for (const text of ["1.1", "-1", "half"]) expect(() => shareValue(text)).toThrow(/from 0 to 1/);
+  });
+
+  it("takes moments: now, from now on, and dates", () => {
+    const value = momentValue(() => 1000);
+    expect([value("now"), value("2s"), value("tomorrow")]).toEqual([1000, 3000, 86_401_000]);
+    expect(value("2026-01-31T00:00:00Z")).toBe(Date.UTC(2026, 0, 31));
+    for (const text of ["soon", "7", "2026-13-45"]) expect(() => value(text)).toThrow(/a date/);
   });
 });

@@ -1,16 +1,17 @@
-// Options that several verbs share, and the parsers of argument values. A value that is wrong is a
-// usage error (exit code 2) that names its option.
-import path from "node:path";
-import { type Command, InvalidArgumentError, Option } from "commander";
+// What actions get of the options that several verbs share, and the parsers of argument values. A
+// value that is wrong is a usage error (exit code 2) that names its option.
+import { InvalidArgumentError } from "commander";
 import type { Address } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
 import { parseDurationMs, parseSize } from "../common/units.js";
 
-export type OutputFormat = "plain" | "json";
+export type OutputFormat = "plain" | "json" | "table";
 
 /** Options of every verb that prints something. */
 export interface OutputOptions {
   format: OutputFormat;
+  /** JSON over several lines */
+  prettyFormat?: true;
 }
 
 /** Options of every verb that talks to a cluster. */
@@ -23,47 +24,6 @@ export interface ClusterOptions extends OutputOptions {
 export interface ProgressOptions {
   /** --no-progress */
   progress: boolean;
-}
-
-/** Adds --format. */
-export function withOutput(command: Command): Command {
-  return command.addOption(
-    new Option("--format <format>", "how to print the result")
-      .choices(["plain", "json"])
-      .default("plain"),
-  );
-}
-
-/** Adds --dir. */
-export function withDir(command: Command): Command {
-  return command.addOption(
-    new Option("--dir <dir>", "folder of the cluster that `cairn up` made")
-      .env("CAIRN_DIR")
-      .default(path.resolve(".cairn"), ".cairn")
-      .argParser((text) => path.resolve(text)),
-  );
-}
-
-/** Adds --format, --dir and --monitor. */
-export function withCluster(command: Command): Command {
-  return withDir(withOutput(command)).addOption(
-    new Option("--monitor <host:port>", "the monitor's address, in place of --dir").argParser(
-      addressValue,
-    ),
-  );
-}
-
-/** Adds --no-progress. */
-export function withProgress(command: Command): Command {
-  return command.option("--no-progress", "no progress on standard error");
-}
-
-/** Adds examples behind the help of a verb. */
-export function withExamples(command: Command, ...lines: string[]): Command {
-  return command.addHelpText(
-    "after",
-    `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`,
-  );
 }
 
 /** A parser of common/units.ts or client/ as a parser of commander. */
@@ -80,6 +40,33 @@ export function valueParser<T>(parse: (text: string) => T): (text: string) => T 
 
 /** Bytes: "4096", "20G". */
 export const sizeValue = valueParser((text): number => parseSize(text));
+/** A size that has to be a power of two: of objects. */
+export function powerOfTwoSize(text: string): number {
+  const bytes = sizeValue(text);
+  if (bytes > 0 && Number.isInteger(Math.log2(bytes))) return bytes;
+  throw new InvalidArgumentError("It should be a power of two, such as 4M.");
+}
+
+/** A moment in milliseconds since 1970: "now", "tomorrow", a duration from now, or a date. */
+export function momentValue(nowMs: () => number): (text: string) => number {
+  const dayMs = 86_400_000;
+  return (text) => {
+    if (text === "now") return nowMs();
+    if (text === "tomorrow") return nowMs() + dayMs;
+    if (/^[0-9.]+(ms|s|m|h|d)$/.test(text)) return nowMs() + durationValue(text);
+    const atMs = /^[0-9]{4}-/.test(text) ? Date.parse(text) : Number.NaN;
+    if (!Number.isNaN(atMs)) return atMs;
+    throw new InvalidArgumentError('It should be "now", a duration such as 7d, or a date.');
+  };
+}
+
+/** A number from 0 to 1. */
+export function shareValue(text: string): number {
+  const value = /^[0-9]+(\.[0-9]+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= 0 && value <= 1) return value;
+  throw new InvalidArgumentError("It should be a number from 0 to 1.");
+}
+
 /** Milliseconds: "30s", "500ms", "10" (seconds). */
 export const durationValue = valueParser(parseDurationMs);
 

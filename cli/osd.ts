@@ -1,34 +1,14 @@
 // `cairn osd`: runs one OSD in the foreground; `cairn osd mkfs` makes its store; `osd tree`, `ls`,
 // `out`, `in` and `down` manage the OSDs of a cluster.
 import { hostname } from "node:os";
-import { type Command, Option } from "commander";
 import { OsdConfigSchema, parseConfig } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
 import { formatSize } from "../common/units.js";
 import type { OsdRow, OsdTreeNode } from "../proto/commands.js";
 import { connectSession, withMonitor } from "./connect.js";
-import {
-  claimPlace,
-  type DaemonFlags,
-  localPlace,
-  logConfigOf,
-  withDaemon,
-} from "./daemon-options.js";
-import { registerExportMap } from "./monitor-rebuild.js";
-import {
-  addressText,
-  addressValue,
-  type ClusterOptions,
-  countValue,
-  type OutputOptions,
-  sizeValue,
-  withCluster,
-  withExamples,
-  withOutput,
-} from "./options.js";
-import { registerBlocklist } from "./osd-blocklist.js";
-import { registerOsdFlags } from "./osd-flags.js";
-import { printResult, tableText } from "./output.js";
+import { claimPlace, type DaemonFlags, localPlace, logConfigOf } from "./daemon-options.js";
+import { addressText, type ClusterOptions, type OutputOptions } from "./options.js";
+import { type Output, printResult, table } from "./output.js";
 
 interface RunFlags extends DaemonFlags {
   id?: number;
@@ -48,82 +28,15 @@ interface MkfsFlags extends OutputOptions {
   monitor?: ClusterOptions["monitor"];
 }
 
-const idValue = countValue(0, 32767);
+/** `cairn osd out`, `in` or `down`. */
+export const changeAction =
+  (verb: "out" | "in" | "down") =>
+  async (id: number, flags: ClusterOptions): Promise<void> => {
+    const { epoch } = await withMonitor(flags, (monitor) => monitor.command(`osd ${verb}`, { id }));
+    printResult(flags, { id, epoch }, () => `osd.${id} is ${verb} (epoch ${epoch})`);
+  };
 
-export function registerOsd(program: Command): void {
-  const osd = program
-    .command("osd")
-    .description("Run one OSD in the foreground, as an init system does, or manage OSDs.")
-    .option("--id <n>", "its number", idValue)
-    .option("--store <path>", "block device or file of its store (default: in --data)")
-    .option("--monitor <host:port>", "the monitor's address", addressValue)
-    .option("--host <name>", "host bucket in the CRUSH map (default: the host's name)")
-    .option("--device-class <class>", "for CRUSH rules that ask for one (default: ssd)")
-    .option("--fault-disk <socket>", "for tests: lose data and fail as told at this socket");
-  withDaemon(osd).action(runAction);
-  withExamples(
-    osd,
-    "cairn osd --id 0 --dir /var/lib/cairn",
-    "cairn osd --id 4 --data /var/lib/osd4 --monitor 10.0.0.1:6789 --listen 10.0.0.4:6800",
-  );
-  registerMkfs(osd);
-  registerQueries(osd);
-  registerChanges(osd);
-  registerBlocklist(osd);
-  registerOsdFlags(osd);
-  registerExportMap(osd);
-}
-
-function registerMkfs(osd: Command): void {
-  const mkfs = osd
-    .command("mkfs")
-    .description("Make the store of a new OSD.")
-    .requiredOption("--id <n>", "its number", idValue)
-    .requiredOption("--data <path>", "its folder")
-    .option("--store <path>", "block device or file of the store (default: in --data)")
-    .option("--size <size>", "of a store in a file (sparse)", sizeValue)
-    .addOption(new Option("--cluster-id <uuid>", "the cluster's id").conflicts("monitor"))
-    .option("--monitor <host:port>", "ask this monitor for the cluster's id", addressValue);
-  withOutput(mkfs).action(mkfsAction);
-  withExamples(
-    mkfs,
-    "cairn osd mkfs --id 4 --data /var/lib/osd4 --size 100G --monitor 10.0.0.1:6789",
-  );
-}
-
-function registerQueries(osd: Command): void {
-  const tree = osd.command("tree").description("Show the CRUSH tree with the OSDs' states.");
-  withCluster(tree).action(treeAction);
-  withExamples(tree, "cairn osd tree");
-
-  const list = osd.command("ls").description("List the OSDs with addresses and usage.");
-  withCluster(list).action(listAction);
-  withExamples(list, "cairn osd ls --format json");
-}
-
-const changes = [
-  ["out", "Take an OSD out: its data moves to the others."],
-  ["in", "Bring an OSD in again."],
-  ["down", "Mark an OSD down; one that runs comes up again by itself."],
-] as const;
-
-function registerChanges(osd: Command): void {
-  for (const [verb, description] of changes) {
-    const command = osd
-      .command(verb)
-      .description(description)
-      .argument("<id>", "its number", idValue);
-    withCluster(command).action(async (id: number, flags: ClusterOptions) => {
-      const { epoch } = await withMonitor(flags, (monitor) =>
-        monitor.command(`osd ${verb}`, { id }),
-      );
-      printResult(flags.format, { id, epoch }, () => `osd.${id} is ${verb} (epoch ${epoch})`);
-    });
-    withExamples(command, `cairn osd ${verb} 2`);
-  }
-}
-
-async function runAction(flags: RunFlags): Promise<void> {
+export async function runAction(flags: RunFlags): Promise<void> {
   const { id } = flags;
   if (id === undefined) {
     throw new StorageError("invalid_argument", "which OSD? --id N is missing", {
@@ -161,7 +74,7 @@ async function runAction(flags: RunFlags): Promise<void> {
   }
 }
 
-async function mkfsAction(flags: MkfsFlags): Promise<void> {
+export async function mkfsAction(flags: MkfsFlags): Promise<void> {
   const { id, data, store, size } = flags;
   const clusterId = flags.clusterId ?? (await clusterIdFrom(flags.monitor));
   const { mkfsOsd } = await import("../osd/index.js");
@@ -172,7 +85,7 @@ async function mkfsAction(flags: MkfsFlags): Promise<void> {
     ...(store === undefined ? {} : { store }),
     ...(size === undefined ? {} : { sizeBytes: size }),
   });
-  printResult(flags.format, { ...identity, data }, () => `the store of osd.${id} is in ${data}`);
+  printResult(flags, { ...identity, data }, () => `the store of osd.${id} is in ${data}`);
 }
 
 async function clusterIdFrom(monitor: ClusterOptions["monitor"]): Promise<string> {
@@ -186,14 +99,14 @@ async function clusterIdFrom(monitor: ClusterOptions["monitor"]): Promise<string
   return session.clusterId ?? "";
 }
 
-async function treeAction(flags: ClusterOptions): Promise<void> {
+export async function treeAction(flags: ClusterOptions): Promise<void> {
   const { nodes } = await withMonitor(flags, (monitor) => monitor.command("osd tree", {}));
-  printResult(flags.format, nodes, () => treeText(nodes));
+  printResult(flags, nodes, () => treeText(nodes));
 }
 
-function treeText(nodes: readonly OsdTreeNode[]): string {
+function treeText(nodes: readonly OsdTreeNode[]): Output {
   const right = "right" as const;
-  return tableText(
+  return table(
     [
       { title: "ID", align: right },
       { title: "CLASS" },
@@ -226,14 +139,14 @@ function statusOf({ up, in: isIn, slow, failed, fullState }: Status): string {
   ].join(", ");
 }
 
-async function listAction(flags: ClusterOptions): Promise<void> {
+export async function listAction(flags: ClusterOptions): Promise<void> {
   const { osds } = await withMonitor(flags, (monitor) => monitor.command("osd ls", {}));
-  printResult(flags.format, osds, () => listText(osds));
+  printResult(flags, osds, () => listText(osds));
 }
 
-function listText(osds: readonly OsdRow[]): string {
+function listText(osds: readonly OsdRow[]): Output {
   const right = "right" as const;
-  return tableText(
+  return table(
     [
       { title: "ID", align: right },
       { title: "STATUS" },

@@ -1,5 +1,4 @@
 // `cairn pg scrub | deep-scrub | repair | list-inconsistent`.
-import type { Command } from "commander";
 import type { MonitorSession } from "../client/cluster/monitor-session.js";
 import { StorageError } from "../common/errors.js";
 import { systemClock, systemRandom } from "../common/ports.js";
@@ -7,12 +6,12 @@ import type { PgId } from "../common/units.js";
 import type { CommandArgs, CommandResult, PgRow } from "../proto/commands.js";
 import type { FinishedScrub, ScrubMode } from "../proto/scrub.js";
 import { withMonitor } from "./connect.js";
-import { type ClusterOptions, durationValue, withCluster, withExamples } from "./options.js";
-import { fieldsText, printResult, tableText } from "./output.js";
+import type { ClusterOptions } from "./options.js";
+import { fieldsText, type Output, printResult, table } from "./output.js";
 
 interface ScrubFlags extends ClusterOptions {
   pool?: string;
-  wait: boolean;
+  wait?: true;
   timeout: number;
 }
 
@@ -25,39 +24,14 @@ const pollMs = 500;
 /** Asked again so often: the OSD that was asked may have stopped, or lead the PG no more. */
 const askAgainMs = 5000;
 
-const descriptions: { readonly [Mode in ScrubMode]: string } = {
-  scrub: "Compare the copies of a PG: their objects, versions, checksums and key-values.",
-  "deep-scrub": "Compare the copies of a PG, and read all of their data.",
-  repair: "Deep-scrub a PG and replace what is bad by a good copy.",
-};
+/** `cairn pg scrub`, `deep-scrub` or `repair`. */
+export const scrubAction =
+  (mode: ScrubMode) =>
+  (pgid: PgId | undefined, flags: ScrubFlags): Promise<void> =>
+    scrub(mode, pgid, flags);
 
-export function registerPgScrub(pg: Command): void {
-  for (const [mode, description] of Object.entries(descriptions) as [ScrubMode, string][]) {
-    const verb = pg
-      .command(`${mode} [pgid]`)
-      .description(description)
-      .option("--pool <pool>", "all PGs of this pool, in place of one")
-      .option("--wait", "until it is done, and say what was found", false)
-      .option(
-        "--timeout <duration>",
-        "with --wait: give up after this time",
-        durationValue,
-        3_600_000,
-      );
-    withCluster(verb).action((pgid: PgId | undefined, flags: ScrubFlags) =>
-      scrubAction(mode, pgid, flags),
-    );
-    withExamples(verb, `cairn pg ${mode} 1.2 --wait`, `cairn pg ${mode} --pool rbd`);
-  }
-  const list = pg
-    .command("list-inconsistent <pgid>")
-    .description("List what the last scrubs of a PG found bad and nothing has repaired.");
-  withCluster(list).action(listAction);
-  withExamples(list, "cairn pg list-inconsistent 1.2 --format json");
-}
-
-async function scrubAction(mode: ScrubMode, pgid: PgId | undefined, flags: ScrubFlags) {
-  const { pool, format } = flags;
+async function scrub(mode: ScrubMode, pgid: PgId | undefined, flags: ScrubFlags): Promise<void> {
+  const { pool } = flags;
   const args: CommandArgs<"pg scrub"> = {
     ...(pgid === undefined ? {} : { pgid }),
     ...(pool === undefined ? {} : { pool }),
@@ -66,8 +40,8 @@ async function scrubAction(mode: ScrubMode, pgid: PgId | undefined, flags: Scrub
   };
   await withMonitor(flags, async (monitor) => {
     const { asked, unserved } = await monitor.command("pg scrub", args);
-    if (!flags.wait) {
-      printResult(format, { request: args.request, asked, unserved }, () =>
+    if (flags.wait !== true) {
+      printResult(flags, { request: args.request, asked, unserved }, () =>
         [
           `${asked.length} PGs will be scrubbed (${mode}).`,
           ...(unserved.length > 0 ? [`No OSD serves ${unserved.join(", ")}.`] : []),
@@ -76,7 +50,7 @@ async function scrubAction(mode: ScrubMode, pgid: PgId | undefined, flags: Scrub
       return;
     }
     const outcomes = await outcomesOf(monitor, args, [...asked, ...unserved], flags.timeout);
-    printResult(format, { pgs: outcomes }, () => outcomesText(outcomes));
+    printResult(flags, { pgs: outcomes }, () => outcomesText(outcomes));
     const left = outcomes.reduce((sum, { errors, repaired }) => sum + errors - repaired, 0);
     if (mode === "repair" && left > 0) {
       throw new StorageError("unfound", `${left} errors have no good copy to repair them from`, {
@@ -120,9 +94,9 @@ function outcomeOf({ pgid, scrub }: PgRow, request: number): Outcome[] {
   return done.map((finished) => ({ pgid, ...finished }));
 }
 
-function outcomesText(outcomes: readonly Outcome[]): string {
+function outcomesText(outcomes: readonly Outcome[]): Output {
   const right = "right" as const;
-  return tableText(
+  return table(
     [
       { title: "PG" },
       { title: "OBJECTS", align: right },
@@ -140,14 +114,14 @@ function outcomesText(outcomes: readonly Outcome[]): string {
   );
 }
 
-async function listAction(pgid: PgId, flags: ClusterOptions): Promise<void> {
+export async function listAction(pgid: PgId, flags: ClusterOptions): Promise<void> {
   const result = await withMonitor(flags, (monitor) =>
     monitor.command("pg list inconsistent", { pgid }),
   );
-  printResult(flags.format, result, () => inconsistentText(result));
+  printResult(flags, result, () => inconsistentText(result));
 }
 
-function inconsistentText(result: CommandResult<"pg list inconsistent">): string {
+function inconsistentText(result: CommandResult<"pg list inconsistent">): Output {
   const { pgid, errors, objects } = result;
   if (errors === 0) return `Nothing bad is known of PG ${pgid}.`;
   const rows = objects.flatMap(({ object, good, bad }) =>
@@ -162,9 +136,9 @@ function inconsistentText(result: CommandResult<"pg list inconsistent">): string
   const titles = ["OBJECT", "COPY", "PROBLEM", "BAD BLOCKS", "GOOD COPIES"];
   return [
     fieldsText([["errors", String(errors)]]),
-    tableText(
+    table(
       titles.map((title) => ({ title })),
       rows,
     ),
-  ].join("\n");
+  ];
 }

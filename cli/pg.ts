@@ -1,40 +1,26 @@
 // `cairn pg ls`; the verbs about scrubs are in pg-scrub.ts.
-import type { Command } from "commander";
 import type { CommandArgs, PgRow } from "../proto/commands.js";
 import { withMonitor } from "./connect.js";
-import { type ClusterOptions, withCluster, withExamples } from "./options.js";
-import { printResult, tableText } from "./output.js";
-import { registerPgScrub } from "./pg-scrub.js";
+import type { ClusterOptions } from "./options.js";
+import { type Output, printResult, table } from "./output.js";
 
 interface ListFlags extends ClusterOptions {
   pool?: string;
   state?: string;
 }
 
-export function registerPg(program: Command): void {
-  const pg = program.command("pg").description("Look at placement groups, and scrub them.");
-  const list = pg
-    .command("ls")
-    .description("List the PGs, where they are and their states.")
-    .option("--pool <pool>", "of this pool only")
-    .option("--state <state>", "in this state only, such as degraded");
-  withCluster(list).action(listAction);
-  withExamples(list, "cairn pg ls", "cairn pg ls --pool rbd --state degraded --format json");
-  registerPgScrub(pg);
-}
-
-async function listAction(flags: ListFlags): Promise<void> {
+export async function listAction(flags: ListFlags): Promise<void> {
   const args: CommandArgs<"pg ls"> = {
     ...(flags.pool === undefined ? {} : { pool: flags.pool }),
     ...(flags.state === undefined ? {} : { state: flags.state }),
   };
   const { pgs } = await withMonitor(flags, (monitor) => monitor.command("pg ls", args));
-  printResult(flags.format, pgs, () => pgTable(pgs));
+  printResult(flags, pgs, () => pgTable(pgs));
 }
 
-function pgTable(pgs: readonly PgRow[]): string {
+function pgTable(pgs: readonly PgRow[]): Output {
   const right = "right" as const;
-  return tableText(
+  return table(
     [
       { title: "PG" },
       { title: "POOL" },

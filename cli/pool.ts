@@ -1,11 +1,11 @@
 // `cairn pool create|ls|rm`.
-import type { Command } from "commander";
 import { StorageError } from "../common/errors.js";
 import type { CommandArgs } from "../proto/commands.js";
 import type { PoolInfo } from "../proto/osd-map.js";
+import type { PoolSetting } from "../proto/pool-settings.js";
 import { withMonitor } from "./connect.js";
-import { type ClusterOptions, countValue, withCluster, withExamples } from "./options.js";
-import { printResult, tableText } from "./output.js";
+import type { ClusterOptions } from "./options.js";
+import { fieldsText, type Output, printResult, table } from "./output.js";
 
 interface CreateFlags extends ClusterOptions {
   pgNum?: number;
@@ -15,38 +15,10 @@ interface CreateFlags extends ClusterOptions {
 }
 
 interface RemoveFlags extends ClusterOptions {
-  yesIReallyMeanIt?: boolean;
+  yesIReallyMeanIt?: true;
 }
 
-export function registerPool(program: Command): void {
-  const pool = program.command("pool").description("Create, list and remove pools.");
-
-  const create = pool
-    .command("create")
-    .description("Create a pool.")
-    .argument("<pool>", "its name")
-    .option("--pg-num <n>", "placement groups, a power of two", countValue(1, 65536))
-    .option("--size <n>", "copies of each object (default: 3)", countValue(1, 16))
-    .option("--min-size <n>", "copies without which a PG serves nothing", countValue(1, 16))
-    .option("--crush-rule <id>", "rule of the CRUSH map", countValue(0, 255));
-  withCluster(create).action(createAction);
-  withExamples(create, "cairn pool create fast --size 2 --min-size 1 --pg-num 64");
-
-  const list = pool.command("ls").description("List the pools.");
-  withCluster(list).action(listAction);
-  withExamples(list, "cairn pool ls --format json");
-
-  const remove = pool
-    .command("rm")
-    .description("Remove a pool with all its images. Its name has to be given twice.")
-    .argument("<pool>", "its name")
-    .argument("[pool-again]", "its name once more")
-    .option("--yes-i-really-mean-it", "in place of the second name");
-  withCluster(remove).action(removeAction);
-  withExamples(remove, "cairn pool rm fast fast");
-}
-
-async function createAction(name: string, flags: CreateFlags): Promise<void> {
+export async function createAction(name: string, flags: CreateFlags): Promise<void> {
   const { pgNum, size, minSize, crushRule } = flags;
   const args: CommandArgs<"pool create"> = {
     name,
@@ -56,17 +28,17 @@ async function createAction(name: string, flags: CreateFlags): Promise<void> {
     ...(crushRule === undefined ? {} : { crushRule }),
   };
   const { pool } = await withMonitor(flags, (monitor) => monitor.command("pool create", args));
-  printResult(flags.format, pool, () => `pool ${pool.name} created, with id ${pool.id}`);
+  printResult(flags, pool, () => `pool ${pool.name} created, with id ${pool.id}`);
 }
 
-async function listAction(flags: ClusterOptions): Promise<void> {
+export async function listAction(flags: ClusterOptions): Promise<void> {
   const { pools } = await withMonitor(flags, (monitor) => monitor.command("pool ls", {}));
-  printResult(flags.format, pools, () => poolTable(pools));
+  printResult(flags, pools, () => poolTable(pools));
 }
 
-function poolTable(pools: readonly PoolInfo[]): string {
+function poolTable(pools: readonly PoolInfo[]): Output {
   const right = "right" as const;
-  return tableText(
+  return table(
     [
       { title: "NAME" },
       { title: "ID", align: right },
@@ -88,7 +60,7 @@ function poolTable(pools: readonly PoolInfo[]): string {
   );
 }
 
-async function removeAction(
+export async function removeAction(
   name: string,
   again: string | undefined,
   flags: RemoveFlags,
@@ -99,5 +71,49 @@ async function removeAction(
     });
   }
   const { epoch } = await withMonitor(flags, (monitor) => monitor.command("pool rm", { name }));
-  printResult(flags.format, { name, epoch }, () => `pool ${name} removed`);
+  printResult(flags, { name, epoch }, () => `pool ${name} removed`);
+}
+
+/** A pool's settings by the names that Ceph gives them. */
+function settingsOf(pool: PoolInfo) {
+  const { pgNum, size, minSize, crushRule, application } = pool;
+  return { pg_num: pgNum, size, min_size: minSize, crush_rule: crushRule, application };
+}
+
+export async function getAction(
+  name: string,
+  setting: "pg_num" | PoolSetting | undefined,
+  flags: ClusterOptions,
+): Promise<void> {
+  const { pools } = await withMonitor(flags, (monitor) => monitor.command("pool ls", {}));
+  const pool = pools.find((one) => one.name === name);
+  if (pool === undefined) {
+    throw new StorageError("not_found", `there is no pool "${name}"`, {
+      remedy: "`cairn pool ls` lists them.",
+    });
+  }
+  const all = settingsOf(pool);
+  const chosen = setting === undefined ? all : { [setting]: all[setting] };
+  printResult(flags, chosen, () =>
+    setting === undefined
+      ? fieldsText(Object.entries(all).map(([key, value]) => [key, String(value)]))
+      : String(all[setting]),
+  );
+}
+
+export async function setAction(
+  name: string,
+  setting: PoolSetting,
+  value: string,
+  flags: ClusterOptions,
+): Promise<void> {
+  const { pool, epoch } = await withMonitor(flags, (monitor) =>
+    monitor.command("pool set", { name, setting, value }),
+  );
+  const now = settingsOf(pool)[setting];
+  printResult(
+    flags,
+    { pool: name, [setting]: now, epoch },
+    () => `${setting} of the pool ${name} is ${now} (epoch ${epoch})`,
+  );
 }

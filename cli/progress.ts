@@ -2,6 +2,9 @@
 import { type SingleBar as Bar, default as progressBars } from "cli-progress";
 import { formatSize } from "../common/units.js";
 
+/** What is counted. */
+export type Unit = "bytes" | "steps";
+
 export interface ProgressReport {
   /** totalBytes undefined: not known */
   update(doneBytes: number, totalBytes: number | undefined): void;
@@ -19,13 +22,20 @@ const silent: ProgressReport = {
   end: () => undefined,
 };
 
-/** @param doing "import rbd/disk1" */
-export function startProgress(doing: string, wanted: boolean): ProgressReport {
+/** @param doing "importing rbd/disk1" */
+export function startProgress(
+  doing: string,
+  wanted: boolean,
+  unit: Unit = "bytes",
+): ProgressReport {
   if (!wanted) return silent;
-  return process.stderr.isTTY ? barReport(doing) : lineReport(doing);
+  return process.stderr.isTTY ? barReport(doing, unit) : lineReport(doing, unit);
 }
 
-function barReport(doing: string): ProgressReport {
+const amount = (value: number, unit: Unit): string =>
+  unit === "bytes" ? formatSize(value) : String(Math.round(value));
+
+function barReport(doing: string, unit: Unit): ProgressReport {
   let bar: Bar | undefined;
   let lastBytes = 0;
   let lastMs = performance.now();
@@ -33,11 +43,11 @@ function barReport(doing: string): ProgressReport {
   const show = (doneBytes: number, totalBytes: number | undefined) => {
     const nowMs = performance.now();
     if (nowMs - lastMs >= 500) {
-      speed = `${formatSize(((doneBytes - lastBytes) * 1000) / (nowMs - lastMs))}/s`;
+      speed = `${amount(((doneBytes - lastBytes) * 1000) / (nowMs - lastMs), unit)}/s`;
       lastBytes = doneBytes;
       lastMs = nowMs;
     }
-    const text = { done: formatSize(doneBytes), total: formatSize(totalBytes ?? 0), speed };
+    const text = { done: amount(doneBytes, unit), total: amount(totalBytes ?? 0, unit), speed };
     if (bar === undefined) {
       const format =
         totalBytes === undefined
@@ -61,14 +71,14 @@ function barReport(doing: string): ProgressReport {
   };
 }
 
-function lineReport(doing: string): ProgressReport {
+function lineReport(doing: string, unit: Unit): ProgressReport {
   let nextMs = performance.now() + lineEveryMs;
   return {
     update(doneBytes, totalBytes) {
       if (performance.now() < nextMs) return;
       nextMs = performance.now() + lineEveryMs;
-      const of = totalBytes === undefined ? "" : ` of ${formatSize(totalBytes)}`;
-      process.stderr.write(`${doing}: ${formatSize(doneBytes)}${of}\n`);
+      const of = totalBytes === undefined ? "" : ` of ${amount(totalBytes, unit)}`;
+      process.stderr.write(`${doing}: ${amount(doneBytes, unit)}${of}\n`);
     },
     say: (text) => process.stderr.write(`${text}\n`),
     end: () => undefined,

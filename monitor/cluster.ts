@@ -14,10 +14,12 @@ import type { MapChanges, OsdMap } from "../proto/osd-map.js";
 import type { PgPlacement } from "../proto/placement.js";
 import { numberSetting } from "../proto/settings.js";
 import type { CrushPort } from "./crush-port.js";
+import { EventLog } from "./event-log.js";
 import { MapDraft } from "./map-draft.js";
 import { RecentMaps } from "./map-history.js";
 import { PlacementCache } from "./placements.js";
 import { blocklistDeadlineMs, expireBlocklist } from "./services/blocklist-service.js";
+import { mapEvents } from "./services/cluster-events.js";
 import type { Effect, MonitorEvent, StepContext } from "./services/events.js";
 import {
   failureDeadlineMs,
@@ -47,6 +49,8 @@ export interface ClusterPorts {
   crush: CrushPort;
   clock: Clock;
   log: Logger;
+  /** default: kept in memory only */
+  events?: EventLog;
 }
 
 /** Who wants to know; all optional, called in the order of events. */
@@ -57,6 +61,8 @@ export interface ClusterListener {
   onRefuse?(osd: number, error: StorageError): void;
   /** this OSD needs the newest maps again */
   onResend?(osd: number): void;
+  /** an OSD has reported */
+  onReport?(): void;
   /** something that this OSD is to do, if it is connected */
   onTell?(osd: number, message: MessageFromMonitor): void;
   /** the store failed: the monitor must end */
@@ -73,6 +79,8 @@ export class Cluster {
   readonly stats = initialStatsState();
   readonly slow = initialSlowState();
   readonly crush: CrushPort;
+  /** the cluster log */
+  readonly events: EventLog;
   private readonly placementCache: PlacementCache;
   private readonly osdState = initialOsdState();
   private readonly failureState;
@@ -90,6 +98,7 @@ export class Cluster {
     private readonly recent: RecentMaps,
   ) {
     this.crush = ports.crush;
+    this.events = ports.events ?? new EventLog(ports.clock);
     this.placementCache = new PlacementCache(ports.crush);
     this.draft = new MapDraft(recent.newest());
     this.failureState = initialFailureState(ports.clock.nowMs());
@@ -163,6 +172,7 @@ export class Cluster {
   reportOsd(stats: OsdStats): void {
     this.stats.osds.set(stats.osd, { stats, atMs: this.nowMs() });
     this.handle(stats);
+    for (const listener of this.listeners) listener.onReport?.();
     this.forgetSnaps();
   }
 
@@ -279,6 +289,7 @@ export class Cluster {
   private publish(map: OsdMap, previous: OsdMap): void {
     this.ports.log.info({ epoch: map.epoch, hash: map.hash }, "new map");
     this.observe();
+    for (const { level, message } of mapEvents(previous, map)) this.events.add(level, message);
     for (const listener of this.listeners) listener.onMap?.(map, previous);
     this.settle(map.epoch);
     this.handle({ kind: "tick" });

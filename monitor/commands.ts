@@ -17,10 +17,11 @@ import { findOsd, fullWeight, type OsdInfo } from "../proto/osd-map.js";
 import type { Cluster } from "./cluster.js";
 import { inconsistentObjects, scrubPgs } from "./scrub-commands.js";
 import { planBlocklistAdd, planBlocklistRemove } from "./services/blocklist-service.js";
+import { healthEvents } from "./services/cluster-events.js";
 import { failureDomainOf, planConfigSet } from "./services/config-service.js";
 import { healthOf } from "./services/health.js";
 import { countByState, hasState, pgRows } from "./services/pg-stats.js";
-import { planPoolCreate, planPoolRemove } from "./services/pool-service.js";
+import { planPoolCreate, planPoolRemove, planPoolSet } from "./services/pool-service.js";
 import { commitLatency } from "./services/slow-service.js";
 import { planSnapAllocate, planSnapRemove } from "./services/snapshot-service.js";
 
@@ -68,6 +69,15 @@ const handlers: { readonly [V in Verb]: Handler<V> } = {
     const map = await cluster.change(planPoolRemove(cluster.draftMap(), name));
     return { epoch: map.epoch };
   },
+  "pool set": async ({ cluster }, args) => {
+    const rules = cluster.crush.rules(cluster.draftMap().crush);
+    const { changes, pool } = planPoolSet(cluster.draftMap(), args, rules);
+    return { epoch: (await cluster.change(changes)).epoch, pool };
+  },
+  "log last": ({ cluster }, { count, afterSeq }) => ({
+    entries: cluster.events.last(count, afterSeq),
+    lastSeq: cluster.events.lastSeq(),
+  }),
   "pool snap allocate": async ({ cluster }, args) => {
     const { changes, id, count } = planSnapAllocate(cluster.draftMap(), args);
     return { id, count, epoch: (await cluster.change(changes)).epoch };
@@ -119,12 +129,34 @@ export function callCommand<V extends Verb>(
   return runCommand(context, verb, args) as Promise<CommandResult<V>>;
 }
 
+/**
+ * Writes changes of health into the cluster log: looked at with each new map, and when OSDs have
+ * reported, at most once a second.
+ */
+export function followHealth(cluster: Cluster): void {
+  const eachMs = 1000;
+  let health = clusterHealth(cluster);
+  let lookedMs = cluster.nowMs();
+  const look = () => {
+    lookedMs = cluster.nowMs();
+    const now = clusterHealth(cluster);
+    for (const { level, message } of healthEvents(health, now)) cluster.events.add(level, message);
+    health = now;
+  };
+  cluster.addListener({
+    onMap: look,
+    onReport: () => {
+      if (cluster.nowMs() - lookedMs >= eachMs) look();
+    },
+  });
+}
+
 /** All PGs, with what their primaries reported. */
 function allPgs(cluster: Cluster): PgRow[] {
   return pgRows(cluster.stats, cluster.map(), cluster.placements());
 }
 
-function clusterHealth(cluster: Cluster, pgs = allPgs(cluster)): Health {
+export function clusterHealth(cluster: Cluster, pgs = allPgs(cluster)): Health {
   const map = cluster.map();
   return healthOf({
     map,

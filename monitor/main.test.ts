@@ -376,7 +376,7 @@ describe("runMonitor", () => {
     expect(addresses).toMatchObject({ clusterId, control: monitor?.address });
     await monitor?.close();
     expect(readdirSync(root).sort()).toEqual(["mon", "mon.log"]);
-    expect(readdirSync(config.dataDir).sort()).toEqual(["head", "store"]);
+    expect(readdirSync(config.dataDir).sort()).toEqual(["cluster-log.jsonl", "head", "store"]);
   });
 
   it("refuses a second monitor on the folder, and busy ports, and stays usable", async () => {

@@ -7,7 +7,9 @@ import { type StorageError, toStorageError } from "../common/errors.js";
 import { type DaemonLog, openLog } from "../common/log.js";
 import { type Clock, type Random, systemClock, systemRandom } from "../common/ports.js";
 import { Cluster } from "./cluster.js";
+import { followHealth } from "./commands.js";
 import type { CrushPort } from "./crush-port.js";
+import { openEventLog } from "./event-log.js";
 import { type HttpServer, type ListImages, startHttp } from "./http.js";
 import { type MkfsOptions, makeCluster } from "./mkfs.js";
 import { ControlServer } from "./server.js";
@@ -74,9 +76,12 @@ async function start(
   const daemonLog = openLog(config.log, "mon");
   opened.push(async () => daemonLog.close());
   const { log } = daemonLog;
-  const cluster = await Cluster.open({ ...ports, store, log }, config);
+  const events = openEventLog(config.dataDir, ports.clock, log);
+  const cluster = await Cluster.open({ ...ports, store, log, events }, config);
   opened.push(() => cluster.close());
   followLogLevel(cluster, daemonLog);
+  events.add("info", `the monitor has started, with map epoch ${cluster.map().epoch}`);
+  followHealth(cluster);
   const startedMs = ports.clock.nowMs();
   const control = await ControlServer.start(
     cluster,

@@ -18,6 +18,7 @@ import {
   SnapIdSchema,
   UuidSchema,
 } from "./osd-map.js";
+import { poolSettings } from "./pool-settings.js";
 import { maxSnapsAtOnce } from "./pool-snaps.js";
 import { InconsistentObjectSchema, ScrubModeSchema, ScrubRequestIdSchema } from "./scrub.js";
 
@@ -149,6 +150,20 @@ export const PgRowSchema = Type.Object(
 );
 export type PgRow = Static<typeof PgRowSchema>;
 
+/** An entry of the cluster log. */
+export const LogEntrySchema = Type.Object(
+  {
+    /** 1, 2, 3...: no two entries have the same */
+    seq: Type.Integer({ minimum: 1 }),
+    wallMs: CountSchema,
+    level: Type.Union([Type.Literal("info"), Type.Literal("warn"), Type.Literal("error")]),
+    message: Type.String(),
+  },
+  closed,
+);
+export type LogEntry = Static<typeof LogEntrySchema>;
+export type LogEntryLevel = LogEntry["level"];
+
 const IdArgs = Type.Object({ id: OsdIdSchema }, closed);
 const MapEpochResult = Type.Object({ epoch: EpochSchema }, closed);
 
@@ -251,6 +266,28 @@ export const commandSchemas = {
   },
   "pool ls": { args: none, result: Type.Object({ pools: Type.Array(PoolSchema) }, closed) },
   "pool rm": { args: Type.Object({ name: Type.String() }, closed), result: MapEpochResult },
+  "pool set": {
+    args: Type.Object(
+      {
+        name: Type.String(),
+        setting: Type.Union(poolSettings.map((setting) => Type.Literal(setting))),
+        value: Type.String({ maxLength: 255 }),
+      },
+      closed,
+    ),
+    result: Type.Object({ epoch: EpochSchema, pool: PoolSchema }, closed),
+  },
+  /** The newest entries of the cluster log that are behind afterSeq, oldest first. */
+  "log last": {
+    args: Type.Object(
+      {
+        count: Type.Integer({ minimum: 1, maximum: 1000 }),
+        afterSeq: Type.Optional(CountSchema),
+      },
+      closed,
+    ),
+    result: Type.Object({ entries: Type.Array(LogEntrySchema), lastSeq: CountSchema }, closed),
+  },
   /** Hands out snapshot ids: `count` of them (default 1), from `id` on. */
   "pool snap allocate": {
     args: Type.Object(

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { pgId } from "../../common/units.js";
 import { testMap, testPool } from "../../proto/fixtures.js";
-import { planPoolCreate, planPoolRemove } from "./pool-service.js";
+import { planPoolCreate, planPoolRemove, planPoolSet } from "./pool-service.js";
 
 const rules = [{ id: 0, name: "replicated_rule" }];
 const map = testMap(3, { pools: [testPool(4, { name: "old" })], nextPoolId: 5 });
@@ -62,5 +62,31 @@ describe("pool rm", () => {
 
   it("refuses a pool that is not there", () => {
     expect(() => planPoolRemove(map, "new")).toThrow(/no pool "new"/);
+  });
+});
+
+describe("pool set", () => {
+  it("changes one setting and keeps the others", () => {
+    const before = map.pools[0];
+    const args = { name: "old", setting: "min_size", value: "1" } as const;
+    const { pool, changes } = planPoolSet(map, args, rules);
+    expect(pool).toEqual({ ...before, minSize: 1 });
+    expect(changes).toEqual({ pools: [pool] });
+  });
+
+  it("drops acting sets of the old size", () => {
+    const temps = testMap(3, { pools: map.pools, pgTemp: { [pgId(4, 1)]: [0, 1] } });
+    const { changes } = planPoolSet(temps, { name: "old", setting: "size", value: "2" }, rules);
+    expect(changes.pgTemp).toEqual({ "4.1": [] });
+  });
+
+  it.each([
+    ["new", "size", "2", /no pool "new"/],
+    ["old", "size", "1", /min_size is from 1 to the size 1/],
+    ["old", "size", "two", /size is a whole number, not "two"/],
+    ["old", "crush_rule", "7", /no rule 7/],
+    ["old", "application", "a b", /no application name/],
+  ] as const)("refuses %s %s %s", (name, setting, value, message) => {
+    expect(() => planPoolSet(map, { name, setting, value }, rules)).toThrow(message);
   });
 });

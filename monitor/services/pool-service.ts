@@ -11,6 +11,7 @@ import {
   type OsdMap,
   type PoolInfo,
 } from "../../proto/osd-map.js";
+import type { PoolSetting } from "../../proto/pool-settings.js";
 import type { CrushRule } from "../crush-port.js";
 
 /** Copies of PGs that one OSD may hold (Ceph's mon_max_pg_per_osd). */
@@ -44,19 +45,52 @@ export function planPoolCreate(
   return { changes: { pools: [pool], nextPoolId: pool.id + 1 }, pool };
 }
 
+/**
+ * The change of one setting of a pool.
+ * @throws not_found, invalid_argument, out_of_range
+ */
+export function planPoolSet(
+  map: OsdMap,
+  { name, setting, value }: CommandArgs<"pool set">,
+  rules: readonly CrushRule[],
+): { changes: MapChanges; pool: PoolInfo } {
+  const before = existingPool(map, name);
+  const pool = { ...before, ...poolChange(setting, value) };
+  const others = { ...map, pools: map.pools.filter(({ id }) => id !== pool.id) };
+  checkPool(others, pool, rules);
+  // An acting set of the old size is none of the new one's.
+  const temps = pool.size === before.size ? {} : droppedTemps(map, pool);
+  return { changes: { pools: [pool], ...temps }, pool };
+}
+
+function poolChange(setting: PoolSetting, value: string): Partial<PoolInfo> {
+  if (setting === "application") return { application: value };
+  const number = /^[0-9]{1,9}$/.test(value) ? Number(value) : Number.NaN;
+  if (Number.isNaN(number)) {
+    throw new StorageError("invalid_argument", `${setting} is a whole number, not "${value}"`);
+  }
+  const keys = { size: "size", min_size: "minSize", crush_rule: "crushRule" } as const;
+  return { [keys[setting]]: number };
+}
+
 /** @throws not_found */
 export function planPoolRemove(map: OsdMap, name: string): MapChanges {
+  const pool = existingPool(map, name);
+  return { removedPools: [pool.id], ...droppedTemps(map, pool) };
+}
+
+/** @throws not_found */
+function existingPool(map: OsdMap, name: string): PoolInfo {
   const pool = findPool(map, name);
-  if (pool === undefined) {
-    throw new StorageError("not_found", `there is no pool "${name}"`, {
-      remedy: "`cairn pool ls` lists them.",
-    });
-  }
-  const temps = Object.keys(map.pgTemp).filter((pgid) => parsePgId(pgid).pool === pool.id);
-  return {
-    removedPools: [pool.id],
-    ...(temps.length === 0 ? {} : { pgTemp: Object.fromEntries(temps.map((id) => [id, []])) }),
-  };
+  if (pool !== undefined) return pool;
+  throw new StorageError("not_found", `there is no pool "${name}"`, {
+    remedy: "`cairn pool ls` lists them.",
+  });
+}
+
+function droppedTemps(map: OsdMap, { id }: PoolInfo): MapChanges {
+  const temps = Object.keys(map.pgTemp).filter((pgid) => parsePgId(pgid).pool === id);
+  return temps.length === 0 ? {} : { pgTemp: Object.fromEntries(temps.map((one) => [one, []])) };
 }
 
 function inOsds(map: OsdMap): number {

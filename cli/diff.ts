@@ -1,0 +1,199 @@
+// `cairn diff` and `cairn du`: what an image has that a snapshot of it has not, and how much.
+
+import { defaultPool } from "../client/image/spec.js";
+import type { DiffExtent, ImageInfo, SnapshotInfo } from "../client/index.js";
+import { StorageError } from "../common/errors.js";
+import { formatSize } from "../common/units.js";
+import { type ImageLayer, nameOf, withImageProgress, withImages } from "./image-access.js";
+import type { ClusterOptions, ProgressOptions } from "./options.js";
+import { type Output, printResult, table } from "./output.js";
+import type { ImageOrSnap } from "./spec.js";
+import type { PoolAddress } from "./table/slots.js";
+
+interface DiffFlags extends ClusterOptions {
+  fromSnap?: string;
+  wholeObject?: true;
+}
+
+interface UsageFlags extends ClusterOptions, ProgressOptions {
+  fromSnap?: string;
+  mergeSnapshots?: true;
+}
+
+/** A part as rbd's JSON has it. */
+export interface DiffRow {
+  offset: number;
+  length: number;
+  exists: boolean;
+}
+
+export async function diffAction(spec: ImageOrSnap, flags: DiffFlags): Promise<void> {
+  const { diffExtents } = await import("../client/index.js");
+  const found: DiffRow[] = [];
+  await withImages(flags, spec, async (images, client) => {
+    const fromId = await snapIdOf(images, spec.image, flags.fromSnap);
+    const { handle } = await images.open(spec.image, openOptions(spec.snap));
+    const options = { wholeObject: flags.wholeObject === true };
+    try {
+      for await (const extent of diffExtents(client.io, handle, fromId, options)) {
+        addExtent(found, extent, fromId !== 0);
+      }
+    } finally {
+      images.close(handle);
+    }
+  });
+  const right = "right" as const;
+  printResult(flags, found, () =>
+    table(
+      [{ title: "OFFSET", align: right }, { title: "LENGTH", align: right }, { title: "TYPE" }],
+      found.map(({ offset, length, exists }) => [offset, length, exists ? "data" : "zero"]),
+    ),
+  );
+}
+
+/** Joins what touches; without a snapshot to compare with, zeros are no difference. */
+export function addExtent(
+  rows: DiffRow[],
+  { offset, length, state }: DiffExtent,
+  withZeros: boolean,
+): void {
+  const exists = state === "data";
+  if (!exists && !withZeros) return;
+  const last = rows.at(-1);
+  if (last !== undefined && last.exists === exists && last.offset + last.length === offset) {
+    last.length += length;
+  } else {
+    rows.push({ offset, length, exists });
+  }
+}
+
+const openOptions = (snap: string | undefined) => ({
+  readOnly: true,
+  ...(snap === undefined ? {} : { snap }),
+});
+
+async function snapIdOf(
+  images: ImageLayer,
+  image: string,
+  snap: string | undefined,
+): Promise<number> {
+  return snap === undefined ? 0 : (await images.snapshots.find(image, snap)).id;
+}
+
+/** What an image or a snapshot has that the one before it has not. */
+export interface UsageRow {
+  name: string;
+  snapshot?: string;
+  provisionedBytes: number;
+  usedBytes: number;
+}
+
+export async function usageAction(
+  spec: ImageOrSnap | undefined,
+  flags: UsageFlags & Partial<PoolAddress>,
+): Promise<void> {
+  if (spec === undefined && flags.fromSnap !== undefined) {
+    throw new StorageError("invalid_argument", "--from-snap goes with an image");
+  }
+  const { pool = defaultPool, namespace = "" } = spec ?? flags;
+  const doing = `measuring ${spec === undefined ? pool : nameOf(spec)}`;
+  const rows = await withImageProgress(
+    flags,
+    doing,
+    { pool, namespace },
+    async (images, progress) => {
+      const infos = spec === undefined ? await images.list() : [await images.info(spec.image)];
+      const found: UsageRow[] = [];
+      for (const [at, info] of infos.entries()) {
+        progress(at, infos.length);
+        found.push(...(await usageOf(images, info, spec?.snap, flags)));
+      }
+      return found;
+    },
+  );
+  const total = totalOf(rows);
+  printResult(flags, { images: rows, ...total }, () => usageTable(rows, total));
+}
+
+async function usageOf(
+  images: ImageLayer,
+  info: ImageInfo,
+  snap: string | undefined,
+  { fromSnap, mergeSnapshots }: UsageFlags,
+): Promise<UsageRow[]> {
+  const { name } = info;
+  const snapshots = await images.snapshots.list(name);
+  const from = fromSnap === undefined ? undefined : await images.snapshots.find(name, fromSnap);
+  const measured = snapshots.filter(({ id }) => id > (from?.id ?? 0));
+  const rows: UsageRow[] = [];
+  let beforeId = from?.id ?? 0;
+  for (const snapshot of snap === undefined ? measured : upTo(measured, name, snap)) {
+    const usedBytes = await measure(images, name, snapshot.name, beforeId);
+    const { sizeBytes } = snapshot;
+    rows.push({ name, snapshot: snapshot.name, provisionedBytes: sizeBytes, usedBytes });
+    beforeId = snapshot.id;
+  }
+  if (snap !== undefined) return rows.slice(-1);
+  const usedBytes = await measure(images, name, undefined, beforeId);
+  rows.push({ name, provisionedBytes: info.sizeBytes, usedBytes });
+  if (mergeSnapshots !== true) return rows;
+  const all = rows.reduce((sum, row) => sum + row.usedBytes, 0);
+  return [{ name, provisionedBytes: info.sizeBytes, usedBytes: all }];
+}
+
+/** The snapshots up to one of them. */
+function upTo(snapshots: readonly SnapshotInfo[], image: string, snap: string): SnapshotInfo[] {
+  const index = snapshots.findIndex(({ name }) => name === snap);
+  if (index >= 0) return snapshots.slice(0, index + 1);
+  throw new StorageError("not_found", `there is no snapshot ${image}@${snap} there`, {
+    remedy: "`cairn snap ls` lists the snapshots, oldest first.",
+  });
+}
+
+async function measure(
+  images: ImageLayer,
+  image: string,
+  snap: string | undefined,
+  fromId: number,
+): Promise<number> {
+  const { handle } = await images.open(image, openOptions(snap));
+  try {
+    return (await images.scope.io.measureImage(handle, fromId)).usedBytes;
+  } finally {
+    images.close(handle);
+  }
+}
+
+/** An image counts once in what is provisioned, its snapshots all in what is used. */
+export function totalOf(rows: readonly UsageRow[]): {
+  totalProvisionedBytes: number;
+  totalUsedBytes: number;
+} {
+  const heads = rows.filter(({ snapshot }) => snapshot === undefined);
+  const provisioned = heads.length === 0 ? rows : heads;
+  return {
+    totalProvisionedBytes: provisioned.reduce((sum, row) => sum + row.provisionedBytes, 0),
+    totalUsedBytes: rows.reduce((sum, row) => sum + row.usedBytes, 0),
+  };
+}
+
+function usageTable(rows: readonly UsageRow[], total: ReturnType<typeof totalOf>): Output {
+  const lines = rows.map(({ name, snapshot, provisionedBytes, usedBytes }) => [
+    snapshot === undefined ? name : `${name}@${snapshot}`,
+    formatSize(provisionedBytes),
+    formatSize(usedBytes),
+  ]);
+  const last = [
+    "<TOTAL>",
+    formatSize(total.totalProvisionedBytes),
+    formatSize(total.totalUsedBytes),
+  ];
+  return table(
+    [
+      { title: "NAME" },
+      { title: "PROVISIONED", align: "right" },
+      { title: "USED", align: "right" },
+    ],
+    rows.length > 1 ? [...lines, last] : lines,
+  );
+}

@@ -1,0 +1,121 @@
+// The verbs on images as a whole: `create`, `ls`, `info`, `rm`, `resize`, `import`, `export`.
+import { sizeValue } from "../options.js";
+import { layoutRows } from "../table/layout-rows.js";
+import { asIs, clusterRows, flag, longRows, required } from "../table/option-rows.js";
+import { destImage, image, imageOrSnapshot, pool, word } from "../table/slots.js";
+import { type Family, verb } from "../table/verb.js";
+
+const overcommitRow = {
+  thinOvercommit: flag("allow an image that is larger than its pool can hold"),
+} as const;
+
+const create = verb({
+  name: "create",
+  summary: "Create an image. It is thin: space is taken as it is written.",
+  slots: [image("its pool and name")],
+  options: {
+    size: required("size", "its size: 4G, 512M, bytes", sizeValue, { short: "s" }),
+    ...layoutRows,
+    ...overcommitRow,
+    ...clusterRows,
+  },
+  examples: ["cairn create rbd/disk1 --size 4G", "cairn create --pool rbd --image disk1 -s 4G"],
+  load: async () => (await import("../image.js")).createAction,
+});
+
+const list = verb({
+  name: "ls",
+  aliases: ["list"],
+  summary: "List the images of a pool.",
+  slots: [pool("the pool; rbd when it is left out")],
+  options: {
+    long: flag("with snapshots, parents and who holds the lock", { short: "l" }),
+    ...clusterRows,
+  },
+  examples: ["cairn ls", "cairn ls -l fast", "cairn ls rbd/team --format json"],
+  load: async () => (await import("../image.js")).listAction,
+});
+
+const info = verb({
+  name: "info",
+  summary: "Show an image, or a snapshot of it.",
+  slots: [imageOrSnapshot("the image, or a snapshot of it")],
+  options: clusterRows,
+  examples: ["cairn info rbd/disk1", "cairn info rbd/disk1@monday"],
+  load: async () => (await import("../image.js")).infoAction,
+});
+
+const remove = verb({
+  name: "rm",
+  aliases: ["remove"],
+  summary: "Remove an image and its data.",
+  details: [
+    "Refused while anybody has the image open. It can be stopped at any time: the same command " +
+      "finishes a removal that was cut off.",
+  ],
+  slots: [image("its pool and name")],
+  options: longRows,
+  examples: ["cairn rm rbd/disk1"],
+  load: async () => (await import("../image.js")).removeAction,
+});
+
+const resize = verb({
+  name: "resize",
+  summary: "Change the size of an image, also while it is in use.",
+  slots: [image("its pool and name")],
+  options: {
+    size: required("size", "its new size", sizeValue, { short: "s" }),
+    allowShrink: flag("discard what lies behind the new size"),
+    ...overcommitRow,
+    ...longRows,
+  },
+  examples: ["cairn resize rbd/disk1 --size 8G", "cairn resize rbd/disk1 -s 1G --allow-shrink"],
+  load: async () => (await import("../image.js")).resizeAction,
+});
+
+const importing = verb({
+  name: "import",
+  summary: "Make an image from a raw or qcow2 file.",
+  details: [
+    "Which of them it is shows in its content. Blocks of zeros take no space. The image appears " +
+      "when all of it is stored; an import that fails or is stopped leaves nothing.",
+    "A pipe that carries qcow2 is first spooled to TMPDIR, since the format needs random access. " +
+      "Backing files of a qcow2 image are opened with the rights of the caller: import no images " +
+      "of people that you do not trust with a backing file.",
+  ],
+  slots: [
+    word("file", "the file; - is standard input", asIs, { completes: "file" }),
+    image("pool and name of the new image"),
+  ],
+  options: { ...layoutRows, ...overcommitRow, ...longRows },
+  examples: ["cairn import debian.qcow2 rbd/debian", "zcat disk.raw.gz | cairn import - rbd/disk1"],
+  load: async () => (await import("../image.js")).importAction,
+});
+
+const exporting = verb({
+  name: "export",
+  summary: "Write an image, or a snapshot of it, to a new raw file, or to standard output.",
+  details: ["A file that exists is never overwritten."],
+  slots: [
+    imageOrSnapshot("the image, or a snapshot of it"),
+    word("file", "the file; - is standard output", asIs, { completes: "file" }),
+  ],
+  options: longRows,
+  examples: ["cairn export rbd/disk1 disk1.raw", "cairn export rbd/disk1 - | zstd > disk1.raw.zst"],
+  load: async () => (await import("../image.js")).exportAction,
+});
+
+const renaming = verb({
+  name: "mv",
+  aliases: ["rename"],
+  summary: "Rename an image. Whoever has it open goes on with it.",
+  slots: [image("the image"), destImage("its new name in the same pool")],
+  options: clusterRows,
+  examples: ["cairn mv rbd/disk1 rbd/disk2"],
+  load: async () => (await import("../clones.js")).renameAction,
+});
+
+export const imageFamily: Family = {
+  title: "Images",
+  verbs: [create, list, info, resize, renaming, remove, importing, exporting],
+};
