@@ -318,6 +318,16 @@ export type ClientEvent =
   | { type: "device"; device: DeviceHandle; state: "wanted" | "unused" | "fenced" }
   /** to be answered by answerNotify() */
   | { type: "notify"; watch: number; answer: number; payload: Uint8Array }
+  /** of a remote source: to be answered by sourceFetched() */
+  | {
+      type: "sourceWanted";
+      device: DeviceHandle;
+      source: number;
+      offset: number;
+      lengthBytes: number;
+    }
+  /** a remote source is used by nobody any more: its files may go */
+  | { type: "sourceClosed"; device: DeviceHandle }
   /** it was not renewed for longer than its timeout; with error: it has ended */
   | { type: "watchLapsed"; watch: number; error?: NativeError };
 
@@ -343,12 +353,25 @@ export declare class NativeClient {
   openImage(layout: ImageLayout): DeviceHandle;
   /** Image files as a read-only device; the descriptors are duplicated. Else as openImage(). */
   openSource(source: SourceLayout): DeviceHandle;
+  /** What sourceWanted asked for is in the file; or why not: reads that wait for it fail. */
+  sourceFetched(
+    device: DeviceHandle,
+    source: number,
+    offset: number,
+    lengthBytes: number,
+    failure?: string,
+  ): void;
   openNull(sizeBytes: number): DeviceHandle;
   setImageSize(device: DeviceHandle, sizeBytes: number): void;
   /** Of changes that start after the call. Callers drain the gate first. */
   setSnapContext(device: DeviceHandle, context: NativeSnapContext): void;
   /** For requests that start after the call; null: detaches. Callers drain the gate first. */
   setParent(device: DeviceHandle, parent: NativeParent | null): Promise<void>;
+  /**
+   * From here on the device is another image, without parent: its front ends go on. Of the layout
+   * all holds but readOnly, locked, snap and cache. @throws busy while its gate is open
+   */
+  retarget(device: DeviceHandle, layout: ImageLayout): Promise<void>;
   /** For requests that start after the call, and for those that wait. {}: no limits. */
   setQos(device: DeviceHandle, limits: QosLimits): Promise<void>;
   deviceStats(device: DeviceHandle): Promise<DeviceStats>;

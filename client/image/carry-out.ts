@@ -4,12 +4,17 @@ import type { ImageAccess } from "./access.js";
 import { changeFeatures } from "./feature-change.js";
 import { flatten } from "./flatten.js";
 import type { ImageChange } from "./image-change.js";
+import { copyRest, markSource } from "./migration-changes.js";
+import { refuseMigrating } from "./migration-state.js";
 import { markRollback, rollback } from "./rollback.js";
 import { resizeImage } from "./size.js";
 import { createSnapshot, removeSnapshot, renameSnapshot } from "./snapshot-changes.js";
 import { finishBeforeUse, finishLater } from "./unfinished.js";
 
 export async function carryOutChange(access: ImageAccess, change: ImageChange): Promise<void> {
+  if (!["settle", "migrationMark", "migrationExecute"].includes(change.kind)) {
+    await refuseMigrating(access.scope, await access.scope.header(access.id));
+  }
   switch (change.kind) {
     case "resize":
       return resizeImage(access, change);
@@ -27,6 +32,10 @@ export async function carryOutChange(access: ImageAccess, change: ImageChange): 
       return flatten(access);
     case "features":
       return changeFeatures(access, change);
+    case "migrationMark":
+      return markSource(access, change);
+    case "migrationExecute":
+      return copyRest(access);
     case "settle":
       await access.quiesced(() => finishBeforeUse(access));
       return finishLater(access);

@@ -20,6 +20,8 @@ import { openHead, openSnapshot } from "./layout.js";
 import type { LayoutOptions } from "./making.js";
 import * as making from "./making.js";
 import { ImageMetadata } from "./metadata.js";
+import { Migrations } from "./migration.js";
+import { refuseSource } from "./migration-state.js";
 import { compareStep, setStep, u64Value } from "./omap-values.js";
 import type { PendingState } from "./pending-record.js";
 import { removeImage } from "./removal.js";
@@ -69,6 +71,7 @@ export class Images<Io extends ImageIo = ImageIo> {
   readonly trash: Trash;
   readonly groups: Groups;
   readonly copies: Copies;
+  readonly migrations: Migrations;
 
   /** @throws not_found when there is no such pool; a namespace is looked for when it is used */
   constructor(cluster: ImageCluster<Io>, poolName: string, ports: ImagePorts, namespace = "") {
@@ -82,6 +85,7 @@ export class Images<Io extends ImageIo = ImageIo> {
     this.trash = new Trash(this.scope);
     this.groups = new Groups(this.scope);
     this.copies = new Copies(this.scope);
+    this.migrations = new Migrations(this.scope);
   }
 
   /** @throws invalid_argument, out_of_range (see checkImageSize), already_exists */
@@ -178,6 +182,7 @@ export class Images<Io extends ImageIo = ImageIo> {
   async open(name: string, options: OpenOptions = {}): Promise<OpenDevice> {
     const { readOnly = false, locked = false, snap } = options;
     const header = await this.scope.header(await this.scope.idOf(name));
+    await refuseSource(this.scope, header);
     const info = this.scope.infoOf(name, header);
     if (snap !== undefined) {
       const snapshot = snapshotByName(header, snap, this.scope.prefix + name);
