@@ -41,7 +41,7 @@ const rbdVerbs = [
 /** Of these, the ones that answer "later work". */
 const laterOfRbd = [
   "config global, device, map, unmap, showmapped, encryption, export-diff, import-diff, journal",
-  "lock add, merge-diff, migration, mirror, persistent-cache, trash purge schedule",
+  "lock add, merge-diff, mirror, persistent-cache, trash purge schedule",
 ].flatMap((line) => line.split(", "));
 
 const all = families.flatMap(({ verbs }) => verbs);

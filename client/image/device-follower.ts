@@ -2,8 +2,8 @@
 // after the other, so that an older view of the header never comes last.
 import type { DeviceHandle } from "../../native/binding.js";
 import { readConfig } from "./config-store.js";
-import { qosLimits } from "./image-config.js";
 import type { ImageHeader } from "./header.js";
+import { qosLimits } from "./image-config.js";
 import { snapContextOf, withLower } from "./layout.js";
 import { goesTo, targetRecord } from "./migration-state.js";
 import type { ImageRef } from "./references.js";

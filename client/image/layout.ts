@@ -9,7 +9,7 @@ import type {
 } from "../../native/binding.js";
 import type { ImageHeader } from "./header.js";
 import { openOrigin } from "./migration-source.js";
-import { sourceImage, requireUsable, targetRecord } from "./migration-state.js";
+import { requireUsable, sourceImage, targetRecord } from "./migration-state.js";
 import type { ParentRef } from "./references.js";
 import type { ImageIo, Scope } from "./scope.js";
 import type { Snapshot } from "./snapshot-record.js";

@@ -57,10 +57,7 @@ export type MigrationTarget = Static<typeof TargetSchema>;
 export type MigrationOrigin = MigrationTarget["source"];
 
 /** Nobody but its target uses this image. */
-const SourceSchema = Type.Object(
-  { side: Type.Literal("source"), target: ImageRefSchema },
-  closed,
-);
+const SourceSchema = Type.Object({ side: Type.Literal("source"), target: ImageRefSchema }, closed);
 
 export const MigrationSchema = Type.Union([TargetSchema, SourceSchema]);
 export type Migration = Static<typeof MigrationSchema>;

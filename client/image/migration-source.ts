@@ -45,10 +45,7 @@ export async function describeOrigin(
 /**
  * @throws as describeOrigin(); corrupt when a file is not what it was
  */
-export async function openOrigin(
-  scope: Scope,
-  { source }: MigrationTarget,
-): Promise<DeviceHandle> {
+export async function openOrigin(scope: Scope, { source }: MigrationTarget): Promise<DeviceHandle> {
   if (source.kind !== "file") {
     throw new StorageError("not_found", "the image that this one is made of is gone");
   }

@@ -51,7 +51,13 @@ export class Migrations {
   ): Promise<ImageInfo> {
     const { origin, sizeBytes: overlapBytes } = await describeOrigin(from);
     const sizeBytes = Math.ceil(overlapBytes / sectorBytes) * sectorBytes;
-    const entry = await this.begin(name, { ...layout, sizeBytes }, origin, overlapBytes, overcommit);
+    const entry = await this.begin(
+      name,
+      { ...layout, sizeBytes },
+      origin,
+      overlapBytes,
+      overcommit,
+    );
     await this.publish(entry);
     return this.scope.infoOf(name, await this.scope.header(entry.id));
   }
@@ -68,7 +74,9 @@ export class Migrations {
     const id = await this.scope.idOf(image);
     const source = this.scope.refOf(id);
     const there = new Migrations(to.scope);
-    const target = (await there.begunBefore(to.name, source)) ?? (await there.make(to.name, this.scope, id, layout));
+    const target =
+      (await there.begunBefore(to.name, source)) ??
+      (await there.make(to.name, this.scope, id, layout));
     await there.walk("prepare", target);
     return to.scope.infoOf(to.name, await to.scope.header(target));
   }
@@ -211,7 +219,9 @@ export class Migrations {
     refuseUnmovable(header, await specOf(from, sourceId));
     const { sizeBytes, order, stripeUnitBytes, stripeCount, features } = header;
     const own: LayoutOptions = { objectBytes: 2 ** order, stripeUnitBytes, stripeCount };
-    const kept = (["layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten"] as const)
+    const kept = (
+      ["layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten"] as const
+    )
       .filter((feature) => hasFeature(features, feature))
       .map(parseFeature);
     const chosen = layout.objectBytes === undefined ? { ...own, ...layout } : layout;
