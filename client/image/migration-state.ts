@@ -1,6 +1,7 @@
 // What the headers say of a migration, and what may not be done with an image that takes part.
 import { StorageError } from "../../common/errors.js";
 import type { ImageHeader } from "./header.js";
+import { watchHeader } from "./header-watch.js";
 import { type MigrationView, requireSource, type SourceView } from "./migration-machine.js";
 import type { MigrationTarget } from "./migration-record.js";
 import { hasCode } from "./omap-values.js";
@@ -54,6 +55,17 @@ async function sourceView(scope: Scope, id: string, record: MigrationTarget): Pr
 export async function requireUsable(scope: Scope, header: ImageHeader): Promise<void> {
   if (targetRecord(header) === undefined) return;
   requireSource(await migrationView(scope, header), await specOf(scope, header.id));
+}
+
+/** Shows that somebody reads the source of a migration. Returns the end; undefined: nobody needs it. */
+export async function watchSource(
+  scope: Scope,
+  header: ImageHeader,
+): Promise<(() => Promise<void>) | undefined> {
+  const record = targetRecord(header);
+  if (record === undefined || record.state === "executed") return undefined;
+  const source = await sourceImage(scope, record);
+  return source && watchHeader(source.scope, source.header.id, async () => undefined);
 }
 
 /** "rbd/disk1", or its id when it has no name. */

@@ -246,6 +246,11 @@ export class Migrations {
     overlapBytes: number,
     overcommit: boolean,
   ): Promise<PendingEntry> {
+    if (image.features?.includes("exclusive-lock") === false) {
+      throw new StorageError("invalid_argument", "what is migrated needs the exclusive lock", {
+        remedy: "Leave it among the features; `cairn feature disable` takes it away afterwards.",
+      });
+    }
     checkNew(this.scope, name, image, overcommit);
     await clearStale(this.scope, ["creating"]);
     const migration = { side: "target" as const, state: "prepared" as const, source, overlapBytes };
