@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { FakeCluster } from "../testing/fake-cluster.js";
+import { type FakeClient, FakeCluster } from "../testing/fake-cluster.js";
 import { violations } from "../testing/invariants.js";
 import { openLocked } from "./open-locked.js";
 
@@ -118,6 +118,40 @@ describe("an image that is moved while it is in use", () => {
     await images.snapshots.purge("b");
     await images.remove("b");
   });
+});
+
+describe("a migration that is cut off anywhere", () => {
+  const opens = async ({ images }: FakeClient, name: string) => {
+    try {
+      images.close((await images.open(name)).handle);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+
+  it.each(["prepare", "abort"] as const)(
+    "never leaves two images to write to: %s",
+    async (verb) => {
+      let usable = 0;
+      for (let death = 0; ; death += 1) {
+        const cluster = await made();
+        if (verb === "abort") await move(cluster);
+        const dying = cluster.client((operation) => (operation === death ? "after" : undefined));
+        const { images } = dying;
+        const to = { scope: images.scope, name: "b" };
+        const work =
+          verb === "prepare" ? images.migrations.prepare("a", to) : images.migrations.abort("b");
+        await work.catch(() => undefined);
+        const other = cluster.client();
+        const both = [await opens(other, "a"), await opens(other, "b")];
+        expect(both.filter(Boolean).length, `died after ${death}`).toBe(1);
+        if (both[verb === "prepare" ? 1 : 0]) usable += 1;
+        if (!dying.io.dead) break;
+      }
+      expect(usable).toBeGreaterThan(1);
+    },
+  );
 });
 
 describe("the end of a migration", () => {
