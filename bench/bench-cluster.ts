@@ -4,6 +4,8 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { readClusterFile } from "../cli/local-cluster/cluster-dir.js";
+import { ClusterClient } from "../client/index.js";
 
 export const root = join(fileURLToPath(import.meta.url), "../..");
 
@@ -12,7 +14,8 @@ export interface BenchJson {
   iops: number;
   latencyUs: { mean: number; p50: number; p99: number };
   longestGapMs: number;
-  cpuUsPerOp: { total: number; client: number; osds: number };
+  /** null: a daemon was restarted meanwhile */
+  cpuUsPerOp: { total: number | null; client: number; osds: number | null };
 }
 
 export interface Load {
@@ -69,6 +72,14 @@ export class BenchCluster {
     const args = this.commandLine([...this.benchArguments(load), "--format", "json"]);
     const { stdout } = await promisify(execFile)(process.execPath, args);
     return JSON.parse(stdout) as BenchJson;
+  }
+
+  /** A client of its own in this process. */
+  connect(): Promise<ClusterClient> {
+    const file = readClusterFile(this.dir);
+    if (file === undefined) throw new Error("the cluster is not up");
+    const log = (level: string, text: string) => process.stderr.write(`${level}: ${text}\n`);
+    return ClusterClient.connect({ monitor: file.monitor, clusterId: file.clusterId, log });
   }
 
   pidOf(daemon: string): number {

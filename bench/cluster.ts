@@ -59,8 +59,12 @@ async function main(): Promise<void> {
       shallow.push(cluster.run({ ioType: "write", queueDepth: 1, seconds }));
       reads.push(cluster.run({ ioType: "read", queueDepth: 32, seconds }));
     }
-    const of = (runs: BenchJson[], pick: (run: BenchJson) => number): number =>
-      Number(median(runs.map(pick)).toFixed(1));
+    const of = (runs: BenchJson[], pick: (run: BenchJson) => number | null): number => {
+      const known = runs.map(pick).filter((figure) => figure !== null);
+      if (known.length < runs.length)
+        throw new Error("a daemon was restarted during the benchmark");
+      return Number(median(known).toFixed(1));
+    };
     const figures = {
       machine: machineFacts(),
       command: `npx tsx bench/cluster.ts --seconds ${values.seconds} --repeat ${values.repeat}`,

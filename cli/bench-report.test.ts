@@ -21,7 +21,7 @@ const result: BenchResult = {
   series: [400, 0, 800],
   longestGapNs: 104_123_456,
 };
-const cpu = { client: 100_000, osds: 400_000, monitor: 1000, source: "proc" as const };
+const cpu = { client: 100_000, osds: 400_000, monitor: 1000, source: "proc" as const, notes: [] };
 
 describe("benchReport", () => {
   it("has rates by the second, latencies in microseconds, CPU by the operation", () => {
@@ -41,6 +41,15 @@ describe("benchReport", () => {
     const report = benchReport("rbd/a", options, none, cpu);
     expect(report.cpuUsPerOp.total).toBe(0);
     expect(benchText(report)).toContain("per 100 ms:  none");
+  });
+
+  it("has no CPU time of daemons that were restarted, and says so", () => {
+    const unknown = { ...cpu, osds: null, notes: ["osd.1 did not run all the time"] };
+    const report = benchReport("rbd/a", options, result, unknown);
+    expect(report.cpuUsPerOp).toEqual({ total: null, client: 10, osds: null, monitor: 0.1 });
+    const text = benchText(report);
+    expect(text).toContain("- us: client 10, osds -, monitor 0.1");
+    expect(text).toContain("osd.1 did not run all the time");
   });
 
   it("draws the series, with its gaps", () => {

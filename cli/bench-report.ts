@@ -1,7 +1,7 @@
 // The result of `cairn bench`, as data and as text. Pure.
 import { formatSize } from "../common/units.js";
 import type { BenchOptions, BenchResult } from "../native/binding.js";
-import type { CpuUsage } from "./cpu-meter.js";
+import type { CpuUsage } from "./cpu-usage.js";
 import { fieldsText } from "./output.js";
 
 export interface BenchReport {
@@ -17,9 +17,15 @@ export interface BenchReport {
   longestGapMs: number;
   /** operations finished in each 100 ms */
   series: number[];
-  /** CPU time of all threads of each, for each operation */
-  cpuUsPerOp: { total: number; client: number; osds: number; monitor: number };
+  /** CPU time of all threads of each, for each operation; null: not known, see cpuNotes */
+  cpuUsPerOp: {
+    total: number | null;
+    client: number;
+    osds: number | null;
+    monitor: number | null;
+  };
   cpuSource: CpuUsage["source"];
+  cpuNotes: string[];
 }
 
 function rounded(value: number, decimals: number): number {
@@ -36,7 +42,10 @@ export function benchReport(
   const { operations, bytes, elapsedNs, latencyNs } = result;
   const seconds = elapsedNs / 1e9;
   const perOp = (us: number) => (operations === 0 ? 0 : rounded(us / operations, 2));
+  const perOpOrNull = (us: number | null) => (us === null ? null : perOp(us));
   const us = (ns: number) => rounded(ns / 1000, 1);
+  const { client, osds, monitor } = cpu;
+  const totalUs = osds === null || monitor === null ? null : client + osds + monitor;
   return {
     image,
     options,
@@ -55,12 +64,13 @@ export function benchReport(
     longestGapMs: rounded(result.longestGapNs / 1e6, 2),
     series: result.series,
     cpuUsPerOp: {
-      total: perOp(cpu.client + cpu.osds + cpu.monitor),
-      client: perOp(cpu.client),
-      osds: perOp(cpu.osds),
-      monitor: perOp(cpu.monitor),
+      total: perOpOrNull(totalUs),
+      client: perOp(client),
+      osds: perOpOrNull(osds),
+      monitor: perOpOrNull(monitor),
     },
     cpuSource: cpu.source,
+    cpuNotes: cpu.notes,
   };
 }
 
@@ -82,9 +92,10 @@ export function benchText(report: BenchReport): string {
     ["per 100 ms", seriesText(series)],
     [
       "CPU per op",
-      `${cpuUsPerOp.total} us: client ${cpuUsPerOp.client}, osds ${cpuUsPerOp.osds}, ` +
-        `monitor ${cpuUsPerOp.monitor}`,
+      `${cpuUsPerOp.total ?? "-"} us: client ${cpuUsPerOp.client}, ` +
+        `osds ${cpuUsPerOp.osds ?? "-"}, monitor ${cpuUsPerOp.monitor ?? "-"}`,
     ],
+    ...report.cpuNotes.map((note) => ["note", note] as const),
   ]);
 }
 

@@ -85,7 +85,10 @@ export async function statusAction(
 function statusText(status: ClusterStatus): string {
   const { osds, pgs, usage, monitor } = status;
   const states = Object.entries(pgs.byState).map(([state, count]) => `${count} ${state}`);
-  const { usedBytes, totalBytes, objects } = usage;
+  const { usedBytes, totalBytes, storedBytes, objects, degraded, misplaced, unfound } = usage;
+  const troubles = Object.entries({ degraded, misplaced, unfound })
+    .filter(([, count]) => count > 0)
+    .map(([name, count]) => `, ${count} ${name}`);
   return fieldsText([
     ["cluster", status.clusterId],
     ["health", healthText(status.health)],
@@ -93,7 +96,7 @@ function statusText(status: ClusterStatus): string {
     ["osds", `${osds.total}: ${osds.up} up, ${osds.in} in (epoch ${status.epoch})`],
     ["pools", `${status.pools}`],
     ["pgs", `${pgs.total}${states.length === 0 ? "" : `: ${states.join(", ")}`}`],
-    ["objects", `${objects}`],
+    ["objects", `${objects}, ${formatSize(storedBytes)}${troubles.join("")}`],
     ["usage", `${formatSize(usedBytes)} of ${formatSize(totalBytes)}`],
     ...(status.flags.length === 0 ? [] : [["flags", status.flags.join(", ")] as const]),
   ]);

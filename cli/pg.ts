@@ -1,5 +1,6 @@
-// `cairn pg ls`; the verbs about scrubs are in pg-scrub.ts.
-import type { CommandArgs, PgRow } from "../proto/commands.js";
+// `cairn pg ls` and `list-unfound`; the verbs about scrubs are in pg-scrub.ts.
+import type { PgId } from "../common/units.js";
+import type { CommandArgs, CommandResult, PgRow } from "../proto/commands.js";
 import { withMonitor } from "./connect.js";
 import type { ClusterOptions } from "./options.js";
 import { type Output, printResult, table } from "./output.js";
@@ -7,6 +8,20 @@ import { type Output, printResult, table } from "./output.js";
 interface ListFlags extends ClusterOptions {
   pool?: string;
   state?: string;
+}
+
+export async function unfoundAction(pgid: PgId, flags: ClusterOptions): Promise<void> {
+  const result = await withMonitor(flags, (monitor) =>
+    monitor.command("pg list unfound", { pgid }),
+  );
+  printResult(flags, result, () => unfoundText(result));
+}
+
+/** Names, one a line, and how many there are beyond them. */
+function unfoundText({ pgid, unfound, objects }: CommandResult<"pg list unfound">): string {
+  if (unfound === 0) return `No object of PG ${pgid} is unfound.`;
+  const more = unfound - objects.length;
+  return [...objects, ...(more > 0 ? [`... and ${more} more`] : [])].join("\n");
 }
 
 export async function listAction(flags: ListFlags): Promise<void> {

@@ -15,7 +15,7 @@ import {
 import { type MapFlag, withFlag } from "../proto/map-flags.js";
 import { findOsd, fullWeight, type OsdInfo } from "../proto/osd-map.js";
 import type { Cluster } from "./cluster.js";
-import { inconsistentObjects, scrubPgs } from "./scrub-commands.js";
+import { inconsistentObjects, scrubPgs, unfoundObjects } from "./pg-commands.js";
 import { planBlocklistAdd, planBlocklistRemove } from "./services/blocklist-service.js";
 import { healthEvents } from "./services/cluster-events.js";
 import { failureDomainOf, planConfigSet } from "./services/config-service.js";
@@ -58,6 +58,7 @@ const handlers: { readonly [V in Verb]: Handler<V> } = {
   "osd primary affinity": (context, args) => setAffinity(context, args),
   "pg ls": ({ cluster }, args) => ({ pgs: selectedPgs(cluster, args) }),
   "pg scrub": ({ cluster }, args) => scrubPgs(cluster, allPgs(cluster), args),
+  "pg list unfound": ({ cluster }, { pgid }) => unfoundObjects(allPgs(cluster), pgid),
   "pg list inconsistent": ({ cluster }, { pgid }) => inconsistentObjects(allPgs(cluster), pgid),
   "pool create": async ({ cluster }, args) => {
     const rules = cluster.crush.rules(cluster.draftMap().crush);
@@ -189,6 +190,10 @@ function status({ cluster, sessions, startedMs }: CommandContext): ClusterStatus
       usedBytes: sum(reports.map(({ usedBytes }) => usedBytes)),
       totalBytes: sum(reports.map(({ totalBytes }) => totalBytes)),
       objects: sum(pgs.map(({ objects }) => objects)),
+      storedBytes: sum(pgs.map(({ bytes }) => bytes)),
+      degraded: sum(pgs.map(({ degraded }) => degraded)),
+      misplaced: sum(pgs.map(({ misplaced }) => misplaced)),
+      unfound: sum(pgs.map(({ unfound }) => unfound)),
     },
     flags: map.flags,
   };

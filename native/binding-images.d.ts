@@ -53,7 +53,7 @@ export interface SourceLayout {
 }
 
 export interface ParentCacheOptions {
-  /** default: /dev/shm/cairn-parents-UID */
+  /** default: CAIRN_PARENT_CACHE of the environment, else /dev/shm/cairn-parents-UID */
   path?: string;
   /** 0: there is none; default: CAIRN_PARENT_CACHE_BYTES of the environment, else 256 MiB */
   sizeBytes?: number;

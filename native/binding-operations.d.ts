@@ -38,3 +38,10 @@ export interface OperateOptions {
   /** of the changing steps */
   snapContext?: NativeSnapContext;
 }
+
+export interface WatchOptions {
+  cookie: string;
+  /** for people: who watches */
+  description: string;
+  timeoutMs: number;
+}

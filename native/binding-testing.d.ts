@@ -129,6 +129,12 @@ export interface SimFence {
   token: number;
 }
 
+/** The snapshots of the image that a change belongs to, newest first. */
+export interface SimSnapContext {
+  seq: number;
+  snaps: number[];
+}
+
 /** An objecter in a simulated world, on blocks of 4 KiB that each hold one number below 2^53. */
 export declare class NativeSimClient {
   constructor(options: SimClientOptions);
@@ -139,10 +145,17 @@ export declare class NativeSimClient {
     block: number,
     value: number,
     fence?: SimFence,
+    context?: SimSnapContext,
   ): Promise<number>;
-  /** 0: zeros; -1: the block is not of one number */
-  read(pool: number, object: string, block: number, fence?: SimFence): Promise<number>;
-  remove(pool: number, object: string): Promise<number>;
+  /** 0: zeros; -1: the block is not of one number. snap: as that snapshot shows it. */
+  read(
+    pool: number,
+    object: string,
+    block: number,
+    fence?: SimFence,
+    snap?: number,
+  ): Promise<number>;
+  remove(pool: number, object: string, context?: SimSnapContext): Promise<number>;
   counters(): Record<string, number>;
   /** The process dies. */
   close(): void;

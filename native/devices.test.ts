@@ -110,7 +110,8 @@ test("what can't be opened, or is closed, says so", async () => {
   }
   await expect.poll(() => events.filter((event) => event.type === "log").length).toBe(3);
   const image = client.openImage({ ...layout, objectBytes: clusterBytes });
-  await expect(client.measureImage(image, 0)).rejects.toMatchObject({ code: "not_found" }); // no pool
+  // There is no such pool.
+  await expect(client.measureImage(image, 0)).rejects.toMatchObject({ code: "not_found" });
   await expect(client.setParent(image, { device: source, overlapBytes: 1 })).rejects.toMatchObject(
     closed,
   );

@@ -24,6 +24,7 @@ import { protocolVersion } from "../proto/handshake.js";
 import type { Maps, MessageFromMonitor } from "../proto/messages.js";
 import { findOsd, type OsdInfo, type OsdMap } from "../proto/osd-map.js";
 import { limitMs } from "../proto/settings.js";
+import { Background } from "./background.js";
 import { failureOf, recoveryOf } from "./failure-reports.js";
 import { refusesWrites } from "./full.js";
 import { type Identity, storePath } from "./identity.js";
@@ -34,7 +35,6 @@ import { nativeCrush } from "./native-crush.js";
 import { nativeError } from "./native-error.js";
 import { peersOf } from "./pg/peers.js";
 import { PgService, type PgServicePorts } from "./pg/pg-service.js";
-import { ScrubService } from "./scrub/scrub-service.js";
 import { reportOf } from "./stats.js";
 import { restoreTracker, storeMap } from "./stored-map.js";
 
@@ -70,7 +70,7 @@ export class Incarnation {
   private readonly session: MonitorSession;
   private readonly tracker: PlacementTracker;
   private readonly pgs: PgService;
-  private readonly scrubs: ScrubService;
+  private readonly background: Background;
   private readonly log: Logger;
   private readonly contacted = new Set<number>();
   private map: OsdMap | undefined;
@@ -81,6 +81,7 @@ export class Incarnation {
   private ended = false;
   private ticks = 0;
   private usedRatio = 0;
+  private isFull = false;
   private upThru = { wanted: 0, askedMs: 0 };
   private cancelTick: CancelTimer = () => undefined;
   private cancelReport: CancelTimer | undefined;
@@ -114,11 +115,11 @@ export class Incarnation {
       },
       this.tracker,
     );
-    this.scrubs = new ScrubService({
+    this.background = new Background({
       self: config.id,
       core: this.core,
-      log: this.log.child({ part: "scrub" }),
-      wallMs: () => clock.wallMs(),
+      log: this.log,
+      clock,
       onChanged: () => this.reportSoon(),
     });
     this.session = new MonitorSession({
@@ -258,7 +259,7 @@ export class Incarnation {
         this.end(StorageError.fromBody(message.error));
         break;
       case "scrubPg":
-        this.scrubs.onCommand(message);
+        this.background.onScrubCommand(message);
         break;
       case "commandReply":
         break;
@@ -308,9 +309,11 @@ export class Incarnation {
       this.setPeers();
       // Before the epoch: who sends an operation by this map may rely on it.
       this.core.setBlocklist((map.blocklist ?? []).map(({ client }) => BigInt(client)));
+      this.background.beforeMap(map);
       this.pgs.apply(map, this.removed);
       this.removed.clear();
       this.followFull(map);
+      this.background.update(this.pgs.states(), map, this.isFull);
     }
     storeMap(this.core, map).catch((thrown: unknown) => {
       this.log.error({ reason: String(thrown) }, "cannot store the map");
@@ -392,7 +395,8 @@ export class Incarnation {
       case "scrubProgress":
       case "scrubDone":
       case "readRepair":
-        this.scrubs.onNativeEvent(event);
+      case "snapTrimDone":
+        this.background.onNativeEvent(event);
         break;
       default:
         this.pgs.onNativeEvent(event);
@@ -431,7 +435,7 @@ export class Incarnation {
     this.ticks += 1;
     this.core.loopTick();
     this.pgs.tick();
-    this.scrubs.tick();
+    this.background.tick();
     void this.checkRoom();
     if (!this.session.isReady()) return;
     if (!this.isUp()) {
@@ -451,7 +455,8 @@ export class Incarnation {
   private followFull(map: OsdMap): void {
     const { usedRatio } = this;
     const intervals = this.pgs.states().map(({ interval }) => interval);
-    this.core.setFull(refusesWrites({ map, self: this.id(), usedRatio, intervals }));
+    this.isFull = refusesWrites({ map, self: this.id(), usedRatio, intervals });
+    this.core.setFull(this.isFull);
   }
 
   /** Each second, with or without a monitor: the failsafe ratio is this OSD's own business. */
@@ -470,14 +475,15 @@ export class Incarnation {
     try {
       const [core, statuses] = await Promise.all([this.core.stats(), this.core.pgStatuses()]);
       const map = defined(this.map, "a map");
-      this.scrubs.update(this.pgs.states(), statuses, map);
+      this.background.updateStored(this.pgs.states(), statuses, map);
+      this.background.update(this.pgs.states(), map, this.isFull);
       const { user, system } = process.cpuUsage();
       const report = reportOf({
         osd: this.id(),
         epoch: map.epoch,
         states: this.pgs.states(),
         waitsForRecovery: (pgid) => this.pgs.waitsForRecovery(pgid),
-        scrubOf: (pgid) => this.scrubs.reportOf(pgid),
+        ...this.background.report(),
         recoveryHold: (pgid) => this.pgs.recoveryHold(pgid),
         opComplaintMs: limitMs(map, "osd.op_complaint_ms"),
         statuses,

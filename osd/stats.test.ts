@@ -49,6 +49,7 @@ describe("the report", () => {
     missingCount: 1,
     peerMissingCount: 4,
     objectCount: 12,
+    storedBytes: 40_960,
     scrubRecord: "",
     interval: 3,
     acting: [0, 1, 2],
@@ -61,6 +62,7 @@ describe("the report", () => {
     epoch: epoch(5),
     states: pgStateNames.map((name, seed) => ({ ...state, name, pgid: pgId(1, seed) })),
     waitsForRecovery: () => false,
+    snapTrimOf: () => undefined,
     scrubOf: () => undefined,
     recoveryHold: () => undefined,
     opComplaintMs: 30_000,
@@ -90,9 +92,34 @@ describe("the report", () => {
     expect(report.pgs[0]).toMatchObject({
       lastUpdate: { epoch: 3, number: 9 },
       objects: 12,
+      bytes: 40_960,
       missing: 1,
       degraded: 5,
+      misplaced: 0,
+      unfound: 0,
     });
+    expect(report.pgs[0]?.unfoundObjects).toBeUndefined();
+  });
+
+  it("counts the objects of a PG as misplaced while another OSD serves for one that is up", () => {
+    const [first] = input.states;
+    const withSets = (up: number[], acting: number[]) => {
+      const states = [{ ...state, ...first, interval: { ...state.interval, up, acting } }];
+      return reportOf({ ...input, states }).pgs[0]?.misplaced;
+    };
+    expect(withSets([0, 1, 3], [0, 1, 2])).toBe(12);
+    expect(withSets([1, 0, 2], [0, 1, 2])).toBe(0);
+    expect(withSets([0, 1, 2], [0, 1])).toBe(0);
+  });
+
+  it("names unfound objects, a bounded number of them, in order", () => {
+    const [first] = input.states;
+    const names = Array.from({ length: 150 }, (_, at) => `o${1000 + at}`);
+    const states = [{ ...state, ...first, unfound: new Set(names.toReversed()) }];
+    const report = reportOf({ ...input, states });
+    expect(report.pgs[0]?.unfound).toBe(150);
+    expect(report.pgs[0]?.unfoundObjects).toEqual(names.slice(0, 100));
+    decodeMessageToMonitor(encodeMessage(report));
   });
 
   it("says of a PG that it is being scrubbed, and that copies are bad", () => {
@@ -105,6 +132,15 @@ describe("the report", () => {
     expect(stateOf("Clean")).toBe("active+clean+inconsistent+repair");
     expect(stateOf("GetLog")).toBe("peering");
     expect(stateOf("Incomplete")).toBe("undersized+degraded+peered");
+  });
+
+  it("says how far removed snapshots are trimmed", () => {
+    const trim = { trimmedTo: 4, text: "snaptrim_wait" };
+    const { pgs } = reportOf({ ...input, snapTrimOf: () => trim });
+    const states = pgs.map(({ state: text }) => text);
+    expect(states).toContain("active+clean+snaptrim_wait");
+    expect(states).toContain("peering");
+    expect(pgs.every(({ snapTrimmed }) => snapTrimmed === 4)).toBe(true);
   });
 
   it("has only the PGs whose primary it is", () => {

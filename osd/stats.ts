@@ -3,9 +3,9 @@
 import type { Epoch } from "../common/units.js";
 import { type PgId, pgId } from "../common/units.js";
 import type { OsdStats as CoreStats, NativeHistogram, NativePgStatus } from "../native/index.js";
-import type { Histogram, OsdStats, PgStats } from "../proto/messages.js";
+import { type Histogram, maxUnfoundNames, type OsdStats, type PgStats } from "../proto/messages.js";
 import type { PgScrub } from "../proto/scrub.js";
-import { type PgState, type PgStateName, primaryOf } from "./peering/state.js";
+import { type Interval, type PgState, type PgStateName, primaryOf } from "./peering/state.js";
 import type { RecoveryHold } from "./recovery/recovery-gate.js";
 
 const peeringTexts: { readonly [Name in PgStateName]?: string } = {
@@ -50,6 +50,8 @@ export interface ReportInput {
   states: readonly PgState[];
   waitsForRecovery(pgid: PgId): boolean;
   scrubOf(pgid: PgId): PgScrub | undefined;
+  /** how far removed snapshots are trimmed, and what that adds to its state */
+  snapTrimOf(pgid: PgId): { trimmedTo: number; text: string | undefined } | undefined;
   recoveryHold(pgid: PgId): RecoveryHold | undefined;
   /** an operation older than this is reported by name */
   opComplaintMs: number;
@@ -85,7 +87,14 @@ export function reportOf(input: ReportInput): OsdStats {
       .filter((state) => primaryOf(state.interval) === input.osd)
       .map((state) => {
         const { pgid } = state;
-        return pgStatsOf(state, statuses.get(pgid), textOf(input, state), input.scrubOf(pgid));
+        const stats = pgStatsOf(state, statuses.get(pgid), textOf(input, state));
+        const scrub = input.scrubOf(pgid);
+        const trim = input.snapTrimOf(pgid);
+        return {
+          ...stats,
+          ...(scrub && { scrub }),
+          ...(trim && { snapTrimmed: trim.trimmedTo }),
+        };
       }),
     heartbeats: [],
   };
@@ -94,15 +103,12 @@ export function reportOf(input: ReportInput): OsdStats {
 function textOf(input: ReportInput, state: PgState): string {
   const { pgid } = state;
   const text = pgStateText(state, input.waitsForRecovery(pgid), input.recoveryHold(pgid));
-  return [text, ...scrubTexts(state, input.scrubOf(pgid))].join("+");
+  const trim = serves(state) ? input.snapTrimOf(pgid)?.text : undefined;
+  const texts = [text, ...scrubTexts(state, input.scrubOf(pgid))];
+  return (trim === undefined ? texts : [...texts, trim]).join("+");
 }
 
-function pgStatsOf(
-  state: PgState,
-  status: NativePgStatus | undefined,
-  text: string,
-  scrub: PgScrub | undefined,
-): PgStats {
+function pgStatsOf(state: PgState, status: NativePgStatus | undefined, text: string): PgStats {
   const [epoch, number] = status?.lastUpdate ?? [0, 0];
   const missing = status?.missingCount ?? 0;
   return {
@@ -113,19 +119,29 @@ function pgStatsOf(
     acting: [...state.interval.acting],
     lastUpdate: { epoch: epoch as Epoch, number },
     objects: status?.objectCount ?? 0,
-    bytes: 0,
+    bytes: status?.storedBytes ?? 0,
     missing,
     degraded: missing + (status?.peerMissingCount ?? 0),
-    misplaced: 0,
+    misplaced: isMisplaced(state.interval) ? (status?.objectCount ?? 0) : 0,
     unfound: state.unfound.size,
-    ...(scrub === undefined ? {} : { scrub }),
+    ...(state.unfound.size > 0 && {
+      unfoundObjects: [...state.unfound].sort().slice(0, maxUnfoundNames),
+    }),
   };
+}
+
+function serves({ name }: PgState): boolean {
+  return name === "Clean" || peeringTexts[name] === undefined;
+}
+
+/** A member of the acting set serves in place of one that is up. */
+function isMisplaced({ up, acting }: Interval): boolean {
+  return acting.some((osd) => !up.includes(osd));
 }
 
 /** What a PG's scrubs add to its state; of PGs that serve only. */
 function scrubTexts(state: PgState, scrub: PgScrub | undefined): string[] {
-  const fixed = peeringTexts[state.name];
-  if (scrub === undefined || (fixed !== undefined && state.name !== "Clean")) return [];
+  if (scrub === undefined || !serves(state)) return [];
   const running = { scrub: ["scrubbing"], "deep-scrub": ["scrubbing", "deep"], repair: ["repair"] };
   return [
     ...(scrub.errors > 0 ? ["inconsistent"] : []),

@@ -70,7 +70,17 @@ export const StatusSchema = Type.Object(
       closed,
     ),
     usage: Type.Object(
-      { usedBytes: ByteCountSchema, totalBytes: ByteCountSchema, objects: CountSchema },
+      {
+        usedBytes: ByteCountSchema,
+        totalBytes: ByteCountSchema,
+        objects: CountSchema,
+        /** of the objects' data, each once */
+        storedBytes: ByteCountSchema,
+        /** object copies that lack; objects with a copy outside the up set; objects nobody has */
+        degraded: CountSchema,
+        misplaced: CountSchema,
+        unfound: CountSchema,
+      },
       closed,
     ),
     flags: MapFlagsSchema,
@@ -241,6 +251,18 @@ export const commandSchemas = {
         errors: CountSchema,
         lastDeepMs: CountSchema,
         objects: Type.Array(InconsistentObjectSchema),
+      },
+      closed,
+    ),
+  },
+  "pg list unfound": {
+    args: Type.Object({ pgid: PgIdSchema }, closed),
+    result: Type.Object(
+      {
+        pgid: PgIdSchema,
+        unfound: CountSchema,
+        /** the first of their names */
+        objects: Type.Array(Type.String()),
       },
       closed,
     ),

@@ -143,6 +143,9 @@ export type Histogram = Static<typeof HistogramSchema>;
 const MetricNameSchema = "^[a-z][a-z0-9_]{0,127}$";
 const VersionSchema = Type.Object({ epoch: EpochSchema, number: CountSchema }, closed);
 
+/** Names of unfound objects in one PG's report. */
+export const maxUnfoundNames = 100;
+
 /** A PG as its primary sees it. */
 export const PgStatsSchema = Type.Object(
   {
@@ -155,13 +158,19 @@ export const PgStatsSchema = Type.Object(
     acting: ActingSchema,
     lastUpdate: VersionSchema,
     objects: CountSchema,
-    bytes: CountSchema,
+    /** of the data of the primary's copy, in whole blocks */
+    bytes: ByteCountSchema,
     /** objects that the primary lacks */
     missing: CountSchema,
     /** object copies that lack, over all of the acting set */
     degraded: CountSchema,
+    /** objects with a copy outside the up set */
     misplaced: CountSchema,
     unfound: CountSchema,
+    /** the first of their names, in order */
+    unfoundObjects: Type.Optional(
+      Type.Array(Type.String({ maxLength: 1024 }), { maxItems: maxUnfoundNames }),
+    ),
     scrub: Type.Optional(PgScrubSchema),
     /** the newest removal of a snapshot that it is through with; absent: not known yet */
     snapTrimmed: Type.Optional(CountSchema),

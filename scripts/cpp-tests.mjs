@@ -5,6 +5,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { configureNative, configureSanitizedByClang } from "./build.mjs";
 import { rootFolder, run } from "./environment.mjs";
+import { doctestOutcome } from "./test-results.mjs";
 
 /** Programs that run at a time: they mostly use one processor each. */
 const programsAtOnce = 2;
@@ -82,42 +83,36 @@ function execute(command, args, env) {
       });
     }
     child.on("error", reject);
-    child.on("close", (status) => resolve({ status, ...chunks }));
+    child.on("close", (status, signal) => resolve({ status, signal, ...chunks }));
   });
 }
 
 async function runProgram({ folder, launcher = [], options = [], env = {} }, program) {
   const started = performance.now();
   const [command, ...args] = [...launcher, join(rootFolder, folder, program), ...options];
-  const { status, stdout, stderr } = await execute(command, args, env);
-  const counts = /test cases:\s+\d+ \|\s+(\d+) passed \|\s+(\d+) failed/.exec(stdout);
-  const passed = counts ? Number(counts[1]) : 0;
-  const failed = counts ? Number(counts[2]) : 0;
-  // A program that died (an assertion, a signal, a sanitizer) has failed, whatever it counted.
-  const died = status !== 0 && failed === 0;
+  const { status, signal, stdout, stderr } = await execute(command, args, env);
+  const outcome = doctestOutcome({ program, status, signal, stdout });
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
-  process.stdout.write(
-    `${program}: ${passed} passed, ${failed} failed${died ? ", and it died" : ""} (${seconds} s)\n`,
-  );
+  const counts = `${outcome.passed} passed, ${outcome.failures.length} failed`;
+  process.stdout.write(`${program}: ${counts} (${seconds} s)\n`);
   if (status !== 0) process.stdout.write(`${stdout}\n${stderr}\n`);
-  return { passed, failed: failed + (died ? 1 : 0) };
+  return outcome;
 }
 
-/** Runs test programs and prints a line for each. @returns the sums of their test cases */
+/** Runs test programs and prints a line for each. @returns all their outcomes as one */
 export async function runTests(tests) {
-  const sums = { passed: 0, failed: 0 };
   if (tests.programs.length === 0) {
-    process.stdout.write(`no C++ test program was built in ${tests.folder}\n`);
-    return { passed: 0, failed: 1 };
+    return { passed: 0, failures: [`no C++ test program was built in ${tests.folder}`] };
   }
+  const sum = { passed: 0, failures: [] };
   const waiting = [...tests.programs];
   const lane = async () => {
     for (let program = waiting.shift(); program !== undefined; program = waiting.shift()) {
-      const { passed, failed } = await runProgram(tests, program);
-      sums.passed += passed;
-      sums.failed += failed;
+      const { passed, failures } = await runProgram(tests, program);
+      sum.passed += passed;
+      sum.failures.push(...failures);
     }
   };
   await Promise.all(Array.from({ length: programsAtOnce }, lane));
-  return sums;
+  return sum;
 }

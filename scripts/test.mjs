@@ -1,6 +1,7 @@
 // `npm test`: installs and builds what is missing, then runs everything: C++ tests, as they are and
 // under the sanitizers, short runs of the fuzzers, unit tests, and integration tests with real
-// processes and a guest. The last line is `N passed, N failed`.
+// processes and a guest. The last lines name the failed tests (`suite: name`), then the last one is
+// `N passed, N failed`.
 // Arguments: names of suites (cpp, asan, tsan, fuzz, unit, integration); none: all. Imports node:*
 // only.
 import { spawnSync } from "node:child_process";
@@ -10,21 +11,19 @@ import { buildAll } from "./build.mjs";
 import { buildSanitized, builtTests, runTests } from "./cpp-tests.mjs";
 import { rootFolder, step } from "./environment.mjs";
 import { buildFuzzers, freshSeed, fuzzTargets, runFuzzers } from "./fuzz.mjs";
+import { summaryLines, vitestOutcome } from "./test-results.mjs";
 
-const totals = { passed: 0, failed: 0 };
 const fuzzSeconds = 36;
-
-function count({ passed, failed }) {
-  totals.passed += passed;
-  totals.failed += failed;
-}
 
 /** Replays the committed corpus, then fuzzes every target for some seconds with a fresh seed. */
 async function runFuzzSuite() {
   const options = { seconds: fuzzSeconds, targets: fuzzTargets(), seed: freshSeed() };
-  for (const { finding } of await runFuzzers(options)) {
-    count({ passed: finding ? 0 : 1, failed: finding ? 1 : 0 });
-  }
+  const results = await runFuzzers(options);
+  const found = results.filter(({ finding }) => finding);
+  return {
+    passed: results.length - found.length,
+    failures: found.map(({ target, finding }) => `fuzz_${target}: ${finding.input}`),
+  };
 }
 
 function runVitest(project) {
@@ -43,21 +42,8 @@ function runVitest(project) {
     ],
     { cwd: rootFolder, stdio: ["ignore", "inherit", "inherit"] },
   );
-  if (!existsSync(report)) {
-    totals.failed += 1;
-    return;
-  }
-  const counts = JSON.parse(readFileSync(report, "utf8"));
-  totals.passed += counts.numPassedTests;
-  // A file that does not load counts no test: it has failed all the same. So has a skipped test.
-  const brokenFiles = counts.testResults.filter(
-    (file) =>
-      file.status === "failed" && file.assertionResults.every((test) => test.status !== "failed"),
-  ).length;
-  const skipped = counts.numPendingTests + (counts.numTodoTests ?? 0);
-  const failed = counts.numFailedTests + brokenFiles + skipped;
-  totals.failed += failed;
-  if (result.status !== 0 && failed === 0) totals.failed += 1;
+  const read = existsSync(report) ? JSON.parse(readFileSync(report, "utf8")) : undefined;
+  return vitestOutcome(read, result.status, rootFolder);
 }
 
 async function main() {
@@ -73,19 +59,29 @@ async function main() {
     if (has("fuzz")) await step("building the fuzzers", () => buildFuzzers());
   } catch (error) {
     process.stderr.write(`${error.message}\n`);
-    process.stdout.write("0 passed, 1 failed\n");
-    process.exitCode = 1;
+    finish([{ suite: "build", outcome: { passed: 0, failures: [error.message.split("\n")[0]] } }]);
     return;
   }
-  if (has("cpp")) await step("C++ tests", async () => count(await runTests(builtTests())));
+  const suites = [];
+  const runSuite = async (suite, title, run) => {
+    if (has(suite)) suites.push({ suite, outcome: await step(title, run) });
+  };
+  await runSuite("cpp", "C++ tests", () => runTests(builtTests()));
   for (const name of sanitized) {
-    await step(`C++ tests: ${name}`, async () => count(await runTests(built[name])));
+    await runSuite(name, `C++ tests: ${name}`, () => runTests(built[name]));
   }
-  if (has("fuzz")) await step("fuzzing", () => runFuzzSuite());
-  if (has("unit")) await step("unit tests", async () => runVitest("unit"));
-  if (has("integration")) await step("integration tests", async () => runVitest("integration"));
-  process.stdout.write(`${totals.passed} passed, ${totals.failed} failed\n`);
-  process.exitCode = totals.failed === 0 && totals.passed > 0 ? 0 : 1;
+  await runSuite("fuzz", "fuzzing", () => runFuzzSuite());
+  await runSuite("unit", "unit tests", async () => runVitest("unit"));
+  await runSuite("integration", "integration tests", async () => runVitest("integration"));
+  finish(suites);
+}
+
+/** Prints the last lines and sets the exit code: a run without a test is none. */
+function finish(suites) {
+  for (const line of summaryLines(suites)) process.stdout.write(`${line}\n`);
+  const isGood = suites.every(({ outcome }) => outcome.failures.length === 0);
+  const hasRun = suites.some(({ outcome }) => outcome.passed > 0);
+  process.exitCode = isGood && hasRun ? 0 : 1;
 }
 
 await main();

@@ -184,7 +184,14 @@ function pgLoadSeeds() {
 
 /** The golden frames (header of 32 bytes) that the fuzzer would not find from the others. */
 function messageSeeds() {
-  const names = ["op-copyup", "op-snap-read", "op-list-objects", "replicate-clone"];
+  const names = [
+    "op-copyup",
+    "op-snap-read",
+    "op-list-objects",
+    "replicate-clone",
+    "push-head",
+    "push-clone",
+  ];
   for (const name of names) {
     const lines = readFileSync(join(root, "test/golden/messages", `${name}.hex`), "utf8");
     const frame = Buffer.from(lines.split("bytes:\n")[1].replaceAll("\n", ""), "hex");

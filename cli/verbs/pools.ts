@@ -125,7 +125,16 @@ const listInconsistent = verb({
   load: async () => (await import("../pg-scrub.js")).listAction,
 });
 
+const listUnfound = verb({
+  name: "pg list-unfound",
+  summary: "List objects of a PG that no OSD that is up has, at most 100.",
+  slots: [word("pgid", "the PG", pgId)],
+  options: clusterRows,
+  examples: ["cairn pg list-unfound 1.2 --format json"],
+  load: async () => (await import("../pg.js")).unfoundAction,
+});
+
 export const pgFamily: Family = {
   title: "Placement groups",
-  verbs: [pgList, ...scrubVerbs, listInconsistent],
+  verbs: [pgList, ...scrubVerbs, listInconsistent, listUnfound],
 };

@@ -89,8 +89,9 @@ const bench = verb({
     "The load runs in the native core of this process. The JSON object has iops, mbPerS (10^6 " +
       "bytes), latencyUs (mean, p50, p95, p99, p999, max), longestGapMs (longest time in which " +
       "no operation finished), series (operations finished in each 100 ms), cpuUsPerOp (total, " +
-      "client: this process, osds, monitor) and cpuSource (proc: read from /proc around the run; " +
-      "reports: from the OSDs' reports).",
+      "client: this process, osds, monitor; null: not known), cpuNotes (which daemons were " +
+      "restarted meanwhile, so that theirs is not known) and cpuSource (proc: read from /proc " +
+      "around the run; reports: from the OSDs' reports).",
   ],
   slots: [image("the image")],
   options: {

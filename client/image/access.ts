@@ -10,6 +10,8 @@ export interface ImageAccess {
   /** of the lock: every change of the header is guarded by it */
   readonly fence: NativeFence;
   readonly progress: Progress;
+  /** of the change that is carried out; noted in the header with what decides the change */
+  readonly request?: string | undefined;
   /**
    * Runs a change with no request of a front end in flight, none starting before its device knows
    * what has changed.

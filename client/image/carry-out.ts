@@ -7,11 +7,16 @@ import type { ImageChange } from "./image-change.js";
 import { copyRest, markSource } from "./migration-changes.js";
 import { refuseMigrating } from "./migration-state.js";
 import { markRollback, rollback } from "./rollback.js";
-import { resizeImage } from "./size.js";
+import { finishTrim, resizeImage } from "./size.js";
 import { createSnapshot, removeSnapshot, renameSnapshot } from "./snapshot-changes.js";
 import { finishBeforeUse, finishLater } from "./unfinished.js";
 
 export async function carryOutChange(access: ImageAccess, change: ImageChange): Promise<void> {
+  if (await isDone(access)) {
+    // Decided, but perhaps not carried through.
+    await finishTrim(access);
+    return finishLater(access);
+  }
   if (!["settle", "migrationMark", "migrationExecute"].includes(change.kind)) {
     await refuseMigrating(access.scope, await access.scope.header(access.id));
   }
@@ -43,4 +48,9 @@ export async function carryOutChange(access: ImageAccess, change: ImageChange): 
     case "resume":
       throw new StorageError("invalid_argument", "only an image that is in use can be paused");
   }
+}
+
+/** Whether an earlier holder has made the change, and was heard of no more. */
+async function isDone({ scope, id, request }: ImageAccess): Promise<boolean> {
+  return request !== undefined && (await scope.header(id)).requests.includes(request);
 }

@@ -23,6 +23,8 @@ import { sparsify } from "./sparsify.js";
 export interface CopyOptions extends LayoutOptions {
   /** in objects, of each of the copied moments in turn */
   progress?: Progress;
+  /** stops the copy; nothing of it stays */
+  signal?: AbortSignal;
   every?: Every;
 }
 
@@ -80,7 +82,7 @@ export class Copies {
     to: CopyTarget,
     options: CopyOptions,
   ): Promise<ImageInfo> {
-    const { progress = noProgress, every = everyByClock(to.scope), ...layout } = options;
+    const { progress = noProgress, every = everyByClock(to.scope), signal, ...layout } = options;
     const own: LayoutOptions = {
       objectBytes: 2 ** source.order,
       stripeUnitBytes: source.stripeUnitBytes,
@@ -94,7 +96,9 @@ export class Copies {
     const entry = await begin(to.scope, "importing", to.name, image);
     const held = new HeldEntry(to.scope, entry, every);
     try {
-      const fill = (access: ImageAccess) => this.fill(source, moments, access, held.lost);
+      const stops = signal === undefined ? [held.lost] : [held.lost, signal];
+      const stop = AbortSignal.any(stops);
+      const fill = (access: ImageAccess) => this.fill(source, moments, access, stop);
       await withAccess(to.scope, entry.id, fill, progress);
       // No renewal may run beside the publication, which compares the entry's bytes.
       await held.release();
@@ -112,21 +116,22 @@ export class Copies {
     source: ImageHeader,
     moments: Moment[],
     access: ImageAccess,
-    lost: AbortSignal,
+    stop: AbortSignal,
   ): Promise<void> {
     let earlier: Moment;
     for (const moment of moments) {
-      if (lost.aborted) throw lost.reason;
       const from =
         moment === undefined
           ? await openHead(this.scope, source, { readOnly: true })
           : await openSnapshot(this.scope, source, moment.id);
       try {
-        await fillFrom(access, from, moment?.sizeBytes ?? source.sizeBytes, earlier);
+        const sizeBytes = moment?.sizeBytes ?? source.sizeBytes;
+        await fillFrom(access, { from, sizeBytes, earlier }, stop);
       } finally {
         this.scope.io.closeDevice(from);
       }
-      if (moment !== undefined) await copySnapshot(access, moment);
+      // The last moment is what the copy is to show itself: no snapshot of it.
+      if (moment !== undefined && moment !== moments.at(-1)) await copySnapshot(access, moment);
       earlier = moment;
     }
   }
@@ -135,12 +140,12 @@ export class Copies {
 /** The copy, which shows `earlier`, comes to show what `from` does. */
 async function fillFrom(
   access: ImageAccess,
-  from: DeviceHandle,
-  sizeBytes: number,
-  earlier: Moment,
+  { from, sizeBytes, earlier }: { from: DeviceHandle; sizeBytes: number; earlier: Moment },
+  stop: AbortSignal,
 ): Promise<void> {
   const { scope, id, fence, progress } = access;
   const { io } = scope;
+  throwIfStopped(stop);
   const before = await scope.header(id);
   // Discards of what lies behind the new end need the old one.
   const spanBytes = Math.max(before.sizeBytes, sizeBytes);
@@ -155,7 +160,16 @@ async function fillFrom(
     }
     // Now exactly those blocks are absent that are to be copied.
     await io.setParent(device, { device: from, overlapBytes: sizeBytes });
-    await io.flattenImage(device, progress);
+    const cancel = () => io.cancelJobs(device);
+    stop.addEventListener("abort", cancel, { once: true });
+    try {
+      await io.flattenImage(device, progress);
+    } catch (thrown) {
+      throwIfStopped(stop);
+      throw thrown;
+    } finally {
+      stop.removeEventListener("abort", cancel);
+    }
   };
   await withWorkDevice(scope, before, fence, update, { sizeBytes: spanBytes });
   await changeHeader(scope, id, fence, ({ unchanged }) => [
@@ -188,4 +202,10 @@ async function copySnapshot(access: ImageAccess, { name, ...of }: Snapshot): Pro
     const key = snapshotKey(snapshot.id);
     return [unchanged(key), setStep(key, encodeSnapshot({ ...snapshot, protected: true }))];
   });
+}
+
+function throwIfStopped(stop: AbortSignal): void {
+  if (!stop.aborted) return;
+  if (stop.reason instanceof StorageError) throw stop.reason;
+  throw new StorageError("canceled", "stopped before it was done; nothing of it is left");
 }

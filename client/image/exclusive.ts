@@ -12,7 +12,7 @@ import {
   encodeRequest,
   type LockRecord,
   type LockReply,
-  watchCookie,
+  watchCookieOf,
 } from "./lock-record.js";
 import { announceChange, lockForManagement, type ManagementLock } from "./management-lock.js";
 import { hasCode } from "./omap-values.js";
@@ -39,8 +39,9 @@ export async function makeChange(
   change: OwnChange,
   progress: Progress = noProgress,
 ): Promise<void> {
+  const request = scope.newId();
   for (let attempt = 1; ; attempt += 1) {
-    if (await sendToHolder(scope, id, change, progress)) break;
+    if (await sendToHolder(scope, id, change, progress, request)) break;
     const taken = await takeAccess(scope, id, progress).catch((thrown: unknown) => {
       // Somebody has taken the lock since we looked.
       if (!hasCode(thrown, "busy") || attempt === maxAttempts) throw thrown;
@@ -48,7 +49,7 @@ export async function makeChange(
     });
     if (taken === undefined) continue;
     try {
-      await carryOutChange(taken.access, change);
+      await carryOutChange({ ...taken.access, request }, change);
     } finally {
       await taken.lock.close();
     }
@@ -103,8 +104,9 @@ export async function sendToHolder(
   id: string,
   change: ImageChange,
   progress: Progress = noProgress,
+  request = scope.newId(),
 ): Promise<boolean> {
-  const payload = encodeRequest({ op: "change", request: scope.newId(), change });
+  const payload = encodeRequest({ op: "change", request, change });
   const { clock } = scope.ports;
   let giveUpMs = clock.nowMs() + patienceMs;
   for (;;) {
@@ -141,7 +143,7 @@ async function askHolder(
 ): Promise<LockReply | undefined> {
   const place = { pool: pool.id, object: headerObject(id) };
   const answers = await notifyWatchers(io, place, payload, answerTimeoutMs);
-  const bytes = answers.get(watcherName(BigInt(holder.client), watchCookie));
+  const bytes = answers.get(watcherName(BigInt(holder.client), watchCookieOf(holder)));
   return bytes === undefined ? undefined : decodeReply(bytes);
 }
 

@@ -1,17 +1,17 @@
 // Enabling and disabling features of an image, with exclusive access to it.
 import type { ImageAccess } from "./access.js";
 import { disabledFeatures, enabledFeatures, parseFeature } from "./features.js";
-import { changeHeader } from "./header-change.js";
+import { changeOnce } from "./header-change.js";
 import { setStep, u64Value } from "./omap-values.js";
 
 /** @throws invalid_argument, busy */
 export async function changeFeatures(
-  { scope, id, fence, quiesced }: ImageAccess,
+  access: ImageAccess,
   { enable, disable }: { enable: string[]; disable: string[] },
 ): Promise<void> {
   const [on, off] = [enable.map(parseFeature), disable.map(parseFeature)];
-  await quiesced(() =>
-    changeHeader(scope, id, fence, ({ header, unchanged }) => {
+  await access.quiesced(() =>
+    changeOnce(access, ({ header, unchanged }) => {
       const image = {
         hasParent: header.parent !== undefined,
         hasChildren: header.snapshots.some(({ children }) => children > 0),

@@ -3,7 +3,7 @@
 import { StorageError } from "../../common/errors.js";
 import type { ImageAccess } from "./access.js";
 import { detachSteps, finishDetach } from "./family.js";
-import { changeHeader } from "./header-change.js";
+import { changeOnce } from "./header-change.js";
 import { withWorkDevice } from "./layout.js";
 import { removeStep } from "./omap-values.js";
 
@@ -19,7 +19,7 @@ export async function flatten(access: ImageAccess): Promise<void> {
   // Fills only what is absent, so front ends may write meanwhile; cut off, it has done no harm.
   await withWorkDevice(scope, header, fence, (device) => scope.io.flattenImage(device, progress));
   await access.quiesced(() =>
-    changeHeader(scope, id, fence, (view) => {
+    changeOnce(access, (view) => {
       if (view.header.parent === undefined) return undefined;
       const after = { ...view.header, parent: undefined };
       return [view.unchanged("parent"), ...detachSteps(view, after), removeStep("parent")];

@@ -2,9 +2,11 @@
 // change under a lock is refused as soon as somebody else has taken that.
 import { StorageError } from "../../common/errors.js";
 import type { NativeFence, NativeStep } from "../../native/binding.js";
-import { decodeHeader, headerObject, type ImageHeader } from "./header.js";
+import { encodeValue } from "../../proto/encoding.js";
+import type { ImageAccess } from "./access.js";
+import { decodeHeader, headerObject, type ImageHeader, rememberedRequests } from "./header.js";
 import { lockTokenKey } from "./lock-record.js";
-import { compareStep, hasCode, u64Value } from "./omap-values.js";
+import { compareStep, hasCode, setStep, u64Value } from "./omap-values.js";
 import type { Scope } from "./scope.js";
 
 /** What a change was decided on. */
@@ -49,6 +51,24 @@ export async function changeHeader(
     }
   }
   throw new StorageError("busy", "the image is being changed by others all the time");
+}
+
+/**
+ * The step of a change that decides it: made once for each request, though that may come again to
+ * another holder of the lock, whose predecessor has not told the outcome any more.
+ */
+export function changeOnce(
+  { scope, id, fence, request }: ImageAccess,
+  decide: (view: HeaderView) => NativeStep[] | undefined,
+): Promise<ImageHeader> {
+  return changeHeader(scope, id, fence, (view) => {
+    const { requests } = view.header;
+    if (request === undefined) return decide(view);
+    const steps = requests.includes(request) ? undefined : decide(view);
+    if (steps === undefined) return undefined;
+    const noted = [...requests, request].slice(-rememberedRequests);
+    return [...steps, view.unchanged("requests"), setStep("requests", encodeValue(noted))];
+  });
 }
 
 function requireToken(stored: Uint8Array | undefined, { token }: NativeFence): void {

@@ -38,6 +38,7 @@ const header: ImageHeader = {
   detaching: undefined,
   rollback: undefined,
   group: undefined,
+  requests: [],
 };
 
 const parent = {

@@ -76,8 +76,17 @@ export interface ImageHeader {
   group: GroupRef | undefined;
   /** it comes from somewhere else, or goes elsewhere: docs/operating/migration.md */
   migration: Migration | undefined;
+  /** changes that were made last, by the ids of their requests: none of them is made twice */
+  requests: string[];
 }
 
+/** Requests that are asked for again come soon: of those before nobody asks any more. */
+export const rememberedRequests = 16;
+const requestsChecker = new Checker(
+  Type.Array(IdSchema, { maxItems: rememberedRequests }),
+  "requests of an image",
+  "corrupt",
+);
 const rollbackChecker = new Checker(
   Type.Object(
     {
@@ -106,7 +115,8 @@ export function dataPrefix(id: string): string {
 /** Prefixes of all keys of a header but its children and metadata, which can be many. */
 const headerPrefixes = [
   ...["created", "data_pool", "detaching", "features", "group", "lock", "migration"],
-  ...["object_prefix", "order", "parent", "rollback", "size", "snap", "stripe_", "trim_end"],
+  ...["object_prefix", "order", "parent", "requests", "rollback", "size", "snap"],
+  ...["stripe_", "trim_end"],
 ];
 
 /** Reads all of a header but its children and metadata, as of one moment. */
@@ -181,6 +191,7 @@ export function decodeHeader(id: string, omap: Omap): ImageHeader {
     rollback: optional("rollback", (value, name) => valueMap(value, rollbackChecker, name)),
     group: optional("group", (value, name) => valueMap(value, groupRefChecker, name)),
     migration: optional("migration", (value, name) => valueMap(value, migrationChecker, name)),
+    requests: optional("requests", (value, name) => valueMap(value, requestsChecker, name)) ?? [],
   };
   if (order.length !== 1 || !isPossible(header)) {
     throw new StorageError("corrupt", `${headerObject(id)} holds impossible values`);

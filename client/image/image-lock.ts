@@ -30,7 +30,7 @@ import {
   type LockView,
   releaseSteps,
   takeSteps,
-  watchCookie,
+  watchCookieOf,
 } from "./lock-record.js";
 import { lifeOf, notifyWatchers, readWatchers, watcherName } from "./watchers.js";
 
@@ -53,6 +53,8 @@ export interface LockPorts {
   io: LockIo;
   clock: Clock;
   clientId: bigint;
+  /** of the watch: what else this client has open has others */
+  cookie: string;
   /** "host1 pid 7": for people */
   description: string;
   /** Calls listener with each event of the native client. Returns its end. */
@@ -136,7 +138,7 @@ export class ImageLock {
     lock.stopEvents = ports.onEvent((event) => lock.take(event));
     try {
       lock.watch = await ports.io.watch(target.pool, lock.object, {
-        cookie: watchCookie,
+        cookie: ports.cookie,
         description: ports.description,
         timeoutMs: watchTimeoutMs,
       });
@@ -264,12 +266,12 @@ export class ImageLock {
   }
 
   private async look(): Promise<LockEvent> {
-    const { io, clientId } = this.ports;
+    const { io, clientId, cookie } = this.ports;
     const { pool } = this.target;
     const view = await this.view();
     const { holder } = view;
     if (holder === undefined) return { kind: "looked", view, mine: false, life: "dead" };
-    const mine = holder.client === String(clientId);
+    const mine = holder.client === String(clientId) && watchCookieOf(holder) === cookie;
     const life = mine ? "alive" : lifeOf(holder, await readWatchers(io, pool, this.object));
     return { kind: "looked", view, mine, life };
   }
@@ -290,18 +292,19 @@ export class ImageLock {
       encodeRequest({ op: "lock.request" }),
       askTimeoutMs,
     );
-    const bytes = holder && answers.get(watcherName(BigInt(holder.client), watchCookie));
+    const bytes = holder && answers.get(watcherName(BigInt(holder.client), watchCookieOf(holder)));
     const answer = bytes === undefined ? "none" : decodeReply(bytes).answer;
     if (answer === "exclusive" && holder !== undefined) this.refused(heldBy(holder, "exclusively"));
     return { kind: "asked", answer };
   }
 
   private async takeLock(seen: LockView): Promise<LockEvent> {
-    const { io, clock, clientId, description } = this.ports;
+    const { io, clock, clientId, cookie, description } = this.ports;
     const token = seen.token + 1;
     const record: LockRecord = {
       id: `${clientId}.${token}`,
       client: String(clientId),
+      cookie,
       description,
       token,
       takenAt: clock.wallMs(),

@@ -94,6 +94,37 @@ describe("an image in use", () => {
     expect(await images.snapshots.list("a")).toHaveLength(1);
   });
 
+  it("is changed once, though its holder hands the lock over before it tells", async () => {
+    const cluster = await made("a");
+    const first = await guest(cluster, "a");
+    first.write("old");
+    const { images } = cluster.client();
+    await during(cluster, images.snapshots.create("a", "s"));
+    // Says nothing after the rollback, as one does that was cut off from the others then.
+    first.io.answerNotify = () => undefined;
+    const cut = images.snapshots.rollback("a", "s");
+    await cluster.pass(1000);
+    first.io.deliver({ type: "device", device: first.handle, state: "unused" });
+    await cluster.pass(1000);
+    const second = await guest(cluster, "a");
+    second.write("new");
+    first.io.frozen = true;
+    cluster.pool.watchers.forget(first.io);
+    await during(cluster, cut);
+    expect(second.read()).toBe("new");
+  });
+
+  it("is not removed, nor its lock taken, by the client that has it open itself", async () => {
+    const cluster = await made("a");
+    const { io, images, read, write } = await guest(cluster, "a");
+    write("old");
+    await expect(images.remove("a")).rejects.toMatchObject({ code: "busy" });
+    await expect(images.copies.sparsify("a")).rejects.toMatchObject({ code: "busy" });
+    await during(cluster, images.snapshots.create("a", "s"));
+    expect(gates(io)).toEqual(["1 drain", "1 open 1"]);
+    expect(read()).toBe("old");
+  });
+
   it("gives the holder's error with its remedy", async () => {
     const cluster = await made("a");
     await guest(cluster, "a");
@@ -149,7 +180,7 @@ describe("an image in use", () => {
     expect(await images.snapshots.list("a")).toHaveLength(1);
   });
 
-  it("finishes the rollback that an earlier holder was killed in before its gate opens", async () => {
+  it("finishes an earlier holder's rollback before its gate opens", async () => {
     const cluster = await made("a");
     const { io, images } = cluster.client();
     const { handle } = await images.open("a");

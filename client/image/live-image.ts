@@ -105,7 +105,7 @@ export class LiveImage {
       doneBytes: 0,
       totalBytes: 0,
     };
-    running.done = this.run(change, token, (doneBytes, totalBytes) => {
+    running.done = this.run(request, change, token, (doneBytes, totalBytes) => {
       running.doneBytes = doneBytes;
       running.totalBytes = totalBytes;
     }).then(() => ({ answer: "done" }), failedReply);
@@ -118,6 +118,7 @@ export class LiveImage {
   }
 
   private async run(
+    request: string,
     change: ImageChange,
     token: number,
     progress: (doneBytes: number, totalBytes: number) => void,
@@ -133,7 +134,7 @@ export class LiveImage {
         }),
       progress,
     );
-    const work = () => carryOutChange(access, change);
+    const work = () => carryOutChange({ ...access, request }, change);
     // Copying may take hours, and replaces nothing: neither others nor a hand-over wait for it.
     if (change.kind === "flatten" || change.kind === "migrationExecute") await work();
     else await this.serially(work);

@@ -13,8 +13,8 @@ import { IdSchema } from "./references.js";
 export const lockKey = "lock";
 /** Key of the newest token, which only grows; it stays when the lock is released. */
 export const lockTokenKey = "lock_token";
-/** Cookie of every watch on a header that this layer makes. */
-export const watchCookie = "image";
+/** Cookie of the watches of holders whose record names none. */
+const commonCookie = "image";
 
 const closed = { additionalProperties: false } as const;
 const TokenSchema = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
@@ -25,6 +25,8 @@ const LockRecordSchema = Type.Object(
     id: Type.String({ minLength: 1, maxLength: 64 }),
     /** client id, decimal */
     client: Type.String({ pattern: "^[0-9]{1,20}$" }),
+    /** of the watch that shows that it lives: one client may have the image open more than once */
+    cookie: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
     /** "host1 pid 7 attach": for people */
     description: Type.String({ maxLength: 256 }),
     token: TokenSchema,
@@ -36,6 +38,8 @@ const LockRecordSchema = Type.Object(
   closed,
 );
 export type LockRecord = Static<typeof LockRecordSchema>;
+
+export const watchCookieOf = ({ cookie = commonCookie }: LockRecord): string => cookie;
 
 /** The lock as it stands. */
 export interface LockView {

@@ -79,6 +79,7 @@ function newHeader(scope: Scope, id: string, image: NewImage): ImageHeader {
     rollback: undefined,
     group: undefined,
     migration: image.migration,
+    requests: [],
   };
 }
 

@@ -63,10 +63,12 @@ export async function underLock<T>(
   }
 }
 
-/** @throws busy when any other client has the image open */
+/** @throws busy when anybody but the lock of these ports has the image open */
 export async function refuseWatched(ports: LockPorts, { pool, id }: HeaderAddress): Promise<void> {
   const { list } = await readWatchers(ports.io, pool, headerObject(id));
-  const other = list.find(({ client }) => client !== ports.clientId);
+  const other = list.find(
+    ({ client, cookie }) => client !== ports.clientId || cookie !== ports.cookie,
+  );
   if (other === undefined) return;
   throw new StorageError("busy", `the image is in use by ${other.description}`, {
     remedy: "Stop that client first; `cairn status POOL/IMAGE` lists all that use the image.",

@@ -78,10 +78,11 @@ export async function refuseSource(scope: Scope, header: ImageHeader): Promise<v
   const target = goesTo(header);
   if (target === undefined) return;
   const there = await specOf(scope.elsewhere(target.pool, target.namespace), target.imageId);
-  throw new StorageError("busy", `${await specOf(scope, header.id)} is being migrated`, {
+  const spec = await specOf(scope, header.id);
+  throw new StorageError("busy", `${spec} is being migrated`, {
     remedy:
       `Use ${there}, which shows the same; \`cairn migration commit ${there}\` ends the ` +
-      `migration, \`cairn migration abort ${there}\` undoes it.`,
+      `migration, \`cairn migration abort ${spec}\` undoes it.`,
   });
 }
 

@@ -6,6 +6,7 @@ import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { type FakeClient, FakeCluster } from "../testing/fake-cluster.js";
 import { violations } from "../testing/invariants.js";
+import { makeChange } from "./exclusive.js";
 import { openLocked } from "./open-locked.js";
 
 const mebibyte = 2 ** 20;
@@ -187,6 +188,20 @@ describe("the end of a migration", () => {
     expect(io.contentAt(handle, 0)).toBe("old");
     expect(violations(cluster.pool)).toEqual([]);
   });
+});
+
+it("a source whose target has gone while it was prepared can be freed", async () => {
+  const cluster = await made();
+  const { images } = cluster.client();
+  const id = await images.scope.idOf("a");
+  const target = { pool: 1, namespace: "", imageId: "00000000000000ff" };
+  await makeChange(images.scope, id, { kind: "migrationMark", target });
+  await expect(images.open("a")).rejects.toMatchObject({
+    remedy: expect.stringMatching(/migration abort rbd\/a/),
+  });
+  await expect(images.migrations.commit("a")).rejects.toMatchObject({ code: "not_found" });
+  await images.migrations.abort("a");
+  images.close((await images.open("a")).handle);
 });
 
 describe("what can't be moved", () => {

@@ -97,6 +97,12 @@ export class Migrations {
 
   /** The target goes; the source is what it was when the migration was prepared. @throws busy */
   async abort(image: string, progress: Progress = noProgress): Promise<void> {
+    const header = await this.scope.header(await this.scope.idOf(image));
+    const target = goesTo(header);
+    if (target !== undefined && !(await exists(this.scope, target))) {
+      // Aborted while it was still being prepared: nothing of the target has been used.
+      return freeSource({ scope: this.scope, header }, target.imageId);
+    }
     const { scope, id } = await this.find(image);
     await new Migrations(scope).walk("abort", id, progress);
   }
@@ -133,7 +139,9 @@ export class Migrations {
     const scope = this.scope.elsewhere(target.pool, target.namespace);
     const there = await scope.headerIfAny(target.imageId);
     if (there !== undefined) return { scope, id: target.imageId, header: there };
-    throw new StorageError("corrupt", `the image that ${image} is migrated to is gone`);
+    throw new StorageError("not_found", `the image that ${image} is migrated to is gone`, {
+      remedy: `Undo the migration: cairn migration abort ${this.scope.prefix}${image}`,
+    });
   }
 
   /** Carries out what comes next, and looks again, until the verb is done. */
@@ -266,6 +274,10 @@ export class Migrations {
   }
 }
 
+async function exists(from: Scope, { pool, namespace, imageId }: ImageRef): Promise<boolean> {
+  return (await from.elsewhere(pool, namespace).headerIfAny(imageId)) !== undefined;
+}
+
 async function sourceOf(scope: Scope, header: ImageHeader) {
   const record = targetRecord(header);
   return record === undefined ? undefined : sourceImage(scope, record);
@@ -287,8 +299,11 @@ function removeSource(scope: Scope, header: ImageHeader, progress: Progress): Pr
   });
 }
 
-function freeSource({ scope, header }: { scope: Scope; header: ImageHeader }, targetId: string) {
-  return changeHeader(scope, header.id, undefined, (view) =>
+async function freeSource(
+  { scope, header }: { scope: Scope; header: ImageHeader },
+  targetId: string,
+): Promise<void> {
+  await changeHeader(scope, header.id, undefined, (view) =>
     goesTo(view.header)?.imageId === targetId ? recordSteps(view, undefined) : undefined,
   );
 }

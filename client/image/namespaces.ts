@@ -117,12 +117,17 @@ export class Namespaces {
   private async content(name: string): Promise<string | undefined> {
     const { io, pool } = this.scope;
     const { omap } = await listKeys(io, [pool.id, directoryObject(name)], "");
-    const counts = { images: 0, "images in the trash": 0, groups: 0, "images being removed": 0 };
+    const counts = {
+      images: 0,
+      "images in the trash": 0,
+      groups: 0,
+      "images being made or removed": 0,
+    };
     for (const [key] of omap) {
       if (key.startsWith(namePrefix)) counts.images += 1;
       else if (key.startsWith("trash_")) counts["images in the trash"] += 1;
       else if (key.startsWith("group_")) counts.groups += 1;
-      else if (key.startsWith("pending_")) counts["images being removed"] += 1;
+      else if (key.startsWith("pending_")) counts["images being made or removed"] += 1;
     }
     const found = Object.entries(counts).filter(([, count]) => count > 0);
     if (found.length > 0) return found.map(([what, count]) => `${count} ${what}`).join(", ");

@@ -31,6 +31,7 @@ export async function removeImage(
 /**
  * Removes an image under its lock.
  * @param unname takes it out of the directory, into a pending entry
+ * @param first what has to be done before what stands in the way can be mended, as a sentence
  */
 export async function removeNamed(
   scope: Scope,
@@ -38,13 +39,14 @@ export async function removeNamed(
   spec: string,
   progress: Progress,
   unname: () => Promise<PendingEntry>,
+  first = "",
 ): Promise<void> {
   const header = await scope.headerIfAny(id);
-  if (header !== undefined) await refuseWhatHolds(scope, header, spec);
+  if (header !== undefined) await refuseWhatHolds(scope, header, spec, first);
   await withImageLock(scope, id, header, async (fence) => {
     // Once more: nobody changes it any more.
     const now = await scope.headerIfAny(id);
-    if (now !== undefined) await refuseWhatHolds(scope, now, spec);
+    if (now !== undefined) await refuseWhatHolds(scope, now, spec, first);
     await clear(scope, await unname(), progress, fence);
   });
 }
@@ -58,13 +60,19 @@ export function withImageLock<T>(
 ): Promise<T> {
   const dataPool = header === undefined ? scope.pool.id : scope.dataPoolOf(header).id;
   const address = { pool: scope.pool.id, id, dataPool };
-  return underLock(scope.lockPorts(), address, async (fence) => {
-    await refuseWatched(scope.lockPorts(), address);
+  const ports = scope.lockPorts();
+  return underLock(ports, address, async (fence) => {
+    await refuseWatched(ports, address);
     return run(fence);
   });
 }
 
-async function refuseWhatHolds(scope: Scope, header: ImageHeader, spec: string): Promise<void> {
+async function refuseWhatHolds(
+  scope: Scope,
+  header: ImageHeader,
+  spec: string,
+  first: string,
+): Promise<void> {
   const { snapshots, group, id } = header;
   refuseGroup(group, spec);
   await refuseInMigration(scope, header);
@@ -72,7 +80,7 @@ async function refuseWhatHolds(scope: Scope, header: ImageHeader, spec: string):
   const children = snapshots.reduce((sum, snapshot) => sum + snapshot.children, 0);
   if (children > 0) {
     throw new StorageError("busy", `${spec} has ${children} clones`, {
-      remedy: `Flatten or remove them first: \`cairn children ${spec}\` lists them.`,
+      remedy: `${first}Flatten or remove them: \`cairn children ${spec}\` lists them.`,
     });
   }
   const unfinished = snapshots.filter(({ state }) => state === "removing").length;
@@ -81,7 +89,7 @@ async function refuseWhatHolds(scope: Scope, header: ImageHeader, spec: string):
       ? `${headerObject(id)} still has snapshots whose removal was cut off`
       : `${spec} has ${snapshots.length} snapshots`;
   throw new StorageError("busy", what, {
-    remedy: `Remove them first: cairn snap purge ${spec}`,
+    remedy: `${first}Remove them: cairn snap purge ${spec}`,
   });
 }
 

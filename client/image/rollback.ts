@@ -6,7 +6,7 @@ import type { ImageAccess } from "./access.js";
 import { detachSteps } from "./family.js";
 import { groupWantsRollback } from "./group-record.js";
 import type { ImageHeader } from "./header.js";
-import { changeHeader, type HeaderView } from "./header-change.js";
+import { changeHeader, changeOnce, type HeaderView } from "./header-change.js";
 import type { ChangeOf } from "./image-change.js";
 import { snapshotById, withWorkDevice } from "./layout.js";
 import { compareStep, removeStep, setStep, u64Value } from "./omap-values.js";
@@ -15,11 +15,11 @@ import type { Snapshot } from "./snapshot-record.js";
 
 /** @throws not_found */
 export async function rollback(access: ImageAccess, snapId: number): Promise<void> {
-  const { scope, id, fence } = access;
+  const { scope, id } = access;
   snapshotById(await scope.header(id), snapId);
   await finishTrim(access);
   await access.quiesced(async () => {
-    await changeHeader(scope, id, fence, ({ header, unchanged }) => {
+    await changeOnce(access, ({ header, unchanged }) => {
       snapshotById(header, snapId);
       return [unchanged("rollback"), setStep("rollback", encodeValue({ snapId }))];
     });
@@ -32,10 +32,9 @@ export async function markRollback(
   access: ImageAccess,
   { snapId, group, snapshot }: ChangeOf<"rollbackMark">,
 ): Promise<void> {
-  const { scope, id, fence } = access;
   await finishTrim(access);
   const mark = { snapId, group: { ...group, snapshot } };
-  await changeHeader(scope, id, fence, ({ header, unchanged }) => {
+  await changeOnce(access, ({ header, unchanged }) => {
     snapshotById(header, snapId);
     return [unchanged("rollback"), setStep("rollback", encodeValue(mark))];
   });

@@ -199,11 +199,13 @@ export class Scope<Io extends ImageIo = ImageIo> {
     };
   }
 
+  /** For one lock, or one watch: each has a cookie of its own. */
   lockPorts(): LockPorts {
     const { io, clientId, description } = this.cluster;
     return {
       io,
       clientId,
+      cookie: `image-${this.newId()}`,
       description,
       clock: this.ports.clock,
       onEvent: (listener) => this.cluster.onEvent(listener),

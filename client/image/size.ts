@@ -4,7 +4,7 @@ import type { NativeFence } from "../../native/binding.js";
 import { encodeValue } from "../../proto/encoding.js";
 import type { ImageAccess } from "./access.js";
 import type { ImageHeader } from "./header.js";
-import { changeHeader } from "./header-change.js";
+import { changeHeader, changeOnce } from "./header-change.js";
 import { checkImageSize, checkShrink, poolCapacityBytes } from "./image-spec.js";
 import { type HeadOptions, withWorkDevice } from "./layout.js";
 import { compareStep, removeStep, setStep, u64Value } from "./omap-values.js";
@@ -35,8 +35,8 @@ export async function resizeImage(access: ImageAccess, resize: ResizeArguments):
   if (!growing) await finishTrim(access);
 }
 
-function setSize({ scope, id, fence }: ImageAccess, from: number, to: number) {
-  return changeHeader(scope, id, fence, ({ header, unchanged }) => {
+function setSize(access: ImageAccess, from: number, to: number) {
+  return changeOnce(access, ({ header, unchanged }) => {
     if (header.sizeBytes !== from || header.trimEndBytes !== undefined) throw resized();
     const { parent } = header;
     const steps = [

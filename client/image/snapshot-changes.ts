@@ -9,7 +9,7 @@ import { StorageError } from "../../common/errors.js";
 import type { ImageAccess } from "./access.js";
 import { detachSteps, finishDetach } from "./family.js";
 import type { ImageHeader } from "./header.js";
-import { changeHeader } from "./header-change.js";
+import { changeHeader, changeOnce } from "./header-change.js";
 import type { ChangeOf } from "./image-change.js";
 import { compareStep, removeStep, setStep, u64Value } from "./omap-values.js";
 import { isListed } from "./scope.js";
@@ -21,7 +21,7 @@ export async function createSnapshot(
   access: ImageAccess,
   { name, group }: ChangeOf<"snapCreate">,
 ): Promise<void> {
-  const { scope, id, fence } = access;
+  const { scope, id } = access;
   // What a cut-off shrink has left behind the end would be part of the snapshot.
   await finishTrim(access);
   const before = await scope.header(id);
@@ -29,7 +29,7 @@ export async function createSnapshot(
   checkCount(before, group === undefined);
   const snapId = await scope.cluster.snapshotIds.allocate(scope.dataPoolOf(before));
   const create = () =>
-    changeHeader(scope, id, fence, ({ header, unchanged }) => {
+    changeOnce(access, ({ header, unchanged }) => {
       checkNewName(header, name);
       checkCount(header, group === undefined);
       if (snapId <= header.snapSeq) {
@@ -86,9 +86,8 @@ export async function removeSnapshot(
   access: ImageAccess,
   { snapId, group }: ChangeOf<"snapRemove">,
 ): Promise<void> {
-  const { scope, id, fence } = access;
   await access.quiesced(() =>
-    changeHeader(scope, id, fence, ({ header, unchanged }) => {
+    changeOnce(access, ({ header, unchanged }) => {
       const snapshot = header.snapshots.find((candidate) => candidate.id === snapId);
       if (snapshot?.state !== "ready" || snapshot.kind === "trash") throw gone(snapId);
       refuseRemoval(snapshot, group);
@@ -153,10 +152,10 @@ function beginRemoval({ scope, id, fence }: ImageAccess, snapId: number) {
 
 /** @throws not_found, already_exists, busy */
 export async function renameSnapshot(
-  { scope, id, fence }: ImageAccess,
+  access: ImageAccess,
   { snapId, name }: ChangeOf<"snapRename">,
 ): Promise<void> {
-  await changeHeader(scope, id, fence, ({ header, unchanged }) => {
+  await changeOnce(access, ({ header, unchanged }) => {
     const snapshot = header.snapshots.find((candidate) => candidate.id === snapId);
     if (snapshot?.state !== "ready" || snapshot.kind !== "user") throw gone(snapId);
     if (snapshot.name === name) return undefined;

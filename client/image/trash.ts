@@ -138,8 +138,9 @@ export class Trash {
 
   private async removeEntry(entry: TrashEntry, progress: Progress): Promise<void> {
     const { scope } = this;
-    const spec = `${entry.name} (${entry.id} in the trash)`;
-    await removeNamed(scope, entry.id, spec, progress, async () => {
+    const spec = scope.prefix + entry.name;
+    const first = `Take it back: cairn trash restore ${scope.prefix}${entry.id}. `;
+    const unname = async () => {
       const { name } = entry;
       const record = { state: "removing" as const, name, refreshedAt: scope.nowMs() };
       try {
@@ -148,7 +149,8 @@ export class Trash {
         if (!hasCode(thrown, "precondition_failed")) throw thrown;
         throw this.missing(entry.id);
       }
-    });
+    };
+    await removeNamed(scope, entry.id, spec, progress, unname, first);
   }
 
   private async entry(id: string): Promise<TrashEntry> {

@@ -2,7 +2,7 @@
 import { StorageError } from "../../common/errors.js";
 import type { NativeClient } from "../../native/binding.js";
 import type { HolderLife } from "./lock-machine.js";
-import { type LockRecord, watchCookie } from "./lock-record.js";
+import { type LockRecord, watchCookieOf } from "./lock-record.js";
 
 type WatchIo = Pick<NativeClient, "operate">;
 
@@ -54,7 +54,7 @@ export async function readWatchers(io: WatchIo, pool: number, object: string): P
 /** Whether the holder of a lock renews its watch. */
 export function lifeOf(holder: LockRecord, { activeForMs, list }: Watchers): HolderLife {
   const watches = list.some(
-    ({ client, cookie }) => String(client) === holder.client && cookie === watchCookie,
+    ({ client, cookie }) => String(client) === holder.client && cookie === watchCookieOf(holder),
   );
   if (watches) return "alive";
   // A primary that is new may not have heard of it yet: it gets its whole timeout.

@@ -35,6 +35,8 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
   private readonly devices: FakeDevices;
   /** called while an import runs */
   duringImport: () => void = () => undefined;
+  /** called before each object of a flatten */
+  duringFlatten: () => void = () => undefined;
   private canceled = false;
   private jobsCanceled = false;
 
@@ -77,7 +79,7 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
   }
 
   answerNotify(answer: number, reply: Uint8Array): void {
-    this.pool.watchers.answer(answer, reply);
+    if (!this.dead) this.pool.watchers.answer(answer, reply);
   }
 
   async sweepFence(_pool: number, fence: NativeFence) {
@@ -229,6 +231,8 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
       if (parent === undefined || this.devices.own(device, at) !== undefined) continue;
       const content = this.devices.content(parent.device, at);
       if (content === undefined) continue;
+      this.duringFlatten();
+      if (this.jobsCanceled) throw new StorageError("canceled", "the job was canceled");
       this.live(() => this.devices.write(device, at, content));
     }
   }
@@ -292,6 +296,7 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
 
   private die(): never {
     this.dead = true;
+    this.pool.watchers.forget(this);
     throw new StorageError("disconnected", "this client is dead");
   }
 }

@@ -23,7 +23,10 @@ export class FakeWatchers {
   activeForMs = 1_000_000;
   private watches: Watch[] = [];
   private nextId = 1;
-  private readonly unanswered = new Map<number, (reply: Uint8Array) => void>();
+  private readonly unanswered = new Map<
+    number,
+    { to: WatchingClient; give: (reply: Uint8Array) => void; giveUp: () => void }
+  >();
 
   add(client: WatchingClient, object: string, options: WatchOptions): number {
     const id = this.nextId++;
@@ -55,20 +58,31 @@ export class FakeWatchers {
       (watch) =>
         new Promise<[string, Uint8Array]>((resolve) => {
           const answer = this.nextId++;
-          this.unanswered.set(answer, (reply) =>
-            resolve([nameOf(watch), Uint8Array.from([1, ...reply])]),
-          );
+          this.unanswered.set(answer, {
+            to: watch.client,
+            give: (reply) => resolve([nameOf(watch), Uint8Array.from([1, ...reply])]),
+            giveUp: () => resolve([nameOf(watch), Uint8Array.of(0)]),
+          });
           watch.client.deliver({ type: "notify", watch: watch.id, answer, payload });
         }),
     );
     return { exists: true, omap: await Promise.all(answers) };
   }
 
+  /** What a client has not answered, it never will: the notifications' time is over. */
+  forget(client: WatchingClient): void {
+    for (const [answer, { to, giveUp }] of this.unanswered) {
+      if (to !== client) continue;
+      this.unanswered.delete(answer);
+      giveUp();
+    }
+  }
+
   answer(answer: number, reply: Uint8Array): void {
-    const resolve = this.unanswered.get(answer);
-    if (resolve === undefined) throw new StorageError("not_found", "no such notification");
+    const waiting = this.unanswered.get(answer);
+    if (waiting === undefined) throw new StorageError("not_found", "no such notification");
     this.unanswered.delete(answer);
-    resolve(reply);
+    waiting.give(reply);
   }
 
   private live(object: string): Watch[] {

@@ -153,7 +153,9 @@ const checkKinds: readonly CheckKind[] = [
     name: "OBJECT_UNFOUND",
     severity: "HEALTH_ERR",
     summary: (count) => `${plural(count, "PG")} with objects that no OSD has`,
-    remedy: "Start the OSDs that are down: one of them may have the only copy.",
+    remedy:
+      "Start the OSDs that are down: one of them may have the only copy of what " +
+      "`cairn pg list-unfound` names.",
     find: ({ pgs }) =>
       pgs.filter((pg) => pg.unfound > 0).map((pg) => `${pgLine(pg)}, ${pg.unfound} unfound`),
   },

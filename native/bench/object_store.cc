@@ -3,12 +3,14 @@
 //
 //   bench_object_store FILE [SECONDS [MIB]]
 //
-// Three parts: latency at queue depth 1, IOPS and CPU at queue depth 32 in the steady state
-// (checkpoints included), and the CPU of committing and of checkpointing the same operations apart.
-// FILE is made sparse, and removed afterwards.
+// Four parts: latency at queue depth 1, IOPS and CPU at queue depth 32 in the steady state
+// (checkpoints included), the CPU of committing and of checkpointing the same operations apart, and
+// the same of first writes after a snapshot (clone, one block, attribute), one at a time, to
+// objects of one block and of 1024. FILE is made sparse, and removed afterwards.
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -62,8 +64,7 @@ class Bench {
       const std::uint64_t number = ++numbers_[pg.seed];
       transaction.write(pg, object(i), 0, Buffer::zeroed(kObjectBlocks * kBlockBytes), {1, number});
       transaction.log_append(pg, number, std::vector<std::byte>(kLogEntryBytes));
-      wait(
-          [&](object_store::Done done) { store_.submit(std::move(transaction), std::move(done)); });
+      submit(std::move(transaction));
     }
     checkpoint();
   }
@@ -71,6 +72,33 @@ class Bench {
   void checkpoint() {
     wait([&](object_store::Done done) { store_.checkpoint(std::move(done)); });
   }
+
+  // Objects of one block, numbered behind the full ones.
+  void fill_sparse(std::uint64_t count) {
+    for (std::uint64_t i = objects_; i < objects_ + count; ++i) {
+      Transaction transaction;
+      transaction.write(pg_of(i), object(i), 0, data_[0], {1, 1});
+      submit(std::move(transaction));
+    }
+    checkpoint();
+  }
+
+  // What the first write after a snapshot is to the store, for each of the objects.
+  void write_after_snapshot(std::uint64_t first, std::uint64_t count, std::uint64_t snap) {
+    constexpr std::size_t kAttrBytes = 12;
+    for (std::uint64_t i = first; i < first + count; ++i) {
+      const PgId pg = pg_of(i);
+      const std::uint64_t number = ++numbers_[pg.seed];
+      const ObjectId head = object(i);
+      Transaction transaction;
+      transaction.clone(pg, head, {head.pool, head.name, snap}, {1, number});
+      transaction.write(pg, head, 0, data_[number % kBuffers], {1, number});
+      transaction.set_attr(pg, head, std::string(kAttrBytes, 'a'), {1, number});
+      transaction.log_append(pg, number, std::vector<std::byte>(kLogEntryBytes));
+      submit(std::move(transaction));
+    }
+  }
+  std::uint64_t objects() const { return objects_; }
 
   // Keeps depth writes under way until so many have been made or the time is over.
   std::uint64_t run(unsigned depth, std::uint64_t most, double seconds) {
@@ -88,6 +116,10 @@ class Bench {
     char name[64];
     std::snprintf(name, sizeof name, "rbd_data.0123456789ab.%016lx", index);
     return {1, name, kHead};
+  }
+
+  void submit(Transaction transaction) {
+    wait([&](object_store::Done done) { store_.submit(std::move(transaction), std::move(done)); });
   }
 
   template <typename Call>
@@ -170,6 +202,31 @@ void report_apart(Bench& bench) {
               per_op(committed - start), per_op(all), per_op(thread), per_op(all - thread));
 }
 
+void report_snapshots(Bench& bench, io::Reactor& reactor) {
+  const std::uint64_t count = std::min<std::uint64_t>(bench.objects(), 64);
+  bench.fill_sparse(count);
+  std::uint64_t snap = 1;
+  for (const bool is_full : {false, true}) {
+    const std::uint64_t first = is_full ? 0 : bench.objects();
+    // The second round has what the first one had to load.
+    for (const char* const round : {"cold", "warm"}) {
+      const double cpu_start = cpu_us(RUSAGE_THREAD);
+      const std::uint64_t start_ns = reactor.now_ns();
+      bench.write_after_snapshot(first, count, snap++);
+      const double cpu = cpu_us(RUSAGE_THREAD) - cpu_start;
+      const double taken_us = static_cast<double>(reactor.now_ns() - start_ns) / 1e3;
+      const double checkpoint_start = cpu_us(RUSAGE_SELF);
+      bench.checkpoint();
+      const double checkpoint = cpu_us(RUSAGE_SELF) - checkpoint_start;
+      const auto per_op = [count](double us) { return us / static_cast<double>(count); };
+      std::printf(
+          "first write after a snapshot, %s, %s: %.0f us, CPU %.1f us, checkpoint %.1f us\n",
+          is_full ? "1024 blocks" : "1 block", round, per_op(taken_us), per_op(cpu),
+          per_op(checkpoint));
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -203,6 +260,7 @@ int main(int argc, char** argv) {
                 static_cast<double>(latency.percentile_ns(0.99)) / 1e3);
     report_steady_state(bench, **store, seconds);
     report_apart(bench);
+    report_snapshots(bench, **reactor);
   }
   store->reset();
   ::unlink(argv[1]);

@@ -85,8 +85,14 @@ ClientQuestion change_task(std::uint32_t handle, Progress progress, Start start)
       [handle, progress = std::move(progress), start](ClientState& state, const Promise& promise) {
         const auto objects = objects_of(state, handle, promise);
         if (objects == nullptr) return;
+        // Also the end is reported, however short the job was.
+        auto running = std::make_shared<std::weak_ptr<image::ImageJob>>();
         const std::shared_ptr<image::ImageJob> job =
-            start(objects, [promise](const Status& status) { promise.settle(status); });
+            start(objects, [promise, progress, running](const Status& status) {
+              if (const auto ended = running->lock()) progress(ended->progress());
+              promise.settle(status);
+            });
+        *running = job;
         state.devices().add_job(handle, job);
         watch_progress(state.reactor(), job, progress);
       };

@@ -148,6 +148,7 @@ Napi::Value pg_status_value(Napi::Env env, const pg::PgStatus& status) {
   object.Set("phase", kPhases[static_cast<int>(status.phase)]);
   object.Set("peerMissingCount", static_cast<double>(status.peer_missing_count));
   object.Set("objectCount", static_cast<double>(status.object_count));
+  object.Set("storedBytes", static_cast<double>(status.stored_bytes));
   object.Set("scrubRecord", status.scrub_record);
   return object;
 }
@@ -164,21 +165,11 @@ Napi::Value log_entry_value(Napi::Env env, const net::LogEntry& entry) {
   return object;
 }
 
-std::string digest_text(const object_store::ObjectInfo& info) {
-  Writer writer;
-  writer.put(static_cast<std::uint8_t>(info.exists ? 1 : 0));
-  for (const object_store::BlockInfo& block : info.blocks) {
-    writer.put(static_cast<std::uint8_t>(block.state));
-    writer.put(block.crc);
-    writer.put(block.version.epoch);
-    writer.put(block.version.number);
-  }
-  for (const auto& [key, value] : info.omap) {
-    writer.text16(key);
-    writer.blob32(as_bytes(value));
-  }
-  char text[32];
-  std::snprintf(text, sizeof text, "%zu-%08x", info.blocks.size(), crc32c(writer.span()));
+std::string digest_text(const net::ScrubObject& object) {
+  char text[80];
+  std::snprintf(text, sizeof text, "%d-%u.%llu-%u-%08x-%08x", object.exists ? 1 : 0,
+                object.version.epoch, static_cast<unsigned long long>(object.version.number),
+                object.data_blocks, object.blocks_digest, object.omap_digest);
   return text;
 }
 

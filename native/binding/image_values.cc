@@ -76,6 +76,7 @@ ParentCacheOptions get_parent_cache(const Napi::Value& value) {
   ParentCacheOptions options;
   options.path = "/dev/shm/cairn-parents-" + std::to_string(::geteuid());
   options.size_bytes = image::ParentCache::kDefaultBytes;
+  if (const char* const text = std::getenv("CAIRN_PARENT_CACHE")) options.path = text;
   if (const char* const text = std::getenv("CAIRN_PARENT_CACHE_BYTES"))
     options.size_bytes = std::strtoull(text, nullptr, 10);
   if (!value.IsObject()) return options;

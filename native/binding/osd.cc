@@ -9,6 +9,7 @@
 #include "object_store/object_store.hh"
 #include "osd_platform.hh"
 #include "osd_stats.hh"
+#include "pg/layer_names.hh"
 #include "pg/osd_core.hh"
 #include "scrub_events.hh"
 #include "sim_world.hh"
@@ -114,6 +115,9 @@ class Osd : public Napi::ObjectWrap<Osd> {
                         InstanceMethod<&Osd::start_scrub>("startScrub"),
                         InstanceMethod<&Osd::stop_scrub>("stopScrub"),
                         InstanceMethod<&Osd::set_scrub_record>("setScrubRecord"),
+                        InstanceMethod<&Osd::set_removed_snaps>("setRemovedSnaps"),
+                        InstanceMethod<&Osd::start_snap_trim>("startSnapTrim"),
+                        InstanceMethod<&Osd::stop_snap_trim>("stopSnapTrim"),
                         InstanceMethod<&Osd::remove_pg>("removePg"),
                         InstanceMethod<&Osd::send_control>("sendControl"),
                         InstanceMethod<&Osd::pg_statuses>("pgStatuses"),
@@ -310,6 +314,20 @@ class Osd : public Napi::ObjectWrap<Osd> {
       core.set_scrub_record(pg, interval, record);
     });
   }
+  void set_removed_snaps(const Napi::CallbackInfo& info) {
+    run([pools = get_removed_snaps(info[0])](pg::OsdCore& core) { core.set_removed_snaps(pools); });
+  }
+  void start_snap_trim(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value(),
+         spec = get_snap_trim_spec(info[3].As<Napi::Object>())](pg::OsdCore& core) mutable {
+      core.start_snap_trim(pg, interval, std::move(spec));
+    });
+  }
+  void stop_snap_trim(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), interval = info[2].ToNumber().Uint32Value()](pg::OsdCore& core) {
+      core.stop_snap_trim(pg, interval);
+    });
+  }
   void remove_pg(const Napi::CallbackInfo& info) {
     run([pg = get_pg(info)](pg::OsdCore& core) { core.remove_pg(pg); });
   }
@@ -359,12 +377,12 @@ class Osd : public Napi::ObjectWrap<Osd> {
   }
   Napi::Value list_objects(const Napi::CallbackInfo& info) {
     const PgId pg = get_pg(info);
-    std::optional<ObjectId> after;
-    if (info[2].IsString()) after = ObjectId{pg.pool, info[2].ToString().Utf8Value(), kHead};
+    std::optional<std::string> after;
+    if (info[2].IsString()) after = info[2].ToString().Utf8Value();
     const auto limit = info[3].ToNumber().Uint32Value();
     return ask(info, [this, pg, after, limit](pg::OsdCore&, const Promise& promise) {
-      state_.store->list(
-          pg, after, limit,
+      pg::list_heads(
+          *state_.store, pg, after, limit,
           [promise](Status status, std::vector<object_store::ListedObject> objects) {
             if (!status) return promise.reject(status);
             promise.resolve([objects = std::move(objects)](Napi::Env env) -> Napi::Value {
@@ -382,10 +400,11 @@ class Osd : public Napi::ObjectWrap<Osd> {
   }
   Napi::Value object_digest(const Napi::CallbackInfo& info) {
     const PgId pg = get_pg(info);
-    const ObjectId object{pg.pool, info[2].ToString().Utf8Value(), kHead};
+    const std::string object = info[2].ToString().Utf8Value();
     return ask(info, [this, pg, object](pg::OsdCore&, const Promise& promise) {
-      state_.store->info(pg, object, [promise](Status status, object_store::ObjectInfo found) {
-        if (!status) return promise.reject(status);
+      auto reader = std::make_shared<pg::ScrubReader>(platform_->executor(), *state_.store, pg);
+      reader->describe(object, [reader, promise](const net::ScrubObject& found) {
+        if (found.code != ErrorCode::ok) return promise.reject(Status(found.code, "no digest"));
         promise.resolve([text = digest_text(found)](Napi::Env env) -> Napi::Value {
           return Napi::String::New(env, text);
         });

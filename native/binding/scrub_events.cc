@@ -7,6 +7,15 @@ namespace cairn::binding {
 
 namespace {
 
+std::vector<std::uint64_t> get_numbers(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<std::uint64_t> numbers;
+  for (std::uint32_t i = 0; i < array.Length(); ++i) {
+    numbers.push_back(static_cast<std::uint64_t>(array.Get(i).ToNumber().Int64Value()));
+  }
+  return numbers;
+}
+
 template <typename Number>
 Napi::Array numbers_value(Napi::Env env, const std::vector<Number>& numbers) {
   Napi::Array array = Napi::Array::New(env, numbers.size());
@@ -69,6 +78,35 @@ void ScrubEventSink::on_read_repair(PgId pg, const std::string& object, const st
   });
 }
 
+void ScrubEventSink::on_snap_trim_done(PgId pg, Epoch interval, std::uint64_t id,
+                                       const Status& status) {
+  emit("snapTrimDone", [pg, interval, id, status](Napi::Env env, Napi::Object& event) {
+    set_pg(event, pg, interval);
+    event.Set("trim", static_cast<double>(id));
+    if (!status) event.Set("error", error_value(env, status));
+  });
+}
+
+pg::SnapTrimSpec get_snap_trim_spec(const Napi::Object& object) {
+  pg::SnapTrimSpec spec;
+  spec.id = get_u64(object, "trim");
+  spec.removed = get_numbers(object.Get("removed"));
+  spec.max_in_flight = get_u64(object, "maxInFlight");
+  spec.objects_per_second = get_u64(object, "objectsPerSecond");
+  return spec;
+}
+
+std::map<PoolId, pg::RemovedSnaps> get_removed_snaps(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::map<PoolId, pg::RemovedSnaps> pools;
+  for (std::uint32_t i = 0; i < array.Length(); ++i) {
+    const auto pool = array.Get(i).As<Napi::Object>();
+    const std::vector<std::uint64_t> snaps = get_numbers(pool.Get("snaps"));
+    pools[static_cast<PoolId>(get_u64(pool, "pool"))].insert(snaps.begin(), snaps.end());
+  }
+  return pools;
+}
+
 pg::ScrubSpec get_scrub_spec(const Napi::Object& object) {
   pg::ScrubSpec spec;
   spec.id = get_u64(object, "scrub");
@@ -89,6 +127,8 @@ void set_scrub_counters(Napi::Object& counters, const pg::PgCounters& pgs) {
   set("scrubRepaired", pgs.scrub_repaired);
   set("readRepairs", pgs.read_repairs);
   set("readRepairsFailed", pgs.read_repairs_failed);
+  set("trimmedObjects", pgs.trimmed_objects);
+  set("trimmedClones", pgs.trimmed_clones);
 }
 
 }  // namespace cairn::binding

@@ -10,7 +10,7 @@
 
 namespace cairn::binding {
 
-// Emits the events of scrubs; the base of the sink of all events of an OSD.
+// Emits the events of scrubs and trims; the base of the sink of all events of an OSD.
 class ScrubEventSink : public pg::OsdEvents {
  public:
   ScrubEventSink(CoreHost& host, EventCallback callback)
@@ -29,6 +29,7 @@ class ScrubEventSink : public pg::OsdEvents {
   void on_scrub_done(PgId pg, Epoch interval, std::uint64_t id, const Status& status) override;
   void on_read_repair(PgId pg, const std::string& object, const std::string& damage,
                       const Status& status) override;
+  void on_snap_trim_done(PgId pg, Epoch interval, std::uint64_t id, const Status& status) override;
 
  private:
   CoreHost& host_;
@@ -36,6 +37,9 @@ class ScrubEventSink : public pg::OsdEvents {
 };
 
 pg::ScrubSpec get_scrub_spec(const Napi::Object& object);
+pg::SnapTrimSpec get_snap_trim_spec(const Napi::Object& object);
+// setRemovedSnaps()
+std::map<PoolId, pg::RemovedSnaps> get_removed_snaps(const Napi::Value& value);
 void set_scrub_counters(Napi::Object& counters, const pg::PgCounters& pgs);
 
 }  // namespace cairn::binding

@@ -33,6 +33,23 @@ net::Fence get_fence(const Napi::Value& value) {
   return {get_text(object, "key"), get_u64(object, "token")};
 }
 
+// Absent: no snapshot was ever taken.
+net::SnapContext get_context(const Napi::Value& value) {
+  net::SnapContext context;
+  if (!value.IsObject()) return context;
+  const auto object = value.As<Napi::Object>();
+  context.seq = get_u64(object, "seq");
+  const auto snaps = object.Get("snaps").As<Napi::Array>();
+  for (std::uint32_t i = 0; i < snaps.Length(); ++i) {
+    context.snaps.push_back(static_cast<std::uint64_t>(snaps.Get(i).ToNumber().Int64Value()));
+  }
+  return context;
+}
+
+std::uint64_t get_snap(const Napi::Value& value) {
+  return value.IsNumber() ? static_cast<std::uint64_t>(value.ToNumber().Int64Value()) : kHead;
+}
+
 double value_of(const Buffer& block) {
   if (block.size() == 0) return 0;
   if (block.size() != kBlockBytes) return kTornValue;
@@ -85,11 +102,13 @@ class Client : public Napi::ObjectWrap<Client> {
   }
 
   // One step on one object; answer: of the reply's data, as a JavaScript number.
-  Napi::Value submit(const Napi::CallbackInfo& info, net::Step step, Buffer data,
-                     net::Fence fence) {
+  Napi::Value submit(const Napi::CallbackInfo& info, net::Step step, Buffer data, net::Fence fence,
+                     net::SnapContext context, std::uint64_t snap = kHead) {
     const Promise promise(info.Env(), *host_);
     objecter::Target target{info[0].ToNumber().Uint32Value(), info[1].ToString().Utf8Value(),
                             std::move(fence)};
+    target.snap = snap;
+    target.context = std::move(context);
     host_->post([this, target = std::move(target), step = std::move(step), data = std::move(data),
                  promise]() mutable {
       objecter_->submit(std::move(target), {std::move(step)}, std::move(data),
@@ -111,16 +130,17 @@ class Client : public Napi::ObjectWrap<Client> {
   }
   Napi::Value write(const Napi::CallbackInfo& info) {
     const auto value = static_cast<std::uint64_t>(info[3].ToNumber().Int64Value());
-    return submit(info, block_step(info, net::StepCode::write), block_of(value),
-                  get_fence(info[4]));
+    return submit(info, block_step(info, net::StepCode::write), block_of(value), get_fence(info[4]),
+                  get_context(info[5]));
   }
   Napi::Value read(const Napi::CallbackInfo& info) {
-    return submit(info, block_step(info, net::StepCode::read), {}, get_fence(info[3]));
+    return submit(info, block_step(info, net::StepCode::read), {}, get_fence(info[3]), {},
+                  get_snap(info[4]));
   }
   Napi::Value remove(const Napi::CallbackInfo& info) {
     net::Step step;
     step.code = net::StepCode::remove;
-    return submit(info, std::move(step), {}, {});
+    return submit(info, std::move(step), {}, {}, get_context(info[2]));
   }
 
   Napi::Value counters(const Napi::CallbackInfo& info) {

@@ -153,7 +153,11 @@ void Comparer::check_pg(const PgSnapshot& found, const ModelPg& expected) {
   std::map<std::uint64_t, std::string> log;
   for (const object_store::LogEntryBytes& entry : found.log)
     log.emplace(entry.number, as_text(entry.bytes));
+  std::uint64_t data_blocks = 0;
+  for (const auto& [name, object] : expected.objects)
+    for (const auto& [index, block] : object.blocks) data_blocks += block.state == BlockState::data;
   if (!expect(found.objects == expected.objects.size(), "number of objects") ||
+      !expect(store_.stored_bytes(found.pg) == data_blocks * kBlockBytes, "stored bytes") ||
       !expect(
           std::map<std::string, std::string>(found.meta.begin(), found.meta.end()) == expected.meta,
           "PG metadata") ||

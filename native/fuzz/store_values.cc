@@ -125,24 +125,25 @@ void fuzz_keys(std::string_view key) {
 }
 
 void fuzz_snap_set(std::string_view value) {
-  const Result<pg::SnapSet> set = pg::decode_snap_set(value);
-  if (!set) return;
-  CAIRN_ASSERT(pg::decode_snap_set(pg::encode_snap_set(*set)).value() == *set);
+  const Result<pg::SnapSet> decoded = pg::decode_snap_set(value);
+  if (!decoded) return;
+  const pg::SnapSet& set = decoded.value();
+  CAIRN_ASSERT(pg::decode_snap_set(pg::encode_snap_set(set)).value() == set);
   std::uint64_t below = 0;
-  for (const pg::SnapSet::Clone& clone : set->clones) {
-    CAIRN_ASSERT(clone.id > below && clone.id <= set->seq);
+  for (const pg::SnapSet::Clone& clone : set.clones) {
+    CAIRN_ASSERT(clone.id > below && clone.id <= set.seq);
     for (const std::uint64_t snap : clone.snaps) {
-      CAIRN_ASSERT(snap > below && set->resolve(snap) == clone.id);
+      CAIRN_ASSERT(snap > below && set.resolve(snap) == clone.id);
     }
     below = clone.id;
   }
   // A trim of all that is served leaves nothing.
-  pg::SnapSet trimmed = *set;
+  pg::SnapSet trimmed = set;
   pg::RemovedSnaps all;
-  for (const pg::SnapSet::Clone& clone : set->clones) {
+  for (const pg::SnapSet::Clone& clone : set.clones) {
     all.insert(clone.snaps.begin(), clone.snaps.end());
   }
-  CAIRN_ASSERT(pg::trim(trimmed, false, all).clones.size() == set->clones.size());
+  CAIRN_ASSERT(pg::trim(trimmed, false, all).clones.size() == set.clones.size());
   CAIRN_ASSERT(trimmed.clones.empty());
 }
 

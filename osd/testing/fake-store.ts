@@ -134,6 +134,7 @@ export class FakeStore {
         phase: "peering" as const,
         peerMissingCount: 0,
         objectCount: copy.objects.size,
+        storedBytes: 0,
         scrubRecord: "",
       }));
   }

@@ -56,4 +56,16 @@ describe("writes under a token that is no longer in force", () => {
     const judged = judgeStaleWrites([...operations, later, read], [freeze]);
     expect(judged).toMatchObject({ refused: 1, accepted: [] });
   });
+
+  it("are not those of the session after one that ended by a refused read", () => {
+    const later = operation(7, "write", value(1007, 1), [300, 310]);
+    const refusedLater = operation(7, "write", value(1007, 2), [510, 520], true);
+    const judged = judgeStaleWrites([before, byNewHolder, later, refusedLater], [freeze]);
+    expect(judged).toMatchObject({ refused: 0, accepted: [] });
+  });
+
+  it("are found when the frozen session is never refused anything", () => {
+    const acked = operation(7, "write", value(7, 3), [205, 215]);
+    expect(judgeStaleWrites([before, byNewHolder, acked], [freeze]).accepted).toEqual([acked]);
+  });
 });

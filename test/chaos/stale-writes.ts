@@ -61,19 +61,22 @@ export function judgeStaleWrites(
   };
 }
 
-/** The writes of the session that the takeover ended: what it refused, and what it should have. */
+/**
+ * The writes of the session that was frozen: what was refused of it, and what should have been. It
+ * may end without a refused write, by a refused read: then what comes later is the next session's.
+ */
 function staleWritesOf(
   operations: readonly RecordedOperation[],
   { client, wokenNs, takenOver }: Freeze,
 ): RecordedOperation[] {
   if (!takenOver) return [];
   const ofClient = operations.filter((it) => it.client === client && it.kind === "write");
-  const [first] = ofClient
-    .filter(({ fenced, endNs }) => fenced && endNs >= wokenNs)
-    .sort((one, other) => one.endNs - other.endNs);
-  if (first === undefined) return [];
+  const [last] = ofClient
+    .filter(({ startNs }) => startNs < wokenNs)
+    .sort((one, other) => other.startNs - one.startNs);
+  if (last === undefined) return [];
   return ofClient
-    .filter((write) => sessionOf(write) === sessionOf(first))
+    .filter((write) => sessionOf(write) === sessionOf(last))
     .filter(({ fenced, startNs, endNs }) => fenced || (startNs >= wokenNs && endNs !== Infinity));
 }
 

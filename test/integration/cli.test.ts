@@ -18,6 +18,7 @@ const mebibyte = 2 ** 20;
 beforeAll(async () => {
   const { code, stderr } = await cairn(dir, "up", "--osds", "3", "--osd-size", "4G");
   if (code !== 0) throw new Error(stderr);
+  await ok("create rbd/disk1 --size 64M");
 }, 120_000);
 
 afterAll(async () => {
@@ -89,7 +90,6 @@ describe("pools", () => {
 
 describe("names", () => {
   it("both forms of a spec lead to the same image", async () => {
-    await ok("create rbd/disk1 --size 64M");
     const { id } = await json<ImageInfo>("info rbd/disk1");
     for (const form of [
       "info disk1",

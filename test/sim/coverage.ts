@@ -18,6 +18,26 @@ const exempt: Readonly<Record<string, { why: string; test: string }>> = {
     why: "needs the authority to die in the moment before the monitor answers: a few seeds",
     test: "osd/peering/pg-temp.test.ts",
   },
+  pg_list_waits_for_recovery: {
+    why: "the simulated clients list no objects",
+    test: "native/core/pg/snapshots_test.cc",
+  },
+  pg_trim_in_parts: {
+    why: "needs more than 64 clones of one object",
+    test: "native/core/pg/snap_trim_test.cc",
+  },
+  pg_snap_set_too_large: {
+    why: "needs thousands of snapshots of one object",
+    test: "native/core/pg/snapshots_test.cc",
+  },
+  pg_read_from_other_copy: {
+    why: "needs a disk that gives a copy back neither before nor after its repair",
+    test: "native/core/pg/scrub_test.cc",
+  },
+  pg_read_from_other_copy_waits: {
+    why: "needs two reads of one object at that moment",
+    test: "native/core/pg/scrub_test.cc",
+  },
   pg_scrub_place_taken: {
     why: "needs two PGs scrubbed at once, while those of a simulated cluster take milliseconds",
     test: "native/core/pg/scrub_test.cc",

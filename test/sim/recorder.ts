@@ -4,7 +4,7 @@
 // Invariants: each value is written once; an operation without an answer, or with an error, stays
 // in the history as one that never ended, since it may have taken effect.
 // Does not: decide what is done, or judge it.
-import type { SimFence } from "../../native/index.js";
+import type { SimFence, SimSnapContext } from "../../native/index.js";
 import type { BlockOperation } from "../checkers/linearizability.js";
 import type { FencedOperation } from "./fencing.js";
 import type { SimCluster } from "./sim-cluster.js";
@@ -89,6 +89,38 @@ export class Recorder {
     this.history.push(operation);
     if (fence !== undefined) this.fenced.push({ operation, object, token: fence.token });
     return code;
+  }
+
+  /** Writes a value of its own under a snap context; not part of the history. */
+  async changeBlock(client: number, address: Address, context: SimSnapContext) {
+    const value = this.nextValue++;
+    const { object, block } = address;
+    const operation = this.begin(client, address, "write", String(value));
+    const answer = this.io(client).write(
+      this.cluster.pool(),
+      object,
+      block,
+      value,
+      undefined,
+      context,
+    );
+    const { code } = await this.end(operation, answer);
+    return { code, value };
+  }
+
+  /** As changeBlock(). @returns ok, or the error's code */
+  async removeObject(client: number, object: string, context: SimSnapContext): Promise<string> {
+    const operation = this.begin(client, { object, block: 0 }, "write", removedValue);
+    const answer = this.io(client).remove(this.cluster.pool(), object, context);
+    return (await this.end(operation, answer)).code;
+  }
+
+  /** Reads the head, or what a snapshot shows; not part of the history. */
+  readBlock(client: number, address: Address, snap: number | undefined) {
+    const { object, block } = address;
+    const operation = this.begin(client, address, "read", snap === undefined ? "" : `@${snap}`);
+    const answer = this.io(client).read(this.cluster.pool(), object, block, undefined, snap);
+    return this.end(operation, answer);
   }
 
   private begin(

@@ -9,6 +9,7 @@ import { findFencingViolations } from "./fencing.js";
 import { SeededRandom } from "./random.js";
 import { initialValue, Recorder } from "./recorder.js";
 import { SimCluster, type SimClusterOptions } from "./sim-cluster.js";
+import { type SnapOptions, SnapWorkload } from "./snap-workload.js";
 import { Trace } from "./trace.js";
 import { Workload, type WorkloadOptions } from "./workload.js";
 
@@ -49,6 +50,7 @@ const specialFaults: readonly (readonly [percent: number, kinds: readonly FaultK
 
 const cleanLimitMs = 180_000;
 const finalReadLimitMs = 60_000;
+const trimLimitMs = 60_000;
 /** In liveness mode no operation takes longer. */
 const stallLimitMs = 60_000;
 
@@ -57,6 +59,7 @@ interface Plan {
   cluster: SimClusterOptions;
   workload: WorkloadOptions;
   fenced: FencedOptions;
+  snaps: SnapOptions;
   faultsMs: number;
   faultEveryMs: number;
   /** undefined: drawn from all that the mode allows */
@@ -96,6 +99,15 @@ function planOf(random: SeededRandom, mode: Mode | undefined): Plan {
       takeOverPercent: random.pick([1, 5, 20]),
       writePercent: random.between(30, 80),
     },
+    snaps: {
+      images: random.between(1, 2),
+      objects: random.between(1, 3),
+      blocks: random.between(1, 4),
+      maxPauseMs: random.pick([20, 100, 300]),
+      takePercent: random.pick([2, 5, 10]),
+      dropPercent: random.pick([2, 5, 10]),
+      removePercent: random.pick([0, 5]),
+    },
   };
 }
 
@@ -113,6 +125,7 @@ interface Clients {
   recorder: Recorder;
   plain: Workload;
   fenced: FencedWorkload;
+  snaps: SnapWorkload;
 }
 
 function clientsOf(cluster: SimCluster, plan: Plan, random: SeededRandom): Clients {
@@ -121,6 +134,7 @@ function clientsOf(cluster: SimCluster, plan: Plan, random: SeededRandom): Clien
     recorder,
     plain: new Workload(recorder, plan.workload, random.fork()),
     fenced: new FencedWorkload(recorder, plan.fenced, random.fork()),
+    snaps: new SnapWorkload(recorder, plan.snaps, random.fork()),
   };
 }
 
@@ -144,11 +158,14 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
   try {
     clients.plain.start();
     clients.fenced.start();
+    clients.snaps.start();
     await faults.run(plan.faultsMs, plan.faultEveryMs);
     await faults.heal();
+    clients.snaps.keepSnapshots();
     cleanMs = await recover(cluster, recorder, plan.mode, findings);
     clients.plain.stop();
     clients.fenced.stop();
+    clients.snaps.stop();
     await finish(cluster, clients, findings);
   } catch (thrown) {
     findings.push(`exception: ${thrown instanceof Error ? thrown.stack : String(thrown)}`);
@@ -198,7 +215,7 @@ async function recover(
 
 async function finish(
   cluster: SimCluster,
-  { recorder, plain, fenced }: Clients,
+  { recorder, plain, fenced, snaps }: Clients,
   findings: string[],
 ): Promise<void> {
   // What is still under way is answered, now that nothing is in its way.
@@ -207,15 +224,22 @@ async function finish(
     findings.push(`operations are not answered ${finalReadLimitMs / 1000} s after the last fault`);
     return;
   }
-  const reads = Promise.all([plain.readAll(0), fenced.readAll(0)]);
+  const isTrimmed = () => cluster.map().pools.every(({ removedSnaps }) => !removedSnaps);
+  if (!(await cluster.time.run(trimLimitMs, isTrimmed))) {
+    findings.push(`removed snapshots are not trimmed ${trimLimitMs / 1000} s after the last fault`);
+  }
+  const reads = Promise.all([plain.readAll(0), fenced.readAll(0), snaps.readAll(0)]);
   await cluster.time.complete(reads, finalReadLimitMs, "read everything");
-  findings.push(...(await compareCopies(cluster)));
+  findings.push(...snaps.findings, ...(await compareCopies(cluster)));
+  cluster.trace.add(`snapshots: ${snaps.taken} taken, ${snaps.dropped} removed`);
 }
 
 /** What a client may be told: the operation was refused, or nobody has what it wants unharmed. */
 function mayFailWith(code: string, faults: FaultSchedule): boolean {
   // A resend that the log does not reach is refused; whether it was applied is not known.
   if (code === "too_old" || code === "fenced") return true;
+  // A snapshot that is removed while it is read; of others the workload says so.
+  if (code === "not_found") return true;
   const flips = ["bitFlips", "bitFlipsInRecovery"] as const;
   return code === "checksum_mismatch" && flips.some((kind) => faults.delivered.has(kind));
 }

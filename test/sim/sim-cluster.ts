@@ -12,7 +12,7 @@ import { pgRows } from "../../monitor/services/pg-stats.js";
 import { MemoryMapStore } from "../../monitor/testing/memory-map-store.js";
 import { type NativeSimWorld, native } from "../../native/index.js";
 import type { PgStateName } from "../../osd/peering/state.js";
-import type { PgRow } from "../../proto/commands.js";
+import type { CommandArgs, CommandResult, PgRow } from "../../proto/commands.js";
 import type { ControlStream } from "../../proto/control-stream.js";
 import { ControlNetwork } from "./control-network.js";
 import type { Coverage } from "./coverage.js";
@@ -144,6 +144,17 @@ export class SimCluster {
     const cluster = defined(this.cluster, "a monitor");
     const context: CommandContext = { cluster, sessions: () => 0, startedMs: 0 };
     return this.time.complete(callCommand(context, verb, args), 10_000, verb);
+  }
+
+  /** As command(), for who runs in virtual time; undefined: the monitor has ended before. */
+  async ask<V extends Parameters<typeof callCommand>[1]>(
+    verb: V,
+    args: CommandArgs<V>,
+  ): Promise<CommandResult<V> | undefined> {
+    const cluster = defined(this.cluster, "a monitor");
+    const context: CommandContext = { cluster, sessions: () => 0, startedMs: 0 };
+    const result = await callCommand(context, verb, args);
+    return cluster === this.cluster ? result : undefined;
   }
 
   /** The monitor's process ends and another one begins on the same store. */

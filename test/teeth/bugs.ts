@@ -59,6 +59,21 @@ export const plantedBugs: readonly PlantedBug[] = [
     hunters: ["sim"],
   },
   {
+    name: "skip_clone",
+    what: "the first change after a snapshot makes no clone",
+    hunters: ["sim"],
+  },
+  {
+    name: "trim_used_clone",
+    what: "a clone goes with the first of the snapshots that it serves",
+    hunters: ["sim"],
+  },
+  {
+    name: "recover_head_alone",
+    what: "recovery leaves the clones of an object behind",
+    hunters: ["sim"],
+  },
+  {
     name: "no_address_wrap_check",
     what: "a guest range may wrap around the address space",
     hunters: ["fuzz-virtqueue"],

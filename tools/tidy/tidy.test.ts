@@ -115,6 +115,7 @@ describe("import direction", () => {
       "osd/d.ts": 'import type { M } from "../monitor/m.js";\n',
       "monitor/m.ts": 'import fastify from "fastify";\n',
       "scripts/s.mjs": 'import fastify from "fastify";\nimport { join } from "node:path";\n',
+      "scripts/s.test.ts": 'import { it } from "vitest";\n',
       "fresh/f.ts": 'import { b } from "../proto/b.js";\n',
     };
     expect(findings(importDirection, texts)).toEqual([

@@ -33,6 +33,12 @@ std::string_view name_of(PlantedBug bug) {
       return "resurrect_delete";
     case PlantedBug::forget_divergent:
       return "forget_divergent";
+    case PlantedBug::skip_clone:
+      return "skip_clone";
+    case PlantedBug::trim_used_clone:
+      return "trim_used_clone";
+    case PlantedBug::recover_head_alone:
+      return "recover_head_alone";
     case PlantedBug::no_address_wrap_check:
       return "no_address_wrap_check";
     case PlantedBug::double_fetch:

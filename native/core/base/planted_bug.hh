@@ -26,6 +26,9 @@ enum class PlantedBug : std::uint8_t {
   no_fencing_check,    // a stale fencing token is accepted
   resurrect_delete,    // recovery ignores that the object has been removed
   forget_divergent,    // divergent entries are rewound without marking their objects missing
+  skip_clone,          // the first change after a snapshot makes no clone
+  trim_used_clone,     // a clone goes with the first of the snapshots that it serves
+  recover_head_alone,  // recovery leaves the clones of an object behind
   // front ends
   no_address_wrap_check,  // a guest range may wrap around
   double_fetch,           // a descriptor is read again after its validation

@@ -1,9 +1,9 @@
 // Clones on a simulated cluster: what shows of the parent, what a write costs, copyup against
 // racing writers, zeros inside the overlap, chains, striping, and draining. The last test is random
 // over a chain of three images with snapshots.
+#include "image/clone_test.hh"
 #include "../../test/budget.hh"
 #include "../../test/memory_device.hh"
-#include "image/clone_rig.hh"
 
 namespace cairn::image {
 
@@ -254,9 +254,9 @@ TEST_CASE("clone: random operations, snapshots and clones in a chain of three, t
     }
     for (const auto& image : chain) {
       image->check();
-      for (const auto& [snap, content] : image->snapshots) {
-        INFO(image->layout.object_prefix, " at ", snap);
-        rig.check(*image->at_snapshot(snap), content);
+      for (const auto& entry : image->snapshots) {
+        INFO(image->layout.object_prefix, " at ", entry.first);
+        rig.check(*image->at_snapshot(entry.first), entry.second);
       }
     }
   }

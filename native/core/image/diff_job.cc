@@ -39,6 +39,9 @@ bool DiffJob::in_parent(std::uint64_t number) const {
 }
 
 void DiffJob::all_listed() {
+  // First, so that sets that have all been answered leave their room to new ones: else nothing
+  // would be under way that could wake the job.
+  deliver();
   // Of a set all objects are asked at once, so that it may be a little more.
   while (has_room() && order_.size() < kMaxUnderWay && ask_next_set()) {
   }

@@ -367,10 +367,18 @@ Frame encode(const Push& message, Buffer data) {
   put(writer, message.pg);
   writer.put(message.interval);
   writer.text16(message.object);
+  const bool is_clone = message.layer != kHead;
+  const bool has_attr = !message.attr.empty();
   const int flags = (message.exists ? 1 : 0) | (message.first ? 2 : 0) | (message.last ? 4 : 0) |
-                    (message.is_pull_reply ? 8 : 0);
+                    (message.is_pull_reply ? 8 : 0) | (is_clone ? 16 : 0) | (has_attr ? 32 : 0) |
+                    (message.clears_omap ? 64 : 0);
   writer.put(static_cast<std::uint8_t>(flags));
   put(writer, message.version);
+  if (is_clone) {
+    writer.put(message.layer);
+    writer.put(message.base);
+  }
+  if (has_attr) writer.text16(message.attr);
   writer.put(static_cast<std::uint32_t>(message.blocks.size()));
   for (const PushBlock& block : message.blocks) {
     writer.put(block.index);
@@ -388,12 +396,28 @@ Status decode(const Frame& frame, Push& into) {
   into.interval = reader.get<std::uint32_t>();
   into.object = get_object_name(reader);
   const auto flags = reader.get<std::uint8_t>();
-  if (flags > 15) return bad("push");
+  if (flags > 127) return bad("push");
   into.exists = (flags & 1) != 0;
   into.first = (flags & 2) != 0;
   into.last = (flags & 4) != 0;
   into.is_pull_reply = (flags & 8) != 0;
+  into.clears_omap = (flags & 64) != 0;
   into.version = get_version(reader);
+  const bool is_clone = (flags & 16) != 0;
+  if (is_clone) {
+    into.layer = reader.get<std::uint64_t>();
+    into.base = reader.get<std::uint64_t>();
+    // A clone is made of a newer layer, behind the first part.
+    const bool fits = into.layer != 0 && into.layer != kHead && into.exists && !into.first &&
+                      (into.base == 0 || into.base > into.layer);
+    if (!fits) return bad("push");
+  }
+  if ((flags & 32) != 0) {
+    into.attr = reader.text16();
+    if (into.attr.empty() || into.attr.size() > kMaxSnapSetBytes || !into.first || !into.exists)
+      return bad("push");
+  }
+  if (into.clears_omap && !is_clone) return bad("push");
   const auto block_count = reader.get<std::uint32_t>();
   if (block_count > kMaxObjectBytes / kBlockBytes) return bad("push");
   into.blocks.resize(block_count);
@@ -404,9 +428,9 @@ Status decode(const Frame& frame, Push& into) {
     block.state = reader.get<std::uint8_t>();
     block.crc = reader.get<std::uint32_t>();
     block.version = get_version(reader);
-    // Ascending; absent blocks are left out.
+    // Ascending; absent blocks are left out, but where a clone differs by them.
     if (block.index < next_index || block.index >= kMaxObjectBytes / kBlockBytes ||
-        block.state == 0 || block.state > kMaxBlockState) {
+        (block.state == 0 && !is_clone) || block.state > kMaxBlockState) {
       return bad("push");
     }
     next_index = block.index + 1;

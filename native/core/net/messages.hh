@@ -175,7 +175,8 @@ struct ReplicateAck {
 };
 
 // Recovery. A pull asks for an object; the answer is a series of pushes on the same connection, or
-// one push with exists = false. A push is answered by push_ack once it is durable.
+// one push with exists = false. A push is answered by push_ack once it is durable. The layers of
+// the object come one after the other: the head, then its clones from the newest to the oldest.
 struct Pull {
   PgId pg;
   Epoch interval = 0;
@@ -184,7 +185,7 @@ struct Pull {
 
 struct PushBlock {
   std::uint32_t index = 0;
-  std::uint8_t state = 0;  // object_store::BlockState
+  std::uint8_t state = 0;  // object_store::BlockState; absent only where a clone's base has a block
   std::uint32_t crc = 0;
   Version version;
 };
@@ -194,10 +195,14 @@ struct Push {
   Epoch interval = 0;
   std::string object;
   bool exists = false;
-  bool first = false;  // the target drops what it has before it applies this part
-  bool last = false;   // the object is whole after this part
+  bool first = false;  // the target drops all layers that it has before it applies this part
+  bool last = false;   // the object is whole after this part, with all its layers
   bool is_pull_reply = false;
-  Version version;                // of the object
+  bool clears_omap = false;       // of a clone: it has no key-values before those of this part
+  Version version;                // of the layer
+  std::uint64_t layer = kHead;    // or the id of a clone
+  std::uint64_t base = 0;         // the clone begins as a copy of this layer; 0: it has begun
+  std::string attr = {};          // of the head, with the first part
   std::vector<PushBlock> blocks;  // data blocks' bytes follow in order as the frame's data
   std::vector<std::pair<std::string, std::string>> omap;
 };

@@ -37,6 +37,8 @@ std::map<std::string, Frame> golden_messages() {
   frames["replicate-ack"] = encode(ReplicateAck{kPg, 7, 100, ErrorCode::ok});
   frames["pull"] = encode(Pull{kPg, 7, "o"});
   frames["push"] = encode(push_of_object(), one_block());
+  frames["push-head"] = encode(push_of_head(), one_block());
+  frames["push-clone"] = encode(push_of_clone(), one_block());
   frames["push-ack"] = encode(PushAck{kPg, 7, "o", ErrorCode::ok});
   frames["scrub-request"] = encode(scrub_request(77, ScrubQuestion::list));
   frames["scrub-verify"] = encode(scrub_request(78, ScrubQuestion::verify));
@@ -433,6 +435,31 @@ TEST_CASE("messages: a push names its blocks in order, with their bytes") {
   CHECK(push_refused([](Push& push) { push.blocks[0].state = 2; }));
   CHECK(push_refused([](Push& push) { push.blocks[1].state = 1; }));
   CHECK(push_refused([](Push& push) { push.blocks[0].state = 3; }));
+  CHECK(push_refused([](Push& push) { push.clears_omap = true; }));
+}
+
+TEST_CASE("messages: a pushed clone comes behind the head, and is made of a newer layer") {
+  const auto clone_refused = [](const std::function<void(Push&)>& change) {
+    Push push = push_of_clone();
+    change(push);
+    return refused<Push>(encode(push, one_block()));
+  };
+  CHECK_FALSE(clone_refused([](Push&) {}));
+  CHECK_FALSE(clone_refused([](Push& push) { push.base = 6; }));
+  CHECK(clone_refused([](Push& push) { push.base = 5; }));
+  CHECK(clone_refused([](Push& push) { push.layer = 0; }));
+  CHECK(clone_refused([](Push& push) { push.first = true; }));
+  CHECK(clone_refused([](Push& push) { push.exists = false; }));
+  CHECK(clone_refused([](Push& push) { push.attr = "snaps"; }));
+  Push head;
+  REQUIRE(decode(encode(push_of_head(), one_block()), head).is_ok());
+  CHECK(head.attr == "snaps");
+  CHECK(head.layer == kHead);
+  CHECK(push_refused([](Push& push) { push.attr = std::string(kMaxSnapSetBytes + 1, 'a'); }));
+  CHECK(push_refused([](Push& push) {
+    push.attr = "snaps";
+    push.first = false;
+  }));
 }
 
 TEST_CASE("messages: counts that cannot be true allocate nothing") {

@@ -164,6 +164,26 @@ inline Push push_of_object() {
   return push;
 }
 
+inline Push push_of_clone() {
+  Push push;
+  push.pg = kPg;
+  push.interval = 7;
+  push.object = "o";
+  push.exists = push.last = push.clears_omap = true;
+  push.version = {6, 95};
+  push.layer = 5;
+  push.base = kHead;
+  push.blocks = {{0, 0, 0, {0, 0}}, {5, 2, 0xdeadbeef, {6, 90}}};
+  return push;
+}
+
+inline Push push_of_head() {
+  Push push = push_of_object();
+  push.last = false;
+  push.attr = "snaps";
+  return push;
+}
+
 inline ScrubRequest scrub_request(std::uint64_t id, ScrubQuestion question) {
   ScrubRequest request;
   request.pg = kPg;

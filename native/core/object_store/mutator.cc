@@ -128,6 +128,7 @@ PgEntry& Mutator::make_pg(const PgId& id) {
   pg.is_new = true;
   pg.collection = state_.next_id++;
   pg.object_count = 0;
+  pg.data_blocks = 0;
   pg.log_first = 1;
   pg.log_next = 1;
   return pg;
@@ -179,10 +180,17 @@ void Mutator::drop(const BlockEntry& entry) {
   state_.overlay.forget(entry.physical);
 }
 
-void Mutator::set_block(Onode& onode, std::uint32_t block, const BlockEntry& entry) {
+void Mutator::count_data(PgEntry& pg, std::int64_t blocks) {
+  if (blocks == 0 || !pg.data_blocks) return;
+  state_.checkpoint_set.touch(pg);
+  *pg.data_blocks += static_cast<std::uint64_t>(blocks);
+}
+
+void Mutator::set_block(PgEntry& pg, Onode& onode, std::uint32_t block, const BlockEntry& entry) {
   Shard& shard = state_.cache.make_shard(onode, block / kShardBlocks);
   state_.checkpoint_set.touch(shard);
   BlockEntry& old = shard.blocks[block % kShardBlocks];
+  count_data(pg, (entry.state == BlockState::data) - (old.state == BlockState::data));
   if (entry.state != BlockState::data || old.state != BlockState::data ||
       entry.physical != old.physical)
     drop(old);
@@ -193,6 +201,7 @@ void Mutator::set_block(Onode& onode, std::uint32_t block, const BlockEntry& ent
 
 void Mutator::apply_data(const Transaction::Op& op) {
   Onode& onode = find_or_create(op);
+  PgEntry& pg = make_pg(op.pg);
   for (std::uint32_t i = 0; i < op.block_count; ++i) {
     BlockEntry entry;
     entry.state = op.block_state(i);
@@ -205,7 +214,7 @@ void Mutator::apply_data(const Transaction::Op& op) {
       entry.physical = op.placed[i].physical;
       entry.crc = op.placed[i].crc;
     }
-    set_block(onode, op.first_block + i, entry);
+    set_block(pg, onode, op.first_block + i, entry);
     if (entry.state != BlockState::data || op.data.empty()) continue;
     Buffer image = op.data.slice(i * kBlockBytes, kBlockBytes);
     if (op.direct)
@@ -227,7 +236,9 @@ void Mutator::apply_range(const Transaction::Op& op) {
   }
   std::uint32_t end = op.first_block + op.block_count;
   if (op.type == OpType::punch) end = std::min(end, onode.header.block_limit);
-  for (std::uint32_t block = op.first_block; block < end; ++block) set_block(onode, block, entry);
+  PgEntry& pg = make_pg(op.pg);
+  for (std::uint32_t block = op.first_block; block < end; ++block)
+    set_block(pg, onode, block, entry);
 }
 
 void Mutator::discard_omap(Onode& onode) {
@@ -240,10 +251,12 @@ void Mutator::discard_omap(Onode& onode) {
 void Mutator::remove(PgEntry* pg, Onode& onode) {
   if (!onode.exists) return;
   state_.checkpoint_set.touch(onode);
+  std::int64_t data_blocks = 0;
   for (std::unique_ptr<Shard>& shard : onode.shards) {
     if (!shard) continue;
     state_.checkpoint_set.touch(*shard);
     for (BlockEntry& block : shard->blocks) {
+      if (block.state == BlockState::data) ++data_blocks;
       drop(block);
       block = {};
     }
@@ -258,6 +271,7 @@ void Mutator::remove(PgEntry* pg, Onode& onode) {
   if (pg == nullptr) return;
   state_.checkpoint_set.touch(*pg);
   --pg->object_count;
+  count_data(*pg, -data_blocks);
 }
 
 void Mutator::apply_clone(const Transaction::Op& op) {
@@ -276,6 +290,7 @@ void Mutator::apply_clone(const Transaction::Op& op) {
     state_.checkpoint_set.touch(*source);
     for (BlockEntry& block : source->blocks) {
       if (block.state != BlockState::data) continue;
+      count_data(pg, 1);
       ReferenceChunk* chunk = state_.cache.find_references(block.physical);
       CAIRN_ASSERT(chunk != nullptr);
       state_.checkpoint_set.touch(*chunk);

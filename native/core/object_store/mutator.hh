@@ -39,7 +39,8 @@ class Mutator {
 
   const BlockEntry* known_block(const Onode* onode, std::uint32_t block) const;
   bool stays_in_place(const BlockEntry* old) const;
-  void set_block(Onode& onode, std::uint32_t block, const BlockEntry& entry);
+  void set_block(PgEntry& pg, Onode& onode, std::uint32_t block, const BlockEntry& entry);
+  void count_data(PgEntry& pg, std::int64_t blocks);
   void drop(const BlockEntry& entry);
 
   void apply_data(const Transaction::Op& op);

@@ -275,6 +275,9 @@ class ObjectStore {
 
   virtual Usage usage() const = 0;
   virtual std::uint64_t object_count(PgId pg) const = 0;
+  // Of the data of its objects, in whole blocks; a block that clones share counts for each of them.
+  // 0 for a PG that was stored before this was counted.
+  virtual std::uint64_t stored_bytes(PgId pg) const = 0;
   virtual const Counters& counters() const = 0;
   // When the oldest transaction that is not durable yet was submitted; 0: there is none.
   virtual std::uint64_t oldest_pending_ns() const = 0;

@@ -63,7 +63,8 @@ void LogSegment::list(std::uint64_t from, std::uint64_t to,
   }
 }
 
-// varint collection, object count, log_first, log_next - log_first; then what changed of the log.
+// varint collection, object count, log_first, log_next - log_first, and the data blocks when they
+// are known; then what changed of the log.
 void PgEntry::encode(kv::WriteBatch& batch) {
   for (const std::uint64_t segment : erased_) batch.erase(keys::log_segment(collection, segment));
   erased_.clear();
@@ -73,6 +74,7 @@ void PgEntry::encode(kv::WriteBatch& batch) {
   put_varint(value, object_count);
   put_varint(value, log_first);
   put_varint(value, log_next - log_first);
+  if (data_blocks) put_varint(value, *data_blocks);
   batch.put(keys::pg(id_), value);
   for (auto& [number, segment] : segments) {
     if (!segment.is_dirty) continue;
@@ -95,6 +97,8 @@ bool PgEntry::decode(std::string_view value) {
   object_count = reader.varint();
   log_first = reader.varint();
   log_next = log_first + reader.varint();
+  data_blocks.reset();
+  if (!reader.at_end()) data_blocks = reader.varint();
   return reader.at_end() && collection != 0 && log_next >= log_first;
 }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -61,6 +62,9 @@ class PgEntry final : public CheckpointEntry {
   bool is_new = false;
   keys::Collection collection = 0;
   std::uint64_t object_count = 0;
+  // Of all its objects; a block that clones share counts for each. Not known of a PG that was
+  // stored before this was counted.
+  std::optional<std::uint64_t> data_blocks = 0;
   std::uint64_t log_first = 1;  // entries [log_first, log_next) are kept
   std::uint64_t log_next = 1;
   std::map<std::uint64_t, LogSegment> segments;  // by segment number

@@ -447,4 +447,9 @@ std::uint64_t Store::object_count(PgId pg) const {
   return entry == nullptr ? 0 : entry->object_count;
 }
 
+std::uint64_t Store::stored_bytes(PgId pg) const {
+  const PgEntry* entry = state_->pgs.find(pg);
+  return entry == nullptr ? 0 : entry->data_blocks.value_or(0) * kBlockBytes;
+}
+
 }  // namespace cairn::object_store

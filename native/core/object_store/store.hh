@@ -49,6 +49,7 @@ class Store final : public ObjectStore {
   void close(Done done) override;
   Usage usage() const override;
   std::uint64_t object_count(PgId pg) const override;
+  std::uint64_t stored_bytes(PgId pg) const override;
   const Counters& counters() const override { return state_->counters; }
   std::uint64_t oldest_pending_ns() const override {
     return pending_since_ns_.empty() ? 0 : pending_since_ns_.front();

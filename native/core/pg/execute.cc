@@ -89,6 +89,7 @@ Status Pg::check_snaps(const net::OpRequest& request) const {
 }
 
 void Pg::execute(ClientOp op) {
+  if (op.trims) return execute_trim(std::move(op));
   const bool mutates = op.request.mutates();
   for (const Step& step : op.request.steps) {
     const bool zeroing = step.code == StepCode::write_zeroes || step.code == StepCode::punch;
@@ -166,10 +167,19 @@ void Pg::run_steps(std::unique_ptr<Running> running) {
 
 void Pg::run_read(std::unique_ptr<Running> running, const Step& step) {
   LayerRead read = layer_read(*running, step.offset, step.length);
-  read.done = [this, running = std::move(running)](Status status,
-                                                   object_store::ReadResult result) mutable {
+  const std::uint64_t offset = step.offset;
+  const std::uint64_t length = step.length;
+  read.done = [this, offset, length, running = std::move(running)](
+                  Status status, object_store::ReadResult result) mutable {
     if (!still_current(*running)) return;
     if (repair_and_retry(*running, status)) return;
+    const auto from_other = [this, offset, length](std::unique_ptr<Running> waiting,
+                                                   FetchedRange range) {
+      waiting->reply.exists = range.exists;
+      waiting->data = range.data.slice(offset % kBlockBytes, length);
+      run_steps(std::move(waiting));
+    };
+    if (fetch_instead(running, status, offset, length, from_other)) return;
     if (!status) return fail_steps(std::move(running), status.code(), status.message());
     running->reply.exists = result.exists;
     running->data = std::move(result.data);
@@ -252,13 +262,17 @@ bool Pg::read_again(Running& running) {
 
 void Pg::fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::string message) {
   if (read_again(*running)) return;
-  net::OpReply answer;
-  answer.code = code;
-  answer.exists = running->reply.exists;
-  answer.message = std::move(message);
-  reply(running->op, std::move(answer), {});
-  if (!running->locked) return;
   const std::string object = running->op.request.object;
+  if (running->op.trims) {
+    trimmer_.object_done(object, Status(code, std::move(message)), false);
+  } else {
+    net::OpReply answer;
+    answer.code = code;
+    answer.exists = running->reply.exists;
+    answer.message = std::move(message);
+    reply(running->op, std::move(answer), {});
+  }
+  if (!running->locked) return;
   objects_[object].locked = false;
   release_object(object);
 }
@@ -282,6 +296,10 @@ void Pg::steps_done(std::unique_ptr<Running> running) {
     return commit_running(std::move(running));
   }
   if (read_again(*running)) return;
+  // A clone may have gone while it was read: then the snapshot is one that is being removed.
+  if (const Status snaps = check_snaps(running->op.request); !snaps) {
+    return fail_steps(std::move(running), snaps.code(), snaps.message());
+  }
   ++counters_.reads;
   counters_.read_bytes += running->data.size();
   counters_.read_ns.record(host_.executor().now_ns() - running->op.arrived_ns);
@@ -298,20 +316,29 @@ void Pg::merge_partial_write(std::unique_ptr<Running> running) {
                          Status status, object_store::ReadResult result) mutable {
                        if (!still_current(*running)) return;
                        if (repair_and_retry(*running, status)) return;
+                       const auto from_other = [this, begin](std::unique_ptr<Running> waiting,
+                                                             FetchedRange range) {
+                         merge_and_commit(std::move(waiting), begin, range.data);
+                       };
+                       if (fetch_instead(running, status, begin, end - begin, from_other)) return;
                        if (!status)
                          return fail_steps(std::move(running), status.code(), status.message());
-                       ClientOp& op = running->op;
-                       Buffer merged = Buffer::copy_of(result.data.span());
-                       for (Step& step : op.request.steps) {
-                         if (step.code != StepCode::write) continue;
-                         std::memcpy(merged.data() + (step.offset - begin), op.data.data(),
-                                     op.data.size());
-                         step.offset = begin;
-                         step.length = end - begin;
-                       }
-                       op.data = std::move(merged);
-                       commit_running(std::move(running));
+                       merge_and_commit(std::move(running), begin, result.data);
                      });
+}
+
+void Pg::merge_and_commit(std::unique_ptr<Running> running, std::uint64_t begin,
+                          const Buffer& old) {
+  ClientOp& op = running->op;
+  Buffer merged = Buffer::copy_of(old.span());
+  for (Step& step : op.request.steps) {
+    if (step.code != StepCode::write) continue;
+    std::memcpy(merged.data() + (step.offset - begin), op.data.data(), op.data.size());
+    step.offset = begin;
+    step.length = old.size();
+  }
+  op.data = std::move(merged);
+  commit_running(std::move(running));
 }
 
 }  // namespace cairn::pg

@@ -159,7 +159,7 @@ std::vector<PgStatus> OsdCore::pg_statuses() const {
   result.reserve(pgs_.size());
   for (const auto& [id, pg] : pgs_) {
     result.push_back({id, pg->spec(), pg->phase(), pg->info(), pg->peer_missing_count(),
-                      store_.object_count(id), pg->scrub_record()});
+                      store_.object_count(id), store_.stored_bytes(id), pg->scrub_record()});
   }
   return result;
 }

@@ -37,6 +37,8 @@ class OsdEvents : public ScrubEvents {
   // A peer that was reported answers again.
   virtual void on_peer_recovered(OsdId, std::uint64_t /*incarnation*/) {}
   virtual void on_store_failed(const Status& status) = 0;
+  // ok: no object of the PG has anything of the snapshots that were given.
+  virtual void on_snap_trim_done(PgId, Epoch, std::uint64_t /*id*/, const Status&) {}
 };
 
 struct PgStatus {
@@ -46,6 +48,7 @@ struct PgStatus {
   PgInfo info;
   std::uint64_t peer_missing_count = 0;
   std::uint64_t object_count = 0;
+  std::uint64_t stored_bytes = 0;
   std::string scrub_record;
 };
 
@@ -75,6 +78,10 @@ class OsdCore : public net::MessengerHandler,
   void set_removed_snaps(PoolId pool, RemovedSnaps snaps) {
     removed_snaps_[pool] = std::move(snaps);
   }
+  // Of all pools.
+  void set_removed_snaps(std::map<PoolId, RemovedSnaps> pools) {
+    removed_snaps_ = std::move(pools);
+  }
   void set_log_entries_kept(std::uint64_t entries) { log_entries_kept_ = entries; }
   void loop_tick() { loop_tick_ns_ = executor_.now_ns(); }
   void start_interval(PgId pg, IntervalSpec spec);
@@ -84,6 +91,9 @@ class OsdCore : public net::MessengerHandler,
   void start_scrub(PgId pg, Epoch interval, ScrubSpec spec);
   void stop_scrub(PgId pg, Epoch interval);
   void set_scrub_record(PgId pg, Epoch interval, std::string record);
+  // on_snap_trim_done() follows, unless a new interval comes first.
+  void start_snap_trim(PgId pg, Epoch interval, SnapTrimSpec spec);
+  void stop_snap_trim(PgId pg, Epoch interval);
   bool take_scrub_place(PgId pg) override;
   void leave_scrub_place(PgId pg) override;
   void remove_pg(PgId pg);
@@ -125,6 +135,9 @@ class OsdCore : public net::MessengerHandler,
   void recovery_failed(PgId pg, Epoch interval, const std::string& object,
                        const Status& status) override;
   ScrubEvents& scrub_events() override { return events_; }
+  void snap_trim_done(PgId pg, Epoch interval, std::uint64_t id, const Status& status) override {
+    events_.on_snap_trim_done(pg, interval, id, status);
+  }
   // HeartbeatHost
   void send_ping(OsdId osd, const net::Ping& ping) override;
   net::Ping current_ping() override;
@@ -164,7 +177,7 @@ class OsdCore : public net::MessengerHandler,
   Epoch map_epoch_ = 0;
   bool full_ = false;
   std::unordered_set<ClientId> blocklist_;
-  std::unordered_map<PoolId, RemovedSnaps> removed_snaps_;
+  std::map<PoolId, RemovedSnaps> removed_snaps_;
   std::uint64_t log_entries_kept_ = kDefaultLogEntriesKept;
   bool store_failure_reported_ = false;
   std::uint64_t loop_tick_ns_ = 0;

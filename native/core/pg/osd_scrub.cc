@@ -1,4 +1,4 @@
-// The scrub part of an OSD: dispatch of its frames, and the one scrub place.
+// The scrub part of an OSD: dispatch of its frames, and the one scrub place; and trimming.
 #include "pg/osd_core.hh"
 
 #include <utility>
@@ -55,6 +55,17 @@ void OsdCore::stop_scrub(PgId id, Epoch interval) {
 void OsdCore::set_scrub_record(PgId id, Epoch interval, std::string record) {
   Pg* pg = find(id);
   if (pg != nullptr && pg->spec().interval == interval) pg->set_scrub_record(std::move(record));
+}
+
+void OsdCore::start_snap_trim(PgId id, Epoch interval, SnapTrimSpec spec) {
+  Pg* pg = find(id);
+  if (pg != nullptr && pg->spec().interval == interval) return pg->start_snap_trim(std::move(spec));
+  events_.on_snap_trim_done(id, interval, spec.id, Status(ErrorCode::stale_epoch, "new interval"));
+}
+
+void OsdCore::stop_snap_trim(PgId id, Epoch interval) {
+  Pg* pg = find(id);
+  if (pg != nullptr && pg->spec().interval == interval) pg->stop_snap_trim();
 }
 
 bool OsdCore::take_scrub_place(PgId pg) {

@@ -43,6 +43,8 @@ void PgCounters::add(const PgCounters& other) {
   scrub_repaired += other.scrub_repaired;
   read_repairs += other.read_repairs;
   read_repairs_failed += other.read_repairs_failed;
+  trimmed_objects += other.trimmed_objects;
+  trimmed_clones += other.trimmed_clones;
   write_ns.merge(other.write_ns);
   read_ns.merge(other.read_ns);
 }
@@ -52,8 +54,10 @@ Pg::Pg(PgHost& host, PgId id)
       id_(id),
       scrub_reader_(host.executor(), host.store(), id),
       scrub_requests_(*this, scrub_reader_),
+      fetcher_(*this),
       repairer_(*this, scrub_requests_, scrub_reader_),
-      scrubber_(*this, scrub_requests_, repairer_) {}
+      scrubber_(*this, scrub_requests_, repairer_),
+      trimmer_(*this) {}
 
 std::string Pg::encode_info() const {
   Writer writer;
@@ -138,6 +142,7 @@ void Pg::start_interval(IntervalSpec spec) {
   // In-flight writes of the old interval are applied here, but nobody is told so: peering decides
   // whether they stay, and the client's resend finds them in the log or not.
   if (!in_flight_.empty()) pg_interval_ends_in_flight_write.hit();
+  fetcher_.reset();
   for (auto& [number, write] : in_flight_) refuse(write.op, ErrorCode::stale_epoch, "new interval");
   in_flight_.clear();
   drop_waiting();
@@ -152,6 +157,7 @@ void Pg::start_interval(IntervalSpec spec) {
   recovering_.clear();
   repair_sources_.clear();
   scrubber_.reset();
+  trimmer_.reset();
   repairer_.reset();
   scrub_requests_.forget_all();
   host_.leave_scrub_place(id_);
@@ -345,11 +351,11 @@ bool Pg::waits_for_recovery(const ClientOp& op) {
   if (waiting_for_object_.contains(object)) return true;
   if (missing_.empty() && peer_missing_.empty()) return false;
   if (missing_.contains(object)) return true;
-  return op.request.mutates() && object_is_missing_anywhere(object);
+  return op.changes() && object_is_missing_anywhere(object);
 }
 
 bool Pg::blocked_by_object(const ClientOp& op) const {
-  if (op.request.mutates() && scrubber_.holds(op.request.object)) return true;
+  if (op.changes() && scrubber_.holds(op.request.object)) return true;
   const auto found = objects_.find(op.request.object);
   if (found == objects_.end()) return false;
   const ObjectState& state = found->second;

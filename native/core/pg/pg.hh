@@ -46,65 +46,16 @@
 #include "pg/fence.hh"
 #include "pg/lease.hh"
 #include "pg/missing.hh"
+#include "pg/object_fetcher.hh"
+#include "pg/outgoing.hh"
 #include "pg/pg_log.hh"
+#include "pg/pg_values.hh"
 #include "pg/scrub_gate.hh"
 #include "pg/scrubber.hh"
+#include "pg/snap_trimmer.hh"
 #include "pg/watch.hh"
 
 namespace cairn::pg {
-
-constexpr std::uint64_t kDefaultLogEntriesKept = 1500;
-
-enum class Role : std::uint8_t { stray = 0, replica = 1, primary = 2 };
-enum class Phase : std::uint8_t { peering = 0, replica_active = 1, active = 2 };
-
-struct IntervalSpec {
-  Epoch interval = 0;         // first epoch with this acting set
-  std::vector<OsdId> acting;  // primary first; no holes
-  std::uint32_t min_size = 1;
-  Role role = Role::stray;
-};
-
-// What peering needs to know of the local copy.
-struct PgInfo {
-  Version last_update;
-  std::uint64_t log_tail = 0;  // number
-  Epoch last_epoch_started = 0;
-  std::uint64_t missing_count = 0;
-  // A read lease that this copy has granted in an older interval, and to whom (kNoOsd: not known).
-  std::uint64_t lease_remaining_ns = 0;
-  OsdId lease_holder = kNoOsd;
-};
-
-// How the local copy becomes the authoritative one in this interval.
-struct Activation {
-  Epoch interval = 0;
-  bool reset_log = false;              // the log does not reach: start it anew at log_base
-  Version log_base;                    // with reset_log: version of the entry before the first
-  std::optional<DupHorizon> horizon;   // with reset_log: of the authoritative copy
-  std::uint64_t rewind_to = 0;         // without reset_log: entries above are divergent and go
-  std::vector<net::LogEntry> entries;  // then these are appended
-  std::vector<MissingObject> missing;  // what this copy lacks (over what it knew of them)
-  // primary only: what the other members of the acting set lack
-  std::vector<std::pair<OsdId, std::vector<std::string>>> peer_missing;
-  // primary only: who has a whole copy of an object that is missing here (first that is up is
-  // asked)
-  std::vector<OsdId> sources;
-  // primary only: who may have a version that is asked for by name
-  std::vector<OsdId> other_sources;
-  // primary only: nothing is served for so long, since an older primary may hold a read lease
-  std::uint64_t lease_wait_ns = 0;
-};
-
-struct PgCounters {
-  std::uint64_t reads = 0, writes = 0, read_bytes = 0, write_bytes = 0, duplicates = 0;
-  std::uint64_t refused_fenced = 0;  // under a token that is not the highest any more
-  std::uint64_t refused_stale = 0, waiting = 0, recovered_objects = 0, recovered_bytes = 0;
-  std::uint64_t scrubbed_objects = 0, scrubbed_bytes = 0, scrub_errors = 0, scrub_repaired = 0;
-  std::uint64_t read_repairs = 0, read_repairs_failed = 0;
-  Histogram write_ns, read_ns;
-  void add(const PgCounters& other);
-};
 
 // What a Pg needs from the OSD around it.
 class Pg;
@@ -143,6 +94,7 @@ class PgHost {
   // An OSD takes part in the scrub of one PG at a time.
   virtual bool take_scrub_place(PgId pg) = 0;
   virtual void leave_scrub_place(PgId pg) = 0;
+  virtual void snap_trim_done(PgId pg, Epoch interval, std::uint64_t id, const Status& status) = 0;
 };
 
 // An operation as it came from a client, with its way back.
@@ -152,11 +104,15 @@ struct ClientOp {
   Buffer data;
   std::uint64_t arrived_ns = 0;
   bool repaired = false;  // it met a bad block before: no second repair
+  // Of the PG itself, without steps: takes what is left of removed snapshots out of the object.
+  bool trims = false;
+  bool trims_more = false;  // it had to leave some
+  bool changes() const { return trims || request.mutates(); }
   // Of a change that the PG makes by itself: called when it is durable, in place of a reply.
   UniqueFunction<void()> committed;
 };
 
-class Pg : private ScrubGate, private ScrubEvents {
+class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
  public:
   static constexpr std::uint64_t kLogEntriesKept = kDefaultLogEntriesKept;
   // So many while a client that is heard may still resend the oldest of them.
@@ -195,6 +151,9 @@ class Pg : private ScrubGate, private ScrubEvents {
   void stop_scrub();
   // Primary: the scrub is over; all members keep this.
   void set_scrub_record(std::string record);
+  // Primary, active: rids the objects of removed snapshots.
+  void start_snap_trim(SnapTrimSpec spec);
+  void stop_snap_trim();
 
   // --- traffic
   void on_client_op(ClientOp op);
@@ -238,6 +197,17 @@ class Pg : private ScrubGate, private ScrubEvents {
     std::set<OsdId> pushing_to;
     std::vector<OsdId> tried;  // sources that could not give it
   };
+  struct Arrived {
+    net::ConnectionId connection = 0;
+    net::Push push;
+    Buffer data;
+  };
+  // An object that arrives by pushes.
+  struct Incoming {
+    std::uint64_t attempt = 0;  // its first part may come again
+    bool is_dropping = false;   // the store is asked what goes with the first part
+    std::deque<Arrived> held;   // parts behind that one
+  };
 
   // pg.cc: admission and order
   void admit(ClientOp op);
@@ -271,6 +241,7 @@ class Pg : private ScrubGate, private ScrubEvents {
 
   // execute.cc: steps of an operation
   struct Running;  // an operation whose reading steps and guards are being carried out
+  using Fetched = UniqueFunction<void(std::unique_ptr<Running>, FetchedRange)>;
   void execute(ClientOp op);
   void run_steps(std::unique_ptr<Running> running);
   void run_read(std::unique_ptr<Running> running, const net::Step& step);
@@ -281,6 +252,7 @@ class Pg : private ScrubGate, private ScrubEvents {
   bool fence_still_holds(std::unique_ptr<Running>& running);
   void fail_steps(std::unique_ptr<Running> running, ErrorCode code, std::string message);
   void merge_partial_write(std::unique_ptr<Running> running);
+  void merge_and_commit(std::unique_ptr<Running> running, std::uint64_t begin, const Buffer& old);
   // not_found, invalid_argument: what the operation says about snapshots can't be.
   Status check_snaps(const net::OpRequest& request) const;
   // False when the interval is over: the operation has been refused.
@@ -324,6 +296,16 @@ class Pg : private ScrubGate, private ScrubEvents {
   // With what snapshots ask for. What the operation depends on is in the cache.
   void commit_change(ClientOp op, net::OpReply reply);
 
+  // pg_snap_trim.cc: SnapTrimGate, and the change of an object
+  PgId trimmed_pg() const override { return id_; }
+  io::Executor& trim_executor() override { return host_.executor(); }
+  object_store::ObjectStore& trim_store() override { return host_.store(); }
+  std::vector<std::string> missing_objects() const override;
+  void trim_object(const std::string& object) override;
+  void trim_done(std::uint64_t id, const Status& status) override;
+  void execute_trim(ClientOp op);
+  void commit_trim(ClientOp op);
+
   // watch_steps.cc
   void run_watch(std::unique_ptr<Running> running, const net::Step& step);
   void run_list_watchers(std::unique_ptr<Running> running);
@@ -348,25 +330,38 @@ class Pg : private ScrubGate, private ScrubEvents {
   // recovery.cc
   void pump_recovery();
   void start_recovery(const std::string& object);
-  struct Outgoing;  // an object on its way to others
   void pull_object(const std::string& object);
   OsdId next_source(const std::string& object) const;
   void report_unfound(const std::string& object);
   void remove_missing(const std::string& object);
   void push_object(const std::string& object);
-  // False when the interval or the attempt that it belongs to is over.
-  bool wanted_still(const Outgoing& outgoing) const;
-  void send_object(std::shared_ptr<Outgoing> outgoing);
-  void send_next_part(std::shared_ptr<Outgoing> outgoing);
-  void deliver_part(const Outgoing& outgoing, net::Push part, Buffer data);
   void push_applied(const net::Push& push, net::ConnectionId connection, const Status& status);
-  void apply_push(const net::Push& push, Buffer data, object_store::Done done);
   void retry_recovery(const std::string& object);
   void pull_failed(const std::string& object, const Status& status);
   void retry_unfound(const std::string& object, const Status& status);
   void recovery_step_done(const std::string& object);
   bool object_is_missing_anywhere(const std::string& object) const;
   void report_progress();
+
+  // push_source.cc
+  // False when the interval or the attempt that it belongs to is over.
+  bool wanted_still(const Outgoing& outgoing) const;
+  void send_object(std::shared_ptr<Outgoing> outgoing);
+  void send_next_layer(std::shared_ptr<Outgoing> outgoing);
+  void send_next_part(std::shared_ptr<Outgoing> outgoing);
+  void fill_part(std::shared_ptr<Outgoing> outgoing);
+  void read_piece(std::shared_ptr<Outgoing> outgoing);
+  void add_piece(Outgoing& outgoing, const ReadPiece& piece,
+                 const object_store::ReadResult& read) const;
+  void deliver_part(Outgoing& outgoing);
+
+  // push_target.cc
+  // Finds what the copy has of the family, to drop it with the first part.
+  void drop_layers(net::ConnectionId connection, net::Push push, Buffer data);
+  void take_part(net::ConnectionId connection, const net::Push& push, Buffer data,
+                 const std::vector<std::uint64_t>& old_layers);
+  void apply_push(const net::Push& push, const Buffer& data,
+                  const std::vector<std::uint64_t>& old_layers, object_store::Done done);
 
   // pg_scrub.cc: ScrubGate, and reads that meet a bad block
   PgId pg() const override { return id_; }
@@ -398,6 +393,10 @@ class Pg : private ScrubGate, private ScrubEvents {
                       const Status& status) override;
   // True when the operation was taken over: it waits until the local copy is replaced.
   bool repair_and_retry(Running& running, const Status& status);
+  // True when the operation was taken over: what the own disk can't give, even after a repair, is
+  // asked of the other members. `then` goes on with it, with no operation on the object beside it.
+  bool fetch_instead(std::unique_ptr<Running>& running, const Status& damage, std::uint64_t offset,
+                     std::uint64_t length, Fetched then);
   // A push or a pull met damage in the local copy, or it can't be read.
   void source_failed(const Outgoing& outgoing, const Status& status);
   std::vector<OsdId> other_holders(const std::string& object) const;
@@ -446,9 +445,9 @@ class Pg : private ScrubGate, private ScrubEvents {
   std::size_t recovery_limit_ = 0;
   std::map<std::string, Recovery> recovering_;
   std::uint64_t recovery_attempts_ = 0;
-  // What arrives by pushes: how many times its first part came; and what has arrived whole in this
-  // interval, so that parts of an abandoned attempt can't undo it.
-  std::map<std::string, std::uint64_t> incoming_;
+  std::map<std::string, Incoming> incoming_;
+  std::uint64_t incoming_attempts_ = 0;
+  // What has arrived whole in this interval, so that parts of an abandoned attempt can't undo it.
   std::set<std::string> received_;
   std::deque<std::string> wanted_;  // objects that a client waits for
   std::map<std::string, std::deque<ClientOp>> waiting_for_object_;
@@ -457,8 +456,10 @@ class Pg : private ScrubGate, private ScrubEvents {
   std::string scrub_record_;
   ScrubReader scrub_reader_;
   MemberRequests scrub_requests_;
+  ObjectFetcher fetcher_;
   Repairer repairer_;
   Scrubber scrubber_;
+  SnapTrimmer trimmer_;
   PgCounters counters_;
 };
 

@@ -35,16 +35,4 @@ struct Pg::LayerPair {
   std::vector<net::ExtentRun> differences() const;
 };
 
-// An object on its way to other members.
-struct Pg::Outgoing {
-  std::string object;
-  std::vector<OsdId> targets;      // push
-  net::ConnectionId reply_to = 0;  // or the answer to a pull
-  Epoch interval = 0;
-  std::uint64_t attempt = 0;  // of the Recovery that pushes it
-  object_store::ObjectInfo info;
-  std::uint64_t next_offset = 0;
-  std::size_t next_pair = 0;  // of the key-values
-};
-
 }  // namespace cairn::pg

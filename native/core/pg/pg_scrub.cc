@@ -10,6 +10,8 @@ namespace cairn::pg {
 
 CAIRN_DEFINE_PROBE(pg_read_met_damage);
 CAIRN_DEFINE_PROBE(pg_read_repair_without_source);
+CAIRN_DEFINE_PROBE(pg_read_from_other_copy);
+CAIRN_DEFINE_PROBE(pg_read_from_other_copy_waits);
 CAIRN_DEFINE_PROBE(pg_push_source_damaged);
 CAIRN_DEFINE_PROBE(pg_pull_source_damaged);
 CAIRN_DEFINE_PROBE(pg_scrub_place_taken);
@@ -187,6 +189,7 @@ void Pg::lose_copies(const std::string& object, const std::vector<OsdId>& copies
     }
     received_.erase(object);
     missing_[object] = {};
+    trimmer_.object_lost(object);
     object_store::Transaction transaction;
     transaction.pg_meta_set(id_, kMissingPrefix + object, std::string());
     submit(std::move(transaction), [](const Status&) {});
@@ -237,6 +240,41 @@ bool Pg::repair_and_retry(Running& running, const Status& status) {
     repairer_.repair(object, {{host_.self()}, std::move(holders), true}, report);
   }
   release_object(object);
+  return true;
+}
+
+bool Pg::fetch_instead(std::unique_ptr<Running>& running, const Status& damage,
+                       std::uint64_t offset, std::uint64_t length, Fetched then) {
+  const std::string object = running->op.request.object;
+  std::vector<OsdId> holders = other_holders(object);
+  // Of the head: what a snapshot shows waits for the repair of this copy.
+  const bool is_of_head = running->op.request.snap == kHead;
+  if (!is_damage(damage) || holders.empty() || !is_of_head) return false;
+  if (fetcher_.is_fetching(object) || repairer_.is_repairing(object)) {
+    pg_read_from_other_copy_waits.hit();
+    waiting_for_object_[object].push_back(std::move(running->op));
+    if (running->locked) objects_[object].locked = false;
+    release_object(object);
+    return true;
+  }
+  if (!running->locked && !is_object_quiet(object)) {
+    // What the other members show of a write that is under way must not be seen yet.
+    objects_[object].waiting.push_back(std::move(running->op));
+    return true;
+  }
+  pg_read_from_other_copy.hit();
+  close_object(object);
+  fetcher_.fetch(object, offset, length, std::move(holders),
+                 [this, object, damage, running = std::move(running), then = std::move(then)](
+                     Status status, FetchedRange range) mutable {
+                   if (!still_current(*running)) return;
+                   if (status) {
+                     then(std::move(running), std::move(range));
+                   } else {
+                     fail_steps(std::move(running), damage.code(), damage.message());
+                   }
+                   open_object(object);
+                 });
   return true;
 }
 

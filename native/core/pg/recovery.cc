@@ -11,16 +11,11 @@
 namespace cairn::pg {
 
 CAIRN_DEFINE_PROBE(pg_pull_failed);
-CAIRN_DEFINE_PROBE(pg_push_repeated);
-CAIRN_DEFINE_PROBE(pg_push_removes);
 CAIRN_DEFINE_PROBE(pg_object_unfound);
 CAIRN_DEFINE_PROBE(pg_recovered_deletion);
-CAIRN_DEFINE_PROBE(pg_source_had_other_version);
 
 namespace {
-constexpr std::uint64_t kPartBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kRetryNs = 1'000'000'000;
-constexpr const char* kMissingPrefix = "missing/";
 }  // namespace
 
 bool Pg::object_is_missing_anywhere(const std::string& object) const {
@@ -87,6 +82,11 @@ void Pg::pull_object(const std::string& object) {
   if (missing_.at(object).removed && !planted(PlantedBug::resurrect_delete)) {
     return remove_missing(object);
   }
+  if (fetcher_.is_fetching(object)) {
+    // Its answers could not be told from ours.
+    recovering_.erase(object);
+    return retry_recovery(object);
+  }
   const OsdId source = next_source(object);
   if (source == kNoOsd) return report_unfound(object);
   recovering_[object].pulling_from = source;
@@ -136,6 +136,7 @@ void Pg::pull_failed(const std::string& object, const Status& status) {
 }
 
 void Pg::peer_gone(OsdId osd) {
+  fetcher_.source_gone(osd);
   std::vector<std::string> asked;
   for (const auto& [object, recovery] : recovering_) {
     if (recovery.pulling_from == osd) asked.push_back(object);
@@ -173,172 +174,6 @@ void Pg::on_pull(net::ConnectionId from, const net::Pull& pull) {
   send_object(std::move(outgoing));
 }
 
-bool Pg::wanted_still(const Outgoing& outgoing) const {
-  if (!current(outgoing.interval)) return false;
-  if (outgoing.reply_to != 0) return true;  // a closed connection drops what it no longer wants
-  const auto found = recovering_.find(outgoing.object);
-  return found != recovering_.end() && found->second.attempt == outgoing.attempt;
-}
-
-void Pg::send_object(std::shared_ptr<Outgoing> outgoing) {
-  const ObjectId object = object_id(outgoing->object);
-  host_.store().info(id_, object, [this, outgoing](Status status, object_store::ObjectInfo info) {
-    if (!wanted_still(*outgoing)) return;
-    if (!status) return source_failed(*outgoing, status);
-    outgoing->info = std::move(info);
-    send_next_part(outgoing);
-  });
-}
-
-void Pg::deliver_part(const Outgoing& outgoing, net::Push part, Buffer data) {
-  counters_.recovered_bytes += data.size();
-  if (outgoing.reply_to != 0) {
-    part.is_pull_reply = true;
-    return host_.send_on(outgoing.reply_to, net::encode(part, std::move(data)));
-  }
-  const net::Frame frame = net::encode(part, std::move(data));
-  for (const OsdId target : outgoing.targets) host_.send_to_osd(target, frame);
-}
-
-void Pg::send_next_part(std::shared_ptr<Outgoing> outgoing) {
-  const object_store::ObjectInfo& info = outgoing->info;
-  net::Push part;
-  part.pg = id_;
-  part.interval = outgoing->interval;
-  part.object = outgoing->object;
-  part.exists = info.exists;
-  part.version = info.version;
-  part.first = outgoing->next_offset == 0 && outgoing->next_pair == 0;
-  for (std::size_t bytes = 0; bytes < kPartBytes && outgoing->next_pair < info.omap.size();) {
-    part.omap.push_back(info.omap[outgoing->next_pair++]);
-    bytes += part.omap.back().first.size() + part.omap.back().second.size();
-  }
-  const std::uint64_t begin = outgoing->next_offset;
-  const std::uint64_t end =
-      std::min(begin + kPartBytes, std::uint64_t{info.block_count} * kBlockBytes);
-  outgoing->next_offset = end;
-  part.last = end == std::uint64_t{info.block_count} * kBlockBytes &&
-              outgoing->next_pair == info.omap.size();
-  if (begin >= end) {
-    const bool last = part.last;
-    deliver_part(*outgoing, std::move(part), {});
-    if (!last) send_next_part(std::move(outgoing));
-    return;
-  }
-  host_.store().read(
-      id_, object_id(outgoing->object), begin, end - begin, true,
-      [this, outgoing, begin, part = std::move(part)](Status status,
-                                                      object_store::ReadResult result) mutable {
-        if (!wanted_still(*outgoing)) return;
-        if (!status) return source_failed(*outgoing, status);
-        std::size_t data_blocks = 0;
-        for (std::size_t i = 0; i < result.blocks.size(); ++i) {
-          const object_store::BlockInfo& block = result.blocks[i];
-          if (block.state == object_store::BlockState::absent) continue;
-          const auto index = static_cast<std::uint32_t>(begin / kBlockBytes + i);
-          part.blocks.push_back(
-              {index, static_cast<std::uint8_t>(block.state), block.crc, block.version});
-          if (block.state == object_store::BlockState::data) ++data_blocks;
-        }
-        Buffer data = Buffer::allocate(data_blocks * kBlockBytes);
-        std::size_t filled = 0;
-        for (std::size_t i = 0; i < result.blocks.size(); ++i) {
-          if (result.blocks[i].state != object_store::BlockState::data) continue;
-          std::copy_n(result.data.data() + i * kBlockBytes, kBlockBytes, data.data() + filled);
-          filled += kBlockBytes;
-        }
-        const bool last = part.last;
-        deliver_part(*outgoing, std::move(part), std::move(data));
-        if (!last) send_next_part(outgoing);
-      });
-}
-
-void Pg::apply_push(const net::Push& push, Buffer data, object_store::Done done) {
-  using object_store::BlockInfo;
-  using object_store::BlockState;
-  object_store::Transaction transaction;
-  const ObjectId object = object_id(push.object);
-  families_.forget(push.object);
-  if (!push.exists) pg_push_removes.hit();
-  const bool keeps = !push.exists && planted(PlantedBug::resurrect_delete);
-  if (push.first && !keeps) transaction.remove(id_, object);
-  if (push.exists) {
-    if (push.first) transaction.touch(id_, object, push.version);
-    std::size_t taken = 0;
-    for (std::size_t i = 0; i < push.blocks.size();) {
-      const net::PushBlock& head = push.blocks[i];
-      const std::uint64_t offset = head.index * kBlockBytes;
-      if (static_cast<BlockState>(head.state) != BlockState::data) {
-        transaction.write_zeroes(id_, object, offset, kBlockBytes, head.version);
-        ++i;
-        continue;
-      }
-      // One write for each run of neighbouring data blocks.
-      std::vector<BlockInfo> run;
-      const std::size_t run_start = taken;
-      while (i < push.blocks.size() && push.blocks[i].index == head.index + run.size() &&
-             static_cast<BlockState>(push.blocks[i].state) == BlockState::data) {
-        run.push_back({BlockState::data, push.blocks[i].crc, push.blocks[i].version});
-        taken += kBlockBytes;
-        ++i;
-      }
-      transaction.write_checked(id_, object, offset, data.slice(run_start, taken - run_start), run);
-    }
-    for (const auto& [key, value] : push.omap) {
-      transaction.omap_set(id_, object, key, value, push.version);
-    }
-    transaction.set_object_version(id_, object, push.version);
-  }
-  // Half an object is a missing one, also after a crash.
-  if (push.last) {
-    transaction.pg_meta_remove(id_, kMissingPrefix + push.object);
-  } else if (push.first) {
-    Missing& missing = missing_[push.object];
-    if (!missing.is_known()) missing = {push.version, !push.exists};
-    transaction.pg_meta_set(id_, kMissingPrefix + push.object, encode_missing(missing));
-  }
-  submit(std::move(transaction), std::move(done));
-}
-
-void Pg::on_push(net::ConnectionId connection, OsdId from, net::Push push, Buffer data) {
-  if (!current(push.interval)) return;
-  if (push.is_pull_reply) {
-    const auto found = recovering_.find(push.object);
-    if (found == recovering_.end() || found->second.pulling_from != from) return;
-    const auto missing = missing_.find(push.object);
-    const bool is_checked = push.first && missing != missing_.end();
-    if (is_checked && !missing->second.is_met_by(push.exists, push.version) &&
-        !planted(PlantedBug::resurrect_delete)) {
-      pg_source_had_other_version.hit();
-      return pull_failed(push.object, Status(ErrorCode::unfound, "the source has another version"));
-    }
-  } else if (spec_.role != Role::replica) {
-    return;
-  }
-  if (received_.contains(push.object)) {
-    pg_push_repeated.hit();
-    // Sent again although it had arrived: its acknowledgement was lost with a connection.
-    if (push.last && !push.is_pull_reply) push_applied(push, connection, Status::ok());
-    return;
-  }
-  if (push.first) {
-    ++incoming_[push.object];
-  } else if (!incoming_.contains(push.object)) {
-    return;  // its first part was lost with a connection
-  }
-  const std::uint64_t attempt = incoming_[push.object];
-  net::Push head = push;  // the blocks have been used up by then
-  head.blocks.clear();
-  head.omap.clear();
-  apply_push(push, std::move(data),
-             [this, connection, attempt, head = std::move(head)](Status status) {
-               if (!current(head.interval)) return;
-               const auto found = incoming_.find(head.object);
-               if (found == incoming_.end() || found->second != attempt) return;
-               push_applied(head, connection, status);
-             });
-}
-
 void Pg::push_applied(const net::Push& push, net::ConnectionId connection, const Status& status) {
   if (!status && push.is_pull_reply) {
     const auto own = recovering_.find(push.object);
@@ -366,7 +201,7 @@ void Pg::push_applied(const net::Push& push, net::ConnectionId connection, const
 }
 
 void Pg::on_push_ack(OsdId from, const net::PushAck& ack) {
-  if (!current(ack.interval)) return;
+  if (!current(ack.interval) || fetcher_.on_refusal(from, ack)) return;
   const auto found = recovering_.find(ack.object);
   if (found == recovering_.end()) return;
   if (found->second.pulling_from == from) {

@@ -146,7 +146,8 @@ void Pg::commit_write(ClientOp op, net::OpReply answer, const FamilyPlan& plan) 
   message.entry.object = op.request.object;
   message.trim_to = trim_point();
   write.begin = ~std::uint64_t{0};
-  if (plan.clone != 0) message.steps.push_back({StepCode::clone_head, plan.clone, 0, {}, {}});
+  if (plan.clone != 0 && !planted(PlantedBug::skip_clone))
+    message.steps.push_back({StepCode::clone_head, plan.clone, 0, {}, {}});
   for (const Step& step : op.request.steps) {
     if (!is_mutation(step.code) && !is_internal(step.code)) continue;
     message.steps.push_back(step);
@@ -193,7 +194,11 @@ void Pg::finish_write(std::uint64_t number) {
   auto node = in_flight_.extract(number);
   InFlightWrite& write = node.mapped();
   counters_.write_ns.record(host_.executor().now_ns() - write.op.arrived_ns);
-  if (!write.op.committed) reply(write.op, std::move(write.reply), {});
+  if (write.op.trims) {
+    trimmer_.object_done(write.op.request.object, Status::ok(), write.op.trims_more);
+  } else if (!write.op.committed) {
+    reply(write.op, std::move(write.reply), {});
+  }
   const auto found = objects_.find(write.op.request.object);
   CAIRN_ASSERT(found != objects_.end() && found->second.in_flight_writes > 0);
   --found->second.in_flight_writes;

@@ -1,5 +1,8 @@
 // ScrubReader: what one OSD has of a PG's objects, as the answers to a scrub's questions.
 //
+// An object is compared with all its layers (docs/snapshots.md): a digest is over all of them, and
+// a bad block is one of any layer.
+//
 // It reads the own store only, one piece at a time, so that it takes little of the disk from
 // clients; verify() is held to a rate besides. It compares nothing: the primary does.
 #pragma once
@@ -28,16 +31,21 @@ class ScrubReader {
   void list(const std::string& after, const std::string& end, ListDone done);
   // One object, without reading its data.
   void describe(const std::string& name, ObjectDone done);
-  // One object; all of its data is read, and every block that is no good is named.
+  // One object; all of its data is read, what layers share once, and every block that is no good is
+  // named.
   void verify(const std::string& name, std::uint64_t bytes_per_second, ObjectDone done);
 
  private:
   struct Listing;
-  struct Verification;
+  struct Look;
+  static void group(const std::vector<object_store::ListedObject>& found, Listing& listing);
   void describe_next(std::shared_ptr<Listing> listing);
-  void read_piece(std::shared_ptr<Verification> verification);
-  void read_block(std::shared_ptr<Verification> verification);
-  void piece_done(std::shared_ptr<Verification> verification, std::uint64_t length_bytes);
+  void find_and_look(std::shared_ptr<Look> look);
+  void look_at_next_layer(std::shared_ptr<Look> look);
+  static void take_layer(Look& look, object_store::ObjectInfo info);
+  void read_piece(std::shared_ptr<Look> look);
+  void read_block(std::shared_ptr<Look> look);
+  void piece_done(std::shared_ptr<Look> look, std::uint64_t length_bytes);
 
   io::Executor& executor_;
   object_store::ObjectStore& store_;

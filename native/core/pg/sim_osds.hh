@@ -46,6 +46,7 @@ struct SimOsd : OsdEvents {
   std::set<std::string> unfound;
   std::uint64_t missing = ~std::uint64_t{0};
   ScrubLog scrubs;
+  std::map<std::uint64_t, std::string> trims;  // outcomes by id
 
   void on_interval_started(PgId, Epoch interval, const PgInfo& found) override {
     started_interval = interval;
@@ -75,6 +76,9 @@ struct SimOsd : OsdEvents {
     scrubs.outcome = status.to_string();
     ++scrubs.ended;
   }
+  void on_snap_trim_done(PgId, Epoch, std::uint64_t trim, const Status& status) override {
+    trims[trim] = status.to_string();
+  }
   void on_read_repair(PgId, const std::string& object, const std::string&,
                       const Status& status) override {
     scrubs.read_repairs.push_back(object + ": " + status.to_string());
@@ -101,6 +105,8 @@ std::shared_ptr<Watched> watch(objecter::Objecter& client, const std::string& ob
 std::shared_ptr<Watched> watch_read(objecter::Objecter& client, const std::string& object);
 // A block of equal bytes.
 Buffer block_of(int value);
+// How often a rare branch has been taken in this process.
+std::uint64_t hits_of(const std::string& probe);
 
 class SimOsds {
  public:

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/crc32c.hh"
+#include "base/probe.hh"
 
 namespace cairn::pg {
 
@@ -37,6 +38,13 @@ Buffer block_of(int value) {
   Buffer block = Buffer::allocate(kBlockBytes);
   std::memset(block.data(), value, kBlockBytes);
   return block;
+}
+
+std::uint64_t hits_of(const std::string& probe) {
+  for (const auto& [name, hits] : Probe::all())
+    if (name == probe) return hits;
+  FAIL("no such probe: " << probe);
+  return 0;
 }
 
 SimOsds::SimOsds(std::uint64_t seed, net::SimNetworkConfig config)

@@ -86,6 +86,14 @@ void Pg::run_sparse_read(std::unique_ptr<Running> running, const Step& step) {
                                                          object_store::ReadResult result) mutable {
     if (!still_current(*running)) return;
     if (repair_and_retry(*running, status)) return;
+    const auto from_other = [this, step](std::unique_ptr<Running> waiting, FetchedRange range) {
+      waiting->reply.exists = range.exists;
+      waiting->reply.extents = runs_of(range.blocks, range.first_block, step);
+      waiting->data =
+          data_of(waiting->reply.extents, range.data.slice(step.offset % kBlockBytes, step.length));
+      run_steps(std::move(waiting));
+    };
+    if (fetch_instead(running, status, step.offset, step.length, from_other)) return;
     if (!status) return fail_steps(std::move(running), status.code(), status.message());
     running->reply.exists = result.exists;
     running->reply.extents = runs_of(result.blocks, step.offset / kBlockBytes, step);

@@ -98,6 +98,7 @@ void Pg::commit_running(std::unique_ptr<Running> running) {
 }
 
 void Pg::commit_change(ClientOp op, net::OpReply answer) {
+  if (op.trims) return commit_trim(std::move(op));
   if (!depends_on_family(op.request)) {
     if (!op.request.mutates()) return reply(op, std::move(answer), {});
     families_.head_written(op.request.object);

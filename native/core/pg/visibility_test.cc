@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "base/planted_bug.hh"
-#include "base/probe.hh"
 #include "pg/sim_osds.hh"
 
 namespace cairn::pg {
@@ -38,13 +37,6 @@ std::vector<std::shared_ptr<Watched>> read_all_ways(SimOsds& cluster, const std:
 std::size_t answered(const std::vector<std::shared_ptr<Watched>>& operations) {
   return static_cast<std::size_t>(std::count_if(operations.begin(), operations.end(),
                                                 [](const auto& one) { return one->answered; }));
-}
-
-std::uint64_t hits_of(const std::string& probe) {
-  for (const auto& [name, hits] : Probe::all())
-    if (name == probe) return hits;
-  FAIL("no such probe: " << probe);
-  return 0;
 }
 
 }  // namespace

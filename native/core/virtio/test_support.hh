@@ -15,21 +15,31 @@
 #include "image/block_device.hh"
 #include "io/executor.hh"
 #include "virtio/guest_memory.hh"
+#include "virtio/ring_layout.hh"
 
 namespace cairn::virtio::test {
 
-// A memfd, mapped as one region at guest_address.
+// Behind the guest's memory: as far as a 16-bit descriptor index reaches from any place in it.
+constexpr std::uint64_t kGuardBytes = std::uint64_t{65536} * sizeof(RawDescriptor);
+
+// A memfd, mapped as one region at guest_address. What lies behind the region in this process can't
+// be touched: an index that was not checked is a fault, not a read of whatever is mapped there.
 struct TestMemory {
   explicit TestMemory(std::uint64_t length_bytes, std::uint64_t guest_address = 0x10'0000)
       : base(guest_address), length(length_bytes) {
+    const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    CAIRN_ASSERT(length_bytes % page == 0);
+    const std::uint64_t mapped_bytes = length_bytes + kGuardBytes;
     const int fd = ::memfd_create("guest", MFD_CLOEXEC);
-    CAIRN_ASSERT(fd >= 0 && ::ftruncate(fd, static_cast<off_t>(length_bytes)) == 0);
-    const RegionSource source{guest_address, length_bytes, 0, fd};
-    auto mapped = GuestMemory::map({&source, 1});
+    CAIRN_ASSERT(fd >= 0 && ::ftruncate(fd, static_cast<off_t>(mapped_bytes)) == 0);
+    auto mapping = Mapping::make(fd, 0, mapped_bytes);
     ::close(fd);
-    CAIRN_ASSERT(mapped.is_ok());
-    memory = std::move(*mapped);
-    data = memory->contiguous(guest_address, length_bytes);
+    CAIRN_ASSERT(mapping.is_ok());
+    data = (*mapping)->data();
+    CAIRN_ASSERT(::mprotect(data + length_bytes, kGuardBytes, PROT_NONE) == 0);
+    auto made = GuestMemory::make({{guest_address, length_bytes, std::move(*mapping)}});
+    CAIRN_ASSERT(made.is_ok());
+    memory = std::move(*made);
   }
   std::byte* at(std::uint64_t guest_address) const { return data + (guest_address - base); }
 

@@ -1,10 +1,10 @@
-// Who is asked for a scrub, and what is listed of its findings.
+// Who is asked for a scrub; what is listed of its findings, and of what no OSD has.
 import { describe, expect, it } from "vitest";
 import { pgId } from "../common/units.js";
 import type { PgRow } from "../proto/commands.js";
 import type { MessageFromMonitor } from "../proto/messages.js";
 import type { Cluster } from "./cluster.js";
-import { inconsistentObjects, scrubPgs } from "./scrub-commands.js";
+import { inconsistentObjects, scrubPgs, unfoundObjects } from "./pg-commands.js";
 
 const row = (seed: number, pool: string, primary: number): PgRow =>
   ({ pgid: pgId(1, seed), pool, primary }) as PgRow;
@@ -47,5 +47,20 @@ describe("pg list inconsistent", () => {
     const pgs = [{ ...row(0, "rbd", 0), scrub }, row(1, "rbd", 0)];
     expect(inconsistentObjects(pgs, pgId(1, 0))).toMatchObject({ errors: 1, objects });
     expect(inconsistentObjects(pgs, pgId(1, 1))).toMatchObject({ errors: 0, objects: [] });
+  });
+});
+
+describe("pg list unfound", () => {
+  it("has the names that the primary reports, and how many there are in all", () => {
+    const pgs = [
+      { ...row(0, "rbd", 0), unfound: 3, unfoundObjects: ["a", "b"] },
+      { ...row(1, "rbd", 0), unfound: 0 },
+    ];
+    const found = { pgid: pgId(1, 0), unfound: 3, objects: ["a", "b"] };
+    expect(unfoundObjects(pgs, pgId(1, 0))).toEqual(found);
+    expect(unfoundObjects(pgs, pgId(1, 1))).toMatchObject({ unfound: 0, objects: [] });
+    expect(() => unfoundObjects(pgs, pgId(1, 9))).toThrow(
+      expect.objectContaining({ code: "not_found" }),
+    );
   });
 });

@@ -1,4 +1,4 @@
-// The commands about scrubs: who is asked, and what the last scrubs found.
+// The commands about single PGs: scrubs, what they found, and what no OSD has.
 import { StorageError } from "../common/errors.js";
 import type { CommandArgs, CommandResult, PgRow } from "../proto/commands.js";
 import type { Cluster } from "./cluster.js";
@@ -36,6 +36,15 @@ export function inconsistentObjects(
   const row = rowOf(rows, pgid);
   const { errors = 0, lastDeepMs = 0, objects = [] } = row.scrub ?? {};
   return { pgid: row.pgid, errors, lastDeepMs, objects };
+}
+
+/** `pg list unfound`. @throws not_found */
+export function unfoundObjects(
+  rows: readonly PgRow[],
+  pgid: string,
+): CommandResult<"pg list unfound"> {
+  const { pgid: found, unfound, unfoundObjects: objects = [] } = rowOf(rows, pgid);
+  return { pgid: found, unfound, objects };
 }
 
 function rowOf(rows: readonly PgRow[], pgid: string): PgRow {

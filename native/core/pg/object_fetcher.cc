@@ -1,0 +1,154 @@
+// Reading from another member's copy: see object_fetcher.hh.
+#include "pg/object_fetcher.hh"
+
+#include <cstring>
+#include <utility>
+
+#include "base/probe.hh"
+
+namespace cairn::pg {
+
+CAIRN_DEFINE_PROBE(fetch_source_failed);
+CAIRN_DEFINE_PROBE(fetch_source_silent);
+CAIRN_DEFINE_PROBE(fetch_ends_with_interval);
+
+namespace {
+
+using object_store::BlockState;
+
+constexpr std::uint64_t kAnswerLimitNs = 5'000'000'000;
+
+}  // namespace
+
+struct ObjectFetcher::Fetch {
+  std::string object;
+  std::vector<OsdId> sources;
+  std::size_t next_source = 0;
+  OsdId asked = kNoOsd;
+  io::TimerId timer = 0;
+  bool has_begun = false;  // the first part of the answer has come
+  FetchedRange range;
+  FetchDone done;
+
+  void start_anew() {
+    has_begun = false;
+    range.exists = false;
+    range.blocks.assign(range.blocks.size(), {});
+    if (!range.data.empty()) std::memset(range.data.data(), 0, range.data.size());
+  }
+  // Takes the blocks of the range. False when one does not match its checksum.
+  bool take(PoolId pool, const net::Push& push, const Buffer& data);
+};
+
+bool ObjectFetcher::Fetch::take(PoolId pool, const net::Push& push, const Buffer& data) {
+  // Clones come behind the head.
+  if (push.layer != kHead) return true;
+  range.exists = push.exists;
+  std::size_t taken = 0;
+  for (const net::PushBlock& block : push.blocks) {
+    const auto state = static_cast<BlockState>(block.state);
+    ByteSpan bytes;
+    if (state == BlockState::data) {
+      bytes = data.span().subspan(taken, kBlockBytes);
+      taken += kBlockBytes;
+    }
+    if (block.index < range.first_block) continue;
+    const std::size_t at = block.index - range.first_block;
+    if (at >= range.blocks.size()) continue;
+    range.blocks[at] = {state, block.crc, block.version};
+    if (state != BlockState::data) continue;
+    const std::uint32_t crc =
+        object_store::block_checksum(pool, object, block.index, block.version, bytes);
+    if (crc != block.crc) return false;
+    std::memcpy(range.data.data() + at * kBlockBytes, bytes.data(), kBlockBytes);
+  }
+  return true;
+}
+
+void ObjectFetcher::fetch(const std::string& object, std::uint64_t offset, std::uint64_t length,
+                          std::vector<OsdId> sources, FetchDone done) {
+  CAIRN_ASSERT(!is_fetching(object));
+  auto fetch = std::make_shared<Fetch>();
+  fetch->object = object;
+  fetch->sources = std::move(sources);
+  fetch->range.first_block = static_cast<std::uint32_t>(offset / kBlockBytes);
+  const std::uint64_t end_block = (offset + length + kBlockBytes - 1) / kBlockBytes;
+  fetch->range.blocks.resize(end_block - fetch->range.first_block);
+  fetch->range.data = Buffer::zeroed(fetch->range.blocks.size() * kBlockBytes);
+  fetch->done = std::move(done);
+  fetches_[object] = fetch;
+  ask_next(fetch);
+}
+
+void ObjectFetcher::ask_next(const FetchPointer& fetch) {
+  gate_.scrub_executor().cancel(std::exchange(fetch->timer, 0));
+  fetch->start_anew();
+  if (fetch->next_source == fetch->sources.size()) {
+    return finish(fetch, Status(ErrorCode::unfound, "no member can give " + fetch->object));
+  }
+  fetch->asked = fetch->sources[fetch->next_source++];
+  fetch->timer = gate_.scrub_executor().run_after(kAnswerLimitNs, [this, fetch] {
+    fetch_source_silent.hit();
+    fetch->timer = 0;
+    ask_next(fetch);
+  });
+  gate_.send_to_member(fetch->asked,
+                       net::encode(net::Pull{gate_.pg(), gate_.interval(), fetch->object}));
+}
+
+ObjectFetcher::FetchPointer ObjectFetcher::awaited_from(OsdId osd,
+                                                        const std::string& object) const {
+  const auto found = fetches_.find(object);
+  if (found == fetches_.end() || found->second->asked != osd) return nullptr;
+  return found->second;
+}
+
+bool ObjectFetcher::on_part(OsdId from, const net::Push& push, const Buffer& data) {
+  const FetchPointer fetch = awaited_from(from, push.object);
+  if (fetch == nullptr) return false;
+  if (push.first) {
+    fetch->start_anew();
+    fetch->has_begun = true;
+  }
+  if (!fetch->has_begun) return true;  // its first part was lost with a connection
+  if (!fetch->take(gate_.pg().pool, push, data)) {
+    fetch_source_failed.hit();
+    ask_next(fetch);
+  } else if (push.last) {
+    finish(fetch, Status::ok());
+  }
+  return true;
+}
+
+bool ObjectFetcher::on_refusal(OsdId from, const net::PushAck& ack) {
+  const FetchPointer fetch = awaited_from(from, ack.object);
+  if (fetch == nullptr) return false;
+  fetch_source_failed.hit();
+  ask_next(fetch);
+  return true;
+}
+
+void ObjectFetcher::source_gone(OsdId osd) {
+  std::vector<FetchPointer> asked;
+  for (const auto& [object, fetch] : fetches_) {
+    if (fetch->asked == osd) asked.push_back(fetch);
+  }
+  for (const FetchPointer& fetch : asked) ask_next(fetch);
+}
+
+void ObjectFetcher::reset() {
+  const auto fetches = std::exchange(fetches_, {});
+  for (const auto& [object, fetch] : fetches) {
+    fetch_ends_with_interval.hit();
+    gate_.scrub_executor().cancel(fetch->timer);
+    fetch->done(Status(ErrorCode::stale_epoch, "new interval"), {});
+  }
+}
+
+void ObjectFetcher::finish(const FetchPointer& fetch, Status status) {
+  gate_.scrub_executor().cancel(std::exchange(fetch->timer, 0));
+  fetches_.erase(fetch->object);
+  fetch->done(std::move(status), std::move(fetch->range));
+}
+
+}  // namespace cairn::pg

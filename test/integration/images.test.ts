@@ -1,0 +1,254 @@
+// Images through the library on a real cluster: snapshots, clones, groups and diffs while a program
+// writes, and across a second client.
+import { mkdtempSync, rmSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ClusterClient, Image, Images, Namespaces } from "../../client/index.js";
+import { systemClock, systemRandom } from "../../common/ports.js";
+import { cairn, cairnJson } from "./support.js";
+
+const root = path.join(fileURLToPath(import.meta.url), "../../..");
+const folder = mkdtempSync(path.join(root, ".test-images-"));
+const dir = path.join(folder, "cluster");
+const ports = { clock: systemClock, random: systemRandom };
+const mebibyte = 2 ** 20;
+const sizeBytes = 32 * mebibyte;
+const block = 4096;
+
+let one: ClusterClient;
+let other: ClusterClient;
+
+beforeAll(async () => {
+  const up = ["up", "--osds", "3", "--osd-size", "4G"];
+  const { monitor } = await cairnJson<{ monitor: { port: number } }>(dir, ...up);
+  const options = { monitor: { host: "127.0.0.1", port: monitor.port } };
+  one = await ClusterClient.connect(options);
+  other = await ClusterClient.connect(options);
+});
+
+afterAll(async () => {
+  await one?.close();
+  await other?.close();
+  await cairn(dir, "down", "--purge");
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const imagesOf = (client: ClusterClient, namespace = "") =>
+  new Images(client, "rbd", ports, namespace);
+
+/** A block whose every byte is the same. */
+const blockOf = (value: number) => new Uint8Array(block).fill(value);
+
+/** The bytes at some places, one for each: blocks here hold one byte all over. */
+async function bytesAt(image: Image, offsets: number[]): Promise<number[]> {
+  const found: number[] = [];
+  for (const offset of offsets) {
+    const bytes = await image.read(offset, block);
+    expect(new Set(bytes).size).toBe(1);
+    found.push(bytes[0] ?? -1);
+  }
+  return found;
+}
+
+async function written(name: string, byte: number, offsets: number[]): Promise<Image> {
+  await imagesOf(one).create(name, sizeBytes);
+  const image = await Image.open(one, ports, `rbd/${name}`);
+  for (const offset of offsets) await image.write(offset, blockOf(byte));
+  return image;
+}
+
+const places = [0, 4 * mebibyte - block, 4 * mebibyte, 20 * mebibyte];
+
+describe("the library", () => {
+  it("snapshots an image that another client writes, and rolls it back", async () => {
+    const image = await written("disk", 1, places);
+    const manager = imagesOf(other);
+    await manager.snapshots.create("disk", "s");
+    await image.write(0, blockOf(2));
+    await image.discard(4 * mebibyte, 4 * mebibyte);
+    const snap = await Image.open(other, ports, "rbd/disk@s");
+    expect(await bytesAt(snap, places)).toEqual([1, 1, 1, 1]);
+    expect(await bytesAt(image, places)).toEqual([2, 1, 0, 1]);
+    await snap.close();
+    await manager.snapshots.rollback("disk", "s");
+    expect(await bytesAt(image, places)).toEqual([1, 1, 1, 1]);
+    await manager.snapshots.remove("disk", "s");
+    expect(await image.snapshots()).toEqual([]);
+    await image.close();
+    await manager.remove("disk");
+  });
+
+  it("tells what has changed since a snapshot, block by block", async () => {
+    const image = await written("diffed", 1, places);
+    await image.createSnapshot("s");
+    await image.write(8 * mebibyte, blockOf(2));
+    await image.write(block, blockOf(2));
+    await image.discard(0, block);
+    const changed: [number, number, string][] = [];
+    for await (const { offset, length, state } of image.diff("s")) {
+      changed.push([offset, length, state]);
+    }
+    expect(changed).toEqual([
+      [0, block, "absent"],
+      [block, block, "data"],
+      [8 * mebibyte, block, "data"],
+    ]);
+    expect((await image.usage("s")).usedBytes).toBe(2 * block);
+    await image.close();
+  });
+
+  it("clones, in a chain, and flattens while a client writes", async () => {
+    const base = await written("base", 1, places);
+    await base.createSnapshot("s");
+    await base.clone("s", "c1");
+    const c1 = await Image.open(one, ports, "rbd/c1");
+    await c1.write(4 * mebibyte, blockOf(2));
+    await c1.write(512, new Uint8Array(512).fill(7));
+    await c1.createSnapshot("s");
+    await c1.clone("s", "c2");
+    const c2 = await Image.open(one, ports, "rbd/c2");
+    expect(await bytesAt(c2, places.slice(1))).toEqual([1, 2, 1]);
+    expect([...(await c2.read(0, 1024))].filter((byte) => byte === 7)).toHaveLength(512);
+    const manager = imagesOf(other);
+    await base.removeSnapshot("s");
+    await base.close();
+    await Promise.all([
+      manager.clones.flatten("c1"),
+      c1.write(20 * mebibyte, blockOf(3)),
+      manager.clones.flatten("c2"),
+    ]);
+    expect(await bytesAt(c1, places.slice(1))).toEqual([1, 2, 3]);
+    expect(await bytesAt(c2, places.slice(1))).toEqual([1, 2, 1]);
+    expect(await manager.clones.parent("c2")).toBeUndefined();
+    // The snapshot of c1 still needs the base.
+    await c1.removeSnapshot("s");
+    await manager.remove("base");
+    expect(await bytesAt(c1, places.slice(1))).toEqual([1, 2, 3]);
+    await c1.close();
+    await c2.close();
+    for (const name of ["c1", "c2"]) await manager.remove(name);
+  });
+
+  it("copies with all snapshots", async () => {
+    const image = await written("many", 1, places);
+    await image.createSnapshot("s");
+    await image.write(0, blockOf(2));
+    await image.discard(4 * mebibyte, 4 * mebibyte);
+    await image.createSnapshot("t");
+    await image.write(0, blockOf(3));
+    const manager = imagesOf(other);
+    await manager.copies.deepCopy("many", { scope: manager.scope, name: "copy" });
+    await image.close();
+    const shown: number[][] = [];
+    for (const spec of ["rbd/copy@s", "rbd/copy@t", "rbd/copy"]) {
+      const copy = await Image.open(other, ports, spec, { readOnly: true });
+      shown.push(await bytesAt(copy, places));
+      await copy.close();
+    }
+    expect(shown).toEqual([
+      [1, 1, 1, 1],
+      [2, 1, 0, 1],
+      [3, 1, 0, 1],
+    ]);
+  });
+
+  it("snapshots a group of images that are written as of one moment", async () => {
+    const a = await written("a", 0, []);
+    const b = await written("b", 0, []);
+    const manager = imagesOf(other);
+    await manager.groups.create("g");
+    for (const name of ["a", "b"]) {
+      await manager.groups.addImage("g", { scope: manager.scope, name });
+    }
+    // Each number goes into a first and into b when that is through: b never is ahead of a.
+    let writing = true;
+    const writer = (async () => {
+      for (let byte = 1; writing; byte = (byte % 250) + 1) {
+        await a.write(0, blockOf(byte));
+        await b.write(0, blockOf(byte));
+      }
+    })();
+    for (let round = 0; round < 10; round += 1) {
+      await manager.groups.snapshots.create("g", `s${round}`);
+      const [inA, inB] = await Promise.all(
+        ["a", "b"].map(async (name) => {
+          const all = await manager.snapshots.list(name, { all: true });
+          const snap = await Image.open(other, ports, `rbd/${name}@${all.at(-1)?.name}`);
+          const [byte = -1] = await bytesAt(snap, [0]);
+          await snap.close();
+          return byte;
+        }),
+      );
+      const ahead = ((inA ?? 0) - (inB ?? 0) + 250) % 250;
+      expect([0, 1], `a has ${inA}, b has ${inB}`).toContain(ahead);
+    }
+    writing = false;
+    await writer;
+    await manager.groups.snapshots.rollback("g", "s3");
+    await manager.groups.remove("g");
+    await a.close();
+    await b.close();
+  });
+
+  it("keeps striped images and data pools, and namespaces apart", async () => {
+    await cairnJson(dir, "pool", "create", "fast", "--pg-num", "8");
+    await new Namespaces(imagesOf(one).scope).create("ns");
+    for (const client of [one, other]) {
+      await expect.poll(() => client.map().pools.some(({ name }) => name === "fast")).toBe(true);
+    }
+    const layout = { objectBytes: 1 << 20, stripeUnitBytes: 65536, stripeCount: 4 };
+    await imagesOf(one, "ns").create("disk", sizeBytes, { ...layout, dataPool: "fast" });
+    const image = await Image.open(one, ports, "rbd/ns/disk");
+    const bytes = new Uint8Array(mebibyte).map((_, index) => index / block);
+    await image.write(3 * mebibyte, bytes);
+    await image.createSnapshot("s");
+    await image.discard(3 * mebibyte, mebibyte);
+    const snap = await Image.open(other, ports, "rbd/ns/disk@s");
+    expect(Buffer.compare(await snap.read(3 * mebibyte, mebibyte), bytes)).toBe(0);
+    await snap.close();
+    await image.close();
+    await imagesOf(one, "ns").snapshots.purge("disk");
+    await imagesOf(one, "ns").remove("disk");
+    await new Namespaces(imagesOf(one).scope).remove("ns");
+  });
+
+  it("limits what an image takes, at once", async () => {
+    const image = await written("slow", 1, []);
+    const manager = imagesOf(other);
+    await manager.config.set("slow", "rbd_qos_write_iops_limit", "20");
+    const begun = performance.now();
+    for (let at = 0; at < 30; at += 1) await image.write(at * block, blockOf(1));
+    const limitedMs = performance.now() - begun;
+    expect(limitedMs).toBeGreaterThan(1000);
+    await manager.config.remove("slow", "rbd_qos_write_iops_limit");
+    await image.close();
+  });
+
+  it("ends a diff whose answers come all at once", async () => {
+    const objectBytes = 4 * mebibyte;
+    const places = Array.from({ length: 400 }, (_, index) => index * objectBytes);
+    await imagesOf(one).create("wide", places.length * objectBytes);
+    const image = await Image.open(one, ports, "rbd/wide");
+    for (let at = 0; at < places.length; at += 40) {
+      await Promise.all(places.slice(at, at + 40).map((place) => image.write(place, blockOf(1))));
+    }
+    for (let round = 0; round < 20; round += 1) {
+      const found: number[] = [];
+      for await (const { offset } of image.diff()) found.push(offset);
+      expect(found).toEqual(places);
+    }
+    await image.close();
+  });
+
+  it("hears of changes", async () => {
+    const image = await written("watched", 1, []);
+    const sizes: number[] = [];
+    const end = await image.watch((info) => sizes.push(info.sizeBytes));
+    await imagesOf(other).resize("watched", 2 * sizeBytes);
+    await expect.poll(() => sizes.at(-1), { timeout: 10_000 }).toBe(2 * sizeBytes);
+    expect(await bytesAt(image, [2 * sizeBytes - block])).toEqual([0]);
+    await end();
+    await image.close();
+  });
+});
