@@ -1,8 +1,8 @@
 // A file of a web server as an image file: ranges of it are fetched when they are wanted, into a
 // sparse file without a name, which the native core reads.
 //
-// Invariant: all bytes are of one version of the file: every answer has the size and the mark (ETag,
-// or else the time of the last change) that the first one had.
+// Invariant: all bytes are of one version of the file: every answer has the size and the mark (an
+// ETag, or else the time of the last change) that the first one had.
 import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";

@@ -61,7 +61,7 @@ export async function withParent<T>(
   }
 }
 
-/** withParent() for what the head has below it: while it is migrated, that is where it comes from. */
+/** withParent() for the head: while it is migrated, what is below it is where it comes from. */
 export async function withLower<T>(
   scope: Scope,
   header: ImageHeader,

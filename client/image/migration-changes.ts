@@ -13,7 +13,7 @@ import { goesTo, migrationView, specOf, targetRecord } from "./migration-state.j
 import { removeStep, setStep, u64Value } from "./omap-values.js";
 import { finishTrim } from "./size.js";
 
-/** The steps that set or take away the record, and with it the feature that older clients refuse. */
+/** The steps that set or take away the record, and the feature that older clients refuse. */
 export function recordSteps({ header, unchanged }: HeaderView, record: Migration | undefined) {
   const others = header.features & ~featureBits.migrating;
   const features = record === undefined ? others : others | featureBits.migrating;

@@ -57,7 +57,7 @@ export async function requireUsable(scope: Scope, header: ImageHeader): Promise<
   requireSource(await migrationView(scope, header), await specOf(scope, header.id));
 }
 
-/** Shows that somebody reads the source of a migration. Returns the end; undefined: nobody needs it. */
+/** Shows that somebody reads the source of a migration. Returns the end; undefined: not needed. */
 export async function watchSource(
   scope: Scope,
   header: ImageHeader,

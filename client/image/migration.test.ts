@@ -228,7 +228,7 @@ describe("what can't be moved", () => {
 });
 
 describe("an image that is imported while it is in use", () => {
-  it("shows the file, keeps what was written, and needs the file until it is executed", async () => {
+  it("shows the file, keeps what was written, needs the file until it is executed", async () => {
     const location = path.join(folder, "disk.raw");
     writeFileSync(location, Buffer.alloc(8 * mebibyte, 1));
     const cluster = new FakeCluster();

@@ -2,8 +2,8 @@
 // use the device, and let go when the last one has ended or another client asks for it. An image
 // without the feature exclusive-lock is opened for as many writers as want it.
 //
-// When the image is migrated, the device becomes its target, under that one's lock: front ends see a
-// pause.
+// When the image is migrated, the device becomes its target, under that one's lock: front ends see
+// a pause.
 import { type StorageError, toStorageError } from "../../common/errors.js";
 import type { DeviceHandle } from "../../native/binding.js";
 import { hasFeature } from "./features.js";

@@ -110,7 +110,7 @@ class NbdClient {
   }
 }
 
-/** A guest that writes and reads at random places until it is stopped, with its model of the disk. */
+/** A guest that writes and reads at random places until it is stopped, and its model. */
 class Guest {
   operations = 0;
   longestMs = 0;

@@ -1,5 +1,5 @@
 // A device that becomes another image while requests wait for it.
-#include "image/clone_rig.hh"
+#include "image/clone_test.hh"
 
 namespace cairn::image {
 
