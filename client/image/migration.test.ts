@@ -89,6 +89,24 @@ describe("an image that is moved while it is in use", () => {
     expect(io.contentAt(handle, 8 * mebibyte)).toBe("old");
   });
 
+  it("sends nothing of a front end that comes while its device is being changed", async () => {
+    const cluster = await made();
+    const { io, handle } = await guest(cluster, "a", false);
+    const retarget = io.retarget.bind(io);
+    io.retarget = async (device, layout) => {
+      io.deliver({ type: "device", device, state: "wanted" });
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      expect(io.gates.filter((happened) => happened.includes("open"))).toEqual([]);
+      await retarget(device, layout);
+    };
+    await move(cluster);
+    await cluster.pass(2000);
+    io.fill(handle, 0, 4 * mebibyte, "new");
+    const { images } = cluster.client();
+    const id = await images.scope.idOf("b");
+    expect(cluster.pool.dataObjects()).toContain(`rbd_data.${id}.${"0".repeat(16)}`);
+  });
+
   it("is not opened under its old name, nor changed, nor removed", async () => {
     const cluster = await made();
     await move(cluster);
