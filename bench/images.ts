@@ -118,6 +118,50 @@ async function firstWritesUs(image: Image, from: number): Promise<number[]> {
   return times;
 }
 
+interface DiffFigures {
+  changedBlocks: number;
+  ms: number;
+}
+
+/** Of two snapshots of the thin image, with one of a hundred objects changed between them. */
+async function diffOfOnePercent(client: ClusterClient, thin: Image): Promise<DiffFigures> {
+  const block = new Uint8Array(blockBytes).fill(2);
+  await thin.createSnapshot("before");
+  await inParallel(objects / 100, 16, (index) => thin.write(index * 100 * objectBytes, block));
+  await thin.createSnapshot("after");
+  const later = await Image.open(client, ports, "rbd/thin@after");
+  const times: number[] = [];
+  let changedBlocks = 0;
+  for (let i = 0; i < repeat; i++) {
+    changedBlocks = 0;
+    const count = async () => {
+      for await (const { length } of later.diff("before")) changedBlocks += length / blockBytes;
+    };
+    times.push(await timed(count));
+  }
+  await later.close();
+  return { changedBlocks, ms: round(median(times)) };
+}
+
+/** Of a new image and of a clone, in turns. */
+async function firstWrites(client: ClusterClient, images: Images) {
+  await images.create("plain", imageBytes, { overcommit: true });
+  const plain = await Image.open(client, ports, "rbd/plain");
+  const clone = await Image.open(client, ports, "rbd/clone0");
+  const [plainUs, cloneUs]: [number[], number[]] = [[], []];
+  for (let i = 0; i < repeat; i++) {
+    plainUs.push(...(await firstWritesUs(plain, i * 200)));
+    cloneUs.push(...(await firstWritesUs(clone, i * 200)));
+  }
+  await plain.close();
+  await clone.close();
+  return {
+    plainP50Us: round(median(plainUs)),
+    cloneP50Us: round(median(cloneUs)),
+    ratio: round(median(cloneUs) / median(plainUs)),
+  };
+}
+
 async function main(): Promise<void> {
   const cluster = new BenchCluster(values.dir);
   const clients: ClusterClient[] = [];
@@ -133,44 +177,19 @@ async function main(): Promise<void> {
     await images.create("thin", imageBytes, { overcommit: true });
     const thin = await Image.open(client, ports, "rbd/thin");
     await fill(thin, objects);
-
-    const block = new Uint8Array(blockBytes).fill(2);
-    await thin.createSnapshot("before");
-    await inParallel(objects / 100, 16, (index) => thin.write(index * 100 * objectBytes, block));
-    await thin.createSnapshot("after");
+    const diff = await diffOfOnePercent(client, thin);
     await thin.close();
-    const later = await Image.open(client, ports, "rbd/thin@after");
-    const diffMs: number[] = [];
-    let changed = 0;
-    for (let i = 0; i < repeat; i++) {
-      changed = 0;
-      const count = async () => {
-        for await (const { length } of later.diff("before")) changed += length / blockBytes;
-      };
-      diffMs.push(await timed(count));
-    }
-    await later.close();
-
-    const cloneMs = await timed(async () => {
+    const clonesMs = await timed(async () => {
       for (let i = 0; i < cloneCount; i++) {
         await images.clones.create("thin", "after", { scope: images.scope, name: `clone${i}` });
       }
     });
-    await images.create("plain", imageBytes, { overcommit: true });
-    const plain = await Image.open(client, ports, "rbd/plain");
-    const clone = await Image.open(client, ports, "rbd/clone0");
-    const [plainUs, cloneUs]: [number[], number[]] = [[], []];
-    for (let i = 0; i < repeat; i++) {
-      plainUs.push(...(await firstWritesUs(plain, i * 200)));
-      cloneUs.push(...(await firstWritesUs(clone, i * 200)));
-    }
-    await plain.close();
-    await clone.close();
-
+    const firstWrite = await firstWrites(client, images);
     const underLoad = await snapshotsUnderLoad(client, new Images(await connect(), "rbd", ports));
+    const options = `--objects ${objects} --seconds ${values.seconds} --repeat ${repeat}`;
     const figures = {
       machine: machineFacts(),
-      command: `npx tsx bench/images.ts --objects ${objects} --seconds ${values.seconds} --repeat ${repeat}`,
+      command: `npx tsx bench/images.ts ${options}`,
       snapshots: {
         quietP99Us: round(underLoad.quietP99Us),
         loadedP99Us: round(underLoad.loadedP99Us),
@@ -178,13 +197,9 @@ async function main(): Promise<void> {
         createMs: round(underLoad.createMs),
         removeMs: round(underLoad.removeMs),
       },
-      firstWrite: {
-        plainP50Us: round(median(plainUs)),
-        cloneP50Us: round(median(cloneUs)),
-        ratio: round(median(cloneUs) / median(plainUs)),
-      },
-      diff: { changedBlocks: changed, ms: round(median(diffMs)) },
-      clones: { count: cloneCount, ms: round(cloneMs) },
+      firstWrite,
+      diff,
+      clones: { count: cloneCount, ms: round(clonesMs) },
     };
     process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   } finally {

@@ -2,9 +2,9 @@
 //
 //   npx tsx bench/import.ts [--size 2G] [--data 1G] [--repeat N] [--dir FOLDER]
 //
-// The image has SIZE bytes of which DATA are random data. `qemu-img convert -t none` is followed by an fsync of
-// its result: what Cairn stores is durable. In turns: qemu-img, import into a pool of size 1,
-// import into a pool of size 3. Medians over the rounds, and ratios to qemu-img.
+// The image has SIZE bytes of which DATA are random data. `qemu-img convert -t none` is followed by
+// an fsync of its result: what Cairn stores is durable. In turns: qemu-img, import into a pool of
+// size 1, import into a pool of size 3. Medians over the rounds, and ratios to qemu-img.
 import { execFileSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
 import { closeSync, openSync, rmSync, writeSync } from "node:fs";
@@ -88,9 +88,10 @@ function main(): void {
       times.replicated.push(importInto("rbd"));
     }
     const [peer, single, replicated] = [times.qemuImg, times.single, times.replicated].map(median);
+    const options = `--size ${values.size} --data ${values.data} --repeat ${repeat}`;
     const figures = {
       machine: machineFacts(),
-      command: `npx tsx bench/import.ts --size ${values.size} --data ${values.data} --repeat ${repeat}`,
+      command: `npx tsx bench/import.ts ${options}`,
       qemuImgSeconds: Number(peer?.toFixed(2)),
       size1Seconds: Number(single?.toFixed(2)),
       size3Seconds: Number(replicated?.toFixed(2)),
