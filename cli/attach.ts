@@ -220,5 +220,5 @@ async function serveUntilStopped(
 /** Throws when the lock is lost or refused: nothing can be served any more. */
 async function untilLost(locked: LockedImage | undefined): Promise<void> {
   if (locked === undefined) return new Promise(() => undefined);
-  throw await locked.lock.ended;
+  throw await locked.ended;
 }

@@ -1,5 +1,5 @@
 // `cairn create`, `ls`, `info`, `rm`, `resize`, `import`, `export`: images as `rbd` has them.
-import type { ImageInfo, ParentInfo, SnapshotInfo } from "../client/index.js";
+import type { ImageInfo, MigrationInfo, ParentInfo, SnapshotInfo } from "../client/index.js";
 import { formatSize } from "../common/units.js";
 import { withCluster as onCluster } from "./connect.js";
 import { type ImageLayer, imagesOf, nameOf, withImages } from "./image-access.js";
@@ -30,10 +30,11 @@ interface FormatFlags {
 interface InfoValue {
   info: ImageInfo;
   parent: ParentInfo | undefined;
+  migration: MigrationInfo | undefined;
   snapshot: SnapshotInfo | undefined;
 }
 
-function infoText({ info, parent, snapshot }: InfoValue): string {
+function infoText({ info, parent, migration, snapshot }: InfoValue): string {
   const striped = info.stripeCount > 1 || info.stripeUnitBytes !== info.objectBytes;
   const stripes = `${formatSize(info.stripeUnitBytes)} over ${info.stripeCount}`;
   const when = timeText((snapshot ?? info).createdAt);
@@ -48,6 +49,7 @@ function infoText({ info, parent, snapshot }: InfoValue): string {
     ["features", info.features.join(", ")],
     ["snapshots", limited(info.snapshotCount, info.snapshotLimit)],
     parent && ["parent", parentText(parent)],
+    migration && ["migration", migrationText(migration)],
     snapshot && ["protected", snapshot.protected ? "yes" : "no"],
     ["created", `${when} UTC`],
   ];
@@ -61,6 +63,9 @@ function parentText({ pool, namespace, name, id, snapshot, overlapBytes }: Paren
   const spec = nameOf({ pool, namespace, image: name ?? id, snap: snapshot });
   return `${spec}, up to ${formatSize(overlapBytes)}`;
 }
+
+const migrationText = ({ side, state, other }: MigrationInfo): string =>
+  side === "source" ? `goes to ${other}, which is used instead` : `${state}, from ${other}`;
 
 export async function createAction(
   spec: ImageAddress,
@@ -155,16 +160,22 @@ async function longRows(images: ImageLayer, info: ImageInfo): Promise<LongRow[]>
 export async function infoAction(spec: ImageOrSnap, flags: ClusterOptions): Promise<void> {
   const { image, snap } = spec;
   const found = await withImages(flags, spec, async (images) => {
-    const [info, parent, snapshot] = await Promise.all([
+    const [info, parent, migration, snapshot] = await Promise.all([
       images.info(image),
       images.clones.parent(image),
+      images.migrations.info(image),
       snap === undefined ? undefined : images.snapshots.info(image, snap),
     ]);
     const shown = snapshot === undefined ? info : { ...info, sizeBytes: snapshot.sizeBytes };
-    return { info: shown, parent, snapshot };
+    return { info: shown, parent, migration, snapshot };
   });
-  const { info, parent, snapshot } = found;
-  const value = { ...info, ...(parent && { parent }), ...(snapshot && { snapshot }) };
+  const { info, parent, migration, snapshot } = found;
+  const value = {
+    ...info,
+    ...(parent && { parent }),
+    ...(migration && { migration }),
+    ...(snapshot && { snapshot }),
+  };
   printResult(flags, value, () => infoText(found));
 }
 

@@ -39,6 +39,8 @@ export {
 export { extentsPerBatch, type ImportSource, importImage } from "./image/import-image.js";
 export type { LayoutOptions } from "./image/making.js";
 export type { ImageMetadata } from "./image/metadata.js";
+export type { MigrationInfo, Migrations, PrepareOptions } from "./image/migration.js";
+export type { OriginSpec } from "./image/migration-source.js";
 export { type NamespaceInfo, Namespaces } from "./image/namespaces.js";
 export { type LockedImage, openLocked } from "./image/open-locked.js";
 export type { ImageInfo, Progress, Scope } from "./image/scope.js";

@@ -11,6 +11,16 @@ export type ClientEvent =
   | { type: "device"; device: DeviceHandle; state: "wanted" | "unused" | "fenced" }
   /** to be answered by answerNotify() */
   | { type: "notify"; watch: number; answer: number; payload: Uint8Array }
+  /** of a remote source: to be answered by sourceFetched() */
+  | {
+      type: "sourceWanted";
+      device: DeviceHandle;
+      source: number;
+      offset: number;
+      lengthBytes: number;
+    }
+  /** a remote source is used by nobody any more: its files may go */
+  | { type: "sourceClosed"; device: DeviceHandle }
   /** it was not renewed for longer than its timeout; with error: it has ended */
   | { type: "watchLapsed"; watch: number; error?: NativeError };
 

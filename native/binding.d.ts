@@ -32,7 +32,8 @@ import type {
   OperateOptions,
   WatchOptions,
 } from "./binding-operations.js";
-import type { NativeSnapTrimDone, NativeSnapTrimSpec } from "./binding-snaptrim.js";
+import type { NativeScrubSpec, OsdEvent } from "./binding-osd-events.js";
+import type { NativeSnapTrimSpec } from "./binding-snaptrim.js";
 import type {
   DiskFaultCounters,
   DiskFaults,
@@ -47,6 +48,7 @@ export type * from "./binding-diffs.js";
 export type * from "./binding-images.js";
 export type * from "./binding-jobs.js";
 export type * from "./binding-operations.js";
+export type * from "./binding-osd-events.js";
 export type * from "./binding-snaptrim.js";
 export type * from "./binding-testing.js";
 
@@ -101,93 +103,6 @@ export interface NativePgStatus extends NativePgInfo {
   /** as setScrubRecord() last set it; "": never */
   scrubRecord: string;
 }
-
-/** A copy that a scrub found bad. */
-export interface NativeBadCopy {
-  osd: number;
-  /** "none": only blocks are bad */
-  problem: "none" | "missing" | "extra" | "differs" | "unreadable";
-  /** indices of 4 KiB blocks that do not match their checksums */
-  badBlocks: number[];
-}
-
-export interface NativeScrubSpec {
-  /** repeated in the events of this scrub */
-  scrub: number;
-  deep: boolean;
-  repair: boolean;
-  /** goes on behind this object; "": from the first */
-  after: string;
-  /** of each member's reading of data; 0: no limit */
-  bytesPerSecond: number;
-}
-
-export type OsdEvent =
-  | ({ type: "intervalStarted"; pool: number; seed: number; interval: number } & NativePgInfo)
-  | { type: "activated"; pool: number; seed: number; interval: number; error?: NativeError }
-  | {
-      type: "recoveryProgress";
-      pool: number;
-      seed: number;
-      interval: number;
-      missingCount: number;
-    }
-  | {
-      type: "recoveryFailed";
-      pool: number;
-      seed: number;
-      interval: number;
-      object: string;
-      error: NativeError;
-    }
-  | {
-      type: "scrubObject";
-      pool: number;
-      seed: number;
-      interval: number;
-      scrub: number;
-      object: string;
-      repaired: boolean;
-      /** members whose copies are good */
-      good: number[];
-      bad: NativeBadCopy[];
-    }
-  | {
-      type: "scrubProgress";
-      pool: number;
-      seed: number;
-      interval: number;
-      scrub: number;
-      /** all objects up to this name have been compared */
-      after: string;
-      /** since the last such event */
-      objects: number;
-      bytes: number;
-    }
-  | {
-      type: "scrubDone";
-      pool: number;
-      seed: number;
-      interval: number;
-      scrub: number;
-      error?: NativeError;
-    }
-  | {
-      /** a client's read met damage; without error: the local copy has been replaced */
-      type: "readRepair";
-      pool: number;
-      seed: number;
-      object: string;
-      damage: string;
-      error?: NativeError;
-    }
-  | NativeSnapTrimDone
-  | { type: "control"; fromOsd: number; fromIncarnation: bigint; body: Uint8Array }
-  | { type: "needMap"; epoch: number }
-  | { type: "peerFailed"; osd: number; incarnation: bigint; reason: string }
-  | { type: "peerRecovered"; osd: number; incarnation: bigint }
-  | { type: "storeFailed"; error: NativeError }
-  | { type: "log"; level: "info" | "warn" | "error"; text: string };
 
 /** Latencies: upper bucket edges and counts of non-empty buckets. */
 export interface NativeHistogram {
@@ -337,12 +252,25 @@ export declare class NativeClient {
   openImage(layout: ImageLayout): DeviceHandle;
   /** Image files as a read-only device; the descriptors are duplicated. Else as openImage(). */
   openSource(source: SourceLayout): DeviceHandle;
+  /** What sourceWanted asked for is in the file; or why not: reads that wait for it fail. */
+  sourceFetched(
+    device: DeviceHandle,
+    source: number,
+    offset: number,
+    lengthBytes: number,
+    failure?: string,
+  ): void;
   openNull(sizeBytes: number): DeviceHandle;
   setImageSize(device: DeviceHandle, sizeBytes: number): void;
   /** Of changes that start after the call. Callers drain the gate first. */
   setSnapContext(device: DeviceHandle, context: NativeSnapContext): void;
   /** For requests that start after the call; null: detaches. Callers drain the gate first. */
   setParent(device: DeviceHandle, parent: NativeParent | null): Promise<void>;
+  /**
+   * From here on the device is another image, without parent: its front ends go on. Of the layout
+   * all holds but readOnly, locked, snap and cache. @throws busy while its gate is open
+   */
+  retarget(device: DeviceHandle, layout: ImageLayout): Promise<void>;
   /** For requests that start after the call, and for those that wait. {}: no limits. */
   setQos(device: DeviceHandle, limits: QosLimits): Promise<void>;
   deviceStats(device: DeviceHandle): Promise<DeviceStats>;

@@ -41,7 +41,7 @@ const rbdVerbs = [
 /** Of these, the ones that answer "later work". */
 const laterOfRbd = [
   "config global, device, map, unmap, showmapped, encryption, journal, lock add",
-  "migration, mirror, persistent-cache, trash purge schedule",
+  "mirror, persistent-cache, trash purge schedule",
 ].flatMap((line) => line.split(", "));
 
 const all = families.flatMap(({ verbs }) => verbs);

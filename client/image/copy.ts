@@ -12,6 +12,7 @@ import { changeHeader } from "./header-change.js";
 import { type Every, everyByClock, HeldEntry } from "./held-entry.js";
 import { openHead, openSnapshot, withWorkDevice } from "./layout.js";
 import { begin, checkNew, clear, clearStale, type LayoutOptions } from "./making.js";
+import { refuseSource } from "./migration-state.js";
 import { setStep, u64Value } from "./omap-values.js";
 import { type ImageInfo, isListed, noProgress, type Progress, type Scope } from "./scope.js";
 import { discardFrom } from "./size.js";
@@ -71,7 +72,9 @@ export class Copies {
   }
 
   private async source(image: string): Promise<ImageHeader> {
-    return this.scope.header(await this.scope.idOf(image));
+    const header = await this.scope.header(await this.scope.idOf(image));
+    await refuseSource(this.scope, header);
+    return header;
   }
 
   private async make(

@@ -6,7 +6,7 @@ import { StorageError, toStorageError } from "../../common/errors.js";
 import type { NativeFence } from "../../native/binding.js";
 import type { PendingEntry } from "./directory.js";
 import { leaveParent, parentsOf } from "./family.js";
-import { defaultFeatures, type ImageFeature, newFeatures } from "./features.js";
+import { defaultFeatures, featureBits, type ImageFeature, newFeatures } from "./features.js";
 import {
   blockBytes,
   dataPrefix,
@@ -17,6 +17,7 @@ import {
   maxStripeCount,
 } from "./header.js";
 import { checkImageName, checkImageSize, poolCapacityBytes } from "./image-spec.js";
+import type { Migration } from "./migration-record.js";
 import { hasCode } from "./omap-values.js";
 import type { PendingRecord, PendingState } from "./pending-record.js";
 import type { ParentRef } from "./references.js";
@@ -38,6 +39,7 @@ export interface LayoutOptions {
 export interface NewImage extends LayoutOptions {
   sizeBytes: number;
   parent?: ParentRef;
+  migration?: Migration;
 }
 
 /** A pending entry that nobody has renewed for so long is nobody's any more. */
@@ -57,12 +59,13 @@ function newHeader(scope: Scope, id: string, image: NewImage): ImageHeader {
     striped,
     dataPool: !ownPool,
   });
+  const moving = image.migration === undefined ? 0n : featureBits.migrating;
   return {
     id,
     sizeBytes: image.sizeBytes,
     order: Math.log2(objectBytes),
     objectPrefix: dataPrefix(id),
-    features: mask,
+    features: mask | moving,
     createdAt: scope.nowMs(),
     trimEndBytes: undefined,
     stripeUnitBytes,
@@ -75,6 +78,7 @@ function newHeader(scope: Scope, id: string, image: NewImage): ImageHeader {
     detaching: undefined,
     rollback: undefined,
     group: undefined,
+    migration: image.migration,
     requests: [],
   };
 }

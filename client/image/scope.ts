@@ -16,6 +16,9 @@ export type ImageIo = LockIo &
   Pick<
     NativeClient,
     | "openImage"
+    | "openSource"
+    | "sourceFetched"
+    | "retarget"
     | "closeDevice"
     | "discard"
     | "setSnapContext"

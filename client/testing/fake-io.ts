@@ -11,6 +11,7 @@ import type {
   NativeSnapContext,
   NativeStep,
   QosLimits,
+  SourceLayout,
   WatchOptions,
 } from "../../native/binding.js";
 import type { ImportIo } from "../image/import-image.js";
@@ -120,6 +121,19 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
 
   async setQos(device: DeviceHandle, limits: QosLimits): Promise<void> {
     this.devices.get(device).limits = limits;
+  }
+
+  /** What extents cover reads as "file". */
+  openSource(source: SourceLayout): DeviceHandle {
+    return this.devices.addSource(source);
+  }
+
+  sourceFetched(): void {}
+
+  async retarget(device: DeviceHandle, layout: ImageLayout): Promise<void> {
+    const { fence } = this.devices.get(device);
+    if (fence !== undefined) throw new StorageError("busy", "the gate is open");
+    this.devices.retarget(device, layout);
   }
 
   /** The size that the device has here. */

@@ -71,6 +71,8 @@ class Client : public Napi::ObjectWrap<Client> {
          InstanceMethod<&Client::make<&open_image_task>>("openImage"),
          InstanceMethod<&Client::open_null>("openNull"),
          InstanceMethod<&Client::make<&open_source_task>>("openSource"),
+         InstanceMethod<&Client::task<&source_fetched_task>>("sourceFetched"),
+         InstanceMethod<&Client::question<&retarget_task>>("retarget"),
          InstanceMethod<&Client::task<&set_snap_context_task>>("setSnapContext"),
          InstanceMethod<&Client::question<&set_parent_task>>("setParent"),
          InstanceMethod<&Client::question<&set_qos_task>>("setQos"),
@@ -147,6 +149,19 @@ class Client : public Napi::ObjectWrap<Client> {
         event.Set("device", device);
         event.Set("state", access_event_name(happened));
       });
+    };
+    hooks.source_wanted = [this](std::uint32_t device, std::uint32_t source, std::uint64_t offset,
+                                 std::uint64_t length) {
+      emit("sourceWanted", [device, source, offset, length](Napi::Env, Napi::Object& event) {
+        event.Set("device", device);
+        event.Set("source", source);
+        event.Set("offset", static_cast<double>(offset));
+        event.Set("lengthBytes", static_cast<double>(length));
+      });
+    };
+    hooks.source_closed = [this](std::uint32_t device) {
+      emit("sourceClosed",
+           [device](Napi::Env, Napi::Object& event) { event.Set("device", device); });
     };
     hooks.watch = [this](std::uint32_t watch, std::uint64_t answer, std::string payload) {
       emit("notify",

@@ -89,9 +89,33 @@ void ClientState::open_image(std::uint32_t handle, const ImageSpec& spec) {
 
 void ClientState::open_source(std::uint32_t handle, const std::vector<int>& fds,
                               const std::vector<qcow2::SourceExtent>& extents,
-                              std::uint64_t size_bytes) {
-  const Status opened = devices_->open_source(handle, fds, extents, size_bytes);
+                              std::uint64_t size_bytes, const std::optional<RemoteFiles>& remote) {
+  std::shared_ptr<qcow2::RemoteRanges> ranges;
+  if (remote) {
+    qcow2::RemoteRanges::Hooks hooks;
+    hooks.wanted = [this, handle](std::uint32_t source, std::uint64_t offset,
+                                  std::uint64_t length) {
+      hooks_.source_wanted(handle, source, offset, length);
+    };
+    hooks.closed = [this, handle, alive = alive_] {
+      if (!*alive) return;
+      remotes_.erase(handle);
+      hooks_.source_closed(handle);
+    };
+    ranges = std::make_shared<qcow2::RemoteRanges>(remote->chunk_bytes, remote->file_bytes,
+                                                   std::move(hooks));
+    remotes_[handle] = ranges;
+  }
+  const Status opened = devices_->open_source(handle, fds, extents, size_bytes, std::move(ranges));
   if (!opened) hooks_.log(LogLevel::error, "an image file was not opened: " + opened.message());
+}
+
+void ClientState::source_fetched(std::uint32_t handle, std::uint32_t source, std::uint64_t offset,
+                                 std::uint64_t length, const Status& status) {
+  const auto found = remotes_.find(handle);
+  if (found == remotes_.end()) return;
+  // Kept while its readers are told: one of them may be the last.
+  if (const auto ranges = found->second.lock()) ranges->fetched(source, offset, length, status);
 }
 
 Result<std::uint32_t> ClientState::serve_vhost_user(image::BlockDevice& device,

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,11 @@ struct ClientHooks {
   // Of a locked image.
   std::function<void(std::uint32_t handle, image::AccessEvent)> device;
   std::function<void(objecter::WatchId, std::uint64_t answer, std::string payload)> watch;
+  // Of a remote source: what is to be fetched; nobody reads it any more.
+  std::function<void(std::uint32_t handle, std::uint32_t source, std::uint64_t offset,
+                     std::uint64_t length)>
+      source_wanted;
+  std::function<void(std::uint32_t handle)> source_closed;
   // ok: it is renewed, but was away for too long; else it has ended.
   std::function<void(objecter::WatchId, const Status&)> watch_lapsed;
 };
@@ -42,6 +48,12 @@ struct NbdSpec {
   std::string unix_path;  // or, when empty, tcp
   net::Address tcp;
   std::vector<BitmapSpec> bitmaps;  // of images only
+};
+
+// Files that fill as they are read.
+struct RemoteFiles {
+  std::uint64_t chunk_bytes = 0;
+  std::vector<std::uint64_t> file_bytes;
 };
 
 using BytesDone = std::function<void(Result<std::uint64_t>)>;
@@ -61,7 +73,10 @@ class ClientState {
   void open_image(std::uint32_t handle, const ImageSpec& spec);
   // Closed when the log says why.
   void open_source(std::uint32_t handle, const std::vector<int>& fds,
-                   const std::vector<qcow2::SourceExtent>& extents, std::uint64_t size_bytes);
+                   const std::vector<qcow2::SourceExtent>& extents, std::uint64_t size_bytes,
+                   const std::optional<RemoteFiles>& remote);
+  void source_fetched(std::uint32_t handle, std::uint32_t source, std::uint64_t offset,
+                      std::uint64_t length, const Status& status);
   image::BlockDevice* device(std::uint32_t handle) { return devices_->find(handle); }
   // nullptr: closed, or no image.
   image::Image* image(std::uint32_t handle) { return devices_->image(handle); }
@@ -106,6 +121,8 @@ class ClientState {
   std::map<std::uint32_t, std::unique_ptr<Export>> exports_;
   std::map<std::uint32_t, std::shared_ptr<Job>> jobs_;
   std::vector<std::weak_ptr<qcow2::CopyJob>> copies_;  // that have no number
+  // By the handles that the devices had.
+  std::map<std::uint32_t, std::weak_ptr<qcow2::RemoteRanges>> remotes_;
   std::uint32_t next_export_ = 1;
   // Progress timers of stream and export jobs see by it that the client is gone.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -76,6 +76,8 @@ class ObjectIo : public std::enable_shared_from_this<ObjectIo> {
   void set_size(std::uint64_t size_bytes) { layout_.size_bytes = size_bytes; }
   void set_snap_context(net::SnapContext context) { layout_.snap_context = std::move(context); }
   void set_parent(ParentLink parent);
+  // Another image from now on: its objects, size and snapshots. The gate is quiet.
+  void retarget(const ImageLayout& layout);
 
   void read(const ObjectRange& range, ReadDone done);
   void write(const ObjectRange& range, Buffer data, WriteDone done);
