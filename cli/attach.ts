@@ -2,9 +2,10 @@
 import type { ClusterClient, LockedImage } from "../client/index.js";
 import { StorageError } from "../common/errors.js";
 import { systemRandom } from "../common/ports.js";
+import type { NativeDirtyBitmap } from "../native/binding.js";
 import { defaultQueues, type ExportTarget, type RunningExport } from "../vhost-blk/index.js";
 import { withCluster as onCluster } from "./connect.js";
-import { imagesOf, nameOf } from "./image-access.js";
+import { type ImageLayer, imagesOf, nameOf } from "./image-access.js";
 import type { NbdTarget } from "./nbd-target.js";
 import type { ClusterOptions } from "./options.js";
 import { untilAborted, withAbortSignal } from "./signals.js";
@@ -18,6 +19,7 @@ interface AttachFlags extends ClusterOptions {
   exclusive?: true;
   lockTimeout?: number;
   null?: number;
+  dirtyBitmap: string[];
 }
 
 interface Attached {
@@ -96,7 +98,8 @@ async function attachReader(
   const target = { pool: images.poolId, id: info.id, reload, inspect };
   const watch = await ImageLock.watching(images.lockPorts(), target);
   try {
-    const names = { name: spec.image, serial: serialOf(spec.pool, info.id) };
+    const dirtyBitmaps = await bitmapsOf(images, spec, attached.target, flags);
+    const names = { name: spec.image, serial: serialOf(spec.pool, info.id), dirtyBitmaps };
     const running = await serve(client.io, handle, attached.target, names);
     await serveUntilStopped(running, attached, info.sizeBytes, flags, signal);
   } finally {
@@ -116,13 +119,15 @@ async function attachWriter(
     import("../vhost-blk/index.js"),
     import("../client/index.js"),
   ]);
-  const image = await openLocked(await imagesOf(client, spec), spec.image, {
+  const images = await imagesOf(client, spec);
+  const dirtyBitmaps = await bitmapsOf(images, spec, attached.target, flags);
+  const image = await openLocked(images, spec.image, {
     exclusive: flags.exclusive === true,
     watchTimeoutMs: flags.lockTimeout,
   });
   const { handle, info } = image;
   try {
-    const names = { name: spec.image, serial: serialOf(spec.pool, info.id) };
+    const names = { name: spec.image, serial: serialOf(spec.pool, info.id), dirtyBitmaps };
     const running = await serve(client.io, handle, attached.target, names);
     const stopped = serveUntilStopped(running, attached, info.sizeBytes, flags, signal, image);
     await stopped;
@@ -130,6 +135,34 @@ async function attachWriter(
     await image.close();
   }
 }
+
+/** The snapshots that are older than what is served: those that were named, or all. */
+async function bitmapsOf(
+  images: ImageLayer,
+  spec: ImageOrSnap,
+  target: ExportTarget,
+  { dirtyBitmap: wanted }: AttachFlags,
+): Promise<NativeDirtyBitmap[]> {
+  if (target.kind !== "nbd") {
+    if (wanted.length === 0) return [];
+    throw usage("--dirty-bitmap goes with --nbd");
+  }
+  const snapshots = await images.snapshots.list(spec.image);
+  const end =
+    spec.snap === undefined ? undefined : await images.snapshots.find(spec.image, spec.snap);
+  const older = snapshots.filter(({ id }) => end === undefined || id < end.id);
+  const missing = wanted.find((name) => !older.some((snapshot) => snapshot.name === name));
+  if (missing !== undefined) {
+    throw new StorageError("not_found", `${nameOf(spec)} has no older snapshot "${missing}"`, {
+      remedy: `\`cairn snap ls ${nameOf(imageOf(spec))}\` lists the snapshots.`,
+    });
+  }
+  return older
+    .filter(({ name }) => wanted.length === 0 || wanted.includes(name))
+    .map(({ id, name }) => ({ name, snap: id }));
+}
+
+const imageOf = ({ pool, namespace, image }: ImageOrSnap) => ({ pool, namespace, image });
 
 async function attachNull(
   sizeBytes: number,
@@ -189,5 +222,5 @@ async function serveUntilStopped(
 /** Throws when the lock is lost or refused: nothing can be served any more. */
 async function untilLost(locked: LockedImage | undefined): Promise<void> {
   if (locked === undefined) return new Promise(() => undefined);
-  throw await locked.lock.ended;
+  throw await locked.ended;
 }

@@ -1,9 +1,8 @@
 // What `cairn diff` and `cairn du` make of extents and figures.
 import { expect, it } from "vitest";
-import { addExtent, type DiffRow, totalOf } from "./diff.js";
+import { joined, totalOf } from "./diff.js";
 
-const joined = (withZeros: boolean) => {
-  const rows: DiffRow[] = [];
+const rowsOf = async (withZeros: boolean) => {
   const extents = [
     { offset: 0, length: 4096, state: "data" },
     { offset: 4096, length: 4096, state: "data" },
@@ -11,20 +10,23 @@ const joined = (withZeros: boolean) => {
     { offset: 12_288, length: 4096, state: "absent" },
     { offset: 65_536, length: 4096, state: "data" },
   ] as const;
-  for (const extent of extents) addExtent(rows, extent, withZeros);
-  return rows.map(({ offset, length, exists }) => [offset, length, exists]);
+  const rows: [number, number, boolean][] = [];
+  for await (const { offset, length, exists } of joined(extents, withZeros)) {
+    rows.push([offset, length, exists]);
+  }
+  return rows;
 };
 
-it("joins parts that touch, and says what is zero now", () => {
-  expect(joined(true)).toEqual([
+it("joins parts that touch, and says what is zero now", async () => {
+  expect(await rowsOf(true)).toEqual([
     [0, 8192, true],
     [8192, 8192, false],
     [65_536, 4096, true],
   ]);
 });
 
-it("leaves zeros out when nothing is compared with", () => {
-  expect(joined(false)).toEqual([
+it("leaves zeros out when nothing is compared with", async () => {
+  expect(await rowsOf(false)).toEqual([
     [0, 8192, true],
     [65_536, 4096, true],
   ]);

@@ -1,5 +1,6 @@
 // `cairn diff` and `cairn du`: what an image has that a snapshot of it has not, and how much.
 
+import { once } from "node:events";
 import { defaultPool } from "../client/image/spec.js";
 import type { DiffExtent, ImageInfo, SnapshotInfo } from "../client/index.js";
 import { StorageError } from "../common/errors.js";
@@ -29,19 +30,64 @@ export interface DiffRow {
 
 export async function diffAction(spec: ImageOrSnap, flags: DiffFlags): Promise<void> {
   const { diffExtents } = await import("../client/index.js");
-  const found: DiffRow[] = [];
   await withImages(flags, spec, async (images, client) => {
     const fromId = await snapIdOf(images, spec.image, flags.fromSnap);
     const { handle } = await images.open(spec.image, openOptions(spec.snap));
     const options = { wholeObject: flags.wholeObject === true };
     try {
-      for await (const extent of diffExtents(client.io, handle, fromId, options)) {
-        addExtent(found, extent, fromId !== 0);
-      }
+      const extents = diffExtents(client.io, handle, fromId, options);
+      await printRows(joined(extents, fromId !== 0), flags);
     } finally {
       images.close(handle);
     }
   });
+}
+
+/** Joins what touches; without a snapshot to compare with, zeros are no difference. */
+export async function* joined(
+  extents: AsyncIterable<DiffExtent> | Iterable<DiffExtent>,
+  withZeros: boolean,
+): AsyncGenerator<DiffRow> {
+  let last: DiffRow | undefined;
+  for await (const { offset, length, state } of extents) {
+    const exists = state === "data";
+    if (!exists && !withZeros) continue;
+    if (last !== undefined && last.exists === exists && last.offset + last.length === offset) {
+      last.length += length;
+      continue;
+    }
+    if (last !== undefined) yield last;
+    last = { offset, length, exists };
+  }
+  if (last !== undefined) yield last;
+}
+
+/** An image can have millions of parts: they are printed as they come, where that can be. */
+async function printRows(rows: AsyncIterable<DiffRow>, flags: DiffFlags): Promise<void> {
+  const { format, prettyFormat } = flags;
+  const asJson = format === "json";
+  if (format === "table" || (asJson && (prettyFormat === true || process.stdout.isTTY))) {
+    return printTogether(rows, flags);
+  }
+  let before = asJson ? "[" : "          OFFSET        LENGTH  TYPE\n";
+  let isEmpty = true;
+  for await (const { offset, length, exists } of rows) {
+    const [at, long] = [String(offset).padStart(16), String(length).padStart(12)];
+    const line = `${at}  ${long}  ${exists ? "data" : "zero"}\n`;
+    await written(before + (asJson ? JSON.stringify({ offset, length, exists }) : line));
+    before = asJson ? "," : "";
+    isEmpty = false;
+  }
+  if (asJson) await written(isEmpty ? "[]\n" : "]\n");
+}
+
+async function written(text: string): Promise<void> {
+  if (!process.stdout.write(text)) await once(process.stdout, "drain");
+}
+
+async function printTogether(rows: AsyncIterable<DiffRow>, flags: DiffFlags): Promise<void> {
+  const found: DiffRow[] = [];
+  for await (const row of rows) found.push(row);
   const right = "right" as const;
   printResult(flags, found, () =>
     table(
@@ -49,22 +95,6 @@ export async function diffAction(spec: ImageOrSnap, flags: DiffFlags): Promise<v
       found.map(({ offset, length, exists }) => [offset, length, exists ? "data" : "zero"]),
     ),
   );
-}
-
-/** Joins what touches; without a snapshot to compare with, zeros are no difference. */
-export function addExtent(
-  rows: DiffRow[],
-  { offset, length, state }: DiffExtent,
-  withZeros: boolean,
-): void {
-  const exists = state === "data";
-  if (!exists && !withZeros) return;
-  const last = rows.at(-1);
-  if (last !== undefined && last.exists === exists && last.offset + last.length === offset) {
-    last.length += length;
-  } else {
-    rows.push({ offset, length, exists });
-  }
 }
 
 const openOptions = (snap: string | undefined) => ({

@@ -38,7 +38,7 @@ export async function exportFile(
         const copy = (fd: number, sparse: boolean) =>
           copyTo(client, handle, info, fd, sparse, progress, signal);
         if (file === "-") await copy(standardOutput, false);
-        else await toNewFile(file, info.sizeBytes, (output) => copy(output.fd, true));
+        else await toNewFile(file, (output) => copy(output.fd, true));
         return { file, sizeBytes: info.sizeBytes };
       } finally {
         images.close(handle);
@@ -75,9 +75,9 @@ async function copyTo(
   }
 }
 
-async function toNewFile(
+/** Fills a file that appears under its name when all of it is there. @throws already_exists */
+export async function toNewFile(
   file: string,
-  sizeBytes: number,
   fill: (output: FileHandle) => Promise<void>,
 ): Promise<void> {
   const partial = path.join(
@@ -92,7 +92,6 @@ async function toNewFile(
     throw toStorageError(thrown, `make ${file}`);
   }
   try {
-    await output.truncate(sizeBytes);
     await fill(output);
     await output.sync();
     // link() fails where rename() would overwrite what somebody has put there meanwhile.

@@ -1,5 +1,5 @@
 // `cairn create`, `ls`, `info`, `rm`, `resize`, `import`, `export`: images as `rbd` has them.
-import type { ImageInfo, ParentInfo, SnapshotInfo } from "../client/index.js";
+import type { ImageInfo, MigrationInfo, ParentInfo, SnapshotInfo } from "../client/index.js";
 import { formatSize } from "../common/units.js";
 import { withCluster as onCluster } from "./connect.js";
 import { type ImageLayer, imagesOf, nameOf, withImages } from "./image-access.js";
@@ -23,13 +23,18 @@ interface ResizeFlags extends SizeFlags, ProgressOptions {
 
 type LongFlags = ClusterOptions & ProgressOptions;
 
+interface FormatFlags {
+  exportFormat: "1" | "2";
+}
+
 interface InfoValue {
   info: ImageInfo;
   parent: ParentInfo | undefined;
+  migration: MigrationInfo | undefined;
   snapshot: SnapshotInfo | undefined;
 }
 
-function infoText({ info, parent, snapshot }: InfoValue): string {
+function infoText({ info, parent, migration, snapshot }: InfoValue): string {
   const striped = info.stripeCount > 1 || info.stripeUnitBytes !== info.objectBytes;
   const stripes = `${formatSize(info.stripeUnitBytes)} over ${info.stripeCount}`;
   const when = timeText((snapshot ?? info).createdAt);
@@ -44,6 +49,7 @@ function infoText({ info, parent, snapshot }: InfoValue): string {
     ["features", info.features.join(", ")],
     ["snapshots", limited(info.snapshotCount, info.snapshotLimit)],
     parent && ["parent", parentText(parent)],
+    migration && ["migration", migrationText(migration)],
     snapshot && ["protected", snapshot.protected ? "yes" : "no"],
     ["created", `${when} UTC`],
   ];
@@ -57,6 +63,9 @@ function parentText({ pool, namespace, name, id, snapshot, overlapBytes }: Paren
   const spec = nameOf({ pool, namespace, image: name ?? id, snap: snapshot });
   return `${spec}, up to ${formatSize(overlapBytes)}`;
 }
+
+const migrationText = ({ side, state, other }: MigrationInfo): string =>
+  side === "source" ? `goes to ${other}, which is used instead` : `${state}, from ${other}`;
 
 export async function createAction(
   spec: ImageAddress,
@@ -151,16 +160,22 @@ async function longRows(images: ImageLayer, info: ImageInfo): Promise<LongRow[]>
 export async function infoAction(spec: ImageOrSnap, flags: ClusterOptions): Promise<void> {
   const { image, snap } = spec;
   const found = await withImages(flags, spec, async (images) => {
-    const [info, parent, snapshot] = await Promise.all([
+    const [info, parent, migration, snapshot] = await Promise.all([
       images.info(image),
       images.clones.parent(image),
+      images.migrations.info(image),
       snap === undefined ? undefined : images.snapshots.info(image, snap),
     ]);
     const shown = snapshot === undefined ? info : { ...info, sizeBytes: snapshot.sizeBytes };
-    return { info: shown, parent, snapshot };
+    return { info: shown, parent, migration, snapshot };
   });
-  const { info, parent, snapshot } = found;
-  const value = { ...info, ...(parent && { parent }), ...(snapshot && { snapshot }) };
+  const { info, parent, migration, snapshot } = found;
+  const value = {
+    ...info,
+    ...(parent && { parent }),
+    ...(migration && { migration }),
+    ...(snapshot && { snapshot }),
+  };
   printResult(flags, value, () => infoText(found));
 }
 
@@ -196,9 +211,13 @@ export async function resizeAction(spec: ImageAddress, flags: ResizeFlags): Prom
 export async function importAction(
   file: string,
   spec: ImageAddress,
-  flags: ImportFlags,
+  flags: ImportFlags & FormatFlags,
 ): Promise<void> {
   const info = await withAbortSignal(async (signal) => {
+    if (flags.exportFormat === "2") {
+      const { importSnapshotsFile } = await import("./diff-files.js");
+      return importSnapshotsFile(file, spec, flags, signal);
+    }
     const { importFile } = await import("./image-import.js");
     return importFile(file, spec, flags, signal);
   });
@@ -208,9 +227,13 @@ export async function importAction(
 export async function exportAction(
   spec: ImageOrSnap,
   file: string,
-  flags: LongFlags,
+  flags: LongFlags & FormatFlags,
 ): Promise<void> {
   const result = await withAbortSignal(async (signal) => {
+    if (flags.exportFormat === "2") {
+      const { exportSnapshotsFile } = await import("./diff-files.js");
+      return exportSnapshotsFile(spec, file, flags, signal);
+    }
     const { exportFile } = await import("./image-export.js");
     return exportFile(spec, file, flags, signal);
   });

@@ -16,6 +16,7 @@ export type { ChildInfo, Clones, ParentInfo } from "./image/clones.js";
 export type { ConfigRow, ImageConfig } from "./image/config-store.js";
 export type { Copies, CopyOptions, CopyTarget } from "./image/copy.js";
 export { type DiffExtent, type DiffOptions, diffExtents, type ExtentState } from "./image/diff.js";
+export { type ExportDiffOptions, exportDiff, exportSnapshots } from "./image/export-diff.js";
 export {
   defaultFeatures,
   type ImageFeature,
@@ -36,11 +37,19 @@ export {
   type OpenOptions,
   type ResizeOptions,
 } from "./image/images.js";
+export {
+  type ImportDiffOptions,
+  type ImportSnapshotsOptions,
+  importDiff,
+  importSnapshots,
+} from "./image/import-diff.js";
 export { extentsPerBatch, type ImportSource, importImage } from "./image/import-image.js";
 export { DeviceInspector } from "./image/inspection.js";
 export type { TraceFigures, TraceSummary } from "./image/inspection-record.js";
 export type { LayoutOptions } from "./image/making.js";
 export type { ImageMetadata } from "./image/metadata.js";
+export type { MigrationInfo, Migrations, PrepareOptions } from "./image/migration.js";
+export type { OriginSpec } from "./image/migration-source.js";
 export { type NamespaceInfo, Namespaces } from "./image/namespaces.js";
 export { type LockedImage, openLocked } from "./image/open-locked.js";
 export type { ImageInfo, Progress, Scope } from "./image/scope.js";

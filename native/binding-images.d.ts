@@ -45,6 +45,11 @@ export interface SourceLayout {
   fds: number[];
   extents: CopyExtent[];
   sizeBytes: number;
+  /**
+   * The files are not there yet: what is to be read of them is asked for by sourceWanted, in whole
+   * chunks, once, and read when sourceFetched() says that it has come.
+   */
+  remote?: { chunkBytes: number; fileBytes: number[] };
 }
 
 export interface ParentCacheOptions {

@@ -40,3 +40,5 @@ export interface CopyProgress {
   /** of the guest disk, zeros and skipped ranges included */
   doneBytes: number;
 }
+
+export type OnCopied = (doneBytes: number) => void;

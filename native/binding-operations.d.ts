@@ -1,5 +1,6 @@
-// Operations of a NativeClient on one object, for metadata. Part of native/binding.d.ts, which
-// re-exports it.
+// Operations of a NativeClient on objects, for metadata, and the map that they go by. Part of
+// native/binding.d.ts, which re-exports it.
+import type { NativeAddress } from "./binding.js";
 import type { NativeSnapContext } from "./binding-images.js";
 
 export type NativeStepCode =
@@ -50,4 +51,11 @@ export interface WatchOptions {
 export interface NativeFence {
   key: string;
   token: number;
+}
+
+export interface NativeMap {
+  epoch: number;
+  paused: boolean;
+  pools: Array<{ id: number; pgNum: number; size: number; acting: Int32Array }>;
+  osds: Array<{ osd: number; address: NativeAddress; incarnation: bigint }>;
 }

@@ -4,6 +4,8 @@
 // Numbers: u64 values that stay below 2^53 (log numbers, bytes, counts) are number; identities that
 // use all 64 bits (incarnation, client id) are bigint. Promises reject with NativeError.
 
+import type { ClientOptions, NativeNbdOptions } from "./binding-client.js";
+import type { NativeDiffExport, NativeDiffPart } from "./binding-diffs.js";
 import type {
   DeviceHandle,
   DeviceStats,
@@ -13,20 +15,27 @@ import type {
   NativeParent,
   NativeSnapContext,
   NativeTrace,
-  ParentCacheOptions,
   QosLimits,
   SourceLayout,
   TraceOptions,
 } from "./binding-images.js";
-import type { BenchOptions, BenchResult, CopyExtent, CopyProgress } from "./binding-jobs.js";
+import type {
+  BenchOptions,
+  BenchResult,
+  CopyExtent,
+  CopyProgress,
+  OnCopied,
+} from "./binding-jobs.js";
 import type {
   NativeFence,
+  NativeMap,
   NativeOpReply,
   NativeStep,
   OperateOptions,
   WatchOptions,
 } from "./binding-operations.js";
-import type { NativeSnapTrimDone, NativeSnapTrimSpec } from "./binding-snaptrim.js";
+import type { NativeScrubSpec, OsdEvent } from "./binding-osd-events.js";
+import type { NativeSnapTrimSpec } from "./binding-snaptrim.js";
 import type {
   DiskFaultCounters,
   DiskFaults,
@@ -36,9 +45,12 @@ import type {
   NativeSimWorld,
 } from "./binding-testing.js";
 
+export type * from "./binding-client.js";
+export type * from "./binding-diffs.js";
 export type * from "./binding-images.js";
 export type * from "./binding-jobs.js";
 export type * from "./binding-operations.js";
+export type * from "./binding-osd-events.js";
 export type * from "./binding-snaptrim.js";
 export type * from "./binding-testing.js";
 
@@ -93,93 +105,6 @@ export interface NativePgStatus extends NativePgInfo {
   /** as setScrubRecord() last set it; "": never */
   scrubRecord: string;
 }
-
-/** A copy that a scrub found bad. */
-export interface NativeBadCopy {
-  osd: number;
-  /** "none": only blocks are bad */
-  problem: "none" | "missing" | "extra" | "differs" | "unreadable";
-  /** indices of 4 KiB blocks that do not match their checksums */
-  badBlocks: number[];
-}
-
-export interface NativeScrubSpec {
-  /** repeated in the events of this scrub */
-  scrub: number;
-  deep: boolean;
-  repair: boolean;
-  /** goes on behind this object; "": from the first */
-  after: string;
-  /** of each member's reading of data; 0: no limit */
-  bytesPerSecond: number;
-}
-
-export type OsdEvent =
-  | ({ type: "intervalStarted"; pool: number; seed: number; interval: number } & NativePgInfo)
-  | { type: "activated"; pool: number; seed: number; interval: number; error?: NativeError }
-  | {
-      type: "recoveryProgress";
-      pool: number;
-      seed: number;
-      interval: number;
-      missingCount: number;
-    }
-  | {
-      type: "recoveryFailed";
-      pool: number;
-      seed: number;
-      interval: number;
-      object: string;
-      error: NativeError;
-    }
-  | {
-      type: "scrubObject";
-      pool: number;
-      seed: number;
-      interval: number;
-      scrub: number;
-      object: string;
-      repaired: boolean;
-      /** members whose copies are good */
-      good: number[];
-      bad: NativeBadCopy[];
-    }
-  | {
-      type: "scrubProgress";
-      pool: number;
-      seed: number;
-      interval: number;
-      scrub: number;
-      /** all objects up to this name have been compared */
-      after: string;
-      /** since the last such event */
-      objects: number;
-      bytes: number;
-    }
-  | {
-      type: "scrubDone";
-      pool: number;
-      seed: number;
-      interval: number;
-      scrub: number;
-      error?: NativeError;
-    }
-  | {
-      /** a client's read met damage; without error: the local copy has been replaced */
-      type: "readRepair";
-      pool: number;
-      seed: number;
-      object: string;
-      damage: string;
-      error?: NativeError;
-    }
-  | NativeSnapTrimDone
-  | { type: "control"; fromOsd: number; fromIncarnation: bigint; body: Uint8Array }
-  | { type: "needMap"; epoch: number }
-  | { type: "peerFailed"; osd: number; incarnation: bigint; reason: string }
-  | { type: "peerRecovered"; osd: number; incarnation: bigint }
-  | { type: "storeFailed"; error: NativeError }
-  | { type: "log"; level: "info" | "warn" | "error"; text: string };
 
 /** Latencies: upper bucket edges and counts of non-empty buckets. */
 export interface NativeHistogram {
@@ -315,32 +240,6 @@ export declare class NativeOsd {
   close(): Promise<void>;
 }
 
-export interface NativeMap {
-  epoch: number;
-  paused: boolean;
-  pools: Array<{ id: number; pgNum: number; size: number; acting: Int32Array }>;
-  osds: Array<{ osd: number; address: NativeAddress; incarnation: bigint }>;
-}
-
-export type ClientEvent =
-  | { type: "needMap"; epoch: number }
-  | { type: "log"; level: "info" | "warn" | "error"; text: string }
-  | { type: "export"; handle: number; state: "connected" | "disconnected" }
-  /** of a locked image: its first user came, its last one went, or an OSD refused its token */
-  | { type: "device"; device: DeviceHandle; state: "wanted" | "unused" | "fenced" }
-  /** to be answered by answerNotify() */
-  | { type: "notify"; watch: number; answer: number; payload: Uint8Array }
-  /** it was not renewed for longer than its timeout; with error: it has ended */
-  | { type: "watchLapsed"; watch: number; error?: NativeError };
-
-export interface ClientOptions {
-  clusterId: Uint8Array;
-  clientId: bigint;
-  /** chunks of snapshots that are parents, shared by all processes of the user on this host */
-  parentCache?: ParentCacheOptions;
-  onEvents: (events: ClientEvent[]) => void;
-}
-
 export declare class NativeClient {
   constructor(options: ClientOptions);
   setMap(map: NativeMap): void;
@@ -355,12 +254,25 @@ export declare class NativeClient {
   openImage(layout: ImageLayout): DeviceHandle;
   /** Image files as a read-only device; the descriptors are duplicated. Else as openImage(). */
   openSource(source: SourceLayout): DeviceHandle;
+  /** What sourceWanted asked for is in the file; or why not: reads that wait for it fail. */
+  sourceFetched(
+    device: DeviceHandle,
+    source: number,
+    offset: number,
+    lengthBytes: number,
+    failure?: string,
+  ): void;
   openNull(sizeBytes: number): DeviceHandle;
   setImageSize(device: DeviceHandle, sizeBytes: number): void;
   /** Of changes that start after the call. Callers drain the gate first. */
   setSnapContext(device: DeviceHandle, context: NativeSnapContext): void;
   /** For requests that start after the call; null: detaches. Callers drain the gate first. */
   setParent(device: DeviceHandle, parent: NativeParent | null): Promise<void>;
+  /**
+   * From here on the device is another image, without parent: its front ends go on. Of the layout
+   * all holds but readOnly, locked, snap and cache. @throws busy while its gate is open
+   */
+  retarget(device: DeviceHandle, layout: ImageLayout): Promise<void>;
   /** For requests that start after the call, and for those that wait. {}: no limits. */
   setQos(device: DeviceHandle, limits: QosLimits): Promise<void>;
   deviceStats(device: DeviceHandle): Promise<DeviceStats>;
@@ -383,8 +295,8 @@ export declare class NativeClient {
   rollbackImage(device: DeviceHandle, snap: number, onProgress?: JobProgress): Promise<void>;
   /** Copies what only the parent has, while the image is in use; then the parent may go. */
   flattenImage(device: DeviceHandle, onProgress?: JobProgress): Promise<void>;
-  /** All data objects of the image, also behind its end. */
-  removeObjects(device: DeviceHandle, onProgress?: JobProgress): Promise<void>;
+  /** Data objects from this number on, also behind the image's end; no parent shows there. */
+  removeObjects(device: DeviceHandle, firstObject: number, onProgress?: JobProgress): Promise<void>;
   /** Of the five above: they reject with canceled. closeDevice() does so too. */
   cancelJobs(device: DeviceHandle): void;
   /** The requests of a locked image go, under this token. */
@@ -425,10 +337,7 @@ export declare class NativeClient {
     device: DeviceHandle,
     options: { socket: string; queues: number; serial: string },
   ): Promise<number>;
-  serveNbd(
-    device: DeviceHandle,
-    options: { unix?: string; tcp?: NativeAddress; exportName: string },
-  ): Promise<number>;
+  serveNbd(device: DeviceHandle, options: NativeNbdOptions): Promise<number>;
   stopExport(handle: number): Promise<void>;
   bench(device: DeviceHandle, options: BenchOptions): Promise<BenchResult>;
   /** Destroys the device's content. */
@@ -443,23 +352,39 @@ export declare class NativeClient {
     device: DeviceHandle,
     fd: number,
     sizeBytes: number,
-    onProgress: (doneBytes: number) => void,
+    onProgress: OnCopied,
   ): Promise<CopyProgress>;
   /** Reads fd to its end (a pipe). */
-  importStream(
-    device: DeviceHandle,
-    fd: number,
-    onProgress: (doneBytes: number) => void,
-  ): Promise<CopyProgress>;
+  importStream(device: DeviceHandle, fd: number, onProgress: OnCopied): Promise<CopyProgress>;
   /** Writes the whole device to fd; sparse needs a regular file. */
   exportTo(
     device: DeviceHandle,
     fd: number,
     sparse: boolean,
-    onProgress: (doneBytes: number) => void,
+    onProgress: OnCopied,
+  ): Promise<CopyProgress>;
+  /** One diff, from a snapshot of the image to what it is opened at. */
+  exportDiff(
+    device: DeviceHandle,
+    fd: number,
+    options: NativeDiffExport,
+    onProgress: OnCopied,
+  ): Promise<CopyProgress>;
+  /** A regular file is looked through first. fd stays open until closeDiff(). */
+  openDiff(fd: number): Promise<number>;
+  /** The header of an image, or of the next diff; null: there is none. */
+  nextDiff(diff: number): Promise<NativeDiffPart | null>;
+  /** The data of the diff whose header was given last. Can be repeated from a new openDiff(). */
+  importDiff(device: DeviceHandle, diff: number, onProgress: OnCopied): Promise<CopyProgress>;
+  closeDiff(diff: number): void;
+  mergeDiffs(
+    firstFd: number,
+    secondFd: number,
+    outFd: number,
+    onProgress: OnCopied,
   ): Promise<CopyProgress>;
   cancelJob(job: number): void;
-  /** Cancels all importRaw, importStream and exportTo: they reject with canceled. */
+  /** Cancels all copies that have no number: they reject with canceled. */
   cancelCopies(): void;
   stats(): Promise<NativeStats & { oldestOperationMs: number }>;
   close(): Promise<void>;

@@ -3,7 +3,7 @@
 import { dirname, isAbsolute, resolve } from "node:path";
 import { Qcow2Image } from "./image.js";
 import { type ImageFormat, probe } from "./probe.js";
-import { type ByteSource, FileSource, imageError } from "./source.js";
+import { type ByteSource, FileSource, type ImageFile, imageError } from "./source.js";
 
 /** QEMU has no limit; a chain this long is a mistake. */
 const maxChainLength = 256;
@@ -14,7 +14,7 @@ export type Layer =
   | { format: "raw"; source: ByteSource; sizeBytes: number };
 
 /** Opens a file of the chain by name. */
-export type OpenFile = (path: string) => Promise<FileSource>;
+export type OpenFile = (path: string) => Promise<ImageFile>;
 
 export class ImageChain {
   constructor(readonly layers: readonly Layer[]) {}
@@ -26,7 +26,7 @@ export class ImageChain {
 
   /** The descriptors of the files, in the order that MapExtent.source counts. */
   get fds(): number[] {
-    return this.layers.map(({ source }) => (source instanceof FileSource ? source.fd : -1));
+    return this.layers.map(({ source }) => (isImageFile(source) ? source.fd : -1));
   }
 
   async close(): Promise<void> {
@@ -50,7 +50,7 @@ export class ImageChain {
     let next: BackingReference | undefined = { path, format };
     try {
       while (next !== undefined) {
-        const source: FileSource = await openFile(next.path);
+        const source: ImageFile = await openFile(next.path);
         // Pushed before it is read, so that it is closed when that fails.
         layers.push({ format: "raw", source, sizeBytes: source.sizeBytes });
         if (seen.has(source.realPath) || layers.length > maxChainLength) {
@@ -69,6 +69,10 @@ export class ImageChain {
   }
 }
 
+function isImageFile(source: ByteSource): source is ImageFile {
+  return "fd" in source;
+}
+
 interface BackingReference {
   path: string;
   format: ImageFormat | undefined;
@@ -82,7 +86,7 @@ async function openLayer(source: ByteSource, format: ImageFormat | undefined): P
   return { format: "qcow2", source, image, sizeBytes: image.header.sizeBytes };
 }
 
-function backingReference(image: Qcow2Image, source: FileSource): BackingReference | undefined {
+function backingReference(image: Qcow2Image, source: ImageFile): BackingReference | undefined {
   const { backingFile: named, backingFormat } = image.header;
   if (named === undefined) return undefined;
   const refuse = (what: string) =>

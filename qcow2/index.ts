@@ -16,4 +16,4 @@ export {
 } from "./map.js";
 export { type ImageFormat, probe } from "./probe.js";
 export { readSnapshots, type Snapshot } from "./snapshots.js";
-export { type ByteSource, FileSource } from "./source.js";
+export { type ByteSource, FileSource, hex, type ImageFile, imageError } from "./source.js";

@@ -13,6 +13,14 @@ export interface ByteSource {
   close(): Promise<void>;
 }
 
+/** A file that the native core can read too. */
+export interface ImageFile extends ByteSource {
+  /** absolute, without symbolic links: equal for two names of one file */
+  readonly realPath: string;
+  /** valid until close() */
+  readonly fd: number;
+}
+
 /** An error about a file: "FILE: what is wrong". */
 export function imageError(
   source: ByteSource | string,
@@ -30,7 +38,7 @@ export function hex(offset: number | bigint): string {
 }
 
 /** A regular file or block device, read-only. */
-export class FileSource implements ByteSource {
+export class FileSource implements ImageFile {
   private constructor(
     readonly name: string,
     /** absolute, without symbolic links: equal for two names of one file */

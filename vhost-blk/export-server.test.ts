@@ -45,6 +45,13 @@ describe("serve", () => {
     expect(io.calls).toEqual([call, target.kind === "nbd" ? "stop 8" : "stop 7"]);
   });
 
+  it("tells NBD clients of the snapshots that they can compare with", async () => {
+    const io = new FakeIo();
+    const dirtyBitmaps = [{ name: "monday", snap: 3 }];
+    await serve(io, 1, { kind: "nbd", unix: "/run/b.sock" }, { ...names, dirtyBitmaps });
+    expect(io.calls).toEqual([[1, { unix: "/run/b.sock", exportName: "disk1", dirtyBitmaps }]]);
+  });
+
   it("refuses a path that no socket can have", async () => {
     const io = new FakeIo();
     const target: ExportTarget = { kind: "nbd", unix: `/${"x".repeat(107)}` };

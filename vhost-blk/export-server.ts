@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import path from "node:path";
 import type { Address } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
-import type { DeviceHandle, NativeClient } from "../native/binding.js";
+import type { DeviceHandle, NativeClient, NativeDirtyBitmap } from "../native/binding.js";
 
 export type ExportIo = Pick<NativeClient, "serveVhostUser" | "serveNbd" | "stopExport">;
 
@@ -15,6 +15,15 @@ export type ExportTarget =
   | { kind: "vhost-user"; socket: string; queues: number }
   | { kind: "nbd"; unix: string }
   | { kind: "nbd"; tcp: Address };
+
+export interface ExportNames {
+  /** of the device: the NBD export's name */
+  name: string;
+  /** that a guest sees */
+  serial: string;
+  /** snapshots whose differences NBD clients can ask for */
+  dirtyBitmaps?: NativeDirtyBitmap[];
+}
 
 export interface RunningExport {
   /** the socket, or HOST:PORT */
@@ -52,15 +61,15 @@ export function checkSocketPath(socket: string): void {
 }
 
 /**
- * @param name of the device: the NBD export's name
  * @throws address_in_use, permission_denied, not_found (the socket's folder), invalid_argument
  */
 export async function serve(
   io: ExportIo,
   device: DeviceHandle,
   target: ExportTarget,
-  { name, serial }: { name: string; serial: string },
+  { name, serial, dirtyBitmaps }: ExportNames,
 ): Promise<RunningExport> {
+  const nbdNames = { exportName: name, ...(dirtyBitmaps === undefined ? {} : { dirtyBitmaps }) };
   let handle: number;
   let where: string;
   if (target.kind === "vhost-user") {
@@ -72,11 +81,11 @@ export async function serve(
     const unix = path.resolve(target.unix);
     checkSocketPath(unix);
     where = unix;
-    handle = await io.serveNbd(device, { unix, exportName: name });
+    handle = await io.serveNbd(device, { unix, ...nbdNames });
   } else {
     const { host, port } = target.tcp;
     where = `${host.includes(":") ? `[${host}]` : host}:${port}`;
-    handle = await io.serveNbd(device, { tcp: target.tcp, exportName: name });
+    handle = await io.serveNbd(device, { tcp: target.tcp, ...nbdNames });
   }
   return { where, stop: () => io.stopExport(handle) };
 }

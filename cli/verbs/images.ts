@@ -1,13 +1,20 @@
 // The verbs on images as a whole: `create`, `ls`, `info`, `rm`, `resize`, `import`, `export`.
 import { sizeValue } from "../options.js";
 import { layoutRows } from "../table/layout-rows.js";
-import { asIs, clusterRows, flag, longRows, required } from "../table/option-rows.js";
+import { asIs, choice, clusterRows, flag, longRows, required } from "../table/option-rows.js";
 import { destImage, image, imageOrSnapshot, pool, word } from "../table/slots.js";
 import { type Family, verb } from "../table/verb.js";
 
 const overcommitRow = {
   thinOvercommit: flag("allow an image that is larger than its pool can hold"),
 } as const;
+
+const exportFormatRow = choice(
+  "n",
+  "1: the bytes of the image; 2: the image with all its snapshots, as rbd has it",
+  ["1", "2"],
+  "1",
+);
 
 const create = verb({
   name: "create",
@@ -87,7 +94,7 @@ const importing = verb({
     word("file", "the file; - is standard input", asIs, { completes: "file" }),
     image("pool and name of the new image"),
   ],
-  options: { ...layoutRows, ...overcommitRow, ...longRows },
+  options: { exportFormat: exportFormatRow, ...layoutRows, ...overcommitRow, ...longRows },
   examples: ["cairn import debian.qcow2 rbd/debian", "zcat disk.raw.gz | cairn import - rbd/disk1"],
   load: async () => (await import("../image.js")).importAction,
 });
@@ -100,8 +107,12 @@ const exporting = verb({
     imageOrSnapshot("the image, or a snapshot of it"),
     word("file", "the file; - is standard output", asIs, { completes: "file" }),
   ],
-  options: longRows,
-  examples: ["cairn export rbd/disk1 disk1.raw", "cairn export rbd/disk1 - | zstd > disk1.raw.zst"],
+  options: { exportFormat: exportFormatRow, ...longRows },
+  examples: [
+    "cairn export rbd/disk1 disk1.raw",
+    "cairn export rbd/disk1 - | zstd > disk1.raw.zst",
+    "cairn export --export-format 2 rbd/disk1 disk1.export",
+  ],
   load: async () => (await import("../image.js")).exportAction,
 });
 

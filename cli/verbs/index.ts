@@ -6,6 +6,7 @@ import { crushFamily, daemonFamily } from "./daemons.js";
 import { imageSettingFamily } from "./image-settings.js";
 import { imageFamily } from "./images.js";
 import { laterFamily } from "./later.js";
+import { migrationFamily } from "./migration.js";
 import { configFamily, osdFamily } from "./osds.js";
 import { groupFamily, namespaceFamily, trashFamily } from "./places.js";
 import { pgFamily, poolFamily } from "./pools.js";
@@ -19,6 +20,7 @@ export const usableFamilies: readonly Family[] = [
   imageFamily,
   snapshotFamily,
   cloneFamily,
+  migrationFamily,
   trashFamily,
   groupFamily,
   namespaceFamily,

@@ -45,17 +45,6 @@ const matters: readonly Later[] = [
     instead: "`cairn config set` has the cluster's settings.",
   },
   {
-    name: "migration",
-    what: "live migration of images between pools",
-    instead: "While the image is not in use: `cairn deep cp` to the new place, `cairn trash mv`.",
-  },
-  {
-    name: "export-diff",
-    aliases: ["import-diff", "merge-diff"],
-    what: "files of differences",
-    instead: "`cairn diff --from-snap SNAP` lists what differs.",
-  },
-  {
     name: "trash purge schedule",
     what: "schedules inside the cluster",
     instead: "Call `cairn trash purge` from cron or a systemd timer.",

@@ -40,8 +40,8 @@ const rbdVerbs = [
 
 /** Of these, the ones that answer "later work". */
 const laterOfRbd = [
-  "config global, device, map, unmap, showmapped, encryption, export-diff, import-diff, journal",
-  "lock add, merge-diff, migration, mirror, persistent-cache, trash purge schedule",
+  "config global, device, map, unmap, showmapped, encryption, journal, lock add",
+  "mirror, persistent-cache, trash purge schedule",
 ].flatMap((line) => line.split(", "));
 
 const all = families.flatMap(({ verbs }) => verbs);

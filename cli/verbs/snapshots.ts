@@ -7,6 +7,8 @@ import {
   flag,
   longRows,
   optional,
+  outputRows,
+  progressRows,
   required,
   withDefault,
 } from "../table/option-rows.js";
@@ -17,6 +19,7 @@ import {
   imageOrSnapshot,
   maybe,
   snapshot,
+  word,
 } from "../table/slots.js";
 import { type Family, verb } from "../table/verb.js";
 
@@ -221,6 +224,62 @@ const diff = verb({
   load: async () => (await import("../diff.js")).diffAction,
 });
 
+const exportDiff = verb({
+  name: "export-diff",
+  summary: "Write what differs from a snapshot, or all that is there, as a file for import-diff.",
+  details: [
+    "The file has the format of rbd's export-diff (v1). One that exists is never overwritten.",
+  ],
+  slots: [
+    imageOrSnapshot("the image, or the snapshot that the diff ends at"),
+    word("file", "the file; - is standard output", asIs, { completes: "file" }),
+  ],
+  options: {
+    fromSnap: optional("snap", "since this snapshot", asIs),
+    wholeObject: flag("whole objects that may differ: faster, and more bytes"),
+    ...longRows,
+  },
+  examples: [
+    "cairn export-diff rbd/disk1@monday monday.diff",
+    "cairn export-diff --from-snap monday rbd/disk1@tuesday - | ssh b cairn import-diff - disk1",
+  ],
+  load: async () => (await import("../diff-files.js")).exportDiffAction,
+});
+
+const importDiff = verb({
+  name: "import-diff",
+  summary: "Apply a diff to an image, then take its end snapshot.",
+  details: [
+    "The image has the snapshot that the diff begins at, and not the one that it ends at; nobody " +
+      "uses it. The snapshot is taken when all of the diff is stored: an import that was cut off " +
+      "is repeated.",
+  ],
+  slots: [
+    word("file", "the file; - is standard input", asIs, { completes: "file" }),
+    image("the image"),
+  ],
+  options: {
+    thinOvercommit: flag("allow an image that is larger than its pool can hold"),
+    ...longRows,
+  },
+  examples: ["cairn import-diff tuesday.diff rbd/copy", "zcat d.gz | cairn import-diff - rbd/copy"],
+  load: async () => (await import("../diff-files.js")).importDiffAction,
+});
+
+const mergeDiff = verb({
+  name: "merge-diff",
+  summary: "Make one diff of two that follow each other. Needs no cluster.",
+  details: ["Of v1 diffs the result is, byte for byte, that of rbd's merge-diff."],
+  slots: [
+    word("first", "the older diff; - is standard input", asIs, { completes: "file" }),
+    word("second", "the newer diff; - is standard input", asIs, { completes: "file" }),
+    word("file", "the result; - is standard output", asIs, { completes: "file" }),
+  ],
+  options: { ...outputRows, ...progressRows },
+  examples: ["cairn merge-diff monday.diff tuesday.diff both.diff"],
+  load: async () => (await import("../diff-files.js")).mergeDiffAction,
+});
+
 const usage = verb({
   name: "du",
   aliases: ["disk-usage"],
@@ -242,5 +301,17 @@ const usage = verb({
 
 export const cloneFamily: Family = {
   title: "Clones, copies and differences",
-  verbs: [clone, children, flatten, copy, deepCopy, sparsify, diff, usage],
+  verbs: [
+    clone,
+    children,
+    flatten,
+    copy,
+    deepCopy,
+    sparsify,
+    diff,
+    usage,
+    exportDiff,
+    importDiff,
+    mergeDiff,
+  ],
 };

@@ -2,7 +2,15 @@
 import { defaultQueues, maxQueues } from "../../vhost-blk/export-server.js";
 import { nbdValue } from "../nbd-target.js";
 import { countValue, durationValue, sizeValue } from "../options.js";
-import { asIs, choice, clusterRows, flag, optional, withDefault } from "../table/option-rows.js";
+import {
+  asIs,
+  choice,
+  clusterRows,
+  flag,
+  optional,
+  repeated,
+  withDefault,
+} from "../table/option-rows.js";
 import { image, imageOrSnapshot, maybe, word } from "../table/slots.js";
 import { type Family, verb } from "../table/verb.js";
 
@@ -22,6 +30,12 @@ const attach = verb({
       completes: "file",
     }),
     nbd: optional("where", "unix:PATH or tcp:HOST:PORT of the NBD server", nbdValue),
+    dirtyBitmap: repeated(
+      "snap",
+      "NBD clients can ask what differs from this snapshot (qemu:dirty-bitmap:SNAP)",
+      asIs,
+      { otherwiseText: "all older snapshots" },
+    ),
     queues: optional("n", "vhost-user queues offered", countValue(1, maxQueues), {
       otherwiseText: String(defaultQueues),
     }),
@@ -44,6 +58,7 @@ const attach = verb({
     "cairn attach rbd/debian --vhost-user /tmp/vm1.sock",
     "cairn attach rbd/disk1 --nbd tcp:127.0.0.1:10809 --read-only",
     "cairn attach rbd/disk1@monday --nbd unix:/tmp/monday.sock",
+    "cairn attach rbd/disk1@tuesday --nbd unix:/tmp/backup.sock --dirty-bitmap monday",
     "cairn attach --null 1G --vhost-user /tmp/null.sock",
   ],
   load: async () => (await import("../attach.js")).attachAction,

@@ -4,6 +4,8 @@ import type { ImageAccess } from "./access.js";
 import { changeFeatures } from "./feature-change.js";
 import { flatten } from "./flatten.js";
 import type { ImageChange } from "./image-change.js";
+import { copyRest, markSource } from "./migration-changes.js";
+import { refuseMigrating } from "./migration-state.js";
 import { markRollback, rollback } from "./rollback.js";
 import { finishTrim, resizeImage } from "./size.js";
 import { createSnapshot, removeSnapshot, renameSnapshot } from "./snapshot-changes.js";
@@ -14,6 +16,9 @@ export async function carryOutChange(access: ImageAccess, change: ImageChange): 
     // Decided, but perhaps not carried through.
     await finishTrim(access);
     return finishLater(access);
+  }
+  if (!["settle", "migrationMark", "migrationExecute"].includes(change.kind)) {
+    await refuseMigrating(access.scope, await access.scope.header(access.id));
   }
   switch (change.kind) {
     case "resize":
@@ -32,6 +37,10 @@ export async function carryOutChange(access: ImageAccess, change: ImageChange): 
       return flatten(access);
     case "features":
       return changeFeatures(access, change);
+    case "migrationMark":
+      return markSource(access, change);
+    case "migrationExecute":
+      return copyRest(access);
     case "settle":
       await access.quiesced(() => finishBeforeUse(access));
       return finishLater(access);

@@ -50,6 +50,23 @@ describe("a clone", () => {
     expect(violations(cluster.pool)).toEqual([]);
   });
 
+  it("takes seven operations to make, its header and its being counted at once", async () => {
+    const { cluster, io, images, clone } = await made();
+    const before = io.operations;
+    const info = await clone("c");
+    // Name, header, leavings of the dead; entry; count, header; name.
+    expect(io.operations - before).toBe(7);
+    expect(info).toEqual(await images.info("c"));
+    expect(violations(cluster.pool)).toEqual([]);
+  });
+
+  it("is counted also when another one comes between reading the parent and that", async () => {
+    const { cluster, images, clone } = await made();
+    await Promise.all(["c1", "c2", "c3"].map((name) => clone(name)));
+    expect(await images.clones.children("base", "s")).toHaveLength(3);
+    expect(violations(cluster.pool)).toEqual([]);
+  });
+
   it("can be the parent of another one, to any depth", async () => {
     const { cluster, io, images, write, read, clone } = await made();
     let of = "base";

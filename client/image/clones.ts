@@ -4,9 +4,9 @@ import { listKeys } from "./directory-object.js";
 import { makeChange } from "./exclusive.js";
 import { joinParent } from "./family.js";
 import { hasFeature } from "./features.js";
-import { headerObject, type ImageHeader } from "./header.js";
-import { abandon, begin, checkNew, clearStale, type LayoutOptions } from "./making.js";
-import { hasCode, valueMap } from "./omap-values.js";
+import { decodeHeader, headerObject, type ImageHeader } from "./header.js";
+import { begin, checkNew, clearStale, type LayoutOptions, publishNew } from "./making.js";
+import { hasCode, type Omap, valueMap } from "./omap-values.js";
 import { childPrefix, imageRefChecker, type ParentRef } from "./references.js";
 import type { ImageInfo, Progress, Scope } from "./scope.js";
 import { snapshotByName } from "./snapshots.js";
@@ -47,7 +47,7 @@ export class Clones {
     to: { scope: Scope; name: string },
     layout: LayoutOptions = {},
   ): Promise<ImageInfo> {
-    const header = await this.scope.header(await this.scope.idOf(image));
+    const [known, header] = await this.parentHeader(image, to.scope);
     const snapshot = snapshotByName(header, snap, this.scope.prefix + image);
     refuseUncloneable(header, `${this.scope.prefix}${image}@${snap}`, snapshot.kind);
     const parent: ParentRef = {
@@ -64,16 +64,21 @@ export class Clones {
     const clone = { ...chosen, sizeBytes: snapshot.sizeBytes, parent };
     // A clone takes no space of its own at first.
     checkNew(to.scope, to.name, clone, true);
-    await clearStale(to.scope, ["creating"]);
-    const entry = await begin(to.scope, "creating", to.name, clone, (id) =>
-      joinParent(to.scope, parent, to.scope.refOf(id)),
+    const made = await begin(to.scope, "creating", to.name, clone, (id) =>
+      joinParent(to.scope, parent, to.scope.refOf(id), known),
     );
-    try {
-      await to.scope.directory.publish(entry);
-    } catch (thrown) {
-      await abandon(to.scope, entry, thrown);
-    }
-    return to.scope.infoOf(to.name, await to.scope.header(entry.id));
+    return publishNew(to.scope, made);
+  }
+
+  /** Read while what dead clients have left where the clone will be is cleared away. */
+  private async parentHeader(image: string, to: Scope): Promise<[Omap, ImageHeader]> {
+    const read = async (): Promise<[Omap, ImageHeader]> => {
+      const id = await this.scope.idOf(image);
+      const values = await this.scope.valuesOfNamed(id);
+      return [values, decodeHeader(id, values)];
+    };
+    const [found] = await Promise.all([read(), clearStale(to, ["creating"])]);
+    return found;
   }
 
   /** The clones of all snapshots of an image, or of one. @throws not_found */

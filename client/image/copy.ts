@@ -12,8 +12,10 @@ import { changeHeader } from "./header-change.js";
 import { type Every, everyByClock, HeldEntry } from "./held-entry.js";
 import { openHead, openSnapshot, withWorkDevice } from "./layout.js";
 import { begin, checkNew, clear, clearStale, type LayoutOptions } from "./making.js";
+import { refuseSource } from "./migration-state.js";
 import { setStep, u64Value } from "./omap-values.js";
 import { type ImageInfo, isListed, noProgress, type Progress, type Scope } from "./scope.js";
+import { discardFrom } from "./size.js";
 import { createSnapshot } from "./snapshot-changes.js";
 import { encodeSnapshot, type Snapshot, snapshotKey } from "./snapshot-record.js";
 import { snapshotByName } from "./snapshots.js";
@@ -70,7 +72,9 @@ export class Copies {
   }
 
   private async source(image: string): Promise<ImageHeader> {
-    return this.scope.header(await this.scope.idOf(image));
+    const header = await this.scope.header(await this.scope.idOf(image));
+    await refuseSource(this.scope, header);
+    return header;
   }
 
   private async make(
@@ -90,7 +94,7 @@ export class Copies {
     const image = { ...chosen, sizeBytes };
     checkNew(to.scope, to.name, image, true);
     await clearStale(to.scope, ["creating", "importing", "removing"]);
-    const entry = await begin(to.scope, "importing", to.name, image);
+    const { entry } = await begin(to.scope, "importing", to.name, image);
     const held = new HeldEntry(to.scope, entry, every);
     try {
       const stops = signal === undefined ? [held.lost] : [held.lost, signal];
@@ -152,7 +156,7 @@ async function fillFrom(
         await io.discard(device, offset, Math.min(lengthBytes, spanBytes - offset));
       }
       if (before.sizeBytes > sizeBytes) {
-        await io.discard(device, sizeBytes, before.sizeBytes - sizeBytes);
+        await discardFrom(scope, before, sizeBytes, noProgress, fence);
       }
     }
     // Now exactly those blocks are absent that are to be copied.
@@ -189,7 +193,11 @@ async function changedRanges(
   return ranges;
 }
 
-async function copySnapshot(access: ImageAccess, { name, ...of }: Snapshot): Promise<void> {
+/** Takes a snapshot as another one is. */
+export async function copySnapshot(
+  access: ImageAccess,
+  { name, ...of }: Pick<Snapshot, "name" | "protected">,
+): Promise<void> {
   const { scope, id, fence } = access;
   await createSnapshot(access, { kind: "snapCreate", name });
   if (!of.protected) return;

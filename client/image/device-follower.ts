@@ -2,13 +2,15 @@
 // after the other, so that an older view of the header never comes last.
 import type { DeviceHandle } from "../../native/binding.js";
 import { readConfig } from "./config-store.js";
+import type { ImageHeader } from "./header.js";
 import { qosLimits } from "./image-config.js";
-import { snapContextOf, withParent } from "./layout.js";
-import type { ParentRef } from "./references.js";
+import { snapContextOf, withLower } from "./layout.js";
+import { goesTo, targetRecord } from "./migration-state.js";
+import type { ImageRef } from "./references.js";
 import type { Scope } from "./scope.js";
 
 export class DeviceFollower {
-  private last: Promise<void> = Promise.resolve();
+  private last: Promise<unknown> = Promise.resolve();
   /** as text; undefined: not set by us yet */
   private parent: string | undefined;
   private limits = "{}";
@@ -19,31 +21,41 @@ export class DeviceFollower {
     private readonly device: DeviceHandle,
   ) {}
 
-  /** @throws corrupt, unsupported_feature; the errors of the cluster */
-  follow(): Promise<void> {
+  /**
+   * @returns where the image has gone, when it is the source of a migration: the device stays as it
+   *   is then
+   * @throws corrupt, unsupported_feature; the errors of the cluster
+   */
+  follow(): Promise<ImageRef | undefined> {
     const next = this.last.then(() => this.read());
     this.last = next.catch(() => undefined);
     return next;
   }
 
-  private async read(): Promise<void> {
+  private async read(): Promise<ImageRef | undefined> {
     const { io } = this.scope;
     const header = await this.scope.header(this.id);
-    await this.followParent(header.parent);
+    const target = goesTo(header);
+    if (target !== undefined) return target;
+    await this.followParent(header);
     io.setImageSize(this.device, header.sizeBytes);
     if (header.snapSeq > 0) io.setSnapContext(this.device, snapContextOf(header));
     const limits = qosLimits(await readConfig(this.scope, this.id));
     const text = JSON.stringify(limits);
     if (text !== this.limits) await io.setQos(this.device, limits);
     this.limits = text;
+    return undefined;
   }
 
-  private async followParent(parent: ParentRef | undefined): Promise<void> {
-    const text = JSON.stringify(parent ?? null);
+  private async followParent(header: ImageHeader): Promise<void> {
+    const record = targetRecord(header);
+    const origin = record?.state === "executed" ? undefined : record?.source;
+    const text = JSON.stringify([header.parent ?? null, origin ?? null]);
     if (text === this.parent) return;
+    const hasLower = header.parent !== undefined || origin !== undefined;
     // What was opened without a parent needs none now.
-    if (parent !== undefined || this.parent !== undefined) {
-      await withParent(this.scope, parent, (device) =>
+    if (hasLower || this.parent !== undefined) {
+      await withLower(this.scope, header, (device) =>
         this.scope.io.setParent(this.device, device ?? null),
       );
     }

@@ -10,7 +10,7 @@ import { makeChange } from "./exclusive.js";
 import { headerObject, type ImageHeader } from "./header.js";
 import type { HeaderView } from "./header-change.js";
 import { changeHeader } from "./header-change.js";
-import { compareStep, hasCode, removeStep, setStep } from "./omap-values.js";
+import { compareStep, hasCode, type Omap, removeStep, setStep } from "./omap-values.js";
 import { childKey, type ImageRef, type SnapRef, snapRefOf } from "./references.js";
 import type { Scope } from "./scope.js";
 import { encodeSnapshot, snapshotKey } from "./snapshot-record.js";
@@ -32,14 +32,19 @@ async function isChild(scope: Scope, { imageId }: SnapRef, key: string): Promise
 }
 
 /**
- * Counts an image as a child of a snapshot. Can be repeated.
+ * Counts a new image as a child of a snapshot.
+ * @param known the parent's header as it was just read
  * @throws not_found when the snapshot is gone
  */
-export async function joinParent(scope: Scope, parent: SnapRef, child: ImageRef): Promise<void> {
+export async function joinParent(
+  scope: Scope,
+  parent: SnapRef,
+  child: ImageRef,
+  known: Omap,
+): Promise<void> {
   const there = scope.elsewhere(parent.pool, parent.namespace);
   const key = childKey(parent.snapId, child);
-  if (await isChild(there, parent, key)) return;
-  await changeHeader(there, parent.imageId, undefined, ({ header, unchanged }) => {
+  const count = ({ header, unchanged }: HeaderView) => {
     const snapshot = header.snapshots.find(({ id }) => id === parent.snapId);
     if (snapshot?.state !== "ready" || snapshot.kind !== "user") {
       throw new StorageError("not_found", "the snapshot to be cloned has just been removed");
@@ -51,7 +56,8 @@ export async function joinParent(scope: Scope, parent: SnapRef, child: ImageRef)
       setStep(snapshotKey(snapshot.id), encodeSnapshot(counted)),
       setStep(key, encodeValue(child)),
     ];
-  });
+  };
+  await changeHeader(there, parent.imageId, undefined, count, known);
 }
 
 /** An image is no child of a snapshot any more. Can be repeated; the parent may be gone. */

@@ -10,6 +10,7 @@ export const featureBits = {
   "fast-diff": 16n,
   "deep-flatten": 32n,
   "data-pool": 128n,
+  migrating: 512n,
 } as const;
 export type ImageFeature = keyof typeof featureBits;
 export const imageFeatures = Object.keys(featureBits) as readonly ImageFeature[];
@@ -29,8 +30,8 @@ const needs: Partial<Record<ImageFeature, ImageFeature>> = {
   "object-map": "exclusive-lock",
   "fast-diff": "object-map",
 };
-/** Consequences of how the image was made; not to be chosen by name. */
-const given: readonly ImageFeature[] = ["striping", "data-pool"];
+/** Consequences of how the image was made, or is being moved; not to be chosen by name. */
+const given: readonly ImageFeature[] = ["striping", "data-pool", "migrating"];
 
 export function featureMask(features: readonly ImageFeature[]): bigint {
   return features.reduce((mask, feature) => mask | featureBits[feature], 0n);
@@ -48,7 +49,7 @@ export function hasFeature(mask: bigint, feature: ImageFeature): boolean {
 export function parseFeature(text: string): ImageFeature {
   const feature = imageFeatures.find((name) => name === text);
   if (feature !== undefined) return feature;
-  const later = ["journaling", "operations", "migrating", "non-primary"].includes(text);
+  const later = ["journaling", "operations", "non-primary"].includes(text);
   throw new StorageError(
     "invalid_argument",
     later ? `the feature ${text} is not there yet` : `"${text}" is no feature`,

@@ -6,6 +6,7 @@ import { type GroupMember, groupObject, memberKey } from "./group-record.js";
 import { GroupSnapshots } from "./group-snapshots.js";
 import { checkImageName } from "./image-spec.js";
 import { pendingStaleMs } from "./making.js";
+import { refuseInMigration } from "./migration-state.js";
 import { hasCode, setStep, u64Value } from "./omap-values.js";
 import type { Scope } from "./scope.js";
 
@@ -82,6 +83,7 @@ export class Groups {
   async addImage(group: string, image: { scope: Scope; name: string }): Promise<void> {
     const imageId = await image.scope.idOf(image.name);
     const header = await image.scope.header(imageId);
+    await refuseInMigration(image.scope, header);
     const id = await this.directory.idOf(group);
     const already = new StorageError("busy", `${image.name} belongs to a group already`, {
       remedy: "Take it out of that first: `cairn group image rm`.",

@@ -6,7 +6,7 @@ import { encodeValue } from "../../proto/encoding.js";
 import type { ImageAccess } from "./access.js";
 import { decodeHeader, headerObject, type ImageHeader, rememberedRequests } from "./header.js";
 import { lockTokenKey } from "./lock-record.js";
-import { compareStep, hasCode, setStep, u64Value } from "./omap-values.js";
+import { compareStep, hasCode, type Omap, setStep, u64Value } from "./omap-values.js";
 import type { Scope } from "./scope.js";
 
 /** What a change was decided on. */
@@ -21,6 +21,7 @@ const maxAttempts = 20;
 /**
  * @param fence undefined: a change that needs no lock; it is then guarded by what `decide` compares
  * @param decide the steps, undefined: nothing is to be done; called again when the header changed
+ * @param known what somebody has just read of it: tried first, as `decide` compares what it needs
  * @returns the header that the change was made of
  * @throws fenced when the lock is somebody else's by now; not_found; what decide throws
  */
@@ -29,9 +30,10 @@ export async function changeHeader(
   id: string,
   fence: NativeFence | undefined,
   decide: (view: HeaderView) => NativeStep[] | undefined,
+  known?: Omap,
 ): Promise<ImageHeader> {
   for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
-    const omap = await scope.headerValues(id);
+    const omap = (attempt === 0 ? known : undefined) ?? (await scope.headerValues(id));
     if (omap === undefined) {
       throw new StorageError("not_found", `the image with the id ${id} is gone`);
     }

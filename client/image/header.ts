@@ -5,6 +5,7 @@ import { Checker } from "../../common/schema.js";
 import type { NativeStep } from "../../native/binding.js";
 import { encodeValue } from "../../proto/encoding.js";
 import { featureBits, hasFeature, knownFeatures } from "./features.js";
+import { type Migration, migrationChecker } from "./migration-record.js";
 import {
   type Omap,
   setStep,
@@ -73,6 +74,8 @@ export interface ImageHeader {
   detaching: SnapRef | undefined;
   rollback: Rollback | undefined;
   group: GroupRef | undefined;
+  /** it comes from somewhere else, or goes elsewhere: docs/operating/migration.md */
+  migration: Migration | undefined;
   /** changes that were made last, by the ids of their requests: none of them is made twice */
   requests: string[];
 }
@@ -111,8 +114,9 @@ export function dataPrefix(id: string): string {
 
 /** Prefixes of all keys of a header but its children and metadata, which can be many. */
 const headerPrefixes = [
-  ...["created", "data_pool", "detaching", "features", "group", "lock", "object_prefix", "order"],
-  ...["parent", "requests", "rollback", "size", "snap", "stripe_", "trim_end"],
+  ...["created", "data_pool", "detaching", "features", "group", "lock", "migration"],
+  ...["object_prefix", "order", "parent", "requests", "rollback", "size", "snap"],
+  ...["stripe_", "trim_end"],
 ];
 
 /** Reads all of a header but its children and metadata, as of one moment. */
@@ -141,6 +145,9 @@ export function headerSteps(header: ImageHeader): NativeStep[] {
   }
   if (header.dataPool !== undefined) steps.push(setStep("data_pool", u64Value(header.dataPool)));
   if (header.parent !== undefined) steps.push(setStep("parent", encodeValue(header.parent)));
+  if (header.migration !== undefined) {
+    steps.push(setStep("migration", encodeValue(header.migration)));
+  }
   return steps;
 }
 
@@ -183,6 +190,7 @@ export function decodeHeader(id: string, omap: Omap): ImageHeader {
     detaching: optional("detaching", (value, name) => valueMap(value, snapRefChecker, name)),
     rollback: optional("rollback", (value, name) => valueMap(value, rollbackChecker, name)),
     group: optional("group", (value, name) => valueMap(value, groupRefChecker, name)),
+    migration: optional("migration", (value, name) => valueMap(value, migrationChecker, name)),
     requests: optional("requests", (value, name) => valueMap(value, requestsChecker, name)) ?? [],
   };
   if (order.length !== 1 || !isPossible(header)) {

@@ -1,7 +1,7 @@
 // What only the holder of an image's lock may change, as data: a client that does not hold it sends
 // it to the one that does. Pure.
 import { type Static, Type } from "@sinclair/typebox";
-import { GroupRefSchema, IdSchema, SnapIdSchema } from "./references.js";
+import { GroupRefSchema, IdSchema, ImageRefSchema, SnapIdSchema } from "./references.js";
 
 const closed = { additionalProperties: false } as const;
 const SizeSchema = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
@@ -53,6 +53,10 @@ export const ImageChangeSchema = Type.Union([
     { kind: Type.Literal("features"), enable: FeatureListSchema, disable: FeatureListSchema },
     closed,
   ),
+  /** From here on the image is used through this one only, by the holder of the lock too. */
+  Type.Object({ kind: Type.Literal("migrationMark"), target: ImageRefSchema }, closed),
+  /** Copies what the target of a migration has not yet. */
+  Type.Object({ kind: Type.Literal("migrationExecute") }, closed),
   /** Finishes what a change that was cut off has left: a rollback, removed snapshots. */
   Type.Object({ kind: Type.Literal("settle") }, closed),
   /** No request is in flight until `resume`, or until the lease is over. */

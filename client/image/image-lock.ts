@@ -113,6 +113,8 @@ export class ImageLock {
   private stopEvents: () => void = () => undefined;
   private failure: StorageError | undefined;
   private readonly object: string;
+  /** undefined: only the lock is wanted, or the device is another image's by now */
+  private device: DeviceHandle | undefined;
 
   private constructor(
     private readonly ports: LockPorts,
@@ -122,6 +124,7 @@ export class ImageLock {
   ) {
     this.state = initialLock({ ...defaultOptions, ...options });
     this.object = target.object ?? headerObject(target.id);
+    this.device = target.device;
     this.ended = new Promise((resolve) => {
       this.end = resolve;
     });
@@ -166,8 +169,8 @@ export class ImageLock {
 
   /** Before the users of the device are stopped: what waits for a lock that we don't have fails. */
   giveUp(): void {
-    if (this.target.device === undefined || this.state.phase === "held") return;
-    this.ports.io.failGate(this.target.device, "the export is being stopped", false);
+    if (this.device === undefined || this.state.phase === "held") return;
+    this.ports.io.failGate(this.device, "the export is being stopped", false);
   }
 
   /** Drains, frees the lock if we hold it, and ends the watch. */
@@ -185,7 +188,7 @@ export class ImageLock {
   }
 
   private take(event: ClientEvent): void {
-    const { device } = this.target;
+    const { device } = this;
     if (event.type === "device" && event.device === device) {
       if (event.state === "wanted") this.use();
       else if (event.state === "unused") this.handle({ kind: "unuse" });
@@ -205,7 +208,7 @@ export class ImageLock {
 
   private carryOut(effect: LockEffect): void {
     const { io, clock } = this.ports;
-    const { device } = this.target;
+    const { device } = this;
     switch (effect.kind) {
       case "look":
         this.run(() => this.look());
@@ -399,6 +402,12 @@ export class ImageLock {
     this.handle({ kind: "lost", reason });
   }
 
+  /** The device is not this image's any more. @returns whether it is in use */
+  leaveDevice(): boolean {
+    this.device = undefined;
+    return this.state.wanted;
+  }
+
   /** Whether requests may go under this token. */
   holds(token: number): boolean {
     return this.state.phase === "held" && this.state.token === token;
@@ -437,8 +446,8 @@ export class ImageLock {
       remedy: "Attach it again when the other client has let it go; `cairn lock ls` names it.",
     });
     this.failure = error;
-    if (this.target.device !== undefined) {
-      this.ports.io.failGate(this.target.device, error.message, true);
+    if (this.device !== undefined) {
+      this.ports.io.failGate(this.device, error.message, true);
     }
     this.refused(error);
     this.end(error);

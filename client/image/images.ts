@@ -13,6 +13,7 @@ import { makeChange } from "./exclusive.js";
 import { Features } from "./feature-verbs.js";
 import { hasFeature } from "./features.js";
 import { Groups } from "./groups.js";
+import type { ImageHeader } from "./header.js";
 import { changeHeader } from "./header-change.js";
 import type { LockPorts } from "./image-lock.js";
 import { checkImageName, poolCapacityBytes } from "./image-spec.js";
@@ -20,6 +21,8 @@ import { openHead, openSnapshot } from "./layout.js";
 import type { LayoutOptions } from "./making.js";
 import * as making from "./making.js";
 import { ImageMetadata } from "./metadata.js";
+import { Migrations } from "./migration.js";
+import { refuseSource, watchSource } from "./migration-state.js";
 import { compareStep, setStep, u64Value } from "./omap-values.js";
 import type { PendingState } from "./pending-record.js";
 import { removeImage } from "./removal.js";
@@ -69,6 +72,9 @@ export class Images<Io extends ImageIo = ImageIo> {
   readonly trash: Trash;
   readonly groups: Groups;
   readonly copies: Copies;
+  readonly migrations: Migrations;
+  /** of devices that read the source of a migration: the ends of their watches on it */
+  private readonly sourceWatches = new Map<DeviceHandle, () => Promise<void>>();
 
   /** @throws not_found when there is no such pool; a namespace is looked for when it is used */
   constructor(cluster: ImageCluster<Io>, poolName: string, ports: ImagePorts, namespace = "") {
@@ -82,6 +88,7 @@ export class Images<Io extends ImageIo = ImageIo> {
     this.trash = new Trash(this.scope);
     this.groups = new Groups(this.scope);
     this.copies = new Copies(this.scope);
+    this.migrations = new Migrations(this.scope);
   }
 
   /** @throws invalid_argument, out_of_range (see checkImageSize), already_exists */
@@ -91,8 +98,8 @@ export class Images<Io extends ImageIo = ImageIo> {
     making.checkNew(this.scope, name, image, overcommit);
     // Entries of creators that died hold no data: clearing them away takes a few operations each.
     await making.clearStale(this.scope, ["creating"]);
-    const entry = await making.begin(this.scope, "creating", name, image);
-    return this.named(entry);
+    const made = await making.begin(this.scope, "creating", name, image);
+    return making.publishNew(this.scope, made);
   }
 
   /** @throws not_found, corrupt, unsupported_feature */
@@ -178,6 +185,7 @@ export class Images<Io extends ImageIo = ImageIo> {
   async open(name: string, options: OpenOptions = {}): Promise<OpenDevice> {
     const { readOnly = false, locked = false, snap } = options;
     const header = await this.scope.header(await this.scope.idOf(name));
+    await refuseSource(this.scope, header);
     const info = this.scope.infoOf(name, header);
     if (snap !== undefined) {
       const snapshot = snapshotByName(header, snap, this.scope.prefix + name);
@@ -192,11 +200,32 @@ export class Images<Io extends ImageIo = ImageIo> {
       });
     }
     const underLock = locked && hasFeature(header.features, "exclusive-lock");
+    if (!underLock) return this.openLowered(header, info, readOnly);
     return { handle: await openHead(this.scope, header, { readOnly, locked: underLock }), info };
   }
 
   close(handle: DeviceHandle): void {
     this.scope.io.closeDevice(handle);
+    const end = this.sourceWatches.get(handle);
+    this.sourceWatches.delete(handle);
+    void end?.().catch(() => undefined);
+  }
+
+  /** Under no lock nobody tells the device that its source goes: so it is held by a watch. */
+  private async openLowered(
+    header: ImageHeader,
+    info: ImageInfo,
+    readOnly: boolean,
+  ): Promise<OpenDevice> {
+    const end = await watchSource(this.scope, header);
+    try {
+      const handle = await openHead(this.scope, header, { readOnly });
+      if (end !== undefined) this.sourceWatches.set(handle, end);
+      return { handle, info };
+    } catch (thrown) {
+      await end?.().catch(() => undefined);
+      throw thrown;
+    }
   }
 
   /** @throws invalid_argument, out_of_range */
@@ -213,13 +242,14 @@ export class Images<Io extends ImageIo = ImageIo> {
    * The first half of making an image: a pending entry and a header.
    * @throws already_exists
    */
-  begin(
+  async begin(
     state: PendingState,
     name: string,
     sizeBytes: number,
     layout: LayoutOptions = {},
   ): Promise<PendingEntry> {
-    return making.begin(this.scope, state, name, { ...layout, sizeBytes });
+    const made = await making.begin(this.scope, state, name, { ...layout, sizeBytes });
+    return made.entry;
   }
 
   /** A device over a pending image. */
@@ -256,15 +286,6 @@ export class Images<Io extends ImageIo = ImageIo> {
   /** Clears away what clients that died have left in these states. */
   clearStale(states: readonly PendingState[]): Promise<void> {
     return making.clearStale(this.scope, states);
-  }
-
-  private async named(entry: PendingEntry): Promise<ImageInfo> {
-    try {
-      await this.scope.directory.publish(entry);
-    } catch (thrown) {
-      await making.abandon(this.scope, entry, thrown);
-    }
-    return this.info(entry.name);
   }
 }
 

@@ -8,6 +8,8 @@ import type {
   NativeSnapContext,
 } from "../../native/binding.js";
 import type { ImageHeader } from "./header.js";
+import { openOrigin } from "./migration-source.js";
+import { requireUsable, sourceImage, targetRecord } from "./migration-state.js";
 import type { ParentRef } from "./references.js";
 import type { ImageIo, Scope } from "./scope.js";
 import type { Snapshot } from "./snapshot-record.js";
@@ -28,7 +30,7 @@ export function snapshotById({ id, snapshots }: ImageHeader, snapId: number): Sn
   throw new StorageError("not_found", `the image ${id} has no snapshot ${snapId} (any more)`);
 }
 
-function layoutOf(scope: Scope, header: ImageHeader): ImageLayout {
+export function layoutOf(scope: Scope, header: ImageHeader): ImageLayout {
   return {
     pool: scope.dataPoolOf(header).id,
     objectPrefix: header.objectPrefix,
@@ -54,6 +56,29 @@ export async function withParent<T>(
   const device = await openSnapshot(there, header, parent.snapId, true, depth + 1);
   try {
     return await use({ device, overlapBytes: parent.overlapBytes });
+  } finally {
+    scope.io.closeDevice(device);
+  }
+}
+
+/** withParent() for the head: while it is migrated, what is below it is where it comes from. */
+export async function withLower<T>(
+  scope: Scope,
+  header: ImageHeader,
+  use: (lower: { device: DeviceHandle; overlapBytes: number } | undefined) => T | Promise<T>,
+): Promise<T> {
+  const record = targetRecord(header);
+  if (record === undefined || record.state === "executed") {
+    return withParent(scope, header.parent, use);
+  }
+  await requireUsable(scope, header);
+  const source = await sourceImage(scope, record);
+  const device =
+    source === undefined
+      ? await openOrigin(scope, record)
+      : await openHead(source.scope, source.header, { readOnly: true });
+  try {
+    return await use({ device, overlapBytes: record.overlapBytes });
   } finally {
     scope.io.closeDevice(device);
   }
@@ -100,8 +125,7 @@ export function openHead(
   options: HeadOptions = {},
 ): Promise<DeviceHandle> {
   const { readOnly = false, locked = false, sizeBytes, withoutParent = false } = options;
-  const parent = withoutParent ? undefined : header.parent;
-  return withParent(scope, parent, (device) =>
+  const open = (device: { device: DeviceHandle; overlapBytes: number } | undefined) =>
     scope.io.openImage({
       ...layoutOf(scope, header),
       ...(sizeBytes === undefined ? {} : { sizeBytes }),
@@ -109,8 +133,8 @@ export function openHead(
       locked,
       ...(header.snapSeq === 0 ? {} : { snapContext: snapContextOf(header) }),
       ...(device === undefined ? {} : { parent: device }),
-    }),
-  );
+    });
+  return withoutParent ? withParent(scope, undefined, open) : withLower(scope, header, open);
 }
 
 /** Runs `use` with a device beside those of front ends, under the lock that the fence tells of. */

@@ -14,6 +14,7 @@ import { DeviceFollower } from "./device-follower.js";
 import type { ImageChange } from "./image-change.js";
 import { failedReply, type ImageLock } from "./image-lock.js";
 import type { ChangeRequest, LockReply } from "./lock-record.js";
+import type { ImageRef } from "./references.js";
 import type { Scope } from "./scope.js";
 import { finishBeforeUse, finishLater } from "./unfinished.js";
 
@@ -48,6 +49,8 @@ export class LiveImage {
     private readonly scope: Scope,
     private readonly id: string,
     private readonly device: DeviceHandle,
+    /** The image is used as another one from here on: the device becomes that. */
+    private readonly moved: (target: ImageRef) => Promise<void>,
   ) {
     this.follower = new DeviceFollower(scope, id, device);
   }
@@ -58,11 +61,18 @@ export class LiveImage {
 
   /** What ImageLock asks for: LockTarget.reload. */
   async reload(token: number | undefined): Promise<void> {
-    if (token === undefined) return this.follower.follow();
+    if (token === undefined) {
+      const target = await this.follower.follow();
+      return target === undefined ? undefined : this.moved(target);
+    }
     // The gate is closed, and opens only after this.
     const access = this.access(token, (change) => change());
     await finishBeforeUse(access);
-    await this.follower.follow();
+    const target = await this.follower.follow();
+    if (target !== undefined) {
+      await this.moved(target);
+      throw new StorageError("busy", "the image has been migrated");
+    }
     // What takes no part in what the image shows must not keep it from being used.
     this.scope.ports.clock.setTimer(finishAfterMs, () => void this.finishRest(token));
   }
@@ -126,7 +136,7 @@ export class LiveImage {
     );
     const work = () => carryOutChange({ ...access, request }, change);
     // Copying may take hours, and replaces nothing: neither others nor a hand-over wait for it.
-    if (change.kind === "flatten") await work();
+    if (change.kind === "flatten" || change.kind === "migrationExecute") await work();
     else await this.serially(work);
   }
 
@@ -159,13 +169,15 @@ export class LiveImage {
 
   /** After a change, whether it has succeeded or not: nobody may know how far it came. */
   private async reopen(lock: ImageLock, token: number): Promise<void> {
+    let target: ImageRef | undefined;
     try {
-      await this.follower.follow();
+      target = await this.follower.follow();
+      if (target !== undefined) await this.moved(target);
     } catch (thrown) {
       lock.lose(`the header can't be read after a change: ${toStorageError(thrown).message}`);
     }
     this.closings -= 1;
-    if (this.closings > 0 || !lock.holds(token)) return;
+    if (target !== undefined || this.closings > 0 || !lock.holds(token)) return;
     this.scope.io.openGate(this.device, { key: this.id, token });
   }
 

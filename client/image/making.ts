@@ -6,7 +6,7 @@ import { StorageError, toStorageError } from "../../common/errors.js";
 import type { NativeFence } from "../../native/binding.js";
 import type { PendingEntry } from "./directory.js";
 import { leaveParent, parentsOf } from "./family.js";
-import { defaultFeatures, type ImageFeature, newFeatures } from "./features.js";
+import { defaultFeatures, featureBits, type ImageFeature, newFeatures } from "./features.js";
 import {
   blockBytes,
   dataPrefix,
@@ -17,11 +17,12 @@ import {
   maxStripeCount,
 } from "./header.js";
 import { checkImageName, checkImageSize, poolCapacityBytes } from "./image-spec.js";
+import type { Migration } from "./migration-record.js";
 import { hasCode } from "./omap-values.js";
 import type { PendingRecord, PendingState } from "./pending-record.js";
 import type { ParentRef } from "./references.js";
-import { noProgress, type Progress, type Scope } from "./scope.js";
-import { discardRange } from "./size.js";
+import { type ImageInfo, noProgress, type Progress, type Scope } from "./scope.js";
+import { discardFrom } from "./size.js";
 
 /** How an image is laid out over objects; absent: the default. */
 export interface LayoutOptions {
@@ -38,6 +39,7 @@ export interface LayoutOptions {
 export interface NewImage extends LayoutOptions {
   sizeBytes: number;
   parent?: ParentRef;
+  migration?: Migration;
 }
 
 /** A pending entry that nobody has renewed for so long is nobody's any more. */
@@ -57,12 +59,13 @@ function newHeader(scope: Scope, id: string, image: NewImage): ImageHeader {
     striped,
     dataPool: !ownPool,
   });
+  const moving = image.migration === undefined ? 0n : featureBits.migrating;
   return {
     id,
     sizeBytes: image.sizeBytes,
     order: Math.log2(objectBytes),
     objectPrefix: dataPrefix(id),
-    features: mask,
+    features: mask | moving,
     createdAt: scope.nowMs(),
     trimEndBytes: undefined,
     stripeUnitBytes,
@@ -75,6 +78,7 @@ function newHeader(scope: Scope, id: string, image: NewImage): ImageHeader {
     detaching: undefined,
     rollback: undefined,
     group: undefined,
+    migration: image.migration,
     requests: [],
   };
 }
@@ -115,9 +119,15 @@ function record(scope: Scope, state: PendingState, name: string): PendingRecord 
   return { state, name, refreshedAt: scope.nowMs() };
 }
 
+/** A new image that has a header but no name yet. */
+export interface MadeImage {
+  entry: PendingEntry;
+  header: ImageHeader;
+}
+
 /**
  * The first half of making an image: a pending entry and a header.
- * @param join between the two: a clone is noted in its parent
+ * @param join beside the header: a clone is noted in its parent
  * @throws already_exists
  */
 export async function begin(
@@ -126,7 +136,7 @@ export async function begin(
   name: string,
   image: NewImage,
   join: (id: string) => Promise<void> = async () => undefined,
-): Promise<PendingEntry> {
+): Promise<MadeImage> {
   const id = scope.newId();
   const header = newHeader(scope, id, image);
   const { parent } = image;
@@ -139,13 +149,25 @@ export async function begin(
   };
   const entry = await scope.directory.reserve(id, snap ? { ...note, parent: snap } : note);
   const steps = [{ code: "assertAbsent" as const }, ...headerSteps(header)];
+  // Whoever clears the entry away looks for both, whichever of them there is.
+  const outcomes = await Promise.allSettled([
+    join(id),
+    scope.io.operate(scope.pool.id, headerObject(id), steps),
+  ]);
+  for (const outcome of outcomes) {
+    if (outcome.status === "rejected") await abandon(scope, entry, outcome.reason);
+  }
+  return { entry, header };
+}
+
+/** The second half, of one that nobody else has seen: it gets its name. @throws already_exists */
+export async function publishNew(scope: Scope, { entry, header }: MadeImage): Promise<ImageInfo> {
   try {
-    await join(id);
-    await scope.io.operate(scope.pool.id, headerObject(id), steps);
+    await scope.directory.publish(entry);
   } catch (thrown) {
     await abandon(scope, entry, thrown);
   }
-  return entry;
+  return scope.infoOf(entry.name, header);
 }
 
 /** Says that somebody still works on a pending image. @throws canceled */
@@ -175,10 +197,7 @@ export async function clear(
   const header = await scope.headerIfAny(id);
   const parents = header === undefined ? [] : parentsOf(header);
   if (header !== undefined) {
-    const endBytes = Math.max(header.sizeBytes, header.trimEndBytes ?? 0);
-    // Without its parent: else zeros would be written over what comes from there.
-    const options = { withoutParent: true };
-    await discardRange(scope, header, [0, endBytes], progress, fence, options);
+    await discardFrom(scope, header, 0, progress, fence);
     await removeSnapshots(scope, header);
   }
   if (entry.parent !== undefined) parents.push(entry.parent);

@@ -1,6 +1,7 @@
 // Metadata of images: keys and texts of the user's own, in the header. Those that begin with conf_
 // are the image's configuration (config-store.ts).
 import { StorageError } from "../../common/errors.js";
+import type { NativeStep } from "../../native/binding.js";
 import { listKeys } from "./directory-object.js";
 import { headerObject } from "./header.js";
 import { announceChange } from "./management-lock.js";
@@ -80,6 +81,11 @@ export async function listMetadata(
   const at: [number, string] = [scope.pool.id, headerObject(id)];
   const { omap } = await listKeys(scope.io, at, metadataPrefix + prefix);
   return omap.map(([key, value]) => [key.slice(metadataPrefix.length), valueText(value, key)]);
+}
+
+/** The steps that write the metadata of another image into a new header. */
+export function metadataSteps(entries: readonly [key: string, value: string][]): NativeStep[] {
+  return entries.map(([key, value]) => setStep(metadataPrefix + key, textValue(value)));
 }
 
 /** @param value undefined: the key goes */

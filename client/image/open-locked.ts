@@ -1,18 +1,28 @@
 // Opening an image for use under its exclusive lock: the lock is taken when a front end begins to
 // use the device, and let go when the last one has ended or another client asks for it. An image
 // without the feature exclusive-lock is opened for as many writers as want it.
+//
+// When the image is migrated, the device becomes its target, under that one's lock: front ends see
+// a pause.
+import { type StorageError, toStorageError } from "../../common/errors.js";
 import type { DeviceHandle } from "../../native/binding.js";
 import { hasFeature } from "./features.js";
+import type { ImageHeader } from "./header.js";
 import { ImageLock } from "./image-lock.js";
 import type { Images } from "./images.js";
 import { DeviceInspector } from "./inspection.js";
+import { layoutOf } from "./layout.js";
 import { LiveImage } from "./live-image.js";
-import type { ImageInfo } from "./scope.js";
+import type { ImageRef } from "./references.js";
+import type { ImageInfo, Scope } from "./scope.js";
 
 export interface LockedImage {
   handle: DeviceHandle;
   info: ImageInfo;
-  lock: ImageLock;
+  /** of the image that the device is now */
+  readonly lock: ImageLock;
+  /** Resolves with the reason when the lock is lost or refused: the image can't be used on. */
+  readonly ended: Promise<StorageError>;
   /** Takes the lock for a user that is no front end; nothing where the image needs none. */
   takeLock(): Promise<void>;
   /** Lets the lock go and closes the device; what uses it has been stopped. */
@@ -30,38 +40,142 @@ export interface OpenLockedOptions {
 export async function openLocked(
   images: Images,
   name: string,
-  { exclusive = false, watchTimeoutMs }: OpenLockedOptions = {},
+  options: OpenLockedOptions = {},
 ): Promise<LockedImage> {
   const { handle, info } = await images.open(name, { locked: true });
-  const { scope } = images;
   try {
-    const header = await scope.header(info.id);
-    const live = new LiveImage(scope, info.id, handle);
+    const header = await images.scope.header(info.id);
+    const used = new UsedImage(handle, info, options);
+    await used.begin(images.scope, header);
+    return used;
+  } catch (thrown) {
+    images.close(handle);
+    throw thrown;
+  }
+}
+
+/** What the device is at the moment. */
+interface Current {
+  scope: Scope;
+  id: string;
+  needsLock: boolean;
+  live: LiveImage;
+  lock: ImageLock;
+}
+
+class UsedImage implements LockedImage {
+  readonly ended: Promise<StorageError>;
+  private current: Current | undefined;
+  private end: (why: StorageError) => void = () => undefined;
+  private moving: Promise<void> = Promise.resolve();
+
+  constructor(
+    readonly handle: DeviceHandle,
+    readonly info: ImageInfo,
+    private readonly options: OpenLockedOptions,
+  ) {
+    this.ended = new Promise((resolve) => {
+      this.end = resolve;
+    });
+  }
+
+  async begin(scope: Scope, header: ImageHeader): Promise<void> {
+    this.become(await this.watching(scope, header, Promise.resolve()));
+    // What the image's configuration says holds from the first request on.
+    await this.now.live.reload(undefined);
+  }
+
+  get lock(): ImageLock {
+    return this.now.lock;
+  }
+
+  async takeLock(): Promise<void> {
+    if (this.now.needsLock) await this.now.lock.acquire();
+  }
+
+  async close(): Promise<void> {
+    await this.moving.catch(() => undefined);
+    await this.now.lock.close();
+    this.now.scope.io.closeDevice(this.handle);
+  }
+
+  private get now(): Current {
+    if (this.current !== undefined) return this.current;
+    throw new Error("the image is used before it is open");
+  }
+
+  private become(next: Current): void {
+    this.current = next;
+    void next.lock.ended.then((why) => {
+      if (this.current === next) this.end(why);
+    });
+  }
+
+  /** @param ready when the device is this image: before, nothing goes to it */
+  private async watching(
+    scope: Scope,
+    header: ImageHeader,
+    ready: Promise<void>,
+  ): Promise<Current> {
+    const { handle } = this;
+    const { exclusive = false, watchTimeoutMs } = this.options;
+    const { id } = header;
+    const live = new LiveImage(scope, id, handle, (target) => this.move(id, target));
     const inspector = new DeviceInspector(scope, handle);
     const needsLock = hasFeature(header.features, "exclusive-lock");
     const target = {
-      pool: images.poolId,
+      pool: scope.pool.id,
       dataPool: scope.dataPoolOf(header).id,
-      id: info.id,
+      id,
       device: needsLock ? handle : undefined,
-      reload: (token: number | undefined) => live.reload(token),
+      reload: async (token: number | undefined) => {
+        await ready;
+        await live.reload(token);
+      },
       carryOut: live.carryOut.bind(live),
       inspect: inspector.answer.bind(inspector),
     };
     const lock = await ImageLock.watching(scope.lockPorts(), target, { exclusive }, watchTimeoutMs);
     live.attach(lock);
-    // What the image's configuration says holds from the first request on.
-    await live.reload(undefined);
-    const close = async () => {
-      await lock.close();
-      images.close(handle);
-    };
-    const takeLock = async () => {
-      if (needsLock) await lock.acquire();
-    };
-    return { handle, info, lock, takeLock, close };
-  } catch (thrown) {
-    images.close(handle);
-    throw thrown;
+    return { scope, id, needsLock, live, lock };
+  }
+
+  /** However often it is asked for. */
+  private move(from: string, target: ImageRef): Promise<void> {
+    if (this.now.id !== from) return this.moving;
+    const old = this.now;
+    this.moving = this.moving.then(async () => {
+      if (this.now === old) await this.moveOn(old, target);
+    });
+    return this.moving;
+  }
+
+  private async moveOn(old: Current, target: ImageRef): Promise<void> {
+    const { handle } = this;
+    const { io } = old.scope;
+    try {
+      const scope = old.scope.elsewhere(target.pool, target.namespace);
+      const header = await scope.header(target.imageId);
+      let release: () => void = () => undefined;
+      const ready = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      const next = await this.watching(scope, header, ready);
+      const inUse = old.lock.leaveDevice();
+      this.become(next);
+      await io.drainGate(handle);
+      await io.retarget(handle, layoutOf(scope, header));
+      release();
+      // Who stopped to use it meanwhile waits for the old lock no longer.
+      if (inUse) await next.lock.acquire();
+      else io.released(handle);
+    } catch (thrown) {
+      const why = toStorageError(thrown);
+      io.failGate(handle, `the image can't be used where it was migrated to: ${why.message}`, true);
+      this.end(why);
+      throw why;
+    }
+    // The change that has brought us here may still hold the old lock.
+    void old.lock.close().catch(() => undefined);
   }
 }

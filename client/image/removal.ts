@@ -6,6 +6,7 @@ import { headerObject, type ImageHeader } from "./header.js";
 import { checkImageName } from "./image-spec.js";
 import { clear, clearStale } from "./making.js";
 import { refuseWatched, underLock } from "./management-lock.js";
+import { refuseInMigration } from "./migration-state.js";
 import { hasCode } from "./omap-values.js";
 import { noProgress, type Progress, type Scope } from "./scope.js";
 
@@ -41,11 +42,11 @@ export async function removeNamed(
   first = "",
 ): Promise<void> {
   const header = await scope.headerIfAny(id);
-  if (header !== undefined) refuseWhatHolds(header, spec, first);
+  if (header !== undefined) await refuseWhatHolds(scope, header, spec, first);
   await withImageLock(scope, id, header, async (fence) => {
     // Once more: nobody changes it any more.
     const now = await scope.headerIfAny(id);
-    if (now !== undefined) refuseWhatHolds(now, spec, first);
+    if (now !== undefined) await refuseWhatHolds(scope, now, spec, first);
     await clear(scope, await unname(), progress, fence);
   });
 }
@@ -66,8 +67,15 @@ export function withImageLock<T>(
   });
 }
 
-function refuseWhatHolds({ snapshots, group, id }: ImageHeader, spec: string, first: string): void {
+async function refuseWhatHolds(
+  scope: Scope,
+  header: ImageHeader,
+  spec: string,
+  first: string,
+): Promise<void> {
+  const { snapshots, group, id } = header;
   refuseGroup(group, spec);
+  await refuseInMigration(scope, header);
   if (snapshots.length === 0) return;
   const children = snapshots.reduce((sum, snapshot) => sum + snapshot.children, 0);
   if (children > 0) {
@@ -93,7 +101,7 @@ export function refuseGroup(group: ImageHeader["group"], spec: string): void {
   });
 }
 
-async function unpublish(scope: Scope, id: string, name: string): Promise<PendingEntry> {
+export async function unpublish(scope: Scope, id: string, name: string): Promise<PendingEntry> {
   try {
     const record = { state: "removing" as const, name, refreshedAt: scope.nowMs() };
     return await scope.directory.unpublish(id, record);

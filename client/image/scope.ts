@@ -16,6 +16,9 @@ export type ImageIo = LockIo &
   Pick<
     NativeClient,
     | "openImage"
+    | "openSource"
+    | "sourceFetched"
+    | "retarget"
     | "closeDevice"
     | "discard"
     | "setSnapContext"
@@ -27,6 +30,7 @@ export type ImageIo = LockIo &
     | "measureImage"
     | "rollbackImage"
     | "flattenImage"
+    | "removeObjects"
     | "readDevice"
     | "cancelJobs"
   >;
@@ -82,8 +86,8 @@ export interface ImageInfo {
   createdAt: number;
 }
 
-/** doneBytes of totalBytes of the image's range. */
-export type Progress = (doneBytes: number, totalBytes: number) => void;
+/** How much of how much is done, in a unit of the work's own. */
+export type Progress = (done: number, total: number) => void;
 export const noProgress: Progress = () => undefined;
 
 export class Scope<Io extends ImageIo = ImageIo> {
@@ -155,8 +159,13 @@ export class Scope<Io extends ImageIo = ImageIo> {
 
   /** @throws corrupt, unsupported_feature */
   async header(id: string): Promise<ImageHeader> {
-    const header = await this.headerIfAny(id);
-    if (header !== undefined) return header;
+    return decodeHeader(id, await this.valuesOfNamed(id));
+  }
+
+  /** The key-values of the header of an image that has a name. @throws corrupt */
+  async valuesOfNamed(id: string): Promise<Omap> {
+    const omap = await this.headerValues(id);
+    if (omap !== undefined) return omap;
     throw new StorageError("corrupt", `${headerObject(id)} is missing, though the image is named`);
   }
 

@@ -6,11 +6,11 @@ import type { ImageAccess } from "./access.js";
 import type { ImageHeader } from "./header.js";
 import { changeHeader, changeOnce } from "./header-change.js";
 import { checkImageSize, checkShrink, poolCapacityBytes } from "./image-spec.js";
-import { type HeadOptions, withWorkDevice } from "./layout.js";
+import { withWorkDevice } from "./layout.js";
 import { compareStep, removeStep, setStep, u64Value } from "./omap-values.js";
 import type { Progress, Scope } from "./scope.js";
 
-/** Range of one discard: 64 objects of the default size in flight. */
+/** Range of one discard. */
 const discardStepBytes = 256 << 20;
 
 export interface ResizeArguments {
@@ -64,33 +64,38 @@ export async function finishTrim({ scope, id, fence, progress }: ImageAccess): P
   const header = await scope.header(id);
   const { trimEndBytes, sizeBytes } = header;
   if (trimEndBytes === undefined) return;
-  await discardRange(scope, header, [sizeBytes, trimEndBytes], progress, fence);
+  // The overlap with a parent ends with the image: it was lowered with the size.
+  await discardFrom(scope, header, sizeBytes, progress, fence);
   await changeHeader(scope, id, fence, ({ header: now, unchanged }) =>
-    // Somebody else may have finished it too: the same ranges, discarded twice.
+    // Somebody else may have finished it too: the same range, discarded twice.
     now.trimEndBytes === trimEndBytes ? [unchanged("trim_end"), removeStep("trim_end")] : undefined,
   );
 }
 
-/** Discards [begin, end) and what follows up to the end of end's objects, in steps. */
-export async function discardRange(
+/**
+ * Discards all that lies from `begin` on, also behind the image's end, where no parent shows. Costs
+ * what there is, however large the image. Can be repeated.
+ */
+export async function discardFrom(
   scope: Scope,
   header: ImageHeader,
-  [begin, end]: [begin: number, end: number],
+  begin: number,
   progress: Progress,
   fence: NativeFence | undefined,
-  options: HeadOptions = {},
 ): Promise<void> {
-  // Whole objects, so that the last ones go as well instead of staying with partial blocks: bytes
-  // that lie one after the other are striped over sets of stripeCount objects.
+  // Bytes that lie one after the other are striped over sets of stripeCount objects.
   const setBytes = 2 ** header.order * header.stripeCount;
-  const limit = Math.ceil(end / setBytes) * setBytes;
+  const firstSet = Math.ceil(begin / setBytes);
+  const limit = firstSet * setBytes;
   const discard = async (device: number) => {
     for (let at = begin; at < limit; ) {
       const next = Math.min(limit, at - (at % discardStepBytes) + discardStepBytes);
       await scope.io.discard(device, at, next - at);
       at = next;
-      progress(Math.min(at, end) - begin, end - begin);
     }
+    await scope.io.removeObjects(device, firstSet * header.stripeCount, progress);
   };
-  await withWorkDevice(scope, header, fence, discard, { ...options, sizeBytes: limit });
+  // With its parent, zeros would be written where that may have shown.
+  const options = { withoutParent: true, sizeBytes: Math.max(limit, header.sizeBytes) };
+  await withWorkDevice(scope, header, fence, discard, options);
 }

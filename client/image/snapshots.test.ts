@@ -59,7 +59,7 @@ describe("snapshots", () => {
     const { cluster, images, snapshots, write } = await made();
     await write("old");
     const dying = cluster.client();
-    dying.io.discard = () => Promise.reject(new Error("killed"));
+    dying.io.removeObjects = () => Promise.reject(new Error("killed"));
     const shrinking = dying.images.resize("a", 4 * mebibyte, { allowShrink: true });
     await expect(shrinking).rejects.toThrow("killed");
     expect(cluster.pool.dataObjects()).toHaveLength(4);

@@ -4,6 +4,7 @@ import { StorageError } from "../../common/errors.js";
 import type { TrashEntry } from "./directory.js";
 import { checkImageName, poolCapacityBytes } from "./image-spec.js";
 import { openHead } from "./layout.js";
+import { refuseInMigration } from "./migration-state.js";
 import { hasCode } from "./omap-values.js";
 import { refuseGroup, removeNamed, withImageLock } from "./removal.js";
 import { type ImageInfo, noProgress, type Progress, type Scope } from "./scope.js";
@@ -48,6 +49,7 @@ export class Trash {
     const id = await scope.idOf(name);
     const header = await scope.header(id);
     refuseGroup(header.group, scope.prefix + name);
+    await refuseInMigration(scope, header);
     const deletedAt = scope.nowMs();
     const record = { name, deletedAt, deferUntil: deletedAt + delayMs };
     await withImageLock(scope, id, header, async () => {

@@ -8,6 +8,7 @@ import type {
   NativeParent,
   NativeSnapContext,
   QosLimits,
+  SourceLayout,
 } from "../../native/binding.js";
 import type { Content } from "./fake-data.js";
 import type { FakePool } from "./fake-pool.js";
@@ -17,6 +18,8 @@ export interface FakeDevice extends Omit<ImageLayout, "parent" | "snapContext"> 
   snapContext: NativeSnapContext | undefined;
   fence: NativeFence | undefined;
   limits: QosLimits;
+  /** of image files */
+  source?: SourceLayout;
 }
 
 export class FakeDevices {
@@ -35,6 +38,21 @@ export class FakeDevices {
     };
     this.open.set(this.nextHandle, device);
     return this.nextHandle++;
+  }
+
+  addSource(source: SourceLayout): DeviceHandle {
+    const { sizeBytes } = source;
+    const layout = { pool: 0, objectPrefix: "", sizeBytes, objectBytes: 512, readOnly: true };
+    const handle = this.add(layout);
+    this.get(handle).source = source;
+    return handle;
+  }
+
+  /** It is another image, without parent, from here on; whoever has it goes on with it. */
+  retarget(handle: DeviceHandle, { pool, objectPrefix, sizeBytes, objectBytes }: ImageLayout) {
+    const device = this.get(handle);
+    const other = { pool, objectPrefix, sizeBytes, objectBytes, snapContext: undefined };
+    Object.assign(device, other, { parent: undefined });
   }
 
   get(handle: DeviceHandle): FakeDevice {
@@ -63,6 +81,13 @@ export class FakeDevices {
 
   /** What the image itself has at an offset, its parents left out. */
   own(device: FakeDevice, offset: number): Content {
+    if (device.source !== undefined) {
+      const covers = device.source.extents.some(
+        ({ guestOffset, lengthBytes }) =>
+          guestOffset <= offset && offset < guestOffset + lengthBytes,
+      );
+      return covers ? "file" : undefined;
+    }
     return this.pool.data.read(this.objectName(device, offset), device.snap);
   }
 

@@ -13,6 +13,7 @@ import type {
   NativeStep,
   NativeTrace,
   QosLimits,
+  SourceLayout,
   WatchOptions,
 } from "../../native/binding.js";
 import type { ImportIo } from "../image/import-image.js";
@@ -144,6 +145,19 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
     return new Promise((end) => this.traces.push({ options, end }));
   }
 
+  /** What extents cover reads as "file". */
+  openSource(source: SourceLayout): DeviceHandle {
+    return this.devices.addSource(source);
+  }
+
+  sourceFetched(): void {}
+
+  async retarget(device: DeviceHandle, layout: ImageLayout): Promise<void> {
+    const { fence } = this.devices.get(device);
+    if (fence !== undefined) throw new StorageError("busy", "the gate is open");
+    this.devices.retarget(device, layout);
+  }
+
   /** The size that the device has here. */
   deviceSize(device: DeviceHandle): number {
     return this.devices.get(device).sizeBytes;
@@ -242,6 +256,23 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
       this.duringFlatten();
       if (this.jobsCanceled) throw new StorageError("canceled", "the job was canceled");
       this.live(() => this.devices.write(device, at, content));
+    }
+  }
+
+  /** Object by object: it may die between any two. */
+  async removeObjects(
+    handle: DeviceHandle,
+    firstObject: number,
+    onProgress: (done: number, total: number) => void = () => undefined,
+  ): Promise<void> {
+    const device = this.devices.get(handle);
+    const offsets = this.devices.offsets(device);
+    for (const [index, at] of offsets.entries()) {
+      const wanted = at >= firstObject * device.objectBytes;
+      if (wanted && this.devices.own(device, at) !== undefined) {
+        this.live(() => this.devices.write(device, at, undefined));
+      }
+      onProgress(index + 1, offsets.length);
     }
   }
 

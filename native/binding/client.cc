@@ -5,10 +5,12 @@
 
 #include "bench_value.hh"
 #include "client_copies.hh"
+#include "client_diffs.hh"
 #include "client_images.hh"
 #include "client_locks.hh"
 #include "client_map.hh"
 #include "client_state.hh"
+#include "client_values.hh"
 #include "convert.hh"
 #include "core_thread.hh"
 #include "device_io.hh"
@@ -69,6 +71,8 @@ class Client : public Napi::ObjectWrap<Client> {
          InstanceMethod<&Client::make<&open_image_task>>("openImage"),
          InstanceMethod<&Client::open_null>("openNull"),
          InstanceMethod<&Client::make<&open_source_task>>("openSource"),
+         InstanceMethod<&Client::task<&source_fetched_task>>("sourceFetched"),
+         InstanceMethod<&Client::question<&retarget_task>>("retarget"),
          InstanceMethod<&Client::task<&set_snap_context_task>>("setSnapContext"),
          InstanceMethod<&Client::question<&set_parent_task>>("setParent"),
          InstanceMethod<&Client::question<&set_qos_task>>("setQos"),
@@ -106,6 +110,12 @@ class Client : public Napi::ObjectWrap<Client> {
          InstanceMethod<&Client::job<&import_raw_task>>("importRaw"),
          InstanceMethod<&Client::job<&import_stream_task>>("importStream"),
          InstanceMethod<&Client::job<&export_to_task>>("exportTo"),
+         InstanceMethod<&Client::job<&export_diff_task>>("exportDiff"),
+         InstanceMethod<&Client::question<&open_diff_task>>("openDiff"),
+         InstanceMethod<&Client::question<&next_diff_task>>("nextDiff"),
+         InstanceMethod<&Client::job<&import_diff_task>>("importDiff"),
+         InstanceMethod<&Client::task<&close_diff_task>>("closeDiff"),
+         InstanceMethod<&Client::job<&merge_diffs_task>>("mergeDiffs"),
          InstanceMethod<&Client::task<&cancel_job_task>>("cancelJob"),
          InstanceMethod<&Client::task<&cancel_copies_task>>("cancelCopies"),
          InstanceMethod<&Client::stats>("stats"),
@@ -140,6 +150,19 @@ class Client : public Napi::ObjectWrap<Client> {
         event.Set("device", device);
         event.Set("state", access_event_name(happened));
       });
+    };
+    hooks.source_wanted = [this](std::uint32_t device, std::uint32_t source, std::uint64_t offset,
+                                 std::uint64_t length) {
+      emit("sourceWanted", [device, source, offset, length](Napi::Env, Napi::Object& event) {
+        event.Set("device", device);
+        event.Set("source", source);
+        event.Set("offset", static_cast<double>(offset));
+        event.Set("lengthBytes", static_cast<double>(length));
+      });
+    };
+    hooks.source_closed = [this](std::uint32_t device) {
+      emit("sourceClosed",
+           [device](Napi::Env, Napi::Object& event) { event.Set("device", device); });
     };
     hooks.watch = [this](std::uint32_t watch, std::uint64_t answer, std::string payload) {
       emit("notify",
@@ -310,15 +333,10 @@ class Client : public Napi::ObjectWrap<Client> {
         });
   }
   Napi::Value serve_nbd(const Napi::CallbackInfo& info) {
-    const auto options = info[1].As<Napi::Object>();
-    const std::string name = get_text(options, "exportName");
-    const Napi::Value unix_path = options.Get("unix");
-    const std::string path = unix_path.IsString() ? unix_path.ToString().Utf8Value() : "";
-    net::Address address;
-    if (path.empty()) address = get_address(options.Get("tcp"));
-    return ask_device(info, [name, path, address](ClientState& state, image::BlockDevice& device,
-                                                  const Promise& promise) {
-      resolve_number(promise, state.serve_nbd(device, name, path, address));
+    return ask(info, [handle = info[0].ToNumber().Uint32Value(),
+                      spec = get_nbd_spec(info[1].As<Napi::Object>())](
+                         ClientState& state, const Promise& promise) mutable {
+      resolve_number(promise, state.serve_nbd(handle, std::move(spec)));
     });
   }
   Napi::Value stop_export(const Napi::CallbackInfo& info) {

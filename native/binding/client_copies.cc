@@ -9,31 +9,8 @@ namespace cairn::binding {
 
 namespace {
 
-using Progress = std::function<void(std::uint64_t)>;
-
 std::uint32_t first_number(const Napi::CallbackInfo& info) {
   return info[0].ToNumber().Uint32Value();
-}
-
-// Of a copy: resolves with its progress.
-BytesDone answer(const Promise& promise) {
-  return [promise](const Result<std::uint64_t>& done_bytes) {
-    if (!done_bytes) return promise.reject(done_bytes.status());
-    promise.resolve([bytes = done_bytes.value()](Napi::Env env) -> Napi::Value {
-      Napi::Object object = Napi::Object::New(env);
-      object.Set("doneBytes", static_cast<double>(bytes));
-      return object;
-    });
-  };
-}
-
-// A JavaScript progress callback as a function for the core's thread.
-Progress get_progress(const Napi::Value& value, CoreThread& thread) {
-  return [&thread, callback = thread.hold(value)](std::uint64_t done_bytes) {
-    thread.to_js([callback, done_bytes](Napi::Env env) {
-      callback->Call({Napi::Number::New(env, static_cast<double>(done_bytes))});
-    });
-  };
 }
 
 // start(state, device, promise), for an open device.
@@ -48,6 +25,25 @@ ClientQuestion on_device(std::uint32_t handle, Start start) {
 }
 
 }  // namespace
+
+std::function<void(std::uint64_t)> get_copy_progress(const Napi::Value& value, CoreThread& thread) {
+  return [&thread, callback = thread.hold(value)](std::uint64_t done_bytes) {
+    thread.to_js([callback, done_bytes](Napi::Env env) {
+      callback->Call({Napi::Number::New(env, static_cast<double>(done_bytes))});
+    });
+  };
+}
+
+BytesDone copy_answer(const Promise& promise) {
+  return [promise](const Result<std::uint64_t>& done_bytes) {
+    if (!done_bytes) return promise.reject(done_bytes.status());
+    promise.resolve([bytes = done_bytes.value()](Napi::Env env) -> Napi::Value {
+      Napi::Object object = Napi::Object::New(env);
+      object.Set("doneBytes", static_cast<double>(bytes));
+      return object;
+    });
+  };
+}
 
 ClientTask import_begin_task(const Napi::CallbackInfo& info, std::uint32_t job) {
   const auto array = info[1].As<Napi::Array>();
@@ -66,13 +62,13 @@ ClientQuestion import_extents_task(const Napi::CallbackInfo& info) {
     extents.push_back(get_extent(array.Get(i).As<Napi::Object>()));
   return [job = first_number(info), extents = std::move(extents)](ClientState& state,
                                                                   const Promise& promise) {
-    state.import_extents(job, extents, answer(promise));
+    state.import_extents(job, extents, copy_answer(promise));
   };
 }
 
 ClientQuestion import_end_task(const Napi::CallbackInfo& info) {
   return [job = first_number(info)](ClientState& state, const Promise& promise) {
-    state.import_end(job, answer(promise));
+    state.import_end(job, copy_answer(promise));
   };
 }
 
@@ -80,26 +76,27 @@ ClientQuestion import_raw_task(const Napi::CallbackInfo& info, CoreThread& threa
   return on_device(first_number(info),
                    [fd = info[1].ToNumber().Int32Value(),
                     size = static_cast<std::uint64_t>(info[2].ToNumber().Int64Value()),
-                    progress = get_progress(info[3], thread)](
+                    progress = get_copy_progress(info[3], thread)](
                        ClientState& state, image::BlockDevice& device, const Promise& promise) {
-                     state.import_raw(device, fd, size, progress, answer(promise));
+                     state.import_raw(device, fd, size, progress, copy_answer(promise));
                    });
 }
 
 ClientQuestion import_stream_task(const Napi::CallbackInfo& info, CoreThread& thread) {
-  return on_device(first_number(info),
-                   [fd = info[1].ToNumber().Int32Value(), progress = get_progress(info[2], thread)](
-                       ClientState& state, image::BlockDevice& device, const Promise& promise) {
-                     state.import_stream(device, fd, progress, answer(promise));
-                   });
+  return on_device(
+      first_number(info),
+      [fd = info[1].ToNumber().Int32Value(), progress = get_copy_progress(info[2], thread)](
+          ClientState& state, image::BlockDevice& device, const Promise& promise) {
+        state.import_stream(device, fd, progress, copy_answer(promise));
+      });
 }
 
 ClientQuestion export_to_task(const Napi::CallbackInfo& info, CoreThread& thread) {
   return on_device(first_number(info),
                    [fd = info[1].ToNumber().Int32Value(), sparse = info[2].ToBoolean().Value(),
-                    progress = get_progress(info[3], thread)](
+                    progress = get_copy_progress(info[3], thread)](
                        ClientState& state, image::BlockDevice& device, const Promise& promise) {
-                     state.export_to(device, fd, sparse, progress, answer(promise));
+                     state.export_to(device, fd, sparse, progress, copy_answer(promise));
                    });
 }
 

@@ -4,10 +4,17 @@
 
 #include <napi.h>
 
+#include <functional>
+
 #include "client_locks.hh"
 #include "core_thread.hh"
 
 namespace cairn::binding {
+
+// A JavaScript progress callback (doneBytes) as a function for the core's thread.
+std::function<void(std::uint64_t)> get_copy_progress(const Napi::Value& value, CoreThread& thread);
+// Of a copy: resolves with its progress.
+BytesDone copy_answer(const Promise& promise);
 
 ClientTask import_begin_task(const Napi::CallbackInfo& info, std::uint32_t job);
 ClientQuestion import_extents_task(const Napi::CallbackInfo& info);

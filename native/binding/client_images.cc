@@ -37,6 +37,17 @@ std::shared_ptr<const std::vector<int>> get_descriptors(const Napi::Array& array
           }};
 }
 
+// {chunkBytes, fileBytes}; absent: the files are here.
+std::optional<RemoteFiles> get_remote(const Napi::Value& value) {
+  if (!value.IsObject()) return std::nullopt;
+  const auto object = value.As<Napi::Object>();
+  RemoteFiles remote{get_u64(object, "chunkBytes"), {}};
+  const auto sizes = object.Get("fileBytes").As<Napi::Array>();
+  for (std::uint32_t i = 0; i < sizes.Length(); ++i)
+    remote.file_bytes.push_back(static_cast<std::uint64_t>(sizes.Get(i).ToNumber().Int64Value()));
+  return remote;
+}
+
 // A JavaScript progress callback (done, total) as a function for the core's thread; may be absent.
 Progress get_progress(const Napi::Value& value, CoreThread& thread) {
   if (!value.IsFunction()) return [](const image::JobProgress&) {};
@@ -133,8 +144,30 @@ ClientTask open_source_task(const Napi::CallbackInfo& info, std::uint32_t handle
   for (std::uint32_t i = 0; i < array.Length(); ++i)
     extents.push_back(get_extent(array.Get(i).As<Napi::Object>()));
   return [handle, fds = get_descriptors(object.Get("fds").As<Napi::Array>()),
-          extents = std::move(extents), size_bytes = get_u64(object, "sizeBytes")](
-             ClientState& state) { state.open_source(handle, *fds, extents, size_bytes); };
+          extents = std::move(extents), size_bytes = get_u64(object, "sizeBytes"),
+          remote = get_remote(object.Get("remote"))](ClientState& state) {
+    state.open_source(handle, *fds, extents, size_bytes, remote);
+  };
+}
+
+ClientTask source_fetched_task(const Napi::CallbackInfo& info) {
+  const auto number = [&info](std::size_t index) {
+    return static_cast<std::uint64_t>(info[index].ToNumber().Int64Value());
+  };
+  const Status status = info[4].IsString()
+                            ? Status(ErrorCode::io_error, info[4].ToString().Utf8Value())
+                            : Status::ok();
+  return [handle = handle_of(info), source = static_cast<std::uint32_t>(number(1)),
+          offset = number(2), length = number(3), status](ClientState& state) {
+    state.source_fetched(handle, source, offset, length, status);
+  };
+}
+
+ClientQuestion retarget_task(const Napi::CallbackInfo& info) {
+  return [handle = handle_of(info), spec = get_image_spec(info[1].As<Napi::Object>())](
+             ClientState& state, const Promise& promise) {
+    promise.settle(state.devices().retarget(handle, spec.layout));
+  };
 }
 
 ClientTask set_snap_context_task(const Napi::CallbackInfo& info) {
@@ -242,9 +275,10 @@ ClientQuestion flatten_image_task(const Napi::CallbackInfo& info, CoreThread& th
 }
 
 ClientQuestion remove_objects_task(const Napi::CallbackInfo& info, CoreThread& thread) {
-  return change_task(handle_of(info), get_progress(info[1], thread),
-                     [](const std::shared_ptr<image::ObjectIo>& objects, auto done) {
-                       return image::ChangeJob::remove(objects, std::move(done));
+  const auto first_object = static_cast<std::uint64_t>(info[1].ToNumber().Int64Value());
+  return change_task(handle_of(info), get_progress(info[2], thread),
+                     [first_object](const std::shared_ptr<image::ObjectIo>& objects, auto done) {
+                       return image::ChangeJob::remove(objects, first_object, std::move(done));
                      });
 }
 

@@ -11,6 +11,8 @@ namespace cairn::binding {
 
 ClientTask open_image_task(const Napi::CallbackInfo& info, std::uint32_t handle);
 ClientTask open_source_task(const Napi::CallbackInfo& info, std::uint32_t handle);
+ClientTask source_fetched_task(const Napi::CallbackInfo& info);
+ClientQuestion retarget_task(const Napi::CallbackInfo& info);
 ClientTask set_snap_context_task(const Napi::CallbackInfo& info);
 ClientQuestion set_parent_task(const Napi::CallbackInfo& info);
 ClientQuestion set_qos_task(const Napi::CallbackInfo& info);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "image/gather.hh"
+#include "image/range_diff.hh"
 #include "nbd/nbd_server.hh"
 #include "qcow2/export_job.hh"
 #include "qcow2/raw_extents.hh"
@@ -17,8 +18,24 @@ constexpr std::uint64_t kProgressNs = 200'000'000;
 constexpr std::size_t kExtentsPerBatch = 1024;
 }  // namespace
 
+// The dirty bitmaps of an image: one for each of some snapshots.
+class SnapshotDiffs final : public nbd::DirtySource {
+ public:
+  SnapshotDiffs(std::shared_ptr<image::ObjectIo> objects, std::vector<BitmapSpec> bitmaps)
+      : objects_(std::move(objects)), bitmaps_(std::move(bitmaps)) {}
+  void dirty(std::size_t bitmap, std::uint64_t offset, std::uint64_t length_bytes,
+             image::ExtentsDone done) override {
+    image::diff_range(objects_, bitmaps_[bitmap].snap, offset, length_bytes, std::move(done));
+  }
+
+ private:
+  std::shared_ptr<image::ObjectIo> objects_;
+  std::vector<BitmapSpec> bitmaps_;
+};
+
 // One of the two servers, with what it needs.
 struct ClientState::Export {
+  std::unique_ptr<SnapshotDiffs> dirty;  // of nbd
   std::unique_ptr<virtio::BlockBackend> backend;
   std::unique_ptr<vhost_user::Server> vhost_user;
   std::unique_ptr<nbd::NbdServer> nbd;
@@ -37,6 +54,7 @@ ClientState::ClientState(io::Reactor& reactor, const net::ClusterId& cluster, Cl
                          ParentCacheOptions cache, ClientHooks hooks)
     : reactor_(reactor), hooks_(std::move(hooks)) {
   devices_ = std::make_unique<DeviceTable>(reactor, cluster, std::move(cache), hooks_.log);
+  diffs_ = std::make_unique<DiffTable>(reactor);
   objecter_ = std::make_unique<objecter::Objecter>(reactor, id, hooks_.need_map);
   net::TcpConfig config;
   config.cluster = cluster;
@@ -56,6 +74,7 @@ ClientState::~ClientState() {
   watches_.reset();
   // Jobs and exports call devices, devices the objecter, the objecter the messenger.
   objecter_->cancel_all(Status(ErrorCode::canceled, "the client is closing"));
+  diffs_.reset();
   jobs_.clear();
   exports_.clear();
   devices_->clear();
@@ -70,9 +89,33 @@ void ClientState::open_image(std::uint32_t handle, const ImageSpec& spec) {
 
 void ClientState::open_source(std::uint32_t handle, const std::vector<int>& fds,
                               const std::vector<qcow2::SourceExtent>& extents,
-                              std::uint64_t size_bytes) {
-  const Status opened = devices_->open_source(handle, fds, extents, size_bytes);
+                              std::uint64_t size_bytes, const std::optional<RemoteFiles>& remote) {
+  std::shared_ptr<qcow2::RemoteRanges> ranges;
+  if (remote) {
+    qcow2::RemoteRanges::Hooks hooks;
+    hooks.wanted = [this, handle](std::uint32_t source, std::uint64_t offset,
+                                  std::uint64_t length) {
+      hooks_.source_wanted(handle, source, offset, length);
+    };
+    hooks.closed = [this, handle, alive = alive_] {
+      if (!*alive) return;
+      remotes_.erase(handle);
+      hooks_.source_closed(handle);
+    };
+    ranges = std::make_shared<qcow2::RemoteRanges>(remote->chunk_bytes, remote->file_bytes,
+                                                   std::move(hooks));
+    remotes_[handle] = ranges;
+  }
+  const Status opened = devices_->open_source(handle, fds, extents, size_bytes, std::move(ranges));
   if (!opened) hooks_.log(LogLevel::error, "an image file was not opened: " + opened.message());
+}
+
+void ClientState::source_fetched(std::uint32_t handle, std::uint32_t source, std::uint64_t offset,
+                                 std::uint64_t length, const Status& status) {
+  const auto found = remotes_.find(handle);
+  if (found == remotes_.end()) return;
+  // Kept while its readers are told: one of them may be the last.
+  if (const auto ranges = found->second.lock()) ranges->fetched(source, offset, length, status);
 }
 
 Result<std::uint32_t> ClientState::serve_vhost_user(image::BlockDevice& device,
@@ -91,18 +134,25 @@ Result<std::uint32_t> ClientState::serve_vhost_user(image::BlockDevice& device,
   return next_export_++;
 }
 
-Result<std::uint32_t> ClientState::serve_nbd(image::BlockDevice& device,
-                                             const std::string& export_name,
-                                             const std::string& unix_path,
-                                             const net::Address& tcp) {
-  nbd::ServerOptions options;
-  options.unix_path = unix_path;
-  options.tcp = tcp;
-  options.export_name = export_name;
-  options.read_only = device.read_only();
-  auto server = nbd::NbdServer::listen(reactor_, device, std::move(options), hooks_.log);
-  if (!server) return server.status();
+Result<std::uint32_t> ClientState::serve_nbd(std::uint32_t handle, NbdSpec spec) {
+  image::BlockDevice* const device = this->device(handle);
+  if (device == nullptr) return Status(ErrorCode::not_found, "the device is closed");
   auto entry = std::make_unique<Export>();
+  nbd::ServerOptions options;
+  options.unix_path = std::move(spec.unix_path);
+  options.tcp = spec.tcp;
+  options.export_name = std::move(spec.export_name);
+  options.read_only = device->read_only();
+  if (!spec.bitmaps.empty()) {
+    image::Image* const image = this->image(handle);
+    if (image == nullptr)
+      return Status(ErrorCode::invalid_argument, "only images have dirty bitmaps");
+    for (const BitmapSpec& bitmap : spec.bitmaps) options.bitmaps.push_back(bitmap.name);
+    entry->dirty = std::make_unique<SnapshotDiffs>(image->objects(), std::move(spec.bitmaps));
+    options.dirty = entry->dirty.get();
+  }
+  auto server = nbd::NbdServer::listen(reactor_, *device, std::move(options), hooks_.log);
+  if (!server) return server.status();
   entry->nbd = std::move(*server);
   exports_[next_export_] = std::move(entry);
   return next_export_++;
@@ -190,6 +240,7 @@ void ClientState::cancel_copies() {
   for (const std::weak_ptr<qcow2::CopyJob>& copy : std::exchange(copies_, {})) {
     if (const auto job = copy.lock()) job->cancel();
   }
+  diffs_->cancel_all();
 }
 
 void ClientState::watch_progress(std::shared_ptr<qcow2::CopyJob> job, std::shared_ptr<bool> running,
@@ -246,22 +297,30 @@ void ClientState::import_raw(image::BlockDevice& device, int fd, std::uint64_t s
   watch_progress(job, end->running, std::move(progress));
 }
 
-void ClientState::import_stream(image::BlockDevice& device, int fd,
-                                std::function<void(std::uint64_t)> progress, BytesDone done) {
+void ClientState::run_copy(const StartCopy& start, std::function<void(std::uint64_t)> progress,
+                           BytesDone done) {
   auto end = std::make_shared<JobEnd>();
-  end->job = qcow2::StreamImportJob::create(reactor_, device, fd, {}, end_of(end, std::move(done)));
+  end->job = start(end_of(end, std::move(done)));
   copies_.push_back(end->job);
   watch_progress(end->job, end->running, std::move(progress));
+}
+
+void ClientState::import_stream(image::BlockDevice& device, int fd,
+                                std::function<void(std::uint64_t)> progress, BytesDone done) {
+  const auto start = [&](qcow2::CopyDone ended) {
+    return qcow2::StreamImportJob::create(reactor_, device, fd, {}, std::move(ended));
+  };
+  run_copy(start, std::move(progress), std::move(done));
 }
 
 void ClientState::export_to(image::BlockDevice& device, int fd, bool sparse,
                             std::function<void(std::uint64_t)> progress, BytesDone done) {
   qcow2::ExportOptions options;
   options.target = sparse ? qcow2::ExportTarget::sparse_file : qcow2::ExportTarget::stream;
-  auto end = std::make_shared<JobEnd>();
-  end->job = qcow2::ExportJob::create(reactor_, device, fd, options, end_of(end, std::move(done)));
-  copies_.push_back(end->job);
-  watch_progress(end->job, end->running, std::move(progress));
+  const auto start = [&](qcow2::CopyDone ended) {
+    return qcow2::ExportJob::create(reactor_, device, fd, options, std::move(ended));
+  };
+  run_copy(start, std::move(progress), std::move(done));
 }
 
 }  // namespace cairn::binding

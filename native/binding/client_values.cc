@@ -23,4 +23,23 @@ qcow2::SourceExtent get_extent(const Napi::Object& object) {
   return extent;
 }
 
+NbdSpec get_nbd_spec(const Napi::Object& object) {
+  NbdSpec spec;
+  spec.export_name = get_text(object, "exportName");
+  const Napi::Value unix_path = object.Get("unix");
+  if (unix_path.IsString()) {
+    spec.unix_path = unix_path.ToString().Utf8Value();
+  } else {
+    spec.tcp = get_address(object.Get("tcp"));
+  }
+  const Napi::Value bitmaps = object.Get("dirtyBitmaps");
+  if (!bitmaps.IsArray()) return spec;
+  const auto array = bitmaps.As<Napi::Array>();
+  for (std::uint32_t i = 0; i < array.Length(); ++i) {
+    const auto bitmap = array.Get(i).As<Napi::Object>();
+    spec.bitmaps.push_back({get_text(bitmap, "name"), get_u64(bitmap, "snap")});
+  }
+  return spec;
+}
+
 }  // namespace cairn::binding

@@ -81,9 +81,10 @@ void DeviceTable::open_plain(std::uint32_t handle, std::unique_ptr<image::BlockD
 }
 
 Status DeviceTable::open_source(std::uint32_t handle, const std::vector<int>& fds,
-                                std::vector<qcow2::SourceExtent> extents,
-                                std::uint64_t size_bytes) {
-  auto source = qcow2::SourceDevice::open(reactor_, fds, std::move(extents), size_bytes);
+                                std::vector<qcow2::SourceExtent> extents, std::uint64_t size_bytes,
+                                std::shared_ptr<qcow2::RemoteRanges> remote) {
+  auto source =
+      qcow2::SourceDevice::open(reactor_, fds, std::move(extents), size_bytes, std::move(remote));
   if (!source) return source.status();
   Device device;
   device.inner = std::move(*source);
@@ -125,6 +126,13 @@ Status DeviceTable::set_parent(std::uint32_t handle, const std::optional<ParentS
   if (!linked) return linked.status();
   found->second.image->set_parent(std::move(*linked));
   return Status::ok();
+}
+
+Status DeviceTable::retarget(std::uint32_t handle, const image::ImageLayout& layout) {
+  const auto found = devices_.find(handle);
+  if (found == devices_.end() || found->second.image == nullptr) return closed();
+  found->second.caches.clear();
+  return found->second.image->retarget(layout);
 }
 
 Status DeviceTable::set_qos(std::uint32_t handle, const image::QosLimits& limits,

@@ -18,6 +18,7 @@
 #include "io/reactor.hh"
 #include "net/handshake.hh"
 #include "qcow2/piece_builder.hh"
+#include "qcow2/remote_ranges.hh"
 
 namespace cairn::binding {
 
@@ -57,7 +58,8 @@ class DeviceTable {
                   std::function<void(image::AccessEvent)> on_access);
   void open_plain(std::uint32_t handle, std::unique_ptr<image::BlockDevice> device);
   Status open_source(std::uint32_t handle, const std::vector<int>& fds,
-                     std::vector<qcow2::SourceExtent> extents, std::uint64_t size_bytes);
+                     std::vector<qcow2::SourceExtent> extents, std::uint64_t size_bytes,
+                     std::shared_ptr<qcow2::RemoteRanges> remote);
   void close(std::uint32_t handle);
   void clear();
 
@@ -66,6 +68,7 @@ class DeviceTable {
   // nullptr: closed, or no image.
   image::Image* image(std::uint32_t handle);
   Status set_parent(std::uint32_t handle, const std::optional<ParentSpec>& parent);
+  Status retarget(std::uint32_t handle, const image::ImageLayout& layout);
   Status set_qos(std::uint32_t handle, const image::QosLimits& limits, std::uint32_t reserved_iops);
   Result<DeviceFigures> figures(std::uint32_t handle) const;
   // Its front, for tracing. not_found, invalid_argument: it can't be traced.

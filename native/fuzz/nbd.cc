@@ -62,7 +62,13 @@ void answer(Outcome& outcome, const Request& request, const Negotiation& negotia
       const image::Extent extents[] = {
           {header.offset / 4096 * 4096, 8192, image::ExtentState::data},
           {header.offset / 4096 * 4096 + 8192, kDiskBytes, image::ExtentState::absent}};
-      append_block_status(parts, header, extents);
+      const Negotiated& negotiated = negotiation.negotiated();
+      std::size_t left = negotiated.bitmaps.size();
+      if (negotiated.base_allocation) append_block_status(parts, header, extents, left == 0);
+      const std::uint64_t covered = std::min<std::uint64_t>(header.length_bytes, kMaxStatusBytes);
+      for (const std::uint32_t bitmap : negotiated.bitmaps)
+        append_dirty_status(parts, header, bitmap, std::span(extents).first(1), covered,
+                            --left == 0);
     } else {
       append_status(parts, header, structured, WireError::none, {});
     }
@@ -83,8 +89,11 @@ void answer(Outcome& outcome, const Request& request, const Negotiation& negotia
 template <typename NextPiece>
 Outcome serve(ByteSpan stream, NextPiece next_piece) {
   Outcome outcome;
-  Negotiation negotiation(
-      {.name = "disk", .description = "a disk", .size_bytes = kDiskBytes, .read_only = false});
+  Negotiation negotiation({.name = "disk",
+                           .description = "a disk",
+                           .size_bytes = kDiskBytes,
+                           .read_only = false,
+                           .bitmaps = {"a", "b"}});
   RequestDecoder decoder;
   while (!stream.empty() && !outcome.failed) {
     ByteSpan piece = stream.first(next_piece(stream));

@@ -22,3 +22,6 @@ export interface Disk {
 
 /** What a front end sees of it: its lock is the export's. */
 export type ExportedDisk = Omit<Disk, "lockLost">;
+
+/** An image or a snapshot that is only looked at. */
+export type View = Pick<Disk, "sizeBytes" | "read" | "close">;

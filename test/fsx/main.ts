@@ -51,16 +51,8 @@ function cairn(dir: string, ...args: string[]): void {
   });
 }
 
-async function exercise({ operations, seed }: Options, folder: string): Promise<void> {
-  const file = readClusterFile(join(folder, "cluster"));
-  if (file === undefined) throw new Error("cairn up has left no cluster file");
-  const cluster = await ClusterClient.connect({ monitor: file.monitor });
-  const thief = await ClusterClient.connect({ monitor: file.monitor });
+async function runAll(run: Exercise, source: OperationSource, operations: number): Promise<void> {
   try {
-    const port = await makeImagePort(root, folder, { cluster, thief }, minSizeBytes);
-    const source = new OperationSource(seed, minSizeBytes);
-    const run = await Exercise.begin(port, source.path(), minSizeBytes);
-    const startMs = performance.now();
     for (let index = 0; index < operations; ++index) {
       await run.run(source.next());
       if (process.stderr.isTTY && index % 100 === 0) {
@@ -68,6 +60,23 @@ async function exercise({ operations, seed }: Options, folder: string): Promise<
       }
     }
     await run.finish();
+  } catch (thrown) {
+    await run.abandon();
+    throw thrown;
+  }
+}
+
+async function exercise({ operations, seed }: Options, folder: string): Promise<void> {
+  const file = readClusterFile(join(folder, "cluster"));
+  if (file === undefined) throw new Error("cairn up has left no cluster file");
+  const cluster = await ClusterClient.connect({ monitor: file.monitor });
+  const other = await ClusterClient.connect({ monitor: file.monitor });
+  try {
+    const port = await makeImagePort(root, folder, { cluster, other }, minSizeBytes);
+    const source = new OperationSource(seed, minSizeBytes);
+    const run = await Exercise.begin(port, source.path(), minSizeBytes);
+    const startMs = performance.now();
+    await runAll(run, source, operations);
     const seconds = (performance.now() - startMs) / 1000;
     if (process.stderr.isTTY) process.stderr.write("\r");
     for (const [what, count] of Object.entries(run.counts).sort()) {
@@ -75,7 +84,7 @@ async function exercise({ operations, seed }: Options, folder: string): Promise<
     }
     process.stdout.write(`${operations} operations in ${seconds.toFixed(1)} s, no difference\n`);
   } finally {
-    await thief.close();
+    await other.close();
     await cluster.close();
   }
 }

@@ -1,7 +1,41 @@
 // The model and the drawing of operations.
 import { describe, expect, it } from "vitest";
+import { FamilyModel, type Place } from "./family-model.js";
 import { compare, ImageModel } from "./model.js";
-import { conflicts, maxSizeBytes, minSizeBytes, OperationSource } from "./operations.js";
+import {
+  conflicts,
+  maxSizeBytes,
+  minSizeBytes,
+  type Operation,
+  OperationSource,
+} from "./operations.js";
+
+describe("the model of a family", () => {
+  it("keeps what a snapshot, a clone and what was rolled back show", () => {
+    const family = new FamilyModel(minSizeBytes);
+    family.current.write(1, 0, 512);
+    family.createSnapshot(5);
+    family.current.write(2, 0, 512);
+    family.current.resize(minSizeBytes + 4096);
+    const shown = (place: Place) => family.at(place).expected(0, 512);
+    const first = new ImageModel(minSizeBytes).write(1, 0, 512);
+    expect(compare(shown({ image: 0, snapshot: 5 }), first, 0)).toBeUndefined();
+    expect(compare(shown({ image: 0 }), first, 0)).toBeDefined();
+    family.clone({ image: 0, snapshot: 5 }, 1);
+    expect(family.image).toBe(1);
+    expect(family.current.sizeBytes).toBe(minSizeBytes);
+    family.createSnapshot(6);
+    family.current.zero(0, 512);
+    expect(compare(shown({ image: 0, snapshot: 5 }), first, 0)).toBeUndefined();
+    family.rollback(6);
+    expect(compare(shown({ image: 1 }), first, 0)).toBeUndefined();
+    family.current.zero(0, 512);
+    expect(compare(shown({ image: 1, snapshot: 6 }), first, 0)).toBeUndefined();
+    expect(family.placesAside()).toHaveLength(3);
+    family.removeImage(0);
+    expect(family.placesAside()).toEqual([{ image: 1, snapshot: 6 }]);
+  });
+});
 
 describe("the model", () => {
   it("holds what was written, and tells whose bytes are in the wrong place", () => {
@@ -40,8 +74,43 @@ describe("the model", () => {
   });
 });
 
+/** Follows the sizes that a list of operations leads to. */
+class Sizes {
+  private readonly places = new Map([["0@", minSizeBytes]]);
+  current = 0;
+
+  of(image: number, snapshot: number | "" = ""): number {
+    const sizeBytes = this.places.get(`${image}@${snapshot}`);
+    if (sizeBytes === undefined) throw new Error(`there is no ${image}@${snapshot}`);
+    return sizeBytes;
+  }
+
+  after(operation: Operation): void {
+    const { current, places } = this;
+    const head = `${current}@`;
+    if (operation.kind === "resize") places.set(head, operation.sizeBytes);
+    if (operation.kind === "snapCreate") {
+      places.set(`${current}@${operation.snapshot}`, this.of(current));
+    } else if (operation.kind === "snapRemove") {
+      this.of(operation.image, operation.snapshot);
+      places.delete(`${operation.image}@${operation.snapshot}`);
+    } else if (operation.kind === "rollback") {
+      places.set(head, this.of(current, operation.snapshot));
+    } else if (operation.kind === "clone") {
+      places.set(`${operation.clone}@`, this.of(operation.image, operation.snapshot));
+      this.current = operation.clone;
+    } else if (operation.kind === "retire") {
+      for (const snapshot of operation.snapshots) places.delete(`${current}@${snapshot}`);
+      for (const place of places.keys()) {
+        if (operation.images.some((image) => place.startsWith(`${image}@`))) places.delete(place);
+      }
+      expect([...places.keys()].every((place) => place.startsWith(head))).toBe(true);
+    }
+  }
+}
+
 describe("the operations", () => {
-  it("depend on the seed alone, stay inside the image and cover every kind", () => {
+  it("depend on the seed alone, stay inside what they touch and cover every kind", () => {
     const draw = (seed: bigint) => {
       const source = new OperationSource(seed, minSizeBytes);
       return Array.from({ length: 3000 }, () => source.next());
@@ -49,17 +118,34 @@ describe("the operations", () => {
     const list = draw(7n);
     expect(draw(7n)).toEqual(list);
     expect(draw(8n)).not.toEqual(list);
-    let sizeBytes = minSizeBytes;
+    const sizes = new Sizes();
     for (const operation of list) {
-      if (operation.kind === "resize") sizeBytes = operation.sizeBytes;
+      sizes.after(operation);
+      expect(sizes.of(sizes.current)).toBeLessThanOrEqual(maxSizeBytes);
       if (!("offset" in operation)) continue;
+      const sizeBytes =
+        operation.kind === "snapRead"
+          ? sizes.of(operation.image, operation.snapshot)
+          : sizes.of(sizes.current);
       expect(operation.lengthBytes).toBeGreaterThan(0);
       expect(operation.offset % 512).toBe(0);
       expect(operation.lengthBytes % 512).toBe(0);
       expect(operation.offset + operation.lengthBytes).toBeLessThanOrEqual(sizeBytes);
     }
-    expect(sizeBytes).toBeLessThanOrEqual(maxSizeBytes);
-    expect(new Set(list.map(({ kind }) => kind)).size).toBe(10);
+    expect(new Set(list.map(({ kind }) => kind)).size).toBe(17);
+  });
+
+  it("clone clones, up to four images", () => {
+    const source = new OperationSource(7n, minSizeBytes);
+    const images: number[] = [0];
+    let longest = 0;
+    for (let i = 0; i < 10_000; ++i) {
+      const operation = source.next();
+      if (operation.kind === "clone") images.push(operation.clone);
+      if (operation.kind === "retire") images.splice(0, images.length - 1);
+      longest = Math.max(longest, images.length);
+    }
+    expect(longest).toBe(4);
   });
 
   it("go together when they share no block, or only read", () => {
@@ -69,5 +155,19 @@ describe("the operations", () => {
     expect(conflicts(write, { kind: "flush" })).toBe(true);
     const read = { kind: "read", offset: 0, lengthBytes: 512 } as const;
     expect(conflicts(read, read)).toBe(false);
+  });
+
+  it("go beside a flattening and a look at a snapshot when they change neither", () => {
+    const write = { kind: "write", offset: 0, lengthBytes: 512 } as const;
+    const look = { ...write, kind: "snapRead", image: 0, snapshot: 0, path: "nbd" } as const;
+    const take = { kind: "snapCreate", snapshot: 1 } as const;
+    for (const beside of [look, { kind: "flatten" } as const]) {
+      expect(conflicts(beside, write)).toBe(false);
+      expect(conflicts(write, beside)).toBe(false);
+      expect(conflicts(take, beside)).toBe(false);
+      expect(conflicts({ kind: "snapRemove", image: 0, snapshot: 0 }, beside)).toBe(true);
+      expect(conflicts({ kind: "reopen", path: "nbd" }, beside)).toBe(true);
+    }
+    expect(conflicts(take, write)).toBe(true);
   });
 });

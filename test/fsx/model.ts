@@ -30,6 +30,12 @@ export class ImageModel {
   private readonly bytes = Buffer.alloc(maxSizeBytes);
   constructor(public sizeBytes: number) {}
 
+  /** It becomes what the other one is now. */
+  become(other: ImageModel): void {
+    other.bytes.copy(this.bytes);
+    this.sizeBytes = other.sizeBytes;
+  }
+
   /** The bytes that operation number `operation` writes; the model holds them from now on. */
   write(operation: number, offset: number, lengthBytes: number): Uint8Array {
     const range = this.bytes.subarray(offset, offset + lengthBytes);

@@ -1,5 +1,6 @@
 // The operations of an fsx run, drawn from a seed. Pure: the same seed gives the same list.
 import { assert } from "../../common/assert.js";
+import { Family, type FamilyOperation } from "./family.js";
 
 /** The ways to reach the image. */
 export const paths = ["library", "nbd", "vhost-user"] as const;
@@ -13,8 +14,24 @@ export type RangeKind =
   | "writeZeroesUnmap"
   | "discard"
   | "status";
+export interface RangeOperation {
+  kind: RangeKind;
+  offset: number;
+  lengthBytes: number;
+}
+export interface SnapshotRead {
+  kind: "snapRead";
+  image: number;
+  snapshot: number;
+  path: PathName;
+  offset: number;
+  lengthBytes: number;
+}
 export type Operation =
-  | { kind: RangeKind; offset: number; lengthBytes: number }
+  | RangeOperation
+  | FamilyOperation
+  /** reads a snapshot, of whichever image, opened over a path of its own */
+  | SnapshotRead
   | { kind: "flush" }
   | { kind: "reopen"; path: PathName }
   | { kind: "resize"; sizeBytes: number }
@@ -31,8 +48,8 @@ const maxWideBytes = 9 << 20;
 
 /** Out of 1000. */
 const weights: ReadonlyArray<readonly [kind: Operation["kind"], weight: number]> = [
-  ["read", 376],
-  ["write", 380],
+  ["read", 356],
+  ["write", 359],
   ["writeZeroes", 50],
   ["writeZeroesUnmap", 40],
   ["discard", 80],
@@ -41,6 +58,13 @@ const weights: ReadonlyArray<readonly [kind: Operation["kind"], weight: number]>
   ["reopen", 9],
   ["resize", 6],
   ["steal", 4],
+  ["snapCreate", 9],
+  ["snapRead", 16],
+  ["snapRemove", 4],
+  ["rollback", 4],
+  ["clone", 4],
+  ["flatten", 3],
+  ["retire", 1],
 ];
 
 /** splitmix64, cut to what Number holds exactly. */
@@ -59,26 +83,47 @@ export class SeededRandom {
   }
 }
 
-/** Draws operations one after the other; it follows the image's size. */
+/** Draws operations one after the other; it follows the images' sizes and snapshots. */
 export class OperationSource {
   private readonly random: SeededRandom;
-  constructor(
-    seed: bigint,
-    private sizeBytes: number,
-  ) {
+  private readonly family: Family;
+  constructor(seed: bigint, sizeBytes: number) {
     this.random = new SeededRandom(seed);
+    this.family = new Family(sizeBytes, (bound) => this.random.below(bound));
   }
 
   next(): Operation {
     const kind = this.kind();
-    if (kind === "flush" || kind === "steal") return { kind };
-    if (kind === "reopen") return { kind, path: this.path() };
-    if (kind === "resize") {
-      this.sizeBytes = this.newSize();
-      return { kind, sizeBytes: this.sizeBytes };
+    switch (kind) {
+      case "flush":
+      case "steal":
+        return { kind };
+      case "reopen":
+        return { kind, path: this.path() };
+      case "resize":
+        this.family.sizeBytes = this.newSize();
+        return { kind, sizeBytes: this.family.sizeBytes };
+      case "snapRead":
+        return this.snapshotRead();
+      case "read":
+      case "write":
+        return { kind, ...this.range(maxIoBytes, this.family.sizeBytes) };
+      case "writeZeroes":
+      case "writeZeroesUnmap":
+      case "discard":
+      case "status":
+        return { kind, ...this.range(maxWideBytes, this.family.sizeBytes) };
+      default:
+        return this.family.next(kind);
     }
-    const moves = kind === "read" || kind === "write";
-    return { kind, ...this.range(moves ? maxIoBytes : maxWideBytes) };
+  }
+
+  private snapshotRead(): Operation {
+    const chosen = this.family.anySnapshot();
+    if (chosen === undefined) return this.family.next("snapCreate");
+    const { image, snapshot, sizeBytes } = chosen;
+    const range = this.range(maxIoBytes, sizeBytes);
+    return { kind: "snapRead", image, snapshot, path: this.path(), ...range };
   }
 
   path(): PathName {
@@ -91,7 +136,7 @@ export class OperationSource {
   private newSize(): number {
     const sectors = (maxSizeBytes - minSizeBytes) / sectorBytes;
     const sizeBytes = minSizeBytes + this.random.below(sectors + 1) * sectorBytes;
-    return sizeBytes > this.sizeBytes ? sizeBytes : sizeBytes - (sizeBytes % blockBytes);
+    return sizeBytes > this.family.sizeBytes ? sizeBytes : sizeBytes - (sizeBytes % blockBytes);
   }
 
   private kind(): Operation["kind"] {
@@ -104,25 +149,46 @@ export class OperationSource {
   }
 
   /** Half of the ranges begin and end at blocks of 4 KiB; short ones are more frequent. */
-  private range(maxBytes: number): { offset: number; lengthBytes: number } {
+  private range(maxBytes: number, sizeBytes: number): { offset: number; lengthBytes: number } {
     const grain = this.random.below(2) === 0 ? blockBytes : sectorBytes;
     const ceiling = Math.min(maxBytes, grain << (2 + this.random.below(12)));
     const wanted = grain * (1 + this.random.below(ceiling / grain));
-    const places = Math.floor(this.sizeBytes / grain);
+    const places = Math.floor(sizeBytes / grain);
     const offset = grain * this.random.below(places);
-    return { offset, lengthBytes: Math.min(wanted, this.sizeBytes - offset) };
+    return { offset, lengthBytes: Math.min(wanted, sizeBytes - offset) };
   }
 }
 
-/** Whether two operations may be in flight together. */
+const rangeKinds: ReadonlySet<string> = new Set<RangeKind>([
+  "read",
+  "write",
+  "writeZeroes",
+  "writeZeroesUnmap",
+  "discard",
+  "status",
+]);
+
+/** Whether an operation is one on a range of the image that is worked on. */
+export function isRange(operation: Operation): operation is RangeOperation {
+  return rangeKinds.has(operation.kind);
+}
+
+/** What changes nothing that the image or a snapshot shows. */
+const isBeside = ({ kind }: Operation) => kind === "flatten" || kind === "snapRead";
+/** What may go on while such an operation does. */
+const bearsBeside = (operation: Operation) =>
+  isRange(operation) || ["flush", "snapCreate", "snapRead"].includes(operation.kind);
+
+/** Whether two operations may not be in flight together. */
 export function conflicts(one: Operation, other: Operation): boolean {
-  if (!("offset" in one) || !("offset" in other)) return true;
+  if (isBeside(one) && (bearsBeside(other) || isBeside(other))) return false;
+  if (isBeside(other) && bearsBeside(one)) return false;
+  if (!isRange(one) || !isRange(other)) return true;
   // "status" looks at whole blocks: its neighbours in the same block count.
-  const begin = (operation: { offset: number }) =>
-    operation.offset - (operation.offset % blockBytes);
-  const end = (operation: { offset: number; lengthBytes: number }) =>
+  const begin = (operation: RangeOperation) => operation.offset - (operation.offset % blockBytes);
+  const end = (operation: RangeOperation) =>
     Math.ceil((operation.offset + operation.lengthBytes) / blockBytes) * blockBytes;
-  const reads = (kind: Operation["kind"]) => kind === "read" || kind === "status";
+  const reads = (kind: RangeKind) => kind === "read" || kind === "status";
   if (reads(one.kind) && reads(other.kind)) return false;
   return begin(one) < end(other) && begin(other) < end(one);
 }

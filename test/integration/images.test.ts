@@ -130,6 +130,61 @@ describe("the library", () => {
     for (const name of ["c1", "c2"]) await manager.remove(name);
   });
 
+  it("removes and shrinks what is huge and nearly empty at the cost of what there is", async () => {
+    const tebibyte = 2 ** 40;
+    const manager = imagesOf(other);
+    const create = async (name: string) => {
+      await manager.create(name, 64 * tebibyte, { overcommit: true });
+      const image = await Image.open(one, ports, `rbd/${name}`);
+      for (let at = 0; at < 10; at += 1) await image.write(at * 6 * tebibyte, blockOf(1));
+      await image.close();
+    };
+    await create("thin");
+    const begun = performance.now();
+    const steps: number[] = [];
+    await manager.remove("thin", (done, total) => steps.push(done / total));
+    expect(performance.now() - begun).toBeLessThan(1000);
+    expect(steps.at(-1)).toBe(1);
+    await create("thin");
+    const shrunkAt = performance.now();
+    await manager.resize("thin", 8192, { allowShrink: true });
+    expect(performance.now() - shrunkAt).toBeLessThan(1000);
+    await manager.resize("thin", 64 * tebibyte, { overcommit: true });
+    const image = await Image.open(one, ports, "rbd/thin");
+    expect(await bytesAt(image, [0, 6 * tebibyte, 54 * tebibyte])).toEqual([1, 0, 0]);
+    expect(await image.usage()).toMatchObject({ usedBytes: block });
+    await image.close();
+    await manager.remove("thin");
+  });
+
+  it("keeps nothing of what a clone had behind its new end, not even zeros", async () => {
+    const base = await written("broad", 1, places);
+    await base.createSnapshot("s");
+    await base.clone("s", "narrow");
+    const clone = await Image.open(one, ports, "rbd/narrow");
+    for (const offset of places) await clone.write(offset, blockOf(2));
+    const manager = imagesOf(other);
+    await manager.resize("narrow", 2 * block, { allowShrink: true });
+    expect(await clone.usage()).toMatchObject({ usedBytes: block, objects: 1 });
+    await manager.resize("narrow", sizeBytes);
+    expect(await bytesAt(clone, places)).toEqual([2, 0, 0, 0]);
+    const header = await manager.scope.header(await manager.scope.idOf("narrow"));
+    const own = one.io.openImage({
+      pool: manager.scope.pool.id,
+      objectPrefix: header.objectPrefix,
+      sizeBytes,
+      objectBytes: 2 ** header.order,
+      readOnly: true,
+    });
+    const extents: number[] = [];
+    await one.io.diffImage(own, 0, (triples) => void extents.push(...triples));
+    expect(extents).toEqual([0, block, 2]);
+    one.io.closeDevice(own);
+    await clone.close();
+    await base.close();
+    await manager.remove("narrow");
+  });
+
   it("copies with all snapshots", async () => {
     const image = await written("many", 1, places);
     await image.createSnapshot("s");
@@ -151,6 +206,24 @@ describe("the library", () => {
       [2, 1, 0, 1],
       [3, 1, 0, 1],
     ]);
+  });
+
+  it("copies an image that was larger at an earlier snapshot", async () => {
+    const image = await written("larger", 1, places);
+    await image.createSnapshot("s");
+    const manager = imagesOf(other);
+    await manager.resize("larger", 2 * block, { allowShrink: true });
+    await image.write(block, blockOf(2));
+    await image.close();
+    await manager.copies.deepCopy("larger", { scope: manager.scope, name: "shorter" });
+    const before = await Image.open(other, ports, "rbd/shorter@s");
+    expect(await bytesAt(before, places)).toEqual([1, 1, 1, 1]);
+    await before.close();
+    const copy = await Image.open(other, ports, "rbd/shorter");
+    expect((await manager.info("shorter")).sizeBytes).toBe(2 * block);
+    expect(await bytesAt(copy, [0, block])).toEqual([1, 2]);
+    expect(await copy.usage()).toMatchObject({ usedBytes: 2 * block, objects: 1 });
+    await copy.close();
   });
 
   it("snapshots a group of images that are written as of one moment", async () => {

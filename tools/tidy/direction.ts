@@ -13,8 +13,8 @@ export const scriptDirection: Readonly<Record<string, readonly string[]>> = {
   crush: ["common", "native"],
   monitor: roles,
   osd: roles,
-  client: roles,
-  qcow2: ["common", "native", "client"],
+  client: [...roles, "qcow2"],
+  qcow2: ["common"],
   "vhost-blk": ["common", "native", "client"],
   cli: all,
   bench: all,
@@ -38,6 +38,7 @@ export const coreDirection: Readonly<Record<string, readonly string[]>> = {
   vhost_user: ["base", "io", "virtio"],
   nbd: ["base", "io", "net", "image/block_device.hh"],
   qcow2: ["base", "io", "image"],
+  diff: ["base", "io", "image", "qcow2"],
 };
 
 /** Tests may include more: what they put the folder's code on. */
@@ -47,6 +48,7 @@ const coreTestDirection: Readonly<Record<string, readonly string[]>> = {
   vhost_user: ["image"],
   virtio: ["image"],
   qcow2: ["net"],
+  diff: ["net"],
 };
 
 interface Refusal {

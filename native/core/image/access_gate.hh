@@ -43,6 +43,8 @@ class AccessGate : public std::enable_shared_from_this<AccessGate> {
   }
 
   bool holds_back() const { return closed_ || failed(); }
+  // Nothing goes, and nothing is in flight.
+  bool quiet() const { return holds_back() && in_flight_ == 0; }
   // Of a gate that holds back: run is called with ok when it opens, or with the failure; never
   // inside this call.
   void defer(Waiting run);

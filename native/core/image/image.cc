@@ -13,6 +13,13 @@ Image::Image(io::Executor& executor, objecter::Objecter& objecter, ImageLayout l
     : executor_(executor),
       objects_(std::make_shared<ObjectIo>(executor, objecter, std::move(layout))) {}
 
+Status Image::retarget(const ImageLayout& layout) {
+  if (!gate().quiet()) return {ErrorCode::busy, "requests of the image are under way"};
+  CAIRN_RETURN_IF_ERROR(check_striping(layout.striping()));
+  objects_->retarget(layout);
+  return Status::ok();
+}
+
 Status Image::check(std::uint64_t offset, std::uint64_t length_bytes, bool writes) const {
   if (offset > size_bytes() || length_bytes > size_bytes() - offset) {
     return Status(ErrorCode::out_of_range, "beyond the end of the image");

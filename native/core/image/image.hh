@@ -26,6 +26,9 @@ class Image : public BlockDevice {
     objects_->set_snap_context(std::move(context));
   }
   void set_parent(ParentLink parent) { objects_->set_parent(std::move(parent)); }
+  // The requests that wait, and all that come, are of another image. busy: the gate is not quiet;
+  // invalid_argument: what check_striping() says.
+  Status retarget(const ImageLayout& layout);
 
   std::uint64_t size_bytes() const override { return objects_->layout().size_bytes; }
   bool read_only() const override { return objects_->layout().read_only; }

@@ -7,6 +7,7 @@
 #include "image/clone_test.hh"
 #include "image/diff_job.hh"
 #include "image/flatten_job.hh"
+#include "image/range_diff.hh"
 
 namespace cairn::image {
 
@@ -53,6 +54,30 @@ void check_applies(CloneRig& rig, const Difference& difference, BlockDevice& dev
   }
   const bool same = from == to;
   CHECK(same);
+}
+
+// diff_range() of any range is the part of the whole difference that lies in it.
+void check_ranges(CloneRig& rig, Image& image, std::uint64_t from_snap,
+                  const std::vector<Extent>& whole, io::Random& random) {
+  for (int i = 0; i < 10; ++i) {
+    const std::uint64_t offset = random.below(image.size_bytes());
+    const std::uint64_t length = 1 + random.below(image.size_bytes() - offset);
+    std::vector<Extent> expected, found;
+    for (const Extent& extent : whole) {
+      const std::uint64_t begin = std::max(offset, extent.offset);
+      const std::uint64_t end = std::min(offset + length, extent.offset + extent.length_bytes);
+      if (begin < end) expected.push_back({begin, end - begin, extent.state});
+    }
+    const Status status = rig.finish([&](WriteDone done) {
+      diff_range(image.objects(), from_snap, offset, length,
+                 [&found, done = std::move(done)](Status s, std::vector<Extent> extents) mutable {
+                   found = std::move(extents);
+                   done(std::move(s));
+                 });
+    });
+    CHECK(status.to_string() == "ok");
+    CHECK(text_of(found) == text_of(merged(expected)));
+  }
 }
 
 ImageUsage measure(CloneRig& rig, Image& image, std::uint64_t from_snap) {
@@ -115,6 +140,8 @@ TEST_CASE("diff: between any two snapshots and the head, by blocks and by whole 
         check_applies(rig, diff(rig, *device, {snaps[from], true}), *device, before, wanted);
       }
       if (!head) CHECK(diff(rig, *device, {snaps[to], false}).extents.empty());
+      const std::uint64_t from = snaps[random.below(to)];
+      check_ranges(rig, *device, from, diff(rig, *device, {from, false}).extents, random);
     }
   }
 }
@@ -308,10 +335,32 @@ TEST_CASE("listing jobs: a PG lists more objects than one page has") {
   CHECK(measure(rig, *image.image, 0).objects == kCount);
   CHECK(text_of(diff(rig, *image.image, {}).extents) ==
         "data 0+" + std::to_string(kCount * kBlockBytes) + "; ");
-  CHECK(rig.finish(
-               [&](WriteDone done) { ChangeJob::remove(image.image->objects(), std::move(done)); })
+  CHECK(rig.finish([&](WriteDone done) {
+             ChangeJob::remove(image.image->objects(), 0, std::move(done));
+           })
             .is_ok());
   CHECK(measure(rig, *image.image, 0).objects == 0);
+}
+
+TEST_CASE("remove: from an object on; snapshots keep what they show, however large the image is") {
+  CloneRig rig(12);
+  ModelImage image(rig, image_layout("a", 8 * kObject));
+  for (int object = 0; object < 8; ++object)
+    REQUIRE(image.write(static_cast<std::uint64_t>(object) * kObject, 100, object + 1).is_ok());
+  const std::uint64_t snap = image.snapshot();
+  // The device is told of a size that would take months to go through.
+  image.image->set_size(std::uint64_t{1} << 46);
+  const std::uint64_t before = rig.operations();
+  CHECK(rig.finish([&](WriteDone done) {
+             ChangeJob::remove(image.image->objects(), 3, std::move(done));
+           })
+            .is_ok());
+  CHECK(rig.operations() - before < 30);
+  image.image->set_size(8 * kObject);
+  std::fill(image.model.begin() + 3 * kObject, image.model.end(), std::byte{});
+  image.check();
+  rig.check(*image.at_snapshot(snap), image.snapshots[snap]);
+  CHECK(measure(rig, *image.image, 0).objects == 3);
 }
 
 TEST_CASE("remove: all objects of the image go, and none of another") {
@@ -321,8 +370,9 @@ TEST_CASE("remove: all objects of the image go, and none of another") {
     REQUIRE(image.write(object * kObject, 100, 1).is_ok());
   REQUIRE(other.write(0, 100, 1).is_ok());
   image.image->set_size(kObject);  // what lies behind the end goes too
-  CHECK(rig.finish(
-               [&](WriteDone done) { ChangeJob::remove(image.image->objects(), std::move(done)); })
+  CHECK(rig.finish([&](WriteDone done) {
+             ChangeJob::remove(image.image->objects(), 0, std::move(done));
+           })
             .is_ok());
   CHECK(measure(rig, *image.image, 0).objects == 0);
   CHECK(rig.cluster.digest(0, "rbd_data.a.000000000000001b").starts_with("absent"));

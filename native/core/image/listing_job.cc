@@ -51,9 +51,13 @@ void ListingJob::start_more() {
     progress_.total = pgs;
   }
   while (!listed_.empty() && has_room()) {
-    const ListedObject object = listed_.front();
+    const std::optional<ListedObject> object = listed_.front();
     listed_.pop_front();
-    handle(object);
+    if (object) {
+      handle(*object);
+    } else {
+      ++progress_.done;
+    }
   }
   while (!to_list_.empty() && listing_ < kListingsAtOnce && listed_.size() < kMaxListed) {
     Cursor cursor = std::move(to_list_.front());
@@ -84,12 +88,12 @@ void ListingJob::list(const Cursor& cursor) {
 void ListingJob::take_page(const Cursor& cursor, const net::OpReply& reply) {
   for (const auto& pair : reply.omap) {
     if (const auto object = listed_object(objects_->layout().object_prefix, pair))
-      listed_.push_back(*object);
+      listed_.push_back(object);
   }
   if (reply.omap.size() >= net::kMaxListedObjects) {
     to_list_.push_front({cursor.seed, reply.omap.back().first});
   } else {
-    ++progress_.done;
+    listed_.push_back(std::nullopt);
   }
 }
 
@@ -133,14 +137,17 @@ std::shared_ptr<ChangeJob> ChangeJob::rollback(std::shared_ptr<ObjectIo> objects
       std::move(objects), snap, {StepCode::rollback, snap, 0, {}, {}}, std::move(done))));
 }
 
-std::shared_ptr<ChangeJob> ChangeJob::remove(std::shared_ptr<ObjectIo> objects, Done done) {
-  return begin_job(std::shared_ptr<ChangeJob>(
-      new ChangeJob(std::move(objects), 0, {StepCode::remove, 0, 0, {}, {}}, std::move(done))));
+std::shared_ptr<ChangeJob> ChangeJob::remove(std::shared_ptr<ObjectIo> objects,
+                                             std::uint64_t first_object, Done done) {
+  std::shared_ptr<ChangeJob> job(
+      new ChangeJob(std::move(objects), 0, {StepCode::remove, 0, 0, {}, {}}, std::move(done)));
+  job->first_object_ = first_object;
+  return begin_job(std::move(job));
 }
 
 void ChangeJob::handle(const ListedObject& object) {
   const bool wanted = change_.code == StepCode::rollback ? object.may_differ : object.exists;
-  if (!wanted) return;
+  if (!wanted || object.number < first_object_) return;
   when_open([this, number = object.number] {
     begin();
     objects_->submit(number, {change_}, {},

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <optional>
 
 #include "image/image_job.hh"
 
@@ -48,7 +49,8 @@ class ListingJob : public ImageJob {
   bool begun_ = false;
   std::deque<Cursor> to_list_;
   std::size_t listing_ = 0;
-  std::deque<ListedObject> listed_;
+  // nullopt: one more PG is through.
+  std::deque<std::optional<ListedObject>> listed_;
 };
 
 struct ImageUsage {
@@ -76,8 +78,10 @@ class ChangeJob final : public ListingJob {
   // The image's objects become what they were at the snapshot.
   static std::shared_ptr<ChangeJob> rollback(std::shared_ptr<ObjectIo> objects, std::uint64_t snap,
                                              Done done);
-  // All objects of the image go, also those behind its end. The image has no snapshots.
-  static std::shared_ptr<ChangeJob> remove(std::shared_ptr<ObjectIo> objects, Done done);
+  // All objects of the image from this number on go, also those behind its end; snapshots keep what
+  // they show. No parent shows where they were.
+  static std::shared_ptr<ChangeJob> remove(std::shared_ptr<ObjectIo> objects,
+                                           std::uint64_t first_object, Done done);
 
  private:
   ChangeJob(std::shared_ptr<ObjectIo> objects, std::uint64_t from_snap, net::Step change,
@@ -85,6 +89,7 @@ class ChangeJob final : public ListingJob {
   static std::shared_ptr<ChangeJob> begin_job(std::shared_ptr<ChangeJob> job);
   void handle(const ListedObject& object) override;
   net::Step change_;
+  std::uint64_t first_object_ = 0;
 };
 
 }  // namespace cairn::image

@@ -54,6 +54,19 @@ void ObjectIo::set_reservation(std::uint32_t iops, std::uint64_t stream) {
   stream_->id = stream;
 }
 
+void ObjectIo::retarget(const ImageLayout& layout) {
+  CAIRN_ASSERT(gate_->quiet() && check_striping(layout.striping()).is_ok());
+  layout_.pool = layout.pool;
+  layout_.object_prefix = layout.object_prefix;
+  layout_.size_bytes = layout.size_bytes;
+  layout_.object_bytes = layout.object_bytes;
+  layout_.stripe_unit_bytes = layout.stripe_unit_bytes;
+  layout_.stripe_count = layout.stripe_count;
+  layout_.snap_context = layout.snap_context;
+  layout_.parent = {};
+  striping_ = layout_.striping();
+}
+
 void ObjectIo::submit(std::uint64_t object_number, std::vector<Step> steps, Buffer data,
                       objecter::OpDone done) {
   objecter::Target target{layout_.pool, object_name(object_number), gate_->fence()};

@@ -78,6 +78,8 @@ class ObjectIo : public std::enable_shared_from_this<ObjectIo> {
   void set_parent(ParentLink parent);
   // Operations per second that OSDs keep free for this image; 0: none.
   void set_reservation(std::uint32_t iops, std::uint64_t stream);
+  // Another image from now on: its objects, size and snapshots. The gate is quiet.
+  void retarget(const ImageLayout& layout);
 
   void read(const ObjectRange& range, ReadDone done);
   void write(const ObjectRange& range, Buffer data, WriteDone done);

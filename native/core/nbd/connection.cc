@@ -18,10 +18,11 @@ constexpr std::uint64_t kRangeStepBytes = std::uint64_t{64} << 20;
 }  // namespace
 
 Connection::Connection(io::Reactor& reactor, image::BlockDevice& device, net::OwnedFd socket,
-                       ExportInfo info, ConnectionLimits limits, Counters& counters,
-                       LogFunction& log, UniqueFunction<void()> on_closed)
+                       ExportInfo info, DirtySource* dirty, ConnectionLimits limits,
+                       Counters& counters, LogFunction& log, UniqueFunction<void()> on_closed)
     : reactor_(reactor),
       device_(device),
+      dirty_(dirty),
       socket_(std::move(socket)),
       limits_(limits),
       counters_(counters),
@@ -185,6 +186,7 @@ void Connection::execute_flush(const RequestHeader& request) {
 }
 
 void Connection::execute_block_status(const RequestHeader& request) {
+  if (!negotiation_.negotiated().base_allocation) return execute_dirty_status(request, {}, 0);
   const std::uint64_t length = std::min<std::uint64_t>(request.length_bytes, kMaxStatusBytes);
   device_.extents(
       request.offset, length,
@@ -192,9 +194,26 @@ void Connection::execute_block_status(const RequestHeader& request) {
         if (self->state_ == State::closed) return;
         if (!status) return self->answer(request, status);
         ReplyParts parts;
-        append_block_status(parts, request, extents);
-        self->enqueue(request, std::move(parts));
+        append_block_status(parts, request, extents,
+                            self->negotiation_.negotiated().bitmaps.empty());
+        self->execute_dirty_status(request, std::move(parts), 0);
       });
+}
+
+void Connection::execute_dirty_status(const RequestHeader& request, ReplyParts parts,
+                                      std::size_t next) {
+  const std::vector<std::uint32_t>& bitmaps = negotiation_.negotiated().bitmaps;
+  if (next == bitmaps.size()) return enqueue(request, std::move(parts));
+  const std::uint64_t length = std::min<std::uint64_t>(request.length_bytes, kMaxStatusBytes);
+  const bool last = next + 1 == bitmaps.size();
+  dirty_->dirty(bitmaps[next], request.offset, length,
+                [self = shared_from_this(), request, parts = std::move(parts), next, length, last,
+                 bitmap = bitmaps[next]](Status status, std::vector<image::Extent> dirty) mutable {
+                  if (self->state_ == State::closed) return;
+                  if (!status) return self->answer(request, status);
+                  append_dirty_status(parts, request, bitmap, dirty, length, last);
+                  self->execute_dirty_status(request, std::move(parts), next + 1);
+                });
 }
 
 // The rest of a TRIM or WRITE_ZEROES, from position on. FAST_ZERO is honoured by design: zeroing a

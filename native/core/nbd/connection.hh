@@ -23,6 +23,7 @@
 #include "base/log.hh"
 #include "image/block_device.hh"
 #include "io/reactor.hh"
+#include "nbd/dirty_source.hh"
 #include "nbd/negotiation.hh"
 #include "nbd/request_decoder.hh"
 #include "net/socket.hh"
@@ -45,9 +46,10 @@ struct ConnectionLimits {
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  // device, counters and log must live until on_closed or abandon().
+  // device, dirty, counters and log must live until on_closed or abandon(). dirty: when the export
+  // has bitmaps.
   Connection(io::Reactor& reactor, image::BlockDevice& device, net::OwnedFd socket, ExportInfo info,
-             ConnectionLimits limits, Counters& counters, LogFunction& log,
+             DirtySource* dirty, ConnectionLimits limits, Counters& counters, LogFunction& log,
              UniqueFunction<void()> on_closed);
   // Greets the client. The connection keeps itself alive as long as something is pending.
   void start();
@@ -74,6 +76,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void execute_write(const RequestHeader& request, Buffer payload);
   void execute_flush(const RequestHeader& request);
   void execute_block_status(const RequestHeader& request);
+  // The next bitmap of those that were selected, or the reply.
+  void execute_dirty_status(const RequestHeader& request, ReplyParts parts, std::size_t next);
   void execute_range(const RequestHeader& request, std::uint64_t position);
 
   void answer(const RequestHeader& request, const Status& status);
@@ -92,6 +96,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   io::Reactor& reactor_;
   image::BlockDevice& device_;
+  DirtySource* dirty_;
   net::OwnedFd socket_;
   ConnectionLimits limits_;
   Counters& counters_;

@@ -49,6 +49,42 @@ std::uint32_t state_flags(image::ExtentState state) {
   return 0;
 }
 
+struct Descriptor {
+  std::uint32_t length;
+  std::uint32_t flags;
+};
+
+// The range from position to until; position moves there.
+void add_descriptor(std::vector<Descriptor>& descriptors, std::uint64_t& position,
+                    std::uint64_t until, std::uint32_t flags) {
+  if (until <= position) return;
+  const auto length = static_cast<std::uint32_t>(until - position);
+  if (!descriptors.empty() && descriptors.back().flags == flags) {
+    descriptors.back().length += length;
+  } else {
+    descriptors.push_back({length, flags});
+  }
+  position = until;
+}
+
+void append_descriptors(ReplyParts& parts, const RequestHeader& request, std::uint32_t context,
+                        std::vector<Descriptor> descriptors, bool last) {
+  CAIRN_ASSERT(!descriptors.empty());
+  if ((request.flags & kCommandReqOne) != 0)
+    descriptors.erase(descriptors.begin() + 1, descriptors.end());
+  ReplyPart part =
+      chunk(request, ReplyType::block_status, 4 + descriptors.size() * sizeof(Descriptor), last);
+  put(part, context);
+  part.payload = Buffer::allocate(descriptors.size() * sizeof(Descriptor));
+  std::byte* at = part.payload.data();
+  for (const Descriptor& descriptor : descriptors) {
+    store_be(at, descriptor.length);
+    store_be(at + 4, descriptor.flags);
+    at += sizeof descriptor;
+  }
+  parts.push_back(std::move(part));
+}
+
 struct CommandRule {
   Command command;
   std::uint16_t flags;  // allowed beside FUA, which every command may carry
@@ -99,8 +135,8 @@ WireError check_request(const RequestHeader& request, const ExportInfo& info,
   if (rule == std::end(kRules)) return WireError::einval;
   if ((request.flags & ~(rule->flags | kCommandFua)) != 0) return WireError::einval;
   if ((request.flags & kCommandDf) != 0 && !negotiated.structured_replies) return WireError::einval;
-  if (rule->command == Command::block_status && !negotiated.base_allocation)
-    return WireError::einval;
+  const bool has_context = negotiated.base_allocation || !negotiated.bitmaps.empty();
+  if (rule->command == Command::block_status && !has_context) return WireError::einval;
   if (rule->modifies && info.read_only) return WireError::eperm;
   if (!rule->has_range) {
     const bool reserved_are_zero = request.offset == 0 && request.length_bytes == 0;
@@ -127,10 +163,12 @@ std::uint64_t request_memory_bytes(const RequestHeader& request) {
       return kRequestOverheadBytes +
              (request.length_bytes <= kMaxPayloadBytes ? request.length_bytes : 0);
     case Command::block_status: {
-      // Per 4 KiB block at worst: one extent of the device, and 8 bytes of reply.
+      // Per 4 KiB block at worst: one extent of the device, since one context is asked at a time,
+      // and 8 bytes of reply for each.
       const std::uint64_t range = std::min<std::uint64_t>(request.length_bytes, kMaxStatusBytes);
       return kRequestOverheadBytes +
-             range / kHoleGranularityBytes * (sizeof(image::Extent) + 2 * sizeof(std::uint32_t));
+             range / kHoleGranularityBytes *
+                 (sizeof(image::Extent) + (1 + kMaxSelectedBitmaps) * sizeof(Descriptor));
     }
     default:
       return kRequestOverheadBytes;
@@ -211,40 +249,30 @@ void append_read(ReplyParts& parts, const RequestHeader& request, bool structure
 }
 
 void append_block_status(ReplyParts& parts, const RequestHeader& request,
-                         std::span<const image::Extent> extents) {
-  struct Descriptor {
-    std::uint32_t length;
-    std::uint32_t flags;
-  };
+                         std::span<const image::Extent> extents, bool last) {
   const std::uint64_t end = request.offset + request.length_bytes;
   std::vector<Descriptor> descriptors;
   std::uint64_t position = request.offset;
   for (const image::Extent& extent : extents) {
     const std::uint64_t until = std::min(end, extent.offset + extent.length_bytes);
-    if (until <= position) continue;
-    const auto length = static_cast<std::uint32_t>(until - position);
-    const std::uint32_t flags = state_flags(extent.state);
-    if (!descriptors.empty() && descriptors.back().flags == flags) {
-      descriptors.back().length += length;
-    } else {
-      descriptors.push_back({length, flags});
-    }
-    position = until;
+    add_descriptor(descriptors, position, until, state_flags(extent.state));
   }
-  CAIRN_ASSERT(!descriptors.empty());
-  if ((request.flags & kCommandReqOne) != 0)
-    descriptors.erase(descriptors.begin() + 1, descriptors.end());
-  ReplyPart part =
-      chunk(request, ReplyType::block_status, 4 + descriptors.size() * sizeof(Descriptor), true);
-  put(part, kMetaContextId);
-  part.payload = Buffer::allocate(descriptors.size() * sizeof(Descriptor));
-  std::byte* at = part.payload.data();
-  for (const Descriptor& descriptor : descriptors) {
-    store_be(at, descriptor.length);
-    store_be(at + 4, descriptor.flags);
-    at += sizeof descriptor;
+  append_descriptors(parts, request, kMetaContextId, std::move(descriptors), last);
+}
+
+void append_dirty_status(ReplyParts& parts, const RequestHeader& request, std::uint32_t bitmap,
+                         std::span<const image::Extent> dirty, std::uint64_t covered_bytes,
+                         bool last) {
+  const std::uint64_t end = request.offset + covered_bytes;
+  std::vector<Descriptor> descriptors;
+  std::uint64_t position = request.offset;
+  for (const image::Extent& extent : dirty) {
+    add_descriptor(descriptors, position, std::min(end, extent.offset), 0);
+    const std::uint64_t until = std::min(end, extent.offset + extent.length_bytes);
+    add_descriptor(descriptors, position, until, kStateDirty);
   }
-  parts.push_back(std::move(part));
+  add_descriptor(descriptors, position, end, 0);
+  append_descriptors(parts, request, kFirstBitmapContextId + bitmap, std::move(descriptors), last);
 }
 
 }  // namespace cairn::nbd

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -92,6 +93,8 @@ enum class ReplyType : std::uint16_t {
 // base:allocation states.
 constexpr std::uint32_t kStateHole = 1 << 0;
 constexpr std::uint32_t kStateZero = 1 << 1;
+// qemu:dirty-bitmap states.
+constexpr std::uint32_t kStateDirty = 1 << 0;
 
 // Errors on the wire: the specification fixes these numbers.
 enum class WireError : std::uint32_t {
@@ -113,8 +116,12 @@ constexpr std::size_t kMaxNameBytes = 4096;  // of an export or a query, by the 
 constexpr std::uint32_t kMaxOptionBytes = 64U << 10;
 constexpr std::uint32_t kMaxPayloadBytes = 32U << 20;  // of one READ or WRITE; advertised
 constexpr std::uint32_t kPreferredBlockBytes = 4096;
-constexpr std::uint32_t kMetaContextId = 1;  // of base:allocation
+constexpr std::uint32_t kMetaContextId = 1;         // of base:allocation
+constexpr std::uint32_t kFirstBitmapContextId = 2;  // of the export's first dirty bitmap
 constexpr std::string_view kBaseAllocation = "base:allocation";
+constexpr std::string_view kDirtyBitmapPrefix = "qemu:dirty-bitmap:";
+// Dirty bitmaps that a client may select at a time.
+constexpr std::size_t kMaxSelectedBitmaps = 7;
 // A BLOCK_STATUS answers for at most this many bytes. At one extent per 4 KiB block that is 65 536
 // extents of 24 bytes, and half a MiB of reply.
 constexpr std::uint64_t kMaxStatusBytes = std::uint64_t{256} << 20;
@@ -125,6 +132,7 @@ struct ExportInfo {
   std::string description;
   std::uint64_t size_bytes = 0;
   bool read_only = false;
+  std::vector<std::string> bitmaps = {};  // names of the dirty bitmaps
 };
 // has_flags and what else the export can do; df: structured replies were negotiated.
 std::uint16_t transmission_flags(const ExportInfo& info, bool df);
@@ -144,6 +152,7 @@ Result<RequestHeader> decode_request(std::span<const std::byte, kRequestBytes> b
 struct Negotiated {
   bool structured_replies = false;
   bool base_allocation = false;
+  std::vector<std::uint32_t> bitmaps = {};  // indices into ExportInfo::bitmaps
 };
 
 // What the specification lets this client ask of this export: none, or the error to answer.
@@ -174,7 +183,12 @@ void append_status(ReplyParts& parts, const RequestHeader& request, bool structu
 void append_read(ReplyParts& parts, const RequestHeader& request, bool structured, Buffer data);
 // A BLOCK_STATUS: extents cover the request's range from its offset on, as far as they go;
 // neighbours of the same state are merged, all is clipped to the range. Needs one extent at least.
+// last: no other context follows.
 void append_block_status(ReplyParts& parts, const RequestHeader& request,
-                         std::span<const image::Extent> extents);
+                         std::span<const image::Extent> extents, bool last = true);
+// The same of a dirty bitmap: dirty has what differs in the first covered_bytes of the range.
+void append_dirty_status(ReplyParts& parts, const RequestHeader& request, std::uint32_t bitmap,
+                         std::span<const image::Extent> dirty, std::uint64_t covered_bytes,
+                         bool last);
 
 }  // namespace cairn::nbd

@@ -143,11 +143,12 @@ void NbdServer::on_accepted(int result) {
   ExportInfo info{.name = options_.export_name,
                   .description = options_.description,
                   .size_bytes = device_.size_bytes(),
-                  .read_only = options_.read_only || device_.read_only()};
+                  .read_only = options_.read_only || device_.read_only(),
+                  .bitmaps = options_.bitmaps};
   if (!std::exchange(in_use_, true)) device_.begin_use();
-  auto connection = std::make_shared<Connection>(reactor_, device_, std::move(socket),
-                                                 std::move(info), options_.limits, counters_, log_,
-                                                 [this, id] { on_connection_closed(id); });
+  auto connection = std::make_shared<Connection>(
+      reactor_, device_, std::move(socket), std::move(info), options_.dirty, options_.limits,
+      counters_, log_, [this, id] { on_connection_closed(id); });
   connections_.emplace(id, connection);
   connection->start();
 }

@@ -24,6 +24,10 @@ struct ServerOptions {
   std::string export_name;
   std::string description;
   bool read_only = false;  // also when the device is
+  // Names of the dirty bitmaps that are offered, and what they are asked of, which outlives the
+  // server.
+  std::vector<std::string> bitmaps;
+  DirtySource* dirty = nullptr;
   std::size_t max_connections = 16;
   ConnectionLimits limits;
 };

@@ -34,10 +34,17 @@ std::string_view get_text32(Reader& reader) {
   return as_text(reader.raw(length));
 }
 
-// Whether a query of LIST_META_CONTEXT or SET_META_CONTEXT names base:allocation. "base:" asks for
-// the whole namespace in a list, and for nothing in a set.
-bool selects_base_allocation(std::string_view query, Option option) {
-  return query == kBaseAllocation || (option == Option::list_meta_context && query == "base:");
+// Whether a query of LIST_META_CONTEXT or SET_META_CONTEXT names a context. In a list the front of
+// a name up to a colon asks for all that begin so, in a set for nothing.
+bool selects(std::string_view query, std::string_view context, Option option) {
+  if (query == context) return true;
+  return option == Option::list_meta_context && query.ends_with(':') &&
+         (query == "base:" || query == "qemu:" || query == kDirtyBitmapPrefix) &&
+         context.starts_with(query);
+}
+
+std::string bitmap_context(const std::string& name) {
+  return std::string(kDirtyBitmapPrefix) + name;
 }
 
 }  // namespace
@@ -204,27 +211,52 @@ void Negotiation::on_structured_reply(ByteSpan data) {
 
 void Negotiation::on_meta_context(Option option, ByteSpan data) {
   // A failed SET leaves no context selected.
-  if (option == Option::set_meta_context) negotiated_.base_allocation = false;
+  const bool is_set = option == Option::set_meta_context;
+  if (is_set) {
+    negotiated_.base_allocation = false;
+    negotiated_.bitmaps.clear();
+  }
   if (!negotiated_.structured_replies)
     return refuse(OptionReply::error_invalid, "metadata contexts need structured replies");
   Reader reader(data);
   const std::string_view name = get_text32(reader);
   const auto count = get_be<std::uint32_t>(reader);
-  bool selected = count == 0 && option == Option::list_meta_context;
+  // base:allocation, then the bitmaps.
+  std::vector<bool> selected(1 + info_.bitmaps.size(), count == 0 && !is_set);
   for (std::uint32_t i = 0; i < count && reader.ok(); ++i)
-    selected |= selects_base_allocation(get_text32(reader), option);
+    select_contexts(get_text32(reader), option, selected);
   if (!reader.at_end())
     return refuse(OptionReply::error_invalid, "the option's lengths do not fit its data");
   if (!is_our_export(name)) return refuse(OptionReply::error_unknown, "no export of that name");
-  if (selected) {
-    std::vector<std::byte> context;
-    // In a list the id is reserved: 0.
-    put_be(context, option == Option::set_meta_context ? kMetaContextId : std::uint32_t{0});
-    put_bytes(context, as_bytes(kBaseAllocation));
-    reply(OptionReply::meta_context, context);
+  if (selected[0]) reply_context(is_set ? kMetaContextId : 0, std::string(kBaseAllocation));
+  std::vector<std::uint32_t> bitmaps;
+  for (std::uint32_t i = 0; i < info_.bitmaps.size(); ++i) {
+    if (!selected[1 + i] || (is_set && bitmaps.size() == kMaxSelectedBitmaps)) continue;
+    bitmaps.push_back(i);
+    reply_context(is_set ? kFirstBitmapContextId + i : 0, bitmap_context(info_.bitmaps[i]));
   }
-  if (option == Option::set_meta_context) negotiated_.base_allocation = selected;
+  if (is_set) {
+    negotiated_.base_allocation = selected[0];
+    negotiated_.bitmaps = std::move(bitmaps);
+  }
   reply(OptionReply::ack, {});
+}
+
+void Negotiation::select_contexts(std::string_view query, Option option,
+                                  std::vector<bool>& selected) const {
+  if (selects(query, kBaseAllocation, option)) selected[0] = true;
+  if (!query.starts_with("qemu:")) return;
+  for (std::size_t i = 0; i < info_.bitmaps.size(); ++i) {
+    if (selects(query, bitmap_context(info_.bitmaps[i]), option)) selected[1 + i] = true;
+  }
+}
+
+// In a list the id is reserved: 0.
+void Negotiation::reply_context(std::uint32_t id, const std::string& name) {
+  std::vector<std::byte> context;
+  put_be(context, id);
+  put_bytes(context, as_bytes(name));
+  reply(OptionReply::meta_context, context);
 }
 
 // The empty name asks for the default export, which is the only one that there is.

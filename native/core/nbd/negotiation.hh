@@ -59,6 +59,10 @@ class Negotiation {
   void on_structured_reply(ByteSpan data);
   void on_meta_context(Option option, ByteSpan data);
 
+  // Marks what a query names: base:allocation first, then the bitmaps.
+  void select_contexts(std::string_view query, Option option, std::vector<bool>& selected) const;
+  void reply_context(std::uint32_t id, const std::string& name);
+
   bool is_our_export(std::string_view name) const;
   void reply(OptionReply type, ByteSpan data);
   void refuse(OptionReply error, std::string_view message);

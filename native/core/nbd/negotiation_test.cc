@@ -216,6 +216,43 @@ TEST_CASE("negotiation: metadata contexts") {
   CHECK(!negotiation.negotiated().base_allocation);
 }
 
+TEST_CASE("negotiation: dirty bitmaps") {
+  ExportInfo info = disk();
+  for (int i = 0; i < 9; ++i) info.bitmaps.push_back("snap" + std::to_string(i));
+  Negotiation negotiation(info);
+  static_cast<void>(negotiation.take_output());
+  static_cast<void>(negotiation.feed(Bytes().be(std::uint32_t{3}).bytes));
+  CHECK(ask(negotiation, Option::structured_reply)[0].type == OptionReply::ack);
+  const auto query = [](std::vector<std::string> queries) {
+    Bytes data;
+    data.text32("disk").be(static_cast<std::uint32_t>(queries.size()));
+    for (const std::string& each : queries) data.text32(each);
+    return data.str();
+  };
+  const std::string prefix(kDirtyBitmapPrefix);
+  const auto list = [&](std::vector<std::string> queries) {
+    return ask(negotiation, Option::list_meta_context, query(std::move(queries))).size() - 1;
+  };
+  CHECK(list({}) == 10);
+  CHECK(list({"qemu:"}) == 9);
+  CHECK(list({prefix}) == 9);
+  CHECK(list({"base:", prefix + "snap3", prefix + "snap3"}) == 2);
+  CHECK(list({"qemu:dirty", prefix + "other", "qemu:allocation-depth"}) == 0);
+  auto answers = ask(negotiation, Option::set_meta_context,
+                     query({prefix + "snap4", prefix + "none", prefix + "snap1"}));
+  REQUIRE(answers.size() == 3);
+  CHECK(answers[0].data == Bytes().be(std::uint32_t{3}).text(prefix + "snap1").str());
+  CHECK(answers[1].data == Bytes().be(std::uint32_t{6}).text(prefix + "snap4").str());
+  CHECK(!negotiation.negotiated().base_allocation);
+  CHECK(negotiation.negotiated().bitmaps == std::vector<std::uint32_t>{1, 4});
+  // A set wants names, and takes so many at most.
+  CHECK(ask(negotiation, Option::set_meta_context, query({prefix, "qemu:"})).size() == 1);
+  CHECK(negotiation.negotiated().bitmaps.empty());
+  std::vector<std::string> all;
+  for (const std::string& name : info.bitmaps) all.push_back(prefix + name);
+  CHECK(ask(negotiation, Option::set_meta_context, query(all)).size() == kMaxSelectedBitmaps + 1);
+}
+
 TEST_CASE("negotiation: what is not NBD ends it") {
   Negotiation flags(disk());
   static_cast<void>(flags.feed(Bytes().be(std::uint32_t{4}).bytes));
@@ -353,6 +390,20 @@ TEST_CASE("protocol: block status merges, clips and obeys REQ_ONE") {
   ReplyParts one;
   append_block_status(one, request(Command::block_status, 4096, 16384, kCommandReqOne), extents);
   CHECK(one[0].payload.size() == 8);
+}
+
+TEST_CASE("protocol: the status of a dirty bitmap has gaps that are clean") {
+  const auto state = image::ExtentState::data;
+  const auto status = [&](std::vector<image::Extent> dirty, std::uint64_t covered_bytes) {
+    ReplyParts parts;
+    append_dirty_status(parts, request(Command::block_status, 4096, 16384), 5, dirty, covered_bytes,
+                        true);
+    return std::string(as_text(parts.at(0).payload.span()));
+  };
+  CHECK(status({}, 16384) == Bytes().be(16384U).be(0U).str());
+  CHECK(status({{0, 1 << 20, state}}, 8192) == Bytes().be(8192U).be(kStateDirty).str());
+  CHECK(status({{8192, 4096, state}, {12288, 4096, image::ExtentState::absent}}, 16384) ==
+        Bytes().be(4096U).be(0U).be(8192U).be(kStateDirty).be(4096U).be(0U).str());
 }
 
 }  // namespace cairn::nbd

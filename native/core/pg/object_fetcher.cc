@@ -2,9 +2,11 @@
 #include "pg/object_fetcher.hh"
 
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "base/probe.hh"
+#include "pg/family.hh"
 
 namespace cairn::pg {
 
@@ -22,28 +24,65 @@ constexpr std::uint64_t kAnswerLimitNs = 5'000'000'000;
 
 struct ObjectFetcher::Fetch {
   std::string object;
+  std::uint64_t snap = kHead;
   std::vector<OsdId> sources;
   std::size_t next_source = 0;
   OsdId asked = kNoOsd;
   io::TimerId timer = 0;
   bool has_begun = false;  // the first part of the answer has come
+  // That the snapshot shows, by the answer's snap set; none: the object did not exist.
+  std::optional<std::uint64_t> wanted;
+  std::uint64_t layer = kHead;  // that the range shows
   FetchedRange range;
+  FetchedRange head;  // of the range, kept for clones that are like it
   FetchDone done;
 
-  void start_anew() {
-    has_begun = false;
-    range.exists = false;
-    range.blocks.assign(range.blocks.size(), {});
-    if (!range.data.empty()) std::memset(range.data.data(), 0, range.data.size());
-  }
-  // Takes the blocks of the range. False when one does not match its checksum.
+  void start_anew();
+  // Takes what a part has of the wanted layer, or of one that it is made of. False when it can't be
+  // right.
   bool take(PoolId pool, const net::Push& push, const Buffer& data);
+  bool is_whole() const { return !wanted || layer == *wanted; }
+
+ private:
+  bool choose_layer(const net::Push& push);
+  void begin_layer(const net::Push& push);
 };
 
+void ObjectFetcher::Fetch::start_anew() {
+  has_begun = false;
+  wanted.reset();
+  layer = kHead;
+  head = {};
+  range.exists = false;
+  range.blocks.assign(range.blocks.size(), {});
+  if (!range.data.empty()) std::memset(range.data.data(), 0, range.data.size());
+}
+
+bool ObjectFetcher::Fetch::choose_layer(const net::Push& push) {
+  auto family = Family::from_store(push.exists, push.version, push.attr);
+  if (!family) return false;
+  wanted = family->resolve(snap);
+  range.exists = wanted.has_value();
+  return true;
+}
+
+// Clones come behind the head, each as what differs from the layer before it or from the head.
+void ObjectFetcher::Fetch::begin_layer(const net::Push& push) {
+  if (layer == kHead) {
+    head.blocks = range.blocks;
+    head.data = Buffer::copy_of(range.data.span());
+  } else if (push.base == kHead) {
+    range.blocks = head.blocks;
+    range.data = Buffer::copy_of(head.data.span());
+  }
+  layer = push.layer;
+}
+
 bool ObjectFetcher::Fetch::take(PoolId pool, const net::Push& push, const Buffer& data) {
-  // Clones come behind the head.
-  if (push.layer != kHead) return true;
-  range.exists = push.exists;
+  if (push.first && !choose_layer(push)) return false;
+  // Layers come from the newest to the oldest.
+  if (!wanted || push.layer < *wanted) return true;
+  if (push.layer != layer) begin_layer(push);
   std::size_t taken = 0;
   for (const net::PushBlock& block : push.blocks) {
     const auto state = static_cast<BlockState>(block.state);
@@ -56,20 +95,25 @@ bool ObjectFetcher::Fetch::take(PoolId pool, const net::Push& push, const Buffer
     const std::size_t at = block.index - range.first_block;
     if (at >= range.blocks.size()) continue;
     range.blocks[at] = {state, block.crc, block.version};
-    if (state != BlockState::data) continue;
+    std::byte* const into = range.data.data() + at * kBlockBytes;
+    if (state != BlockState::data) {
+      std::memset(into, 0, kBlockBytes);
+      continue;
+    }
     const std::uint32_t crc =
         object_store::block_checksum(pool, object, block.index, block.version, bytes);
     if (crc != block.crc) return false;
-    std::memcpy(range.data.data() + at * kBlockBytes, bytes.data(), kBlockBytes);
+    std::memcpy(into, bytes.data(), kBlockBytes);
   }
   return true;
 }
 
-void ObjectFetcher::fetch(const std::string& object, std::uint64_t offset, std::uint64_t length,
-                          std::vector<OsdId> sources, FetchDone done) {
+void ObjectFetcher::fetch(const std::string& object, std::uint64_t snap, std::uint64_t offset,
+                          std::uint64_t length, std::vector<OsdId> sources, FetchDone done) {
   CAIRN_ASSERT(!is_fetching(object));
   auto fetch = std::make_shared<Fetch>();
   fetch->object = object;
+  fetch->snap = snap;
   fetch->sources = std::move(sources);
   fetch->range.first_block = static_cast<std::uint32_t>(offset / kBlockBytes);
   const std::uint64_t end_block = (offset + length + kBlockBytes - 1) / kBlockBytes;
@@ -111,7 +155,7 @@ bool ObjectFetcher::on_part(OsdId from, const net::Push& push, const Buffer& dat
     fetch->has_begun = true;
   }
   if (!fetch->has_begun) return true;  // its first part was lost with a connection
-  if (!fetch->take(gate_.pg().pool, push, data)) {
+  if (!fetch->take(gate_.pg().pool, push, data) || (push.last && !fetch->is_whole())) {
     fetch_source_failed.hit();
     ask_next(fetch);
   } else if (push.last) {

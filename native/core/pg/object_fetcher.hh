@@ -7,6 +7,8 @@
 //  - Nothing is kept of what arrives: mending the own copy is the Repairer's matter.
 //
 // A member is asked by a pull, as in recovery; of its answer the blocks in the range are taken.
+// What a snapshot shows is built as a receiver of the family would build it: from the head to the
+// layer that the snap set of that member names.
 #pragma once
 
 #include <map>
@@ -19,7 +21,7 @@
 namespace cairn::pg {
 
 struct FetchedRange {
-  bool exists = false;
+  bool exists = false;  // for clients
   std::uint32_t first_block = 0;
   std::vector<object_store::BlockInfo> blocks;
   Buffer data;  // of all the blocks; what is not data is zeros
@@ -32,10 +34,11 @@ class ObjectFetcher {
   explicit ObjectFetcher(ScrubGate& gate) : gate_(gate) {}
 
   bool is_fetching(const std::string& object) const { return fetches_.contains(object); }
-  // The blocks that [offset, offset + length) touches, from the first of the sources that can give
-  // the object. Errors: unfound when none can, stale_epoch when the interval ends before.
-  void fetch(const std::string& object, std::uint64_t offset, std::uint64_t length,
-             std::vector<OsdId> sources, FetchDone done);
+  // The blocks that [offset, offset + length) touches in what the snapshot (or kHead) shows, from
+  // the first of the sources that can give the object. Errors: unfound when none can, stale_epoch
+  // when the interval ends before.
+  void fetch(const std::string& object, std::uint64_t snap, std::uint64_t offset,
+             std::uint64_t length, std::vector<OsdId> sources, FetchDone done);
   // False: not an answer to a fetch.
   bool on_part(OsdId from, const net::Push& push, const Buffer& data);
   bool on_refusal(OsdId from, const net::PushAck& ack);

@@ -247,9 +247,7 @@ bool Pg::fetch_instead(std::unique_ptr<Running>& running, const Status& damage,
                        std::uint64_t offset, std::uint64_t length, Fetched then) {
   const std::string object = running->op.request.object;
   std::vector<OsdId> holders = other_holders(object);
-  // Of the head: what a snapshot shows waits for the repair of this copy.
-  const bool is_of_head = running->op.request.snap == kHead;
-  if (!is_damage(damage) || holders.empty() || !is_of_head) return false;
+  if (!is_damage(damage) || holders.empty()) return false;
   if (fetcher_.is_fetching(object) || repairer_.is_repairing(object)) {
     pg_read_from_other_copy_waits.hit();
     waiting_for_object_[object].push_back(std::move(running->op));
@@ -264,7 +262,8 @@ bool Pg::fetch_instead(std::unique_ptr<Running>& running, const Status& damage,
   }
   pg_read_from_other_copy.hit();
   close_object(object);
-  fetcher_.fetch(object, offset, length, std::move(holders),
+  const std::uint64_t snap = running->op.request.snap;
+  fetcher_.fetch(object, snap, offset, length, std::move(holders),
                  [this, object, damage, running = std::move(running), then = std::move(then)](
                      Status status, FetchedRange range) mutable {
                    if (!still_current(*running)) return;

@@ -1,10 +1,101 @@
 // Reads of a disk that gives nothing back, also not what has just been repaired: they are answered
 // from the other members' copies.
 #include <cstring>
+#include <map>
+#include <set>
 
 #include "pg/scrub_cluster.hh"
+#include "pg/snap_test_client.hh"
 
 namespace cairn::pg {
+
+namespace {
+
+// Runs of blocks are so long that the store keeps nothing of them in memory.
+constexpr std::uint64_t kRun = 32;
+constexpr std::uint64_t kFamilyBlocks = 12 * kRun;
+const std::string kName = "object";
+
+// An object with layers of every kind: not there yet, written, with zeros and holes, rolled back,
+// removed, written anew.
+std::vector<std::uint64_t> make_family(SnapTestClient& image) {
+  std::vector<std::uint64_t> snaps = {image.take_snapshot()};
+  image.write(kName, 0, 1, kFamilyBlocks - 2 * kRun);
+  snaps.push_back(image.take_snapshot());
+  image.write(kName, 3 * kRun, 2, 2 * kRun);
+  image.change(kName, of_range(StepCode::write_zeroes, 5 * kRun, kRun));
+  image.change(kName, of_range(StepCode::punch, 7 * kRun, 2 * kRun));
+  snaps.push_back(image.take_snapshot());
+  image.write(kName, kRun, 3, kFamilyBlocks - kRun);
+  snaps.push_back(image.take_snapshot());
+  image.change(kName, of_snap(StepCode::rollback, snaps[2]));
+  image.write(kName, 0, 4, kRun);
+  snaps.push_back(image.take_snapshot());
+  image.change(kName, {StepCode::remove, 0, 0, {}, {}});
+  snaps.push_back(image.take_snapshot());
+  image.write(kName, 6 * kRun, 5, kRun);
+  snaps.push_back(image.take_snapshot());
+  return snaps;
+}
+
+// What reads and sparse reads of all kinds of ranges show at a snapshot.
+std::string shown_at(SnapTestClient& image, std::uint64_t snap) {
+  std::string shown;
+  const auto add = [&shown](const SnapAnswer& answer) {
+    CHECK(answer.status.to_string() == "ok");
+    shown += answer.reply.exists ? "there: " : "absent: ";
+    for (const net::ExtentRun& run : answer.reply.extents) {
+      shown += std::to_string(run.state) + "@" + std::to_string(run.offset) + "+" +
+               std::to_string(run.length) + " ";
+    }
+    for (std::size_t at = 0; at < answer.data.size(); at += 2048)
+      shown += std::to_string(std::to_integer<int>(answer.data.data()[at])) + " ";
+  };
+  add(image.run(kName, {of_range(StepCode::sparse_read, 0, kFamilyBlocks)}, {}, snap));
+  add(image.run(kName, {of_range(StepCode::sparse_read, 4 * kRun + 3, 5 * kRun)}, {}, snap));
+  add(image.run(kName, {of_range(StepCode::read, 2 * kRun, 7 * kRun)}, {}, snap));
+  add(image.run(kName, {{StepCode::read, 5 * kRun * kBlockBytes - 512, 9000, {}, {}}}, {}, snap));
+  return shown;
+}
+
+std::map<std::uint64_t, std::string> all_shown(SnapTestClient& image,
+                                               const std::vector<std::uint64_t>& snaps) {
+  std::map<std::uint64_t, std::string> shown = {{kHead, shown_at(image, kHead)}};
+  for (const std::uint64_t snap : snaps) shown[snap] = shown_at(image, snap);
+  return shown;
+}
+
+}  // namespace
+
+TEST_CASE("scrub: what snapshots show is answered from the other copies too") {
+  const std::uint64_t refused = hits_of("fetch_source_failed");
+  for (const bool also_metadata : {false, true}) {
+    INFO("metadata ", also_metadata);
+    ScrubCluster cluster(90, 1);
+    SnapTestClient image(cluster);
+    const std::vector<std::uint64_t> snaps = make_family(image);
+    const auto before = all_shown(image, snaps);
+    CHECK(std::set<std::string>{before.at(snaps[0]), before.at(snaps[1]), before.at(snaps[2]),
+                                before.at(snaps[3]), before.at(snaps[4]), before.at(kHead)}
+              .size() == 6);
+    cluster.settle();
+    if (also_metadata) cluster.restart_all();
+    const std::uint64_t fetched = hits_of("pg_read_from_other_copy");
+    cluster.osds[0]->disk->add_fault({.on = io::DiskFault::On::read});
+    if (!also_metadata) cluster.osds[1]->disk->add_fault({.on = io::DiskFault::On::read});
+    for (int round = 0; round < 2; ++round) {
+      const auto after = all_shown(image, snaps);
+      for (const auto& found : before) {
+        INFO("snapshot ", found.first);
+        CHECK(after.at(found.first) == found.second);
+      }
+    }
+    CHECK(hits_of("pg_read_from_other_copy") >= fetched + snaps.size());
+    for (const OsdId osd : {0, 1}) cluster.osds[osd]->disk->clear_faults();
+    check_same_copies(cluster);
+  }
+  CHECK(hits_of("fetch_source_failed") > refused);
+}
 
 TEST_CASE("scrub: reads of a disk that gives nothing back are answered from the other copies") {
   for (const bool also_metadata : {false, true}) {

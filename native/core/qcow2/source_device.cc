@@ -37,7 +37,8 @@ Status refusal() { return {ErrorCode::read_only, "an image file is opened read-o
 // The descriptors, and clusters that were decompressed.
 class SourceDevice::Files : public std::enable_shared_from_this<Files> {
  public:
-  explicit Files(io::Reactor& reactor) : reactor_(reactor) {}
+  Files(io::Reactor& reactor, std::shared_ptr<RemoteRanges> remote)
+      : reactor_(reactor), remote_(std::move(remote)) {}
   ~Files() {
     for (const int fd : fds_) ::close(fd);
   }
@@ -54,12 +55,12 @@ class SourceDevice::Files : public std::enable_shared_from_this<Files> {
   // into is a part of whole, which it keeps alive.
   void read_plain(std::uint32_t source, std::uint64_t host_offset, MutableByteSpan into,
                   Buffer whole, image::WriteDone done) {
-    read_fully(reactor_, fds_[source], into, host_offset,
-               [self = shared_from_this(), whole = std::move(whole), wanted = into.size(),
-                host_offset, done = std::move(done)](Status status, std::size_t length) mutable {
-                 if (status && length < wanted) status = ends_early(host_offset + wanted);
-                 done(std::move(status));
-               });
+    read_file(source, into, host_offset,
+              [whole = std::move(whole), wanted = into.size(), host_offset, done = std::move(done)](
+                  Status status, std::size_t length) mutable {
+                if (status && length < wanted) status = ends_early(host_offset + wanted);
+                done(std::move(status));
+              });
   }
 
   // The whole cluster.
@@ -79,23 +80,42 @@ class SourceDevice::Files : public std::enable_shared_from_this<Files> {
     const MutableByteSpan into = compressed.span();
     const auto compression =
         extent.kind == SourceKind::zlib ? Compression::zlib : Compression::zstd;
-    read_fully(reactor_, fds_[key.source], into, key.host_offset,
-               [self = shared_from_this(), key, compression, compressed = std::move(compressed)](
-                   Status status, std::size_t length) mutable {
-                 Buffer cluster;
-                 if (status && length < key.compressed_bytes)
-                   status = ends_early(key.host_offset + key.compressed_bytes);
-                 if (status) {
-                   cluster = Buffer::allocate(key.cluster_bytes);
-                   status = self->decompressor_.decompress(compression, compressed.span(),
-                                                           cluster.span());
-                   if (!status) status = located(status, key.host_offset);
-                 }
-                 self->cluster_read(key, status, cluster);
-               });
+    read_file(key.source, into, key.host_offset,
+              [self = shared_from_this(), key, compression, compressed = std::move(compressed)](
+                  Status status, std::size_t length) mutable {
+                Buffer cluster;
+                if (status && length < key.compressed_bytes)
+                  status = ends_early(key.host_offset + key.compressed_bytes);
+                if (status) {
+                  cluster = Buffer::allocate(key.cluster_bytes);
+                  status = self->decompressor_.decompress(compression, compressed.span(),
+                                                          cluster.span());
+                  if (!status) status = located(status, key.host_offset);
+                }
+                self->cluster_read(key, status, cluster);
+              });
   }
 
  private:
+  using FileRead = UniqueFunction<void(Status, std::size_t)>;
+  // What is remote is fetched first.
+  void read_file(std::uint32_t source, MutableByteSpan into, std::uint64_t host_offset,
+                 FileRead done) {
+    if (remote_ == nullptr) return read_here(source, into, host_offset, std::move(done));
+    remote_->ensure(source, host_offset, into.size(),
+                    [self = shared_from_this(), source, into, host_offset,
+                     done = std::move(done)](Status status) mutable {
+                      if (!status) return done(std::move(status), 0);
+                      self->read_here(source, into, host_offset, std::move(done));
+                    });
+  }
+  void read_here(std::uint32_t source, MutableByteSpan into, std::uint64_t host_offset,
+                 FileRead done) {
+    read_fully(reactor_, fds_[source], into, host_offset,
+               [self = shared_from_this(), done = std::move(done)](
+                   Status status, std::size_t length) mutable { done(std::move(status), length); });
+  }
+
   struct Kept {
     ClusterKey key;
     Buffer cluster;
@@ -123,6 +143,7 @@ class SourceDevice::Files : public std::enable_shared_from_this<Files> {
   }
 
   io::Reactor& reactor_;
+  std::shared_ptr<RemoteRanges> remote_;  // none: the files are here
   std::vector<int> fds_;
   Decompressor decompressor_;
   std::list<Kept> kept_;  // the last used one first
@@ -133,13 +154,14 @@ class SourceDevice::Files : public std::enable_shared_from_this<Files> {
 Result<std::unique_ptr<SourceDevice>> SourceDevice::open(io::Reactor& reactor,
                                                          std::span<const int> fds,
                                                          std::vector<SourceExtent> extents,
-                                                         std::uint64_t size_bytes) {
+                                                         std::uint64_t size_bytes,
+                                                         std::shared_ptr<RemoteRanges> remote) {
   std::uint64_t lowest_offset = 0;
   for (const SourceExtent& extent : extents) {
     CAIRN_RETURN_IF_ERROR(check_extent(extent, lowest_offset, size_bytes, fds.size()));
     lowest_offset = extent.guest_offset + extent.length_bytes;
   }
-  auto files = std::make_shared<Files>(reactor);
+  auto files = std::make_shared<Files>(reactor, std::move(remote));
   for (const int fd : fds) CAIRN_RETURN_IF_ERROR(files->add(fd));
   return std::unique_ptr<SourceDevice>(
       new SourceDevice(std::move(files), std::move(extents), size_bytes));

@@ -13,6 +13,7 @@
 #include "image/block_device.hh"
 #include "io/reactor.hh"
 #include "qcow2/piece_builder.hh"
+#include "qcow2/remote_ranges.hh"
 
 namespace cairn::qcow2 {
 
@@ -21,10 +22,11 @@ class SourceDevice final : public image::BlockDevice {
   static constexpr std::size_t kMaxCachedBytes = std::size_t{8} << 20;
 
   // The descriptors are duplicated. invalid_argument: check_extent() refuses one of the extents,
-  // which are in guest order; or what dup reports.
+  // which are in guest order; or what dup reports. remote: the files fill as they are read.
   static Result<std::unique_ptr<SourceDevice>> open(io::Reactor& reactor, std::span<const int> fds,
                                                     std::vector<SourceExtent> extents,
-                                                    std::uint64_t size_bytes);
+                                                    std::uint64_t size_bytes,
+                                                    std::shared_ptr<RemoteRanges> remote = {});
 
   std::uint64_t size_bytes() const override { return size_bytes_; }
   bool read_only() const override { return true; }

@@ -1,6 +1,8 @@
 // Image files as a disk: random layouts against the model, damage, and what is refused.
 #include "qcow2/source_device.hh"
 
+#include <unistd.h>
+
 #include "qcow2/copy_test.hh"
 
 namespace cairn::qcow2 {
@@ -154,6 +156,53 @@ TEST_CASE("source device: extents out of order, or that name no file, are refuse
   CHECK_FALSE(SourceDevice::open(*reactor, fds, {one}, kMiB).is_ok());
   const int closed[] = {-1};
   CHECK_FALSE(SourceDevice::open(*reactor, closed, {}, kMiB).is_ok());
+}
+
+TEST_CASE("source device: remote files are read when their chunks have come, and fail with them") {
+  std::mt19937_64 random(11);
+  auto reactor = make_reactor();
+  const Layout layout(random, std::vector<std::byte>(kDiskBytes));
+  // Zeros, until a chunk is fetched.
+  const std::vector<std::byte> empty[] = {std::vector<std::byte>(layout.files[0].size()),
+                                          std::vector<std::byte>(layout.files[1].size())};
+  const net::OwnedFd fds[] = {memory_file(empty[0]), memory_file(empty[1])};
+  const int numbers[] = {fds[0].get(), fds[1].get()};
+  std::shared_ptr<RemoteRanges> remote;
+  bool away = false, closed = false;
+  RemoteRanges::Hooks hooks;
+  hooks.wanted = [&](std::uint32_t source, std::uint64_t offset, std::uint64_t length) {
+    reactor->post([&, source, offset, length] {
+      if (away) return remote->fetched(source, offset, length, {ErrorCode::io_error, "away"});
+      const auto* const bytes = layout.files[source].data() + offset;
+      REQUIRE(::pwrite(numbers[source], bytes, length, static_cast<off_t>(offset)) ==
+              static_cast<ssize_t>(length));
+      remote->fetched(source, offset, length, Status::ok());
+    });
+  };
+  hooks.closed = [&closed] { closed = true; };
+  remote = std::make_shared<RemoteRanges>(
+      65536, std::vector<std::uint64_t>{layout.files[0].size(), layout.files[1].size()},
+      std::move(hooks));
+  auto device = SourceDevice::open(*reactor, numbers, layout.extents, layout.disk.size(), remote);
+  REQUIRE(device.status().to_string() == "ok");
+  away = true;
+  const auto failed = read_all(*reactor, **device, {{0, kDiskBytes}});
+  CHECK(failed[0].status.code() == ErrorCode::io_error);
+  away = false;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges = {{0, kDiskBytes}};
+  for (int i = 0; i < 50; ++i) {
+    const std::uint64_t offset = random() % kDiskBytes;
+    ranges.emplace_back(offset, random() % (kDiskBytes - offset));
+  }
+  const auto answers = read_all(*reactor, **device, ranges);
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    REQUIRE(answers[i].status.to_string() == "ok");
+    CHECK(same_bytes(answers[i].data.span(),
+                     std::span(layout.disk).subspan(ranges[i].first, ranges[i].second)));
+  }
+  *device = nullptr;
+  remote.reset();
+  CHECK(closed);
 }
 
 }  // namespace cairn::qcow2

@@ -1,0 +1,108 @@
+// Each verb of a migration, cut off by the death of its client anywhere.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, describe, expect } from "vitest";
+import {
+  contents,
+  diesAnywhere,
+  image,
+  type MortalVerb,
+  sizeBytes,
+  write,
+} from "../testing/deaths.js";
+import type { FakeClient } from "../testing/fake-cluster.js";
+
+/** A file that is data all over. */
+const importedFile = path.join(mkdtempSync(path.join(tmpdir(), "cairn-deaths-")), "disk.raw");
+afterAll(() => rmSync(path.dirname(importedFile), { recursive: true }));
+writeFileSync(importedFile, Buffer.alloc(sizeBytes, 1));
+
+const imported = ({ images }: FakeClient) =>
+  images.migrations.importFrom("b", { stream: "file", location: importedFile });
+
+const moved = ({ images }: FakeClient) =>
+  images.migrations.prepare("a", { scope: images.scope, name: "b" });
+
+async function prepared(client: FakeClient): Promise<void> {
+  await image(client, "a");
+  await moved(client);
+}
+
+async function executed(client: FakeClient): Promise<void> {
+  await prepared(client);
+  await client.images.migrations.execute("b");
+}
+
+const rows: MortalVerb[] = [
+  {
+    verb: "migration prepare",
+    prepare: (client) => image(client, "a"),
+    act: moved,
+    check: async (client) => {
+      expect(await contents(client, "b")).toEqual(["x"]);
+      await expect(client.images.open("a")).rejects.toMatchObject({ code: "busy" });
+    },
+    operations: 12,
+  },
+  {
+    verb: "migration prepare, and then abort",
+    prepare: (client) => image(client, "a"),
+    act: moved,
+    next: ({ images }) => images.migrations.abort("b"),
+    check: async (client) => expect(await contents(client, "a")).toEqual(["x"]),
+    operations: 12,
+  },
+  {
+    verb: "migration prepare of a file",
+    prepare: async () => undefined,
+    act: imported,
+    check: async (client) => expect(await contents(client, "b")).toEqual(["file"]),
+    operations: 4,
+  },
+  {
+    verb: "migration execute",
+    prepare: prepared,
+    act: ({ images }) => images.migrations.execute("b"),
+    check: async (client) => {
+      await client.images.migrations.commit("b");
+      expect(await contents(client, "b")).toEqual(["x"]);
+    },
+    operations: 16,
+  },
+  {
+    verb: "migration execute of a file",
+    prepare: imported,
+    act: ({ images }) => images.migrations.execute("b"),
+    check: async (client) => {
+      await client.images.migrations.commit("b");
+      expect(client.io.pool.dataObjects()).toHaveLength(8);
+      expect(await contents(client, "b")).toEqual(["file"]);
+    },
+    operations: 16,
+  },
+  {
+    verb: "migration commit",
+    prepare: executed,
+    act: ({ images }) => images.migrations.commit("b"),
+    check: async (client) => {
+      expect((await client.images.list()).map(({ name }) => name)).toEqual(["b"]);
+      expect(await contents(client, "b")).toEqual(["x"]);
+      expect(await client.images.migrations.info("b")).toBeUndefined();
+    },
+    operations: 12,
+  },
+  {
+    verb: "migration abort",
+    prepare: executed,
+    act: ({ images }) => images.migrations.abort("b"),
+    check: async (client) => {
+      expect((await client.images.list()).map(({ name }) => name)).toEqual(["a"]);
+      await write(client, "a", "y");
+      expect(await contents(client, "a")).toEqual(["y"]);
+    },
+    operations: 14,
+  },
+];
+
+describe("a client that dies in the middle of", () => diesAnywhere(rows));
