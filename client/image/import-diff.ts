@@ -84,7 +84,7 @@ export async function importSnapshots(
     const image = { ...layoutOf(header, options.layout), sizeBytes: first.sizeBytes };
     checkNew(scope, name, image, overcommit);
     await clearStale(scope, ["creating", "importing", "removing"]);
-    const entry = await begin(scope, "importing", name, image);
+    const { entry } = await begin(scope, "importing", name, image);
     const held = new HeldEntry(scope, entry, every);
     const signal = AbortSignal.any([held.lost, ...(options.signal ? [options.signal] : [])]);
     const own = { ...options, signal };

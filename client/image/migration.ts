@@ -262,7 +262,7 @@ export class Migrations {
     checkNew(this.scope, name, image, overcommit);
     await clearStale(this.scope, ["creating"]);
     const migration = { side: "target" as const, state: "prepared" as const, source, overlapBytes };
-    return begin(this.scope, "creating", name, { ...image, migration });
+    return (await begin(this.scope, "creating", name, { ...image, migration })).entry;
   }
 
   private async publish(entry: PendingEntry): Promise<void> {
