@@ -93,11 +93,12 @@ class UsedImage implements LockedImage {
     if (this.now.needsLock) await this.now.lock.acquire();
   }
 
-  async close(): Promise<void> {
+  /** A value of its own: callers take it apart from the image. */
+  readonly close = async (): Promise<void> => {
     await this.moving.catch(() => undefined);
     await this.now.lock.close();
     this.now.scope.io.closeDevice(this.handle);
-  }
+  };
 
   private get now(): Current {
     if (this.current !== undefined) return this.current;
