@@ -50,11 +50,15 @@ class LoadingHost final : public PgHost {
   OsdId self() const override { return 0; }
   Epoch map_epoch() const override { return 1; }
   bool full() const override { return false; }
+  const RemovedSnaps& removed_snaps(PoolId) const override { return removed_snaps_; }
   bool blocklisted(ClientId) const override { return false; }
   void request_lease(const Pg&) override { CAIRN_ASSERT(!"reads nothing"); }
   ScrubEvents& scrub_events() override { return scrub_events_; }
   bool take_scrub_place(PgId) override { return false; }
   void leave_scrub_place(PgId) override {}
+  void snap_trim_done(PgId, Epoch, std::uint64_t, const Status&) override {
+    CAIRN_ASSERT(!"trims nothing");
+  }
   void send_to_osd(OsdId, net::Frame) override { CAIRN_ASSERT(!"sends nothing"); }
   void send_on(net::ConnectionId, net::Frame) override { CAIRN_ASSERT(!"sends nothing"); }
   void interval_started(PgId, Epoch, const PgInfo& info) override { reported = info; }
@@ -65,6 +69,7 @@ class LoadingHost final : public PgHost {
 
   io::SimExecutor executor_;
   ScrubEvents scrub_events_;
+  RemovedSnaps removed_snaps_;
   std::optional<PgInfo> reported;
 };
 

@@ -84,8 +84,9 @@ struct Model {
   }
   void take_snapshot() { snapshots[cluster.image.take_snapshot()] = head; }
   void check_one(const Values& expected, std::uint64_t snap) {
-    for (const auto& [object, values] : expected) {
-      INFO(object, " at ", snap);
+    for (const auto& entry : expected) {
+      const auto& [object, values] = entry;
+      INFO(entry.first, " at ", snap);
       if (values.empty()) CHECK(cluster.image.value(object, 0, snap) == -1);
       for (std::uint64_t block = 0; block < values.size(); ++block) {
         CHECK(cluster.image.value(object, block, snap) == values[block]);
