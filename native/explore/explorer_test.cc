@@ -59,6 +59,10 @@ void explore_some(std::uint64_t seed, std::uint64_t states, Tally& tally) {
   for (const std::string& finding : sink.findings) FAIL_CHECK(finding);
 }
 
+// Its first life overwrites every other block of a large object.
+constexpr std::uint64_t kWideSeed = 2;
+constexpr std::uint64_t kMostReplays = 100;
+
 bool run_nothing(const bool& flag) { return flag; }
 
 }  // namespace
@@ -107,6 +111,26 @@ TEST_CASE("a state is checked again by its name, and is the same") {
   CHECK(once->ends_with("as it must be"));
   CHECK(!first.replay({at.seed, at.step, 1'000'000}).has_value());
   CHECK(!first.replay({at.seed, 1'000'000, 0}).has_value());
+}
+
+TEST_CASE("some lives have more unflushed writes than are tried in all subsets: they are sampled") {
+  Tally tally;
+  BudgetSink all(tally, ~std::uint64_t{0});
+  int moments = 0;
+  for (std::uint64_t step = 0;; ++step) {
+    const StateId first{kWideSeed, step, 0};
+    const std::optional<std::string> text = Explorer({}, tally, all).replay(first);
+    if (!text || tally.lives > kMostReplays) break;
+    if (!text->starts_with("sample")) continue;
+    CHECK(text->ends_with("as it must be"));
+    // "power cut, 0 of N unflushed writes kept"
+    const std::size_t of = text->find(" of ");
+    REQUIRE(of != std::string::npos);
+    CHECK(std::stoul(text->substr(of + 4)) > 10);
+    ++moments;
+  }
+  CHECK(moments > 0);
+  CHECK(tally.states[static_cast<std::size_t>(StateKind::sample)] > 0);
 }
 
 TEST_CASE("the power cut between two lives is a state with a name") {

@@ -8,14 +8,30 @@ namespace cairn::explore {
 namespace {
 
 constexpr std::uint64_t kMostTransactions = 50;
+constexpr std::uint64_t kLeastTransactionsInWide = 20;
 constexpr double kChanceOfCheckpoint = 0.05;
 constexpr double kChanceOfIdleTime = 0.02;
 constexpr double kChanceOfMisplacedCopy = 0.05;
+constexpr double kChanceOfWideLife = 0.4;
+constexpr double kMoreScattered = 0.6;
+// What a seed is mixed with to draw whether its life is wide: lives that are not are as they were
+// before there were wide ones, and so are the names of their states (none in seeds 3, 8 and 15).
+constexpr std::uint64_t kWideLives = 0x77696488;
 constexpr std::uint64_t kIdleNs = 3'000'000'000;
+
+// A life in which checkpoints have more pieces to write in place than all subsets are tried of.
+Mix wide_mix(const StoreGeometry& geometry) {
+  Mix mix{.pgs = 1, .names = 1, .blocks = 40, .large_blocks = 12, .max_ops = 1};
+  mix.more_scattered = kMoreScattered;
+  // Blocks that are written anew are free only after a checkpoint.
+  mix.most_data_blocks = geometry.data_blocks / 2;
+  return mix;
+}
 
 // A small data area and few names, so that freed blocks are used again soon. Lives differ, so that
 // some have few large transactions and some many small ones.
-Mix draw_mix(Random& random, const StoreGeometry& geometry) {
+Mix draw_mix(Random& random, std::uint64_t seed, const StoreGeometry& geometry) {
+  if (Random(seed ^ kWideLives).chance(kChanceOfWideLife)) return wide_mix(geometry);
   Mix mix{.pgs = 2, .large_blocks = 5};
   mix.names = static_cast<std::uint32_t>(random.between(1, 4));
   mix.blocks = static_cast<std::uint32_t>(random.between(6, 24));
@@ -30,7 +46,7 @@ class Recorder {
            const StoreGeometry& geometry)
       : random_(seed),
         machine_(image, random_.next()),
-        mix_(draw_mix(random_, geometry)),
+        mix_(draw_mix(random_, seed, geometry)),
         chance_of_pause_(0.1 * static_cast<double>(random_.between(1, 8))),
         acked_(history.back().transaction) {
     life_.models = std::move(history);
@@ -82,7 +98,8 @@ class Recorder {
   }
 
   void work() {
-    const std::uint64_t transactions = 1 + random_.below(kMostTransactions);
+    const std::uint64_t least = mix_.more_scattered > 0 ? kLeastTransactionsInWide : 1;
+    const std::uint64_t transactions = random_.between(least, kMostTransactions);
     for (std::uint64_t i = 0; i < transactions && life_.failure.empty(); ++i) {
       submit_next();
       if (random_.chance(kChanceOfMisplacedCopy)) submit_misplaced();

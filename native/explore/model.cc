@@ -209,6 +209,8 @@ void add_meta(Draw& draw) {
 }
 
 void add_op(Draw& draw) {
+  if (draw.mix.more_scattered > 0 && draw.random.chance(draw.mix.more_scattered))
+    return add_scattered_writes(draw);
   const std::uint64_t kind = draw.random.below(100);
   if (kind < 18) return add_write(draw);
   if (kind < 20) return add_scattered_writes(draw);

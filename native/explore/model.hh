@@ -56,6 +56,7 @@ struct Mix {
   std::uint32_t blocks = 40;       // of an object
   std::uint32_t large_blocks = 8;  // a large write has up to twice as many
   std::uint32_t max_ops = 4;
+  double more_scattered = 0;  // chance of an op that writes every other block of an object
   std::uint64_t most_data_blocks = ~std::uint64_t{0};  // beyond it only removals
 };
 
