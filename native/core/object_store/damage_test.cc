@@ -165,14 +165,18 @@ TEST_CASE("unknown features: incompatible ones refuse, autoclear ones are cleare
   CHECK(status.message().find("bit 7") != std::string::npos);
 }
 
-TEST_CASE("a store from before attributes opens, and an older program refuses it afterwards") {
-  Machine machine(formatted_image(64));
-  Result<Superblock> superblock = read_superblock(machine.disk);
-  CHECK(superblock->incompatible == kFeatureAttributes);
-  superblock->incompatible = 0;
-  CHECK(write_superblock(machine.disk, *superblock).is_ok());
-  machine.must_open();
-  CHECK(read_superblock(machine.disk)->incompatible == kFeatureAttributes);
+TEST_CASE("a store from before a feature opens, and an older program refuses it afterwards") {
+  constexpr std::uint64_t kAll = kFeatureAttributes | kFeaturePgDataBlocks;
+  for (const std::uint64_t before : {std::uint64_t{0}, kFeatureAttributes}) {
+    INFO("features ", before);
+    Machine machine(formatted_image(64));
+    Result<Superblock> superblock = read_superblock(machine.disk);
+    CHECK(superblock->incompatible == kAll);
+    superblock->incompatible = before;
+    CHECK(write_superblock(machine.disk, *superblock).is_ok());
+    machine.must_open();
+    CHECK(read_superblock(machine.disk)->incompatible == kAll);
+  }
 }
 
 TEST_CASE("a damaged WAL record that was durable refuses; the newest one is cut off") {

@@ -1,11 +1,14 @@
 // The golden bytes of test/golden/object_store (its README describes the files) against the codecs.
 #include <doctest/doctest.h>
+#include <leveldb/write_batch.h>
 
 #include <fstream>
 #include <string>
 
 #include "base/crc32c.hh"
+#include "object_store/kv/kv_store.hh"
 #include "object_store/metadata.hh"
+#include "object_store/pg_table.hh"
 #include "object_store/superblock.hh"
 #include "object_store/wal_record.hh"
 
@@ -89,6 +92,22 @@ std::vector<std::byte> golden_front() {
   return front;
 }
 
+// The value of the only key that the entry writes.
+std::string stored_value(PgEntry& entry) {
+  struct Puts final : leveldb::WriteBatch::Handler {
+    void Put(const leveldb::Slice&, const leveldb::Slice& value) override {
+      values.push_back(value.ToString());
+    }
+    void Delete(const leveldb::Slice&) override {}
+    std::vector<std::string> values;
+  } puts;
+  kv::WriteBatch batch;
+  entry.encode(batch);
+  REQUIRE(batch.encoded().Iterate(&puts).ok());
+  REQUIRE(puts.values.size() == 1);
+  return puts.values.front();
+}
+
 }  // namespace
 
 TEST_CASE("golden superblock") {
@@ -155,6 +174,28 @@ TEST_CASE("golden object header: the attribute is what follows, and costs nothin
   header.attr.assign(kMaxAttrBytes + 1, 'a');
   CHECK(!decode_header(encode_header(header), decoded));
   CHECK(!decode_header(without.substr(0, 5), decoded));
+}
+
+TEST_CASE("golden PG record: data blocks are the last number, and older records have none") {
+  PgEntry pg({1, 2});
+  pg.exists = true;
+  pg.collection = 300;
+  pg.object_count = 5;
+  pg.log_first = 11;
+  pg.log_next = 14;
+  pg.data_blocks = 1000;
+  const std::string counted("\xac\x02\x05\x0b\x03\xe8\x07", 7);
+  CHECK(stored_value(pg) == counted);
+  pg.data_blocks.reset();
+  CHECK(stored_value(pg) == counted.substr(0, 5));
+  REQUIRE(pg.decode(counted));
+  CHECK(pg.data_blocks == 1000);
+  REQUIRE(pg.decode(counted.substr(0, 5)));
+  CHECK(!pg.data_blocks.has_value());
+  CHECK(pg.object_count == 5);
+  CHECK(pg.log_next == 14);
+  CHECK(!pg.decode(counted.substr(0, 6)));
+  CHECK(!pg.decode(counted + '\x01'));
 }
 
 TEST_CASE("no cut or flipped record decodes to something else, or reads beyond its end") {

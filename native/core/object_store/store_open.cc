@@ -66,7 +66,7 @@ Status ObjectStore::format(io::BlockingDisk& disk, const Identity& identity,
   Superblock superblock;
   superblock.identity = identity;
   superblock.layout = *layout;
-  superblock.incompatible = kFeatureAttributes;
+  superblock.incompatible = kKnownIncompatible;
   CAIRN_RETURN_IF_ERROR(write_zeros(disk, layout->wal_offset, layout->wal_bytes));
   NoExecutor executor;
   Options options;
@@ -108,7 +108,7 @@ Result<std::unique_ptr<ObjectStore>> ObjectStore::open(io::Executor& executor, i
   // disk's cache that nobody has flushed.
   state->superblock.generation =
       std::max(state->superblock.generation, replayed->newest_generation) + 1;
-  state->superblock.incompatible |= kFeatureAttributes;
+  state->superblock.incompatible |= kKnownIncompatible;
   CAIRN_RETURN_IF_ERROR(write_superblock(disk, state->superblock));
   if (replayed->record_count > 0)
     state->log("info", "replayed " + std::to_string(replayed->record_count) + " WAL records");

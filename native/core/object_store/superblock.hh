@@ -20,9 +20,11 @@ namespace cairn::object_store {
 constexpr std::uint32_t kFormatVersion = 1;
 // An unknown incompatible bit refuses the store, an unknown compatible one is kept, an unknown
 // autoclear one is cleared at open.
-// Objects may have an attribute. A store without it gets it at open, with the new generation.
-constexpr std::uint64_t kFeatureAttributes = 1;
-constexpr std::uint64_t kKnownIncompatible = kFeatureAttributes;
+// What older programs can't read. A store without one of them gets it at open, with the new
+// generation, before anything of it is written.
+constexpr std::uint64_t kFeatureAttributes = 1;    // objects may have an attribute
+constexpr std::uint64_t kFeaturePgDataBlocks = 2;  // records of PGs may count their data blocks
+constexpr std::uint64_t kKnownIncompatible = kFeatureAttributes | kFeaturePgDataBlocks;
 constexpr std::uint64_t kKnownAutoclear = 0;
 
 // Offsets and lengths in bytes, multiples of 4096.
