@@ -39,6 +39,29 @@ bool has_step(const net::OpRequest& request, StepCode code) {
                      [code](const Step& step) { return step.code == code; });
 }
 
+// Which key-values a step asks for.
+struct OmapQuery {
+  std::vector<std::string> keys;  // just these; empty: those with the prefix, behind `after`
+  std::string prefix, after;
+  std::size_t limit = 1;
+
+  static OmapQuery of(const Step& step) {
+    if (step.code != StepCode::omap_list) return {{step.key}, {}, {}, 1};
+    return {{}, step.key, step.value, static_cast<std::size_t>(step.length)};
+  }
+  // What the store would give of them.
+  std::vector<std::pair<std::string, std::string>> choose(
+      const std::map<std::string, std::string>& omap) const {
+    std::vector<std::pair<std::string, std::string>> chosen;
+    for (const auto& [key, value] : omap) {
+      const bool fits = keys.empty() ? key.starts_with(prefix) && (after.empty() || key > after)
+                                     : key == keys.front();
+      if (fits && chosen.size() < limit) chosen.emplace_back(key, value);
+    }
+    return chosen;
+  }
+};
+
 // A change that depends on what there is, so that it is one read and one change.
 bool looks_first(StepCode code) { return code == StepCode::copyup || code == StepCode::rollback; }
 
@@ -176,14 +199,14 @@ void Pg::run_read(std::unique_ptr<Running> running, const Step& step) {
   read.done = [this, offset, length, running = std::move(running)](
                   Status status, object_store::ReadResult result) mutable {
     if (!still_current(*running)) return;
-    if (repair_and_retry(*running, status)) return;
+    const FetchWanted wanted{running->op.request.snap, offset, length};
     const auto from_other = [this, offset, length](std::unique_ptr<Running> waiting,
                                                    FetchedRange range) {
       waiting->reply.exists = range.exists;
       waiting->data = range.data.slice(offset % kBlockBytes, length);
       run_steps(std::move(waiting));
     };
-    if (fetch_instead(running, status, offset, length, from_other)) return;
+    if (helped_by_others(running, status, wanted, from_other)) return;
     if (!status) return fail_steps(std::move(running), status.code(), status.message());
     running->reply.exists = result.exists;
     running->data = std::move(result.data);
@@ -197,59 +220,71 @@ void Pg::run_exists(std::unique_ptr<Running> running, StepCode code) {
   read.done = [this, code, running = std::move(running)](Status status,
                                                          object_store::ReadResult result) mutable {
     if (!still_current(*running)) return;
+    const FetchWanted wanted{running->op.request.snap, 0, 0};
+    const auto from_other = [this, code](std::unique_ptr<Running> waiting, FetchedRange range) {
+      exists_found(std::move(waiting), code, range.exists);
+    };
+    if (helped_by_others(running, status, wanted, from_other)) return;
     if (!status) return fail_steps(std::move(running), status.code(), status.message());
-    running->reply.exists = result.exists;
-    if (code == StepCode::assert_exists && !result.exists) {
-      return fail_steps(std::move(running), ErrorCode::not_found, "the object does not exist");
-    }
-    if (code == StepCode::assert_absent && result.exists) {
-      return fail_steps(std::move(running), ErrorCode::already_exists, "the object exists");
-    }
-    run_steps(std::move(running));
+    exists_found(std::move(running), code, result.exists);
   };
   read_layer(std::move(read));
 }
 
+void Pg::exists_found(std::unique_ptr<Running> running, StepCode code, bool exists) {
+  running->reply.exists = exists;
+  if (code == StepCode::assert_exists && !exists) {
+    return fail_steps(std::move(running), ErrorCode::not_found, "the object does not exist");
+  }
+  if (code == StepCode::assert_absent && exists) {
+    return fail_steps(std::move(running), ErrorCode::already_exists, "the object exists");
+  }
+  run_steps(std::move(running));
+}
+
 void Pg::run_omap(std::unique_ptr<Running> running, const Step& step) {
   const ObjectId object = object_id(running->op.request.object);
-  const bool lists = step.code == StepCode::omap_list;
-  std::vector<std::string> keys;
-  if (!lists) keys.push_back(step.key);
-  const std::string prefix = lists ? step.key : std::string();
-  const std::string after = lists ? step.value : std::string();
-  const std::size_t limit = lists ? static_cast<std::size_t>(step.length) : 1;
-  const StepCode code = step.code;
-  const std::string expected = step.value;
+  const OmapQuery query = OmapQuery::of(step);
   host_.store().omap_get(
-      id_, object, std::move(keys), prefix, after, limit,
-      [this, code, expected, running = std::move(running)](
+      id_, object, query.keys, query.prefix, query.after, query.limit,
+      [this, step, query, running = std::move(running)](
           Status status, bool exists,
           std::vector<std::pair<std::string, std::string>> values) mutable {
         if (!still_current(*running)) return;
+        const auto from_other = [this, step, query](std::unique_ptr<Running> waiting,
+                                                    FetchedRange range) {
+          omap_found(std::move(waiting), step, range.exists, query.choose(range.omap));
+        };
+        if (helped_by_others(running, status, {kHead, 0, 0}, from_other)) return;
         if (!status) return fail_steps(std::move(running), status.code(), status.message());
-        running->reply.exists = exists;
-        if (code == StepCode::omap_compare) {
-          const std::string found = values.empty() ? std::string() : values.front().second;
-          if (found != expected) {
-            return fail_steps(std::move(running), ErrorCode::precondition_failed,
-                              "the value has been changed by somebody else");
-          }
-        } else if (code == StepCode::omap_get && values.empty()) {
-          return fail_steps(std::move(running), ErrorCode::not_found, "no such key");
-        } else {
-          for (const auto& [key, value] : values) {
-            running->omap_bytes += net::kPairOverheadBytes + key.size() + value.size();
-          }
-          if (running->omap_bytes > net::kMaxReplyOmapBytes) {
-            return fail_steps(std::move(running), ErrorCode::too_large,
-                              "too many key-values for one reply; list fewer at a time");
-          }
-          auto& omap = running->reply.omap;
-          omap.insert(omap.end(), std::make_move_iterator(values.begin()),
-                      std::make_move_iterator(values.end()));
-        }
-        run_steps(std::move(running));
+        omap_found(std::move(running), step, exists, std::move(values));
       });
+}
+
+void Pg::omap_found(std::unique_ptr<Running> running, const Step& step, bool exists,
+                    std::vector<std::pair<std::string, std::string>> values) {
+  running->reply.exists = exists;
+  if (step.code == StepCode::omap_compare) {
+    const std::string found = values.empty() ? std::string() : values.front().second;
+    if (found != step.value) {
+      return fail_steps(std::move(running), ErrorCode::precondition_failed,
+                        "the value has been changed by somebody else");
+    }
+  } else if (step.code == StepCode::omap_get && values.empty()) {
+    return fail_steps(std::move(running), ErrorCode::not_found, "no such key");
+  } else {
+    for (const auto& [key, value] : values) {
+      running->omap_bytes += net::kPairOverheadBytes + key.size() + value.size();
+    }
+    if (running->omap_bytes > net::kMaxReplyOmapBytes) {
+      return fail_steps(std::move(running), ErrorCode::too_large,
+                        "too many key-values for one reply; list fewer at a time");
+    }
+    auto& omap = running->reply.omap;
+    omap.insert(omap.end(), std::make_move_iterator(values.begin()),
+                std::make_move_iterator(values.end()));
+  }
+  run_steps(std::move(running));
 }
 
 // The store shows what is submitted, durable everywhere or not, and it may look some time after it
@@ -320,12 +355,12 @@ void Pg::merge_partial_write(std::unique_ptr<Running> running) {
                      [this, begin, end, running = std::move(running)](
                          Status status, object_store::ReadResult result) mutable {
                        if (!still_current(*running)) return;
-                       if (repair_and_retry(*running, status)) return;
                        const auto from_other = [this, begin](std::unique_ptr<Running> waiting,
                                                              FetchedRange range) {
                          merge_and_commit(std::move(waiting), begin, range.data);
                        };
-                       if (fetch_instead(running, status, begin, end - begin, from_other)) return;
+                       const FetchWanted wanted{kHead, begin, end - begin};
+                       if (helped_by_others(running, status, wanted, from_other)) return;
                        if (!status)
                          return fail_steps(std::move(running), status.code(), status.message());
                        merge_and_commit(std::move(running), begin, result.data);

@@ -24,7 +24,7 @@ constexpr std::uint64_t kAnswerLimitNs = 5'000'000'000;
 
 struct ObjectFetcher::Fetch {
   std::string object;
-  std::uint64_t snap = kHead;
+  FetchWanted asked_for;
   std::vector<OsdId> sources;
   std::size_t next_source = 0;
   OsdId asked = kNoOsd;
@@ -54,6 +54,7 @@ void ObjectFetcher::Fetch::start_anew() {
   layer = kHead;
   head = {};
   range.exists = false;
+  range.omap.clear();
   range.blocks.assign(range.blocks.size(), {});
   if (!range.data.empty()) std::memset(range.data.data(), 0, range.data.size());
 }
@@ -61,7 +62,7 @@ void ObjectFetcher::Fetch::start_anew() {
 bool ObjectFetcher::Fetch::choose_layer(const net::Push& push) {
   auto family = Family::from_store(push.exists, push.version, push.attr);
   if (!family) return false;
-  wanted = family->resolve(snap);
+  wanted = family->resolve(asked_for.snap);
   range.exists = wanted.has_value();
   return true;
 }
@@ -80,6 +81,7 @@ void ObjectFetcher::Fetch::begin_layer(const net::Push& push) {
 
 bool ObjectFetcher::Fetch::take(PoolId pool, const net::Push& push, const Buffer& data) {
   if (push.first && !choose_layer(push)) return false;
+  if (push.layer == kHead) range.omap.insert(push.omap.begin(), push.omap.end());
   // Layers come from the newest to the oldest.
   if (!wanted || push.layer < *wanted) return true;
   if (push.layer != layer) begin_layer(push);
@@ -95,6 +97,7 @@ bool ObjectFetcher::Fetch::take(PoolId pool, const net::Push& push, const Buffer
     const std::size_t at = block.index - range.first_block;
     if (at >= range.blocks.size()) continue;
     range.blocks[at] = {state, block.crc, block.version};
+    if (!asked_for.with_data) continue;
     std::byte* const into = range.data.data() + at * kBlockBytes;
     if (state != BlockState::data) {
       std::memset(into, 0, kBlockBytes);
@@ -108,17 +111,20 @@ bool ObjectFetcher::Fetch::take(PoolId pool, const net::Push& push, const Buffer
   return true;
 }
 
-void ObjectFetcher::fetch(const std::string& object, std::uint64_t snap, std::uint64_t offset,
-                          std::uint64_t length, std::vector<OsdId> sources, FetchDone done) {
+void ObjectFetcher::fetch(const std::string& object, const FetchWanted& wanted,
+                          std::vector<OsdId> sources, FetchDone done) {
   CAIRN_ASSERT(!is_fetching(object));
   auto fetch = std::make_shared<Fetch>();
   fetch->object = object;
-  fetch->snap = snap;
+  fetch->asked_for = wanted;
   fetch->sources = std::move(sources);
-  fetch->range.first_block = static_cast<std::uint32_t>(offset / kBlockBytes);
-  const std::uint64_t end_block = (offset + length + kBlockBytes - 1) / kBlockBytes;
+  fetch->range.first_block = static_cast<std::uint32_t>(wanted.offset / kBlockBytes);
+  const std::uint64_t end = wanted.offset + wanted.length;
+  const std::uint64_t end_block = (end + kBlockBytes - 1) / kBlockBytes;
   fetch->range.blocks.resize(end_block - fetch->range.first_block);
-  fetch->range.data = Buffer::zeroed(fetch->range.blocks.size() * kBlockBytes);
+  if (wanted.with_data) {
+    fetch->range.data = Buffer::zeroed(fetch->range.blocks.size() * kBlockBytes);
+  }
   fetch->done = std::move(done);
   fetches_[object] = fetch;
   ask_next(fetch);

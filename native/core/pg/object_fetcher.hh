@@ -1,5 +1,6 @@
-// ObjectFetcher: reads a part of an object from another member's copy, for a read that the own disk
-// can't serve even after a repair (or because nothing can be written there any more).
+// ObjectFetcher: reads a part of an object, or what is known of it, from another member's copy, for
+// a read that the own disk can't serve even after a repair (or because nothing can be written there
+// any more).
 //
 // Invariants
 //  - One fetch of an object at a time; the caller keeps writes to it away meanwhile.
@@ -20,11 +21,20 @@
 
 namespace cairn::pg {
 
+struct FetchWanted {
+  std::uint64_t snap = kHead;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  bool with_data = true;
+};
+constexpr FetchWanted whole_object(std::uint64_t snap) { return {snap, 0, kMaxObjectBytes, false}; }
+
 struct FetchedRange {
   bool exists = false;  // for clients
   std::uint32_t first_block = 0;
   std::vector<object_store::BlockInfo> blocks;
-  Buffer data;  // of all the blocks; what is not data is zeros
+  Buffer data;  // with_data: of all the blocks; what is not data is zeros
+  std::map<std::string, std::string> omap;  // of the head
 };
 
 using FetchDone = UniqueFunction<void(Status, FetchedRange)>;
@@ -34,11 +44,11 @@ class ObjectFetcher {
   explicit ObjectFetcher(ScrubGate& gate) : gate_(gate) {}
 
   bool is_fetching(const std::string& object) const { return fetches_.contains(object); }
-  // The blocks that [offset, offset + length) touches in what the snapshot (or kHead) shows, from
-  // the first of the sources that can give the object. Errors: unfound when none can, stale_epoch
-  // when the interval ends before.
-  void fetch(const std::string& object, std::uint64_t snap, std::uint64_t offset,
-             std::uint64_t length, std::vector<OsdId> sources, FetchDone done);
+  // The blocks that the wanted range touches in what the snapshot (or kHead) shows, from the first
+  // of the sources that can give the object. Errors: unfound when none can, stale_epoch when the
+  // interval ends before.
+  void fetch(const std::string& object, const FetchWanted& wanted, std::vector<OsdId> sources,
+             FetchDone done);
   // False: not an answer to a fetch.
   bool on_part(OsdId from, const net::Push& push, const Buffer& data);
   bool on_refusal(OsdId from, const net::PushAck& ack);

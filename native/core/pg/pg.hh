@@ -250,7 +250,10 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   void run_steps(std::unique_ptr<Running> running);
   void run_read(std::unique_ptr<Running> running, const net::Step& step);
   void run_exists(std::unique_ptr<Running> running, net::StepCode code);
+  void exists_found(std::unique_ptr<Running> running, net::StepCode code, bool exists);
   void run_omap(std::unique_ptr<Running> running, const net::Step& step);
+  void omap_found(std::unique_ptr<Running> running, const net::Step& step, bool exists,
+                  std::vector<std::pair<std::string, std::string>> values);
   void steps_done(std::unique_ptr<Running> running);
   // False when a higher token was seen meanwhile: the operation has been refused.
   bool fence_still_holds(std::unique_ptr<Running>& running);
@@ -271,9 +274,15 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
 
   // snap_steps.cc: reading steps about blocks and layers
   struct Listing;
+  struct LayerPair;
   void run_sparse_read(std::unique_ptr<Running> running, const net::Step& step);
   void run_extents(std::unique_ptr<Running> running, const net::Step& step);
+  void extents_found(std::unique_ptr<Running> running, const net::Step& step, bool exists,
+                     std::vector<net::ExtentRun> runs);
   void run_diff(std::unique_ptr<Running> running, const net::Step& step);
+  // The older of the two layers, when the newer one came from another member.
+  void fetch_older_layer(std::unique_ptr<Running> running, const Status& damage, std::uint64_t from,
+                         std::shared_ptr<LayerPair> pair);
   void run_list(std::unique_ptr<Running> running, const net::Step& step);
   void list_next(const std::shared_ptr<Listing>& listing);
   static Status take_page(Listing& listing, const std::vector<object_store::ListedObject>& found);
@@ -281,7 +290,6 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
 
   // layers.cc
   struct LayerRead;
-  struct LayerPair;
   static LayerRead layer_read(const Running& running, std::uint64_t offset, std::uint64_t length);
   void read_layer(LayerRead read);
   void read_head(LayerRead read);
@@ -399,10 +407,11 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
                       const Status& status) override;
   // True when the operation was taken over: it waits until the local copy is replaced.
   bool repair_and_retry(Running& running, const Status& status);
-  // True when the operation was taken over: what the own disk can't give, even after a repair, is
-  // asked of the other members. `then` goes on with it, with no operation on the object beside it.
-  bool fetch_instead(std::unique_ptr<Running>& running, const Status& damage, std::uint64_t offset,
-                     std::uint64_t length, Fetched then);
+  // True when the operation was taken over: what the own disk can't give is repaired and read
+  // again, or, when that was no help, asked of the other members. `then` goes on with it, with no
+  // operation on the object beside it.
+  bool helped_by_others(std::unique_ptr<Running>& running, const Status& damage,
+                        const FetchWanted& wanted, Fetched then);
   // A push or a pull met damage in the local copy, or it can't be read.
   void source_failed(const Outgoing& outgoing, const Status& status);
   std::vector<OsdId> other_holders(const std::string& object) const;

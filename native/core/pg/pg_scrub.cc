@@ -20,8 +20,10 @@ namespace {
 constexpr const char* kMissingPrefix = "missing/";
 constexpr const char* kScrubKey = "scrub";
 
+// Of data, or (corrupt) of what the store knows about an object.
 bool is_damage(const Status& status) {
-  return status.code() == ErrorCode::checksum_mismatch || status.code() == ErrorCode::io_error;
+  return status.code() == ErrorCode::checksum_mismatch || status.code() == ErrorCode::io_error ||
+         status.code() == ErrorCode::corrupt;
 }
 }  // namespace
 
@@ -243,8 +245,9 @@ bool Pg::repair_and_retry(Running& running, const Status& status) {
   return true;
 }
 
-bool Pg::fetch_instead(std::unique_ptr<Running>& running, const Status& damage,
-                       std::uint64_t offset, std::uint64_t length, Fetched then) {
+bool Pg::helped_by_others(std::unique_ptr<Running>& running, const Status& damage,
+                          const FetchWanted& wanted, Fetched then) {
+  if (repair_and_retry(*running, damage)) return true;
   const std::string object = running->op.request.object;
   std::vector<OsdId> holders = other_holders(object);
   if (!is_damage(damage) || holders.empty()) return false;
@@ -262,8 +265,7 @@ bool Pg::fetch_instead(std::unique_ptr<Running>& running, const Status& damage,
   }
   pg_read_from_other_copy.hit();
   close_object(object);
-  const std::uint64_t snap = running->op.request.snap;
-  fetcher_.fetch(object, snap, offset, length, std::move(holders),
+  fetcher_.fetch(object, wanted, std::move(holders),
                  [this, object, damage, running = std::move(running), then = std::move(then)](
                      Status status, FetchedRange range) mutable {
                    if (!still_current(*running)) return;
@@ -272,7 +274,8 @@ bool Pg::fetch_instead(std::unique_ptr<Running>& running, const Status& damage,
                    } else {
                      fail_steps(std::move(running), damage.code(), damage.message());
                    }
-                   open_object(object);
+                   // Unless it goes on with another layer of the object.
+                   if (!fetcher_.is_fetching(object)) open_object(object);
                  });
   return true;
 }

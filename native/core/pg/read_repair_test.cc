@@ -16,6 +16,16 @@ constexpr std::uint64_t kRun = 32;
 constexpr std::uint64_t kFamilyBlocks = 12 * kRun;
 const std::string kName = "object";
 
+// So many names on both sides of the object's that what an opening reads has nothing of it.
+void add_neighbours(ScrubCluster& cluster) {
+  io::Random random(1);
+  for (int i = 0; i < 1000; ++i) {
+    std::string name = i % 2 == 0 ? "a" : "z";
+    while (name.size() < 200) name += static_cast<char>('a' + random.below(26));
+    cluster.operate(name, {{StepCode::touch, 0, 0, {}, {}}}, {});
+  }
+}
+
 // An object with layers of every kind: not there yet, written, with zeros and holes, rolled back,
 // removed, written anew.
 std::vector<std::uint64_t> make_family(SnapTestClient& image) {
@@ -38,8 +48,9 @@ std::vector<std::uint64_t> make_family(SnapTestClient& image) {
   return snaps;
 }
 
-// What reads and sparse reads of all kinds of ranges show at a snapshot.
-std::string shown_at(SnapTestClient& image, std::uint64_t snap) {
+// What reads of all kinds and ranges show at a snapshot; older: those that it is compared with.
+std::string shown_at(SnapTestClient& image, std::uint64_t snap,
+                     const std::vector<std::uint64_t>& older) {
   std::string shown;
   const auto add = [&shown](const SnapAnswer& answer) {
     CHECK(answer.status.to_string() == "ok");
@@ -55,13 +66,20 @@ std::string shown_at(SnapTestClient& image, std::uint64_t snap) {
   add(image.run(kName, {of_range(StepCode::sparse_read, 4 * kRun + 3, 5 * kRun)}, {}, snap));
   add(image.run(kName, {of_range(StepCode::read, 2 * kRun, 7 * kRun)}, {}, snap));
   add(image.run(kName, {{StepCode::read, 5 * kRun * kBlockBytes - 512, 9000, {}, {}}}, {}, snap));
+  add(image.run(kName, {{StepCode::stat, 0, 0, {}, {}}}, {}, snap));
+  add(image.run(kName, {of_range(StepCode::extents, 0, kFamilyBlocks)}, {}, snap));
+  add(image.run(kName, {of_range(StepCode::extents, 5 * kRun + 1, 3 * kRun)}, {}, snap));
+  add(image.run(kName, {of_snap(StepCode::diff, 0)}, {}, snap));
+  for (const std::uint64_t from : older) {
+    if (from < snap) add(image.run(kName, {of_snap(StepCode::diff, from)}, {}, snap));
+  }
   return shown;
 }
 
 std::map<std::uint64_t, std::string> all_shown(SnapTestClient& image,
                                                const std::vector<std::uint64_t>& snaps) {
-  std::map<std::uint64_t, std::string> shown = {{kHead, shown_at(image, kHead)}};
-  for (const std::uint64_t snap : snaps) shown[snap] = shown_at(image, snap);
+  std::map<std::uint64_t, std::string> shown = {{kHead, shown_at(image, kHead, snaps)}};
+  for (const std::uint64_t snap : snaps) shown[snap] = shown_at(image, snap, snaps);
   return shown;
 }
 
@@ -74,6 +92,7 @@ TEST_CASE("scrub: what snapshots show is answered from the other copies too") {
     ScrubCluster cluster(90, 1);
     SnapTestClient image(cluster);
     const std::vector<std::uint64_t> snaps = make_family(image);
+    if (also_metadata) add_neighbours(cluster);
     const auto before = all_shown(image, snaps);
     CHECK(std::set<std::string>{before.at(snaps[0]), before.at(snaps[1]), before.at(snaps[2]),
                                 before.at(snaps[3]), before.at(snaps[4]), before.at(kHead)}
@@ -90,11 +109,84 @@ TEST_CASE("scrub: what snapshots show is answered from the other copies too") {
         CHECK(after.at(found.first) == found.second);
       }
     }
-    CHECK(hits_of("pg_read_from_other_copy") >= fetched + snaps.size());
+    // With the metadata each of the eight questions or more at each snapshot, in each round.
+    const std::size_t asked = also_metadata ? 2 * 8 * before.size() : snaps.size();
+    CHECK(hits_of("pg_read_from_other_copy") >= fetched + asked);
     for (const OsdId osd : {0, 1}) cluster.osds[osd]->disk->clear_faults();
     check_same_copies(cluster);
   }
   CHECK(hits_of("fetch_source_failed") > refused);
+}
+
+namespace {
+
+// The answer's error and key-values.
+std::string answer_to(SnapTestClient& image, const std::vector<Step>& steps) {
+  const SnapAnswer answer = image.run(kName, steps);
+  std::string text(error_name(answer.status.code()));
+  for (const auto& [key, value] : answer.reply.omap) text += " " + key + "=" + value;
+  return text;
+}
+
+Step of_key(StepCode code, std::string key, std::string value = {}, std::uint64_t length = 0) {
+  return {code, 0, length, std::move(key), std::move(value)};
+}
+
+// Key-values, and guards that hold and that do not. What changes nothing: a disk that can't say
+// what it has of an object takes no change of it, and its OSD ends.
+std::vector<std::string> ask_all(SnapTestClient& image) {
+  const Step assert_exists{StepCode::assert_exists, 0, 0, {}, {}};
+  const Step assert_absent{StepCode::assert_absent, 0, 0, {}, {}};
+  const Step set = of_key(StepCode::omap_set, "new", "value");
+  std::vector<std::string> answers;
+  for (const std::vector<Step>& steps : std::vector<std::vector<Step>>{
+           {of_key(StepCode::omap_get, "b")},
+           {of_key(StepCode::omap_get, "none")},
+           {of_key(StepCode::omap_list, "", "", 10)},
+           {of_key(StepCode::omap_list, "b", "b", 1)},
+           {of_key(StepCode::omap_list, "b", "bb", 9)},
+           {of_key(StepCode::omap_compare, "a", "1"), of_key(StepCode::omap_get, "a")},
+           {of_key(StepCode::omap_compare, "a", "wrong"), set},
+           {assert_absent, set},
+           {assert_exists, of_key(StepCode::omap_get, "bbb")},
+           {of_range(StepCode::assert_present, 1, 1), of_key(StepCode::omap_get, "a")},
+           {of_range(StepCode::assert_present, 0, 2), set},
+       })
+    answers.push_back(answer_to(image, steps));
+  return answers;
+}
+
+}  // namespace
+
+TEST_CASE("scrub: key-values and guards under a dead disk are answered from the other copies") {
+  ScrubCluster cluster(93, 0);
+  add_neighbours(cluster);
+  SnapTestClient image(cluster);
+  image.write(kName, 1, 7);
+  for (const auto& [key, value] : {std::pair{"a", "1"}, {"b", "2"}, {"bb", "3"}, {"bbb", "4"}}) {
+    image.change(kName, of_key(StepCode::omap_set, key, value));
+  }
+  const std::vector<std::string> expected = {
+      "ok b=2",   "not_found", "ok a=1 b=2 bb=3 bbb=4", "ok bb=3",
+      "ok bbb=4", "ok a=1",    "precondition_failed",   "already_exists",
+      "ok bbb=4", "ok a=1",    "precondition_failed"};
+  CHECK(ask_all(image) == expected);
+  using Action = io::DiskFault::Action;
+  for (const Action action : {Action::error, Action::flip}) {
+    INFO("flips ", action == Action::flip);
+    cluster.settle();
+    cluster.restart_all();
+    const std::uint64_t fetched = hits_of("pg_read_from_other_copy");
+    cluster.osds[0]->disk->add_fault({.on = io::DiskFault::On::read, .action = action});
+    const std::vector<std::string> answers = ask_all(image);
+    cluster.osds[0]->disk->clear_faults();
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      INFO("step ", i);
+      CHECK(answers[i] == expected[i]);
+    }
+    CHECK(hits_of("pg_read_from_other_copy") >= fetched + expected.size());
+    check_same_copies(cluster);
+  }
 }
 
 TEST_CASE("scrub: reads of a disk that gives nothing back are answered from the other copies") {

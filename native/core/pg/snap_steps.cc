@@ -85,7 +85,7 @@ void Pg::run_sparse_read(std::unique_ptr<Running> running, const Step& step) {
   read.done = [this, step, running = std::move(running)](Status status,
                                                          object_store::ReadResult result) mutable {
     if (!still_current(*running)) return;
-    if (repair_and_retry(*running, status)) return;
+    const FetchWanted wanted{running->op.request.snap, step.offset, step.length};
     const auto from_other = [this, step](std::unique_ptr<Running> waiting, FetchedRange range) {
       waiting->reply.exists = range.exists;
       waiting->reply.extents = runs_of(range.blocks, range.first_block, step);
@@ -93,7 +93,7 @@ void Pg::run_sparse_read(std::unique_ptr<Running> running, const Step& step) {
           data_of(waiting->reply.extents, range.data.slice(step.offset % kBlockBytes, step.length));
       run_steps(std::move(waiting));
     };
-    if (fetch_instead(running, status, step.offset, step.length, from_other)) return;
+    if (helped_by_others(running, status, wanted, from_other)) return;
     if (!status) return fail_steps(std::move(running), status.code(), status.message());
     running->reply.exists = result.exists;
     running->reply.extents = runs_of(result.blocks, step.offset / kBlockBytes, step);
@@ -107,42 +107,69 @@ void Pg::run_sparse_read(std::unique_ptr<Running> running, const Step& step) {
 void Pg::run_extents(std::unique_ptr<Running> running, const Step& step) {
   const std::string object = running->op.request.object;
   const std::uint64_t snap = running->op.request.snap;
-  compare_layers(object, 0, snap,
-                 [this, step, running = std::move(running)](Status status, LayerPair pair) mutable {
-                   if (!still_current(*running)) return;
-                   if (!status) {
-                     return fail_steps(std::move(running), status.code(), status.message());
-                   }
-                   running->reply.exists = pair.exists;
-                   std::vector<net::ExtentRun> runs = runs_of(pair.to, 0, step);
-                   if (step.code == StepCode::assert_present) {
-                     const bool lacks =
-                         std::any_of(runs.begin(), runs.end(),
-                                     [](const net::ExtentRun& run) { return run.state == 0; });
-                     if (lacks) {
-                       return fail_steps(std::move(running), ErrorCode::precondition_failed,
-                                         "a block of the range is absent");
-                     }
-                   } else {
-                     running->reply.extents = std::move(runs);
-                   }
-                   run_steps(std::move(running));
-                 });
+  compare_layers(
+      object, 0, snap,
+      [this, step, snap, running = std::move(running)](Status status, LayerPair pair) mutable {
+        if (!still_current(*running)) return;
+        const FetchWanted wanted{snap, step.offset, step.length, false};
+        const auto from_other = [this, step](std::unique_ptr<Running> waiting, FetchedRange range) {
+          extents_found(std::move(waiting), step, range.exists,
+                        runs_of(range.blocks, range.first_block, step));
+        };
+        if (helped_by_others(running, status, wanted, from_other)) return;
+        if (!status) return fail_steps(std::move(running), status.code(), status.message());
+        extents_found(std::move(running), step, pair.exists, runs_of(pair.to, 0, step));
+      });
+}
+
+void Pg::extents_found(std::unique_ptr<Running> running, const Step& step, bool exists,
+                       std::vector<net::ExtentRun> runs) {
+  running->reply.exists = exists;
+  const bool lacks = std::any_of(runs.begin(), runs.end(),
+                                 [](const net::ExtentRun& run) { return run.state == 0; });
+  if (step.code != StepCode::assert_present) {
+    running->reply.extents = std::move(runs);
+  } else if (lacks) {
+    return fail_steps(std::move(running), ErrorCode::precondition_failed,
+                      "a block of the range is absent");
+  }
+  run_steps(std::move(running));
 }
 
 void Pg::run_diff(std::unique_ptr<Running> running, const Step& step) {
   const std::string object = running->op.request.object;
-  const std::uint64_t snap = running->op.request.snap;
-  compare_layers(object, step.offset, snap,
-                 [this, running = std::move(running)](Status status, LayerPair pair) mutable {
-                   if (!still_current(*running)) return;
-                   if (!status) {
-                     return fail_steps(std::move(running), status.code(), status.message());
-                   }
-                   running->reply.exists = pair.exists;
-                   running->reply.extents = pair.differences();
-                   run_steps(std::move(running));
-                 });
+  const std::uint64_t from = step.offset;
+  const std::uint64_t to = running->op.request.snap;
+  compare_layers(
+      object, from, to,
+      [this, from, to, running = std::move(running)](Status status, LayerPair pair) mutable {
+        if (!still_current(*running)) return;
+        const auto from_other = [this, from, status](std::unique_ptr<Running> waiting,
+                                                     FetchedRange range) {
+          auto fetched = std::make_shared<LayerPair>();
+          fetched->exists = range.exists;
+          fetched->to = std::move(range.blocks);
+          fetch_older_layer(std::move(waiting), status, from, std::move(fetched));
+        };
+        if (helped_by_others(running, status, whole_object(to), from_other)) return;
+        if (!status) return fail_steps(std::move(running), status.code(), status.message());
+        running->reply.exists = pair.exists;
+        running->reply.extents = pair.differences();
+        run_steps(std::move(running));
+      });
+}
+
+void Pg::fetch_older_layer(std::unique_ptr<Running> running, const Status& damage,
+                           std::uint64_t from, std::shared_ptr<LayerPair> pair) {
+  const auto compare = [this, pair](std::unique_ptr<Running> waiting, FetchedRange range) {
+    pair->from = std::move(range.blocks);
+    waiting->reply.exists = pair->exists;
+    waiting->reply.extents = pair->differences();
+    run_steps(std::move(waiting));
+  };
+  if (from == 0) return compare(std::move(running), {});
+  if (helped_by_others(running, damage, whole_object(from), compare)) return;
+  fail_steps(std::move(running), damage.code(), damage.message());
 }
 
 // A list of the PG's objects under way.
