@@ -93,8 +93,13 @@ export declare class NativeSimWorld {
   nowNs(): number;
   /** Lets time pass up to limitNs, or until something has come for JavaScript; delivers that. */
   runUntil(limitNs: number): number;
-  /** A new disk with an empty store; once for each OSD. */
-  formatOsd(options: { osd: number; clusterId: Uint8Array; storeId: Uint8Array }): void;
+  /** A new disk with an empty store; once for each OSD. Its clock drifts against the world's. */
+  formatOsd(options: {
+    osd: number;
+    clusterId: Uint8Array;
+    storeId: Uint8Array;
+    clockDriftPpm: number;
+  }): void;
   /** The process of an OSD dies; losesUnflushed: so does the power of its disk. */
   crash(osd: number, losesUnflushed: boolean): void;
   /** As SIGSTOP and SIGCONT. */

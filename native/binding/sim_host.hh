@@ -15,8 +15,8 @@ namespace cairn::binding {
 class SimHost final : public CoreHost {
  public:
   // js_tasks: where tasks for JavaScript go once they are due; it outlives the host.
-  SimHost(io::Executor& world, std::deque<JsTask>& js_tasks, io::Random random)
-      : executor_(world), js_tasks_(js_tasks), random_(random) {}
+  SimHost(io::Executor& world, int drift_ppm, std::deque<JsTask>& js_tasks, io::Random random)
+      : executor_(world, drift_ppm), js_tasks_(js_tasks), random_(random) {}
 
   io::ProcessExecutor& executor() { return executor_; }
   void post(io::Task task) override { executor_.run_after(delay_ns(posted_), std::move(task)); }

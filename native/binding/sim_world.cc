@@ -27,7 +27,8 @@ class SimOsdPlatform final : public OsdPlatform {
   SimOsdPlatform(std::shared_ptr<SimWorldState> world, OsdSelf self)
       : world_(std::move(world)),
         self_(std::move(self)),
-        host_(world_->executor, world_->js_tasks, world_->random.fork()) {
+        host_(world_->executor, world_->machine(self_.osd).clock_drift_ppm, world_->js_tasks,
+              world_->random.fork()) {
     world_->machine(self_.osd).process = &host_;
   }
   ~SimOsdPlatform() override {

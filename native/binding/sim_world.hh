@@ -21,9 +21,11 @@ namespace cairn::binding {
 
 // The disk of one OSD and the process that runs on it.
 struct SimMachine {
-  explicit SimMachine(io::SimDiskImage formatted) : image(std::move(formatted)) {}
+  SimMachine(io::SimDiskImage formatted, int drift_ppm)
+      : image(std::move(formatted)), clock_drift_ppm(drift_ppm) {}
   io::SimDiskImage image;             // while no process has it open
   std::shared_ptr<io::SimDisk> disk;  // while one has
+  const int clock_drift_ppm;
   SimHost* process = nullptr;
   std::function<void()> teardown;  // of the process
   io::SimDisk::Options latency;

@@ -110,7 +110,8 @@ class World : public Napi::ObjectWrap<World> {
       const Napi::Value error = error_value(info.Env(), status);
       return Napi::Error(info.Env(), error).ThrowAsJavaScriptException();
     }
-    state_->machines.emplace(identity.osd, SimMachine(disk.image()));
+    const int drift_ppm = options.Get("clockDriftPpm").ToNumber().Int32Value();
+    state_->machines.emplace(identity.osd, SimMachine(disk.image(), drift_ppm));
   }
 
   void crash(const Napi::CallbackInfo& info) {

@@ -12,6 +12,7 @@ import { cairn, Daemon } from "./daemons.js";
 import { makeBridge, makeHost } from "./network.js";
 
 export const osdCount = 4;
+export const osdPort = 6800;
 const monitorPort = 6789;
 const pgNum = 32;
 /** Small, so that checkpoints, writes in place and reads from the disk are common. */
@@ -62,7 +63,7 @@ export class Cluster {
     await mkfsOsd({ id, dataDir: folder, clusterId, sizeBytes: 2 ** 30, walBytes });
     const address = `${this.monitor.host}:${monitorPort}`;
     const args = ["osd", "--id", `${id}`, "--data", folder, "--monitor", address];
-    const place = ["--listen", `${host.address}:6800`, "--host", `host${id}`];
+    const place = ["--listen", `${host.address}:${osdPort}`, "--host", `host${id}`];
     const daemon = new Daemon({
       name: `osd.${id}`,
       host,
@@ -95,6 +96,11 @@ export class Cluster {
     const daemon = this.osds[id];
     if (daemon === undefined) throw new Error(`there is no osd.${id}`);
     return daemon;
+  }
+
+  monitorDaemon(): Daemon {
+    if (this.mon === undefined) throw new Error("the cluster has not been started");
+    return this.mon;
   }
 
   /** A line in faults.log, which lies beside the daemons' logs. */

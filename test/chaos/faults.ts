@@ -2,10 +2,18 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DiskFaults } from "../../native/index.js";
-import { type Cluster, osdCount } from "./cluster.js";
+import { type Cluster, osdCount, osdPort } from "./cluster.js";
 import { canJumpClocks, type Daemon } from "./daemons.js";
-import { clearRules, fastLink, type LinkRule, setRules, slowLink } from "./network.js";
-import { diskKinds, type Fault, type FaultKind } from "./schedule.js";
+import {
+  clearRules,
+  delayPort,
+  fastLink,
+  type LinkRule,
+  resetConnections,
+  setRules,
+  slowLink,
+} from "./network.js";
+import { diskKinds, type Fault, type FaultKind, monitorKinds } from "./schedule.js";
 
 /** A fault under way. */
 interface Delivered {
@@ -17,8 +25,6 @@ interface Delivered {
 
 type Deliver = (cluster: Cluster, fault: Fault) => Promise<Delivered>;
 
-/** A connection is reset at its next packet; heartbeats bring one every 250 ms. */
-const resetMs = 400;
 const slowLinkKilobits = 1000;
 const hour = 3600;
 const startLimitMs = 5000;
@@ -63,19 +69,24 @@ const table: Readonly<Record<FaultKind, Deliver>> = {
     return cut(cluster.osd(alone), bothWays(hidden));
   },
   async reset(cluster, { osd }) {
-    const { host } = cluster.osd(osd);
-    setRules(host, [
-      { direction: "in", peers: undefined, verdict: "reset" },
-      { direction: "out", peers: undefined, verdict: "reset" },
-    ]);
-    await sleep(resetMs);
-    const met = clearRules(host) > 0;
+    const met = (await resetConnections(cluster.osd(osd).host)) > 0;
     return { heal: () => met };
   },
   async slowlink(cluster, { osd }) {
     const { host } = cluster.osd(osd);
     slowLink(host, slowLinkKilobits);
     return { heal: () => fastLink(host) > 0 };
+  },
+  async delay(cluster, { osd, choice }) {
+    const delayMs = choice < 0.5 ? 20 : 150;
+    const undelay = await delayPort(cluster.osd(osd).host, osdPort, delayMs);
+    return { heal: () => undelay() > 0 };
+  },
+  // The map stands still meanwhile: who fails then is known to have failed when it is back.
+  async monitor(cluster, { choice }) {
+    const daemon = cluster.monitorDaemon();
+    const ended = await daemon.end(choice < 0.5 ? "SIGKILL" : "SIGTERM");
+    return { heal: () => restart(daemon, ended) };
   },
   async powercut(cluster, { osd, choice }) {
     return powerCut([cluster.osd(osd)], choice);
@@ -125,7 +136,8 @@ export async function runFault(
   cluster: Cluster,
   fault: Fault,
 ): Promise<{ met: boolean; lostBlocks: number }> {
-  const note = (what: string) => cluster.note(`${what} ${fault.kind} osd.${fault.osd}`);
+  const whom = monitorKinds.has(fault.kind) ? "mon" : `osd.${fault.osd}`;
+  const note = (what: string) => cluster.note(`${what} ${fault.kind} ${whom}`);
   note("begin");
   const delivered = await table[fault.kind](cluster, fault);
   await sleep(fault.durationMs);

@@ -5,8 +5,10 @@
 // Faults are nft rules inside the host, with counters: a fault counts as delivered when packets met
 // it.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 
 export interface Host {
   name: string;
@@ -24,6 +26,8 @@ export interface LinkRule {
 
 const bridgeAddress = "10.77.0.254";
 const table = "chaos";
+const delayTable = "chaosdelay";
+const proxyPort = 6801;
 
 function run(command: string, args: readonly string[], input?: string): string {
   return execFileSync(command, args, {
@@ -119,7 +123,7 @@ table inet ${table} {
 
 /** Takes the rules away. @returns how many packets met them */
 export function clearRules(host: Host): number {
-  const text = runInside(host, ["nft", "list", "ruleset"]);
+  const text = runInside(host, ["nft", "list", "table", "inet", table]);
   const packets = [...text.matchAll(/counter packets (\d+)/g)].map(([, count]) => Number(count));
   runInside(host, ["nft", "delete", "table", "inet", table]);
   return packets.reduce((sum, count) => sum + count, 0);
@@ -139,4 +143,41 @@ export function fastLink(host: Host): number {
   const text = runInside(host, ["tc", "-s", "qdisc", "show", "dev", "eth0"]);
   runInside(host, ["tc", "qdisc", "del", "dev", "eth0", "root"]);
   return Number(/overlimits (\d+)/.exec(text)?.[1] ?? 0);
+}
+
+/** Connections to the port come and go later: what was under way is reset, and dialled anew. */
+export async function delayPort(host: Host, port: number, delayMs: number): Promise<() => number> {
+  const script = fileURLToPath(new URL("delay-proxy.ts", import.meta.url));
+  const words = [String(proxyPort), host.address, String(port), String(delayMs)];
+  const [command = "", ...inside] = insideOf(host);
+  const node = [process.execPath, "--import", "tsx", script, ...words];
+  const proxy = spawn(command, [...inside, ...node], { stdio: ["ignore", "pipe", "inherit"] });
+  await once(proxy.stdout, "data");
+  const nat = `table ip ${delayTable} {
+  chain prerouting { type nat hook prerouting priority dstnat;
+    iif != lo tcp dport ${port} counter redirect to :${proxyPort}
+  }
+}
+`;
+  runInside(host, ["nft", "-f", "-"], nat);
+  await resetConnections(host);
+  return () => {
+    const text = runInside(host, ["nft", "list", "table", "ip", delayTable]);
+    runInside(host, ["nft", "delete", "table", "ip", delayTable]);
+    proxy.kill("SIGKILL");
+    return Number(/counter packets (\d+)/.exec(text)?.[1] ?? 0);
+  };
+}
+
+/** A connection is reset at its next packet; heartbeats bring one every 250 ms. */
+const resetMs = 400;
+
+/** @returns how many packets met it */
+export async function resetConnections(host: Host): Promise<number> {
+  setRules(host, [
+    { direction: "in", peers: undefined, verdict: "reset" },
+    { direction: "out", peers: undefined, verdict: "reset" },
+  ]);
+  await sleep(resetMs);
+  return clearRules(host);
 }

@@ -18,11 +18,15 @@ export const faultKinds = [
   "writeerror",
   "clockjump",
   "bitrot",
+  "monitor",
+  "delay",
   "hungdisk",
 ] as const;
 /** Too long for a storm: it is only found when it has lasted for 10 s. */
 export const stormKinds = faultKinds.filter((kind) => kind !== "hungdisk");
 export type FaultKind = (typeof faultKinds)[number];
+/** Those that hit no OSD. */
+export const monitorKinds: ReadonlySet<FaultKind> = new Set(["monitor"]);
 
 /** Those that hit more than one OSD. */
 const wholeCluster: ReadonlySet<FaultKind> = new Set(["blackout", "bridge"]);

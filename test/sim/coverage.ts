@@ -5,7 +5,7 @@ import { successors } from "../../osd/peering/machine.js";
 import type { PgEventKind, PgStateName } from "../../osd/peering/state.js";
 
 /** Branches that the default seeds need not reach: why, and the test that does. */
-const exempt: Readonly<Record<string, { why: string; test: string }>> = {
+export const exempt: Readonly<Record<string, { why: string; test: string }>> = {
   pg_dup_floor_given_up: {
     why: "needs more than 16384 clients of one PG",
     test: "native/core/pg/dup_horizon_test.cc",
@@ -20,7 +20,7 @@ const exempt: Readonly<Record<string, { why: string; test: string }>> = {
   },
   pg_list_waits_for_recovery: {
     why: "the simulated clients list no objects",
-    test: "native/core/pg/snapshots_test.cc",
+    test: "native/core/pg/snap_steps_test.cc",
   },
   pg_trim_in_parts: {
     why: "needs more than 64 clones of one object",
@@ -32,11 +32,11 @@ const exempt: Readonly<Record<string, { why: string; test: string }>> = {
   },
   pg_read_from_other_copy: {
     why: "needs a disk that gives a copy back neither before nor after its repair",
-    test: "native/core/pg/scrub_test.cc",
+    test: "native/core/pg/read_repair_test.cc",
   },
   pg_read_from_other_copy_waits: {
     why: "needs two reads of one object at that moment",
-    test: "native/core/pg/scrub_test.cc",
+    test: "native/core/pg/read_repair_test.cc",
   },
   pg_scrub_place_taken: {
     why: "needs two PGs scrubbed at once, while those of a simulated cluster take milliseconds",

@@ -30,6 +30,8 @@ export interface SimClusterOptions {
   minSize: number;
   /** of each PG: few, and OSDs are backfilled often */
   logEntriesKept: number;
+  /** of each OSD's clock, against that of the monitor and the clients */
+  clockDriftsPpm: readonly number[];
 }
 
 const monitorOptions = {
@@ -79,6 +81,7 @@ export class SimCluster {
           random: random.fork(),
           trace,
           clusterId,
+          clockDriftPpm: defined(options.clockDriftsPpm[id], `the drift of osd.${id}`),
           onPgStep: (from, event, to) => {
             coverage.pgStep(from, event, to);
             if (from !== to) this.onPeering?.(to);

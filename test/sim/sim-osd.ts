@@ -27,6 +27,8 @@ export interface SimOsdParts {
   random: SeededRandom;
   trace: Trace;
   clusterId: string;
+  /** of its clock, against the world's */
+  clockDriftPpm: number;
   onPgStep: NonNullable<IncarnationOptions["onPgStep"]>;
 }
 
@@ -55,9 +57,10 @@ export class SimOsd {
   ) {
     this.host = `osd${id}`;
     this.storeId = parts.random.uuid();
-    const { world, clusterId } = parts;
+    const { world, clusterId, clockDriftPpm } = parts;
     world.formatOsd({
       osd: id,
+      clockDriftPpm,
       clusterId: clusterBytes(clusterId),
       storeId: clusterBytes(this.storeId),
     });
@@ -79,7 +82,8 @@ export class SimOsd {
   start(): void {
     if (this.process !== undefined) return;
     this.failed = undefined;
-    this.process = { clock: new ProcessClock(this.parts.time), life: undefined, core: undefined };
+    const clock = new ProcessClock(this.parts.time, this.parts.clockDriftPpm);
+    this.process = { clock, life: undefined, core: undefined };
     this.begin(this.process);
   }
 

@@ -1,8 +1,9 @@
 // A short budget of the simulation: fixed seeds, a fresh one, and the promise that a seed replays.
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { argumentsOf, freshSeed } from "./arguments.js";
-import { Coverage } from "./coverage.js";
+import { Coverage, exempt } from "./coverage.js";
 import { SeededRandom } from "./random.js";
 import { runSeed } from "./run-seed.js";
 import { type NativeTime, ProcessClock, VirtualTime } from "./virtual-time.js";
@@ -35,6 +36,17 @@ describe("simulated clusters", () => {
     }
     expect(hashes[0]).toBe(hashes[1]);
     expect(hashes[2]).not.toBe(hashes[0]);
+  });
+
+  it("each mark that the seeds need not reach is counted by the test that is named for it", () => {
+    for (const [mark, { test }] of Object.entries(exempt)) {
+      const text = readFileSync(test, "utf8");
+      // A step of peering has no count of its own: the test is about its first state.
+      const [, state] = /^peering (\w+) -> /.exec(mark) ?? [];
+      const wanted = state === undefined ? `hits("${mark}")` : `name: "${state}"`;
+      const found = text.replaceAll(/(hits_of|probe_hits)\(/g, "hits(").includes(wanted);
+      expect(found, `${mark} in ${test}`).toBe(true);
+    }
   });
 
   it("the command says what is wrong with its arguments", () => {

@@ -114,16 +114,23 @@ async function settle(): Promise<void> {
   await new Promise(setImmediate);
 }
 
-/** The clock of one simulated process. */
+/** The clock of one simulated process; it may drift against that of the world. */
 export class ProcessClock implements Clock {
   private stopped = false;
   private dead = false;
   private held: (() => void)[] = [];
 
-  constructor(private readonly time: VirtualTime) {}
+  private readonly rate: number;
+
+  constructor(
+    private readonly time: VirtualTime,
+    driftPpm = 0,
+  ) {
+    this.rate = 1 + driftPpm / 1e6;
+  }
 
   nowMs(): number {
-    return this.time.nowNs() / 1e6;
+    return (this.time.nowNs() / 1e6) * this.rate;
   }
 
   wallMs(): number {
@@ -137,7 +144,7 @@ export class ProcessClock implements Clock {
       if (this.stopped) this.held.push(run);
       else callback();
     };
-    if (!this.dead) this.time.schedule(delayMs, run);
+    if (!this.dead) this.time.schedule(delayMs / this.rate, run);
     return () => {
       cancelled = true;
     };

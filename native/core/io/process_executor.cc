@@ -1,6 +1,7 @@
 // Stopping and ending of a simulated process: see process_executor.hh.
 #include "io/process_executor.hh"
 
+#include <cmath>
 #include <utility>
 
 namespace cairn::io {
@@ -20,7 +21,11 @@ void ProcessExecutor::post(Task task) {
 TimerId ProcessExecutor::run_after(std::uint64_t delay_ns, Task task) {
   if (ended_) return 0;
   const TimerId id = next_id_++;
-  entries_[id] = {std::move(task), inner_.run_after(delay_ns, token(id))};
+  // Not before its own clock shows it.
+  const std::uint64_t inner_ns =
+      rate_ == 1 ? delay_ns
+                 : static_cast<std::uint64_t>(std::ceil(static_cast<double>(delay_ns) / rate_)) + 1;
+  entries_[id] = {std::move(task), inner_.run_after(inner_ns, token(id))};
   return id;
 }
 

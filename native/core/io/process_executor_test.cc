@@ -27,6 +27,24 @@ TEST_CASE("what falls due in a stopped process runs after it is resumed, in orde
   CHECK(order == "wabc");
 }
 
+TEST_CASE("a clock that drifts shows its own time, and its timers go by it") {
+  SimExecutor world;
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  for (const int drift_ppm : {-45'000, 200, 45'000}) {
+    ProcessExecutor process(world, drift_ppm);
+    const std::uint64_t own_ns = process.now_ns();
+    const std::uint64_t world_ns = world.now_ns();
+    std::uint64_t due_ns = 0;
+    process.run_after(kSecond, [&] { due_ns = process.now_ns(); });
+    world.run_for(2 * kSecond);
+    CHECK(due_ns >= own_ns + kSecond);
+    CHECK(due_ns <= own_ns + kSecond + 10);
+    const auto passed = static_cast<double>(process.now_ns() - own_ns);
+    const auto in_world = static_cast<double>(world.now_ns() - world_ns);
+    CHECK(passed / in_world == doctest::Approx(1 + drift_ppm / 1e6).epsilon(1e-8));
+  }
+}
+
 TEST_CASE("posted tasks stay first in, first out across a stop") {
   SimExecutor world({.seed = 3, .shuffle = true});
   ProcessExecutor process(world);

@@ -70,12 +70,14 @@ TEST_CASE("dup horizon: up to a client's floor a request may have been applied, 
 
 TEST_CASE("dup horizon: when too many clients are known the oldest goes, and that is remembered") {
   DupHorizon horizon;
+  const std::uint64_t given_up = hits_of("pg_dup_floor_given_up");
   for (std::uint64_t i = 1; i <= DupHorizon::kMaxClients; ++i) horizon.trimmed(entry_of(i, 5, i));
   CHECK_FALSE(horizon.has_given_up());
   CHECK_FALSE(horizon.may_have_been_applied({999'999, 1}, true));
   horizon.trimmed(entry_of(1, 6, 100'000));  // client 1 is young again
   horizon.trimmed(entry_of(888'888, 1, 100'001));
   CHECK(horizon.has_given_up());
+  CHECK(hits_of("pg_dup_floor_given_up") == given_up + 1);
   CHECK(horizon.may_have_been_applied({1, 6}, false));
   // Client 2 went: what it sends again can't be told from something new, except by its own word.
   CHECK(horizon.may_have_been_applied({2, 5}, true));

@@ -107,12 +107,15 @@ TEST_CASE("missing: without a known version such a copy is not asked") {
 }
 
 TEST_CASE("missing: another version is never taken for it, and the object reads as nothing") {
+  const std::uint64_t before = hits_of("pg_source_had_other_version");
   Lacking lacking(93);
   lacking.activation[0].missing = {{"o", {{1, 9}, false}}};
   lacking.activation[0].sources = {1};
   lacking.activation[0].other_sources = {2};
   lacking.go_active();
-  if (!planted(PlantedBug::resurrect_delete)) lacking.check_unfound();
+  if (planted(PlantedBug::resurrect_delete)) return;
+  lacking.check_unfound();
+  CHECK(hits_of("pg_source_had_other_version") > before);
 }
 
 TEST_CASE("missing: a deletion is carried out everywhere, whatever the sources still have") {

@@ -268,7 +268,10 @@ TEST_CASE("scrub: an OSD takes part in one scrub at a time, and no place is kept
     ScrubCluster cluster(56, 2);
     OsdCore& member = *cluster.osds[taken]->core;
     REQUIRE(member.take_scrub_place(other));
+    const std::uint64_t before = hits_of("pg_scrub_place_taken");
     CHECK(cluster.light().outcome.starts_with("busy"));
+    // The primary's own place is asked for without a message.
+    CHECK(hits_of("pg_scrub_place_taken") == before + (taken == 0 ? 0 : 1));
     for (const auto& [id, osd] : cluster.osds) {
       if (id != taken) CHECK(osd->core->take_scrub_place(other));
       osd->core->leave_scrub_place(other);

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "io/process_executor.hh"
 #include "io/sim_disk.hh"
 #include "io/sim_executor.hh"
 #include "net/sim_messenger.hh"
@@ -35,6 +36,8 @@ struct ScrubLog {
 
 // One OSD: its disk outlives restarts of the rest.
 struct SimOsd : OsdEvents {
+  SimOsd(io::Executor& world, int drift_ppm) : clock(world, drift_ppm) {}
+  io::ProcessExecutor clock;
   OsdId id = 0;
   std::uint64_t incarnation = 0;
   std::unique_ptr<io::SimDisk> disk;
@@ -110,7 +113,9 @@ std::uint64_t hits_of(const std::string& probe);
 
 class SimOsds {
  public:
-  explicit SimOsds(std::uint64_t seed, net::SimNetworkConfig network = {});
+  // drifts_ppm: of the OSDs' clocks; none: they go as the world's.
+  explicit SimOsds(std::uint64_t seed, net::SimNetworkConfig network = {},
+                   std::vector<int> drifts_ppm = {0, 0, 0});
   ~SimOsds();
 
   // A new epoch with this acting set; peers of it, the first has the log that counts.

@@ -47,11 +47,11 @@ std::uint64_t hits_of(const std::string& probe) {
   return 0;
 }
 
-SimOsds::SimOsds(std::uint64_t seed, net::SimNetworkConfig config)
+SimOsds::SimOsds(std::uint64_t seed, net::SimNetworkConfig config, std::vector<int> drifts_ppm)
     : executor(io::SimExecutor::Options{seed, true, 1'000'000'000}) {
   network = std::make_unique<net::SimNetwork>(executor, seed, config);
   for (OsdId id = 0; id < 3; ++id) {
-    auto osd = std::make_unique<SimOsd>();
+    auto osd = std::make_unique<SimOsd>(executor, drifts_ppm.at(static_cast<std::size_t>(id)));
     osd->id = id;
     osd->disk = std::make_unique<io::SimDisk>(executor, io::SimDiskImage(kDiskBytes));
     object_store::Geometry geometry;
@@ -83,11 +83,11 @@ void SimOsds::start(SimOsd& osd) {
   object_store::Options options;
   options.threaded_kv = false;
   object_store::Identity expected{cluster_, osd.id, {}};
-  auto store = object_store::ObjectStore::open(executor, *osd.disk, expected, std::move(options));
+  auto store = object_store::ObjectStore::open(osd.clock, *osd.disk, expected, std::move(options));
   REQUIRE(store.is_ok());
   osd.store = std::move(*store);
   osd.incarnation = next_incarnation_++;
-  osd.core = std::make_unique<OsdCore>(executor, *osd.store, osd, osd.id);
+  osd.core = std::make_unique<OsdCore>(osd.clock, *osd.store, osd, osd.id);
   REQUIRE(osd.core->load().is_ok());
   net::SimMessengerConfig config;
   config.host = host_of(osd.id);

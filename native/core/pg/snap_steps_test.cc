@@ -174,6 +174,26 @@ TEST_CASE("snapshots: a diff names the blocks that are not the same, with their 
         ErrorCode::invalid_argument);
 }
 
+TEST_CASE("snapshots: a list waits for an object that its primary lacks") {
+  SnapTestCluster cluster(14);
+  SnapTestClient& image = cluster.image;
+  for (const char* name : {"i.a", "i.b"}) image.write(name, 0, 1);
+  cluster.kill(0);
+  cluster.new_interval({1, 2});
+  image.write("i.c", 0, 2);
+  image.change("i.a", of_range(StepCode::remove, 0, 0));
+  cluster.restart(0);
+  // It has the log from the first of these, leads in the second, and lacks the objects in both.
+  cluster.new_interval({1, 0, 2});
+  cluster.new_interval({0, 1, 2});
+  const std::uint64_t before = hits_of("pg_list_waits_for_recovery");
+  const Step step = listing(StepCode::list_objects, "i.", "", 100, 0);
+  const SnapAnswer answer = image.run("i.", {step});
+  CHECK(answer.status.to_string() == "ok");
+  CHECK(names_of(answer.reply) == "i.b:3 i.c:3");
+  CHECK(hits_of("pg_list_waits_for_recovery") > before);
+}
+
 TEST_CASE("snapshots: lists name what exists or may differ, in pages, with block counts") {
   SnapTestCluster cluster(11);
   SnapTestClient& image = cluster.image;
