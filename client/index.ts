@@ -5,6 +5,8 @@ export {
   type LogLine,
 } from "./cluster/cluster-client.js";
 export { MonitorSession, type SessionOptions } from "./cluster/monitor-session.js";
+export type { AdvisoryLock, AdvisoryLocks } from "./image/advisory-lock-record.js";
+export type { ImageLocks } from "./image/advisory-locks.js";
 export {
   type ActivitySource,
   type DeviceTrace,

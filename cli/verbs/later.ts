@@ -49,11 +49,6 @@ const matters: readonly Later[] = [
     what: "schedules inside the cluster",
     instead: "Call `cairn trash purge` from cron or a systemd timer.",
   },
-  {
-    name: "lock add",
-    what: "advisory locks",
-    instead: "An image has one writer at a time by its exclusive lock, which comes by itself.",
-  },
 ];
 
 /** The first words of the verbs that are later work, with what they are about. */

@@ -40,7 +40,7 @@ const rbdVerbs = [
 
 /** Of these, the ones that answer "later work". */
 const laterOfRbd = [
-  "config global, device, map, unmap, showmapped, encryption, journal, lock add",
+  "config global, device, map, unmap, showmapped, encryption, journal",
   "mirror, persistent-cache, trash purge schedule",
 ].flatMap((line) => line.split(", "));
 

@@ -1,4 +1,4 @@
-// The verbs on images in use: `attach`, `lock ls`, `lock rm`, `bench`.
+// The verbs on images in use: `attach`, `lock add|ls|rm`, `watch`, `bench`.
 import { defaultQueues, maxQueues } from "../../vhost-blk/export-server.js";
 import { nbdValue } from "../nbd-target.js";
 import { countValue, durationValue, sizeValue } from "../options.js";
@@ -64,10 +64,30 @@ const attach = verb({
   load: async () => (await import("../attach.js")).attachAction,
 });
 
+const lockAdd = verb({
+  name: "lock add",
+  summary: "Take an advisory lock on an image.",
+  details: [
+    "It keeps nobody from using the image, nor from removing it: only from adding a lock that it " +
+      "excludes. It stays until `cairn lock rm`, also when whoever took it is gone. " +
+      "docs/operating/locks.md says more.",
+  ],
+  slots: [image("the image"), word("lock-id", "a name of your own for the lock", asIs)],
+  options: {
+    shared: optional("tag", "beside others with the same tag; else nobody else has one", asIs),
+    ...clusterRows,
+  },
+  examples: [
+    "cairn lock add rbd/disk1 backup-monday",
+    "cairn lock add rbd/disk1 reader-7 --shared readers",
+  ],
+  load: async () => (await import("../lock.js")).addAction,
+});
+
 const lockList = verb({
   name: "lock ls",
   aliases: ["lock list"],
-  summary: "Show who holds the exclusive lock of an image.",
+  summary: "Show the locks of an image: the exclusive one of its writer, and advisory ones.",
   slots: [image("the image")],
   options: clusterRows,
   examples: ["cairn lock ls rbd/disk1"],
@@ -77,15 +97,15 @@ const lockList = verb({
 const lockRemove = verb({
   name: "lock rm",
   aliases: ["lock remove"],
-  summary: "Break the exclusive lock of an image.",
+  summary: "Take an advisory lock of an image away, or break its exclusive lock.",
   details: [
-    "Its holder is put on the blocklist, so that nothing that it still sends is carried out. For " +
-      "holders that are gone this is not needed: they time out.",
+    "Of the exclusive lock, its holder is put on the blocklist, so that nothing that it still " +
+      "sends is carried out. For holders that are gone this is not needed: they time out.",
   ],
   slots: [
     image("the image"),
     word("lock-id", "as `cairn lock ls` shows it", asIs),
-    maybe(word("locker", "its holder's client id, as a check", asIs)),
+    maybe(word("locker", "whose, as `cairn lock ls` shows it", asIs)),
   ],
   options: {
     expire: withDefault("duration", "how long the holder stays listed", durationValue, 3_600_000, {
@@ -93,7 +113,10 @@ const lockRemove = verb({
     }),
     ...clusterRows,
   },
-  examples: ["cairn lock rm rbd/disk1 17234567890.3"],
+  examples: [
+    "cairn lock rm rbd/disk1 backup-monday client.17234567890",
+    "cairn lock rm rbd/disk1 17234567890.3",
+  ],
   load: async () => (await import("../lock.js")).removeAction,
 });
 
@@ -139,5 +162,5 @@ const watch = verb({
 
 export const useFamily: Family = {
   title: "Images in use",
-  verbs: [attach, lockList, lockRemove, watch, bench],
+  verbs: [attach, lockAdd, lockList, lockRemove, watch, bench],
 };
