@@ -1,4 +1,4 @@
-// `cairn lock add|ls|rm`, and what `cairn status POOL/IMAGE` shows: an image's lock and its watchers.
+// `cairn lock add|ls|rm`, and what `cairn status POOL/IMAGE` shows: an image's locks and watchers.
 import type { ClusterClient, ImageUse } from "../client/index.js";
 import { StorageError } from "../common/errors.js";
 import { withCluster as onCluster } from "./connect.js";

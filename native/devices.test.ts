@@ -142,7 +142,7 @@ function readRequest(): Buffer {
   return request;
 }
 
-test("a client closes while virtual machines are connected, and while their requests wait", async () => {
+test("a client closes while front ends are connected, and while their requests wait", async () => {
   const serving = new native.Client({
     clusterId: new Uint8Array(16),
     clientId: 2n,

@@ -1,5 +1,6 @@
-// Advisory locks of images: notes that programs leave for each other. They keep nobody from anything
-// but from adding another lock; who may write is the exclusive lock's matter (image-lock.ts).
+// Advisory locks of images: notes that programs leave for each other. They keep nobody from
+// anything but from adding another lock; who may write is the exclusive lock's matter
+// (image-lock.ts).
 import { StorageError } from "../../common/errors.js";
 import {
   type AdvisoryLock,

@@ -15,6 +15,10 @@ describe("config set", () => {
     ["osd.failsafe_full_ratio", "0.99"],
     ["osd.op_complaint_ms", "5000"],
     ["crush.failure_domain", "osd"],
+    ["global.rbd_qos_iops_limit", "500"],
+    ["client.host-1.example.org.rbd_qos_bps_limit", "1048576"],
+    ["trash.purge.1d@13:55:00/rbd/ns", "1700000000000"],
+    ["client.cairn_qos_iops_reservation", ""],
     ["log_level", ""],
   ])("takes %s = %j", (name, value) => {
     expect(planConfigSet(name, value)).toEqual({ config: { [name]: value } });
@@ -27,6 +31,10 @@ describe("config set", () => {
     ["mon.nearfull_ratio", "1.5", /from 0 to 1/],
     ["crush.failure_domain", "planet", /one of osd, host/],
     ["toString", "x", /no setting/],
+    ["global.rbd_cache", "1", /no setting/],
+    ["trash.purge.1s/rbd", "1", /no setting/],
+    ["osd.rbd_qos_iops_limit", "1", /no setting/],
+    ["global.rbd_qos_iops_limit", "1K", /whole number/],
   ])("refuses %s = %j", (name, value, message) => {
     expect(() => planConfigSet(name, value)).toThrow(message);
   });
