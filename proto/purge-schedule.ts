@@ -38,19 +38,22 @@ export function checkInterval(text: string): string {
   });
 }
 
-/** "13:55", "13:55:10", with Z or an offset such as +02:00. @returns UTC. @throws invalid_argument */
+/**
+ * "13:55", "13:55:10", with Z or an offset such as +02:00.
+ * @returns UTC
+ * @throws invalid_argument
+ */
 export function checkStart(text: string): string {
-  const match =
-    /^T?([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?(?:Z|([+-])([01][0-9]):?([0-5][0-9]))?$/.exec(
-      text,
-    );
+  const match = /^T?([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?(Z|[+-]\d{2}:?\d{2})?$/.exec(text);
   if (match === null) {
     throw new StorageError("invalid_argument", `"${text}" is no time of the day`, {
       remedy: "Write hours and minutes, in UTC if nothing else is said: 13:55, 13:55+02:00.",
     });
   }
-  const [, hours, minutes, seconds = "0", sign, offsetHours = "0", offsetMinutes = "0"] = match;
-  const offset = (Number(offsetHours) * 60 + Number(offsetMinutes)) * (sign === "-" ? -1 : 1);
+  const [, hours, minutes, seconds = "0", zone = "Z"] = match;
+  const [offsetHours, offsetMinutes] = [zone.slice(1, 3), zone.slice(-2)].map(Number);
+  const eastMinutes = zone === "Z" ? 0 : (offsetHours ?? 0) * 60 + (offsetMinutes ?? 0);
+  const offset = zone.startsWith("-") ? -eastMinutes : eastMinutes;
   const at = Number(hours) * 60 + Number(minutes) - offset;
   const ofDay = (at + 2 * 24 * 60) % (24 * 60);
   return [Math.floor(ofDay / 60), ofDay % 60, Number(seconds)]
@@ -111,7 +114,7 @@ export function schedulesOf({ config }: Pick<OsdMap, "config">): PurgeSchedule[]
     });
 }
 
-/** Those that hold for a pool or namespace: of the namespace itself, else its pool's, else of all. */
+/** Those that hold for a pool or namespace: its own, else its pool's, else those of all pools. */
 export function schedulesFor(
   all: readonly PurgeSchedule[],
   place: { pool: string; namespace: string },

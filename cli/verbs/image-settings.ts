@@ -2,7 +2,7 @@
 import { InvalidArgumentError } from "commander";
 import { isConfigEntity } from "../../proto/image-options.js";
 import { featureValue } from "../table/layout-rows.js";
-import { asIs, clusterRows } from "../table/option-rows.js";
+import { asIs, clusterRows, longRows } from "../table/option-rows.js";
 import { image, imageOrSnapshot, rest, word } from "../table/slots.js";
 import { type Family, type Verb, verb } from "../table/verb.js";
 import { poolName } from "./pools.js";
@@ -206,7 +206,7 @@ const objectMaps: Verb[] = (
         "the image, and succeeds.",
     ],
     slots: [imageOrSnapshot("the image, or a snapshot of it")],
-    options: clusterRows,
+    options: longRows,
     examples: [`cairn object-map ${name} rbd/disk1`],
     load: async () => (await import("../watch.js")).objectMapAction(name),
   }),

@@ -1,7 +1,7 @@
 // The verbs on the trash, on groups and on namespaces.
 import { checkInterval, checkStart } from "../../proto/purge-schedule.js";
 import { durationValue, momentValue, shareValue, valueParser } from "../options.js";
-import { asIs, clusterRows, flag, longRows, optional } from "../table/option-rows.js";
+import { asIs, clusterRows, flag, longRows, optional, quiesceRows } from "../table/option-rows.js";
 import {
   destGroup,
   group,
@@ -14,6 +14,7 @@ import {
   pool,
   trashed,
   word,
+  wordOrOption,
 } from "../table/slots.js";
 import { type Family, type Verb, verb } from "../table/verb.js";
 
@@ -44,6 +45,7 @@ const trashList = verb({
   slots: [pool("the pool; rbd when it is left out")],
   options: {
     all: flag("all are always listed; for the sake of rbd", { short: "a" }),
+    long: flag("all is always shown; for the sake of rbd", { short: "l" }),
     ...clusterRows,
   },
   examples: ["cairn trash ls rbd"],
@@ -243,7 +245,7 @@ const snapCreate = verb({
   summary: "Take a snapshot of all images of a group, as of one moment.",
   details: ["All images have it, or none."],
   slots: [groupSnapshot("the group, and the name of the new snapshot")],
-  options: clusterRows,
+  options: { ...quiesceRows, ...clusterRows },
   examples: ["cairn group snap create rbd/web@monday"],
   load: async () => (await import("../groups.js")).snapCreateAction,
 });
@@ -280,7 +282,7 @@ const snapRemove = verb({
 const snapRename = verb({
   name: "group snap rename",
   summary: "Rename a snapshot of a group.",
-  slots: [groupSnapshot("the snapshot"), word("new-snap", "its new name", asIs)],
+  slots: [groupSnapshot("the snapshot"), wordOrOption("new-snap", "its new name", "destSnap")],
   options: clusterRows,
   examples: ["cairn group snap rename rbd/web@monday before-upgrade"],
   load: async () => (await import("../groups.js")).snapRenameAction,

@@ -1,4 +1,5 @@
 // The verbs on images in use: `attach`, `lock add|ls|rm`, `watch`, `bench`.
+import { InvalidArgumentError } from "commander";
 import { defaultQueues, maxQueues } from "../../vhost-blk/export-server.js";
 import { nbdValue } from "../nbd-target.js";
 import { countValue, durationValue, sizeValue } from "../options.js";
@@ -120,10 +121,19 @@ const lockRemove = verb({
   load: async () => (await import("../lock.js")).removeAction,
 });
 
+/** Bytes, at least one. */
+function positiveSize(text: string): number {
+  const bytes = sizeValue(text);
+  if (bytes > 0) return bytes;
+  throw new InvalidArgumentError("It should be more than nothing.");
+}
+
 const bench = verb({
   name: "bench",
   summary: "Measure an image. Writes destroy its content.",
   details: [
+    "Sequential operations go once through the image, all of them together (seq and full-seq are " +
+      "the same), and begin again at its end.",
     "The load runs in the native core of this process. The JSON object has iops, mbPerS (10^6 " +
       "bytes), latencyUs (mean, p50, p95, p99, p999, max), longestGapMs (longest time in which " +
       "no operation finished), series (operations finished in each 100 ms), cpuUsPerOp (total, " +
@@ -135,10 +145,12 @@ const bench = verb({
   options: {
     ioType: choice("type", "operations", ["read", "write", "rw", "readwrite"], "write"),
     ioSize: withDefault("size", "of each operation", sizeValue as (text: string) => number, 4096),
-    ioPattern: choice("pattern", "offsets", ["rand", "seq"], "rand"),
+    ioPattern: choice("pattern", "offsets", ["rand", "seq", "full-seq"], "rand"),
     ioThreads: withDefault("n", "operations in flight", countValue(1, 4096), 16),
-    time: withDefault("duration", "how long: 10, 10s, 500ms", durationValue, 10_000, {
-      otherwiseText: "10s",
+    ioTotal: optional("size", "end when so much is done, if not before", positiveSize),
+    rwMixRead: withDefault("percent", "of rw: the share of reads", countValue(0, 100), 50),
+    time: optional("duration", "how long: 10, 10s, 500ms", durationValue, {
+      otherwiseText: "10s, or until --io-total is done",
     }),
     seed: withDefault("n", "of the random offsets", countValue(1, Number.MAX_SAFE_INTEGER), 1),
     ...clusterRows,

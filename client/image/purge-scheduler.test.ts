@@ -91,7 +91,7 @@ describe("the scheduler of purges", () => {
     expect(purged).toHaveLength(1);
   });
 
-  it("of two, only one purges what is due, and neither what was purged before they began", async () => {
+  it("of two, one purges what is due, and none what was purged before it began", async () => {
     const { cluster, client, add } = await madeWithTrash("a", "b", "c");
     add({ pool: "rbd", namespace: "" }, "1m");
     const both = [schedulerOf(cluster, client), schedulerOf(cluster, cluster.client())];

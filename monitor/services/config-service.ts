@@ -52,7 +52,7 @@ export function planConfigSet(name: string, value: string): MapChanges {
   const setting = settingOf(name);
   if (setting === undefined) {
     throw new StorageError("invalid_argument", `there is no setting "${name}"`, {
-      remedy: `Known are ${settingNames.join(", ")}, osd.ID.log_level, and image options as global.OPTION.`,
+      remedy: `Known are ${settingNames.join(", ")}, osd.ID.log_level, global.OPTION of images.`,
     });
   }
   if (value !== "" && !setting.accepts(value)) {

@@ -5,9 +5,9 @@
 
 #include <optional>
 
+#include "../../test/memory_device.hh"
 #include "image/metered_device.hh"
 #include "io/sim_executor.hh"
-#include "../../test/memory_device.hh"
 
 namespace cairn::image {
 
