@@ -1,5 +1,5 @@
 // Writes test/golden/rbd/help.json from `rbd help` of the installed ceph-common: the verbs that an
-// image needs, each with its words and its options. The verbs of other matters (mirroring, journals,
+// image needs, each with its words and options. Those of other matters (mirroring, journals,
 // encryption, block devices, caches) are left out.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";

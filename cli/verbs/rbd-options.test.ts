@@ -1,5 +1,5 @@
-// Every option that `rbd help VERB` names is an option of the same verb here, but for those that are
-// listed below with the reason. test/golden/rbd has what rbd says.
+// Every option that `rbd help VERB` names is an option of the same verb here, but for those that
+// are listed below with the reason. test/golden/rbd has what rbd says.
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { families } from "./index.js";

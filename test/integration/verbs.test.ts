@@ -103,7 +103,7 @@ describe("config global", () => {
 });
 
 describe("trash purge schedule", () => {
-  it("has the cluster purge by itself what has expired, also after the monitor was killed", async () => {
+  it("has the cluster purge what has expired, also after the monitor was killed", async () => {
     for (const name of ["old", "young"]) await ok(`create rbd/${name} --size 16M`);
     await ok("trash mv rbd/old");
     await ok("trash mv rbd/young --expires-at 1d");
