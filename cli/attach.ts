@@ -83,28 +83,19 @@ async function attachReader(
   flags: AttachFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const [{ serialOf, serve }, { DeviceInspector, ImageLock }] = await Promise.all([
+  const [{ serialOf, serve }, { openReader }] = await Promise.all([
     import("../vhost-blk/index.js"),
     import("../client/index.js"),
   ]);
   const images = await imagesOf(client, spec);
-  const { handle, info } = await images.open(spec.image, {
-    readOnly: true,
-    ...(spec.snap === undefined ? {} : { snap: spec.snap }),
-  });
-  const reload = async () => client.io.setImageSize(handle, await images.sizeOf(info.id));
-  const inspector = new DeviceInspector(images.scope, handle);
-  const inspect = inspector.answer.bind(inspector);
-  const target = { pool: images.poolId, id: info.id, reload, inspect };
-  const watch = await ImageLock.watching(images.lockPorts(), target);
+  const { handle, info, close } = await openReader(images, spec.image, spec.snap);
   try {
     const dirtyBitmaps = await bitmapsOf(images, spec, attached.target, flags);
     const names = { name: spec.image, serial: serialOf(spec.pool, info.id), dirtyBitmaps };
     const running = await serve(client.io, handle, attached.target, names);
     await serveUntilStopped(running, attached, info.sizeBytes, flags, signal);
   } finally {
-    await watch.close();
-    images.close(handle);
+    await close();
   }
 }
 

@@ -78,7 +78,7 @@ export function benchText(report: BenchReport): string {
   const { options, latencyUs, cpuUsPerOp, series } = report;
   const load = `${options.pattern} ${options.ioType}, ${formatSize(options.ioBytes)}`;
   return fieldsText([
-    ["load", `${load}, ${options.queueDepth} in flight, ${options.durationMs / 1000} s`],
+    ["load", `${load}, ${options.queueDepth} in flight, ${endText(options)}`],
     ["operations", `${report.operations}`],
     ["IOPS", `${report.iops}`],
     ["MB/s", `${report.mbPerS}`],
@@ -97,6 +97,10 @@ export function benchText(report: BenchReport): string {
     ],
     ...report.cpuNotes.map((note) => ["note", note] as const),
   ]);
+}
+
+function endText({ totalBytes, durationMs }: BenchOptions): string {
+  return totalBytes === undefined ? `${durationMs / 1000} s` : formatSize(totalBytes);
 }
 
 const levels = "▁▂▃▄▅▆▇█";

@@ -10,11 +10,17 @@ import type { ImageAddress } from "./spec.js";
 interface BenchFlags extends ClusterOptions {
   ioType: "read" | "write" | "rw" | "readwrite";
   ioSize: number;
-  ioPattern: "rand" | "seq";
+  ioPattern: "rand" | "seq" | "full-seq";
   ioThreads: number;
-  time: number;
+  ioTotal?: number;
+  rwMixRead: number;
+  time?: number;
   seed: number;
 }
+
+const defaultDurationMs = 10_000;
+/** Longer than anybody waits for --io-total: some 30 years. */
+const endlessMs = 1e12;
 
 export async function benchAction(spec: ImageAddress, flags: BenchFlags): Promise<void> {
   const [{ cpuMeter }, { benchReport, benchText }] = await Promise.all([
@@ -24,10 +30,12 @@ export async function benchAction(spec: ImageAddress, flags: BenchFlags): Promis
   const options = {
     ioType: flags.ioType === "readwrite" ? ("rw" as const) : flags.ioType,
     ioBytes: flags.ioSize,
-    pattern: flags.ioPattern,
+    pattern: flags.ioPattern === "rand" ? ("rand" as const) : ("seq" as const),
     queueDepth: flags.ioThreads,
-    durationMs: flags.time,
+    durationMs: flags.time ?? (flags.ioTotal === undefined ? defaultDurationMs : endlessMs),
     seed: flags.seed,
+    ...(flags.ioTotal === undefined ? {} : { totalBytes: flags.ioTotal }),
+    readPercent: flags.rwMixRead,
   };
   const report = await onCluster(flags, async (client) => {
     const { handle, close } = await openForBench(client, spec, flags);
@@ -48,12 +56,11 @@ async function openForBench(
   spec: ImageAddress,
   { ioType }: BenchFlags,
 ): Promise<{ handle: number; close(): Promise<void> }> {
+  const { openLocked, openReader } = await import("../client/index.js");
   const images = await imagesOf(client, spec);
   if (ioType === "read") {
-    const { handle } = await images.open(spec.image, { readOnly: true });
-    return { handle, close: async () => images.close(handle) };
+    return openReader(images, spec.image);
   }
-  const { openLocked } = await import("../client/index.js");
   const locked = await openLocked(images, spec.image);
   try {
     await locked.lock.acquire();

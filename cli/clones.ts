@@ -1,5 +1,5 @@
 // `cairn clone`, `children`, `flatten`; `cp`, `deep cp`, `mv`, `sparsify`: images made from images.
-import type { ChildInfo } from "../client/index.js";
+import type { ChildInfo, ClusterClient } from "../client/index.js";
 import { StorageError } from "../common/errors.js";
 import { formatSize } from "../common/units.js";
 import { imagesOf, nameOf, withImageProgress, withImages } from "./image-access.js";
@@ -23,11 +23,30 @@ export async function cloneAction(
   printResult(flags, info, () => `${nameOf(to)} is a clone of ${nameOf(from)}`);
 }
 
-export async function childrenAction(spec: ImageOrSnap, flags: ClusterOptions): Promise<void> {
-  const children = await withImages(flags, spec, (images) =>
-    images.clones.children(spec.image, spec.snap),
-  );
+export async function childrenAction(
+  spec: ImageOrSnap,
+  flags: ClusterOptions & { descendants?: true },
+): Promise<void> {
+  const children = await withImages(flags, spec, async (images, client) => {
+    const found = await images.clones.children(spec.image, spec.snap);
+    return flags.descendants ? withDescendants(client, found) : found;
+  });
   printResult(flags, children, () => children.map(childText).join("\n"));
+}
+
+/** Each child before its own children. Those without a name have none that could be asked for. */
+async function withDescendants(
+  client: ClusterClient,
+  children: readonly ChildInfo[],
+): Promise<ChildInfo[]> {
+  const all: ChildInfo[] = [];
+  for (const child of children) {
+    all.push(child);
+    if (child.name === undefined) continue;
+    const { clones } = await imagesOf(client, child);
+    all.push(...(await withDescendants(client, await clones.children(child.name))));
+  }
+  return all;
 }
 
 function childText({ pool, namespace, name, id, snapshot }: ChildInfo): string {

@@ -1,5 +1,7 @@
 // `cairn create`, `ls`, `info`, `rm`, `resize`, `import`, `export`: images as `rbd` has them.
+import path from "node:path";
 import type { ImageInfo, MigrationInfo, ParentInfo, SnapshotInfo } from "../client/index.js";
+import { StorageError } from "../common/errors.js";
 import { formatSize } from "../common/units.js";
 import { withCluster as onCluster } from "./connect.js";
 import { type ImageLayer, imagesOf, nameOf, withImages } from "./image-access.js";
@@ -9,8 +11,8 @@ import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { fieldsText, printResult, table, timeText } from "./output.js";
 import { startProgress } from "./progress.js";
 import { withAbortSignal } from "./signals.js";
-import type { ImageAddress, ImageOrSnap } from "./spec.js";
-import type { PoolAddress } from "./table/slots.js";
+import { checkedName, type ImageAddress, type ImageOrSnap } from "./spec.js";
+import type { ImportPlace, PoolAddress } from "./table/slots.js";
 
 interface SizeFlags extends ClusterOptions {
   size: number;
@@ -208,11 +210,21 @@ export async function resizeAction(spec: ImageAddress, flags: ResizeFlags): Prom
   }
 }
 
+/** @throws invalid_argument when a pipe has no name to give */
+function importTarget(file: string, { image, ...place }: ImportPlace): ImageAddress {
+  if (image !== undefined) return { ...place, image };
+  if (file !== "-") return { ...place, image: checkedName(path.basename(file)) };
+  throw new StorageError("invalid_argument", "what comes from standard input has no name", {
+    remedy: "Name the image: cairn import - POOL/IMAGE",
+  });
+}
+
 export async function importAction(
   file: string,
-  spec: ImageAddress,
+  place: ImportPlace,
   flags: ImportFlags & FormatFlags,
 ): Promise<void> {
+  const spec = importTarget(file, place);
   const info = await withAbortSignal(async (signal) => {
     if (flags.exportFormat === "2") {
       const { importSnapshotsFile } = await import("./diff-files.js");
@@ -226,9 +238,10 @@ export async function importAction(
 
 export async function exportAction(
   spec: ImageOrSnap,
-  file: string,
+  given: string | undefined,
   flags: LongFlags & FormatFlags,
 ): Promise<void> {
+  const file = given ?? spec.image;
   const result = await withAbortSignal(async (signal) => {
     if (flags.exportFormat === "2") {
       const { exportSnapshotsFile } = await import("./diff-files.js");

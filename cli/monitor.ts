@@ -1,5 +1,5 @@
 // `cairn monitor`: runs the monitor in the foreground; `cairn monitor mkfs` makes a new cluster.
-import type { ClusterClient } from "../client/index.js";
+import type { ClusterClient, PurgeScheduler } from "../client/index.js";
 import { type Address, MonitorConfigSchema, parseConfig } from "../common/config.js";
 import type { MonitorHandle } from "../monitor/index.js";
 import { claimPlace, type DaemonFlags, localPlace, logConfigOf } from "./daemon-options.js";
@@ -33,26 +33,56 @@ export async function runAction(flags: RunFlags): Promise<void> {
   );
   const { runMonitor, untilSignal } = await import("../monitor/index.js");
   const release = claimPlace(place, "mon");
-  const images = new ImageLister();
+  const own = new OwnClient();
+  let purges: PurgeScheduler | undefined;
   try {
-    const handle = await runMonitor(config, { listImages: (pool) => images.list(pool) });
-    images.monitor = handle;
+    const handle = await runMonitor(config, { listImages: (pool) => own.list(pool) });
+    own.monitor = handle;
+    purges = await startPurges(handle, own);
     await untilSignal(handle);
   } finally {
-    await images.close();
+    // What it is at fails when its client closes, and is gone on with at the next start.
+    purges?.stop();
+    await own.close();
     release();
   }
 }
 
-/** For /api/v1/images: a client of the monitor's own cluster, made when it is first asked. */
-class ImageLister {
+/** The trash is purged by the schedules of the map from here: there is one monitor. */
+async function startPurges({ cluster }: MonitorHandle, own: OwnClient): Promise<PurgeScheduler> {
+  const [{ PurgeScheduler: Scheduler }, { systemClock: clock }] = await Promise.all([
+    import("../client/image/purge-scheduler.js"),
+    import("../common/ports.js"),
+  ]);
+  const purges = new Scheduler({
+    clock,
+    map: () => cluster.map(),
+    images: (pool, namespace) => own.images(pool, namespace),
+    onPurged: (where, { removed, kept }) => {
+      const what = `removed ${removed} images, kept ${kept}`;
+      cluster.events.add("info", `trash of ${where} purged by its schedule: ${what}`);
+    },
+    onFailed: (where, { message }) =>
+      cluster.events.add("warn", `trash of ${where} could not be purged: ${message}`),
+  });
+  purges.start();
+  return purges;
+}
+
+/** A client of the monitor's own cluster, made when it is first needed. */
+class OwnClient {
   monitor: MonitorHandle | undefined;
   private client: Promise<ClusterClient> | undefined;
 
+  /** For /api/v1/images. */
   async list(pool: string) {
-    this.client ??= this.connect();
-    const infos = await (await imagesOf(await this.client, { pool, namespace: "" })).list();
+    const infos = await (await this.images(pool, "")).list();
     return infos.map(({ name, id, sizeBytes }) => ({ name, id, sizeBytes }));
+  }
+
+  async images(pool: string, namespace: string) {
+    this.client ??= this.connect();
+    return imagesOf(await this.client, { pool, namespace });
   }
 
   async close(): Promise<void> {

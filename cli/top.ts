@@ -17,6 +17,12 @@ interface TopFlags extends ClusterOptions {
   count?: number;
 }
 
+/** As rbd names them. */
+interface IostatFlags extends TopFlags {
+  iterations?: number;
+  sortBy?: SortKey;
+}
+
 type Client = Parameters<Parameters<typeof withCluster>[1]>[0];
 type Report = (rows: readonly ActivityRow[]) => void;
 
@@ -30,8 +36,11 @@ export const topAction = (place: Place, flags: TopFlags): Promise<void> =>
   show(place, flags, process.stdout.isTTY === true && flags.format !== "json");
 
 /** `cairn perf image iostat` */
-export const iostatAction = (place: Place, flags: TopFlags): Promise<void> =>
-  show(place, flags, false);
+export const iostatAction = (place: Place, flags: IostatFlags): Promise<void> => {
+  const count = flags.iterations ?? flags.count;
+  const named = { ...flags, sort: flags.sortBy ?? flags.sort };
+  return show(place, count === undefined ? named : { ...named, count }, false);
+};
 
 async function show(place: Place, flags: TopFlags, onScreen: boolean): Promise<void> {
   if (flags.interval < 100) {

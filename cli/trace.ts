@@ -50,7 +50,7 @@ export interface StageRow {
   share: number | undefined;
 }
 
-/** The stages of one direction, their sum last. */
+/** The stages of one kind of requests, their sum last. */
 export function stageRows(summary: TraceSummary): StageRow[] {
   const wholeNs = summary.total.meanNs;
   const shareOf = (ns: number) => (wholeNs === 0 ? 0 : ns / wholeNs);
@@ -68,20 +68,23 @@ export function stageRows(summary: TraceSummary): StageRow[] {
 
 const usText = (ns: number) => (ns / 1000).toFixed(1);
 
-function traceText({ description, reads, writes }: DeviceTrace): Output {
+function traceText({ description, reads, writes, discards, flushes }: DeviceTrace): Output {
   const parts: Output[] = [];
   for (const [what, summary] of [
     ["reads", reads],
     ["writes", writes],
+    ["discards", discards],
+    ["flushes", flushes],
   ] as const) {
+    if (summary === undefined) continue;
     const { count } = summary.total;
     parts.push(`${description}: ${count} ${what} traced`);
-    if (count > 0) parts.push(directionTable(summary));
+    if (count > 0) parts.push(stageTable(summary));
   }
   return parts;
 }
 
-function directionTable(summary: TraceSummary): Output {
+function stageTable(summary: TraceSummary): Output {
   const right = "right" as const;
   const withBars = process.stdout.isTTY === true;
   const rows = stageRows(summary).map(({ stage, figures, share }) => [

@@ -12,6 +12,8 @@ export {
   traceImage,
 } from "./image/activity.js";
 export { ActivityRates, type ActivityRow, type ActivitySample } from "./image/activity-rates.js";
+export type { AdvisoryLock, AdvisoryLocks } from "./image/advisory-lock-record.js";
+export type { ImageLocks } from "./image/advisory-locks.js";
 export type { ChildInfo, Clones, ParentInfo } from "./image/clones.js";
 export type { ConfigRow, ImageConfig } from "./image/config-store.js";
 export type { Copies, CopyOptions, CopyTarget } from "./image/copy.js";
@@ -26,7 +28,7 @@ export {
 export type { GroupSnapshotInfo } from "./image/group-snapshots.js";
 export type { GroupImageInfo, Groups } from "./image/groups.js";
 export { Image, type OpenImageOptions } from "./image/image.js";
-export { type ImageOption, imageOptionNames, imageOptions } from "./image/image-config.js";
+export { imageOptions } from "./image/image-config.js";
 export { ImageLock } from "./image/image-lock.js";
 export { checkImageName, type ImageSpec, parseImageSpec } from "./image/image-spec.js";
 export { breakLock, type ImageUse, imageUse } from "./image/image-use.js";
@@ -52,7 +54,11 @@ export type { MigrationInfo, Migrations, PrepareOptions } from "./image/migratio
 export type { OriginSpec } from "./image/migration-source.js";
 export { type NamespaceInfo, Namespaces } from "./image/namespaces.js";
 export { type LockedImage, openLocked } from "./image/open-locked.js";
+export { type OpenReader, openReader } from "./image/open-reader.js";
+export { PurgeScheduler, type PurgeSchedulerPorts } from "./image/purge-scheduler.js";
 export type { ImageInfo, Progress, Scope } from "./image/scope.js";
 export type { SnapshotInfo, Snapshots } from "./image/snapshots.js";
 export { defaultPool, type FullSpec, formatSpec, parseSpec, type SpecRules } from "./image/spec.js";
 export type { PurgeOptions, Trash, TrashInfo } from "./image/trash.js";
+export { lastPurge, purgeByPlan } from "./image/trash-purge.js";
+export type { PurgeRun } from "./image/trash-purge-record.js";

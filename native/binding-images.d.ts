@@ -100,8 +100,8 @@ export type TraceStage =
   | "disk"
   | "replicas";
 
-/** Of the traced requests of one direction; docs/operating/trace.md. The stages add up to total. */
-export interface NativeTraceDirection {
+/** Of the traced requests of one kind; docs/operating/trace.md. The stages add up to total. */
+export interface NativeTraceFigures {
   total: NativeHistogram;
   stages: Record<TraceStage, NativeHistogram>;
   /** of the slowest replica, beside the primary's own commit */
@@ -111,8 +111,11 @@ export interface NativeTraceDirection {
 }
 
 export interface NativeTrace {
-  reads: NativeTraceDirection;
-  writes: NativeTraceDirection;
+  reads: NativeTraceFigures;
+  /** zeroing too */
+  writes: NativeTraceFigures;
+  discards: NativeTraceFigures;
+  flushes: NativeTraceFigures;
 }
 
 export interface ImageUsage {

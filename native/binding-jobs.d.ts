@@ -9,6 +9,10 @@ export interface BenchOptions {
   queueDepth: number;
   durationMs: number;
   seed: number;
+  /** ends when it has begun so much, if not before */
+  totalBytes?: number;
+  /** of rw; default: 50 */
+  readPercent?: number;
 }
 
 export interface BenchResult {

@@ -1,8 +1,11 @@
 // Devices of a NativeClient that need no cluster: image files, limits, statistics, and what closed
-// devices answer.
+// devices answer; and what a client does that closes while it serves.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { deflateRawSync } from "node:zlib";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type ClientEvent, type CopyExtent, type NativeClient, native } from "./index.js";
@@ -119,4 +122,59 @@ test("what can't be opened, or is closed, says so", async () => {
   await client.setParent(image, { device: parent, overlapBytes: sizeBytes });
   client.closeDevice(parent);
   await client.setParent(image, null);
+});
+
+const vhostDisk = fileURLToPath(new URL("../build/native/vhost_disk", import.meta.url));
+
+/** A front end of `socket` that has read its disk's size, and then asks for its first block. */
+async function connectFrontEnd(socket: string) {
+  const child = spawn(vhostDisk, [socket], { stdio: ["pipe", "pipe", "ignore"] });
+  await once(child.stdout, "data");
+  child.stdin.write(readRequest());
+  return child;
+}
+
+/** A request of vhost_disk: a read of 4 KiB from the beginning. */
+function readRequest(): Buffer {
+  const request = Buffer.alloc(32);
+  request.writeBigUInt64LE(1n, 8);
+  request.writeBigUInt64LE(4096n, 24);
+  return request;
+}
+
+test("a client closes while front ends are connected, and while their requests wait", async () => {
+  const serving = new native.Client({
+    clusterId: new Uint8Array(16),
+    clientId: 2n,
+    onEvents: () => undefined,
+  });
+  const sockets = ["idle", "waiting"].map((name) => join(folder, name));
+  // Nobody ever opens the gate of the locked image.
+  const locked = serving.openImage({
+    pool: 1,
+    objectPrefix: "rbd_data.1",
+    sizeBytes,
+    objectBytes: clusterBytes,
+    readOnly: false,
+    locked: true,
+  });
+  const devices = [serving.openNull(sizeBytes), locked];
+  const handles = [];
+  for (const [at, device] of devices.entries()) {
+    const socket = sockets[at] ?? "";
+    handles.push(await serving.serveVhostUser(device, { socket, queues: 1, serial: "s" }));
+  }
+  const frontEnds = await Promise.all(sockets.map(connectFrontEnd));
+  const [first, answer] = frontEnds.map((child) => once(child.stdout, "data"));
+  await first;
+  const ended = frontEnds.map((child) => once(child, "exit"));
+  // One that is being stopped already, and is stopped once more by the end.
+  const stopped = serving.stopExport(handles[0] ?? 0);
+  await serving.close();
+  await stopped;
+  // It is answered, with an error of virtio-blk.
+  const [reply] = (await answer) as [Buffer];
+  expect([reply.readBigUInt64LE(0), reply.readUInt32LE(8)]).toEqual([1n, 1]);
+  for (const child of frontEnds) child.stdin.end();
+  await Promise.all(ended);
 });

@@ -130,7 +130,8 @@ const PgTempSchema = Type.Unsafe<Record<PgId, number[]>>(
 );
 const CrushTextSchema = Type.String({ maxLength: 8 << 20 });
 const MapConfigSchema = Type.Record(
-  Type.String({ pattern: "^[a-z0-9_.]{1,128}$" }),
+  // Some name a host, or a pool and a namespace of it: proto/image-options.ts, purge-schedule.ts.
+  Type.String({ pattern: "^[A-Za-z0-9_.@:/-]{1,640}$" }),
   Type.String({ maxLength: 1024 }),
   closed,
 );

@@ -24,7 +24,7 @@ const following = async (line: string) => (await complete(families, line.split("
 describe("complete", () => {
   it("completes verbs, also nested ones and behind help", async () => {
     expect(await following("res")).toEqual(["resize"]);
-    expect(await following("lock ")).toEqual(["ls", "rm"]);
+    expect(await following("lock ")).toEqual(["add", "ls", "rm"]);
     expect(await following("osd block")).toEqual(["blocklist"]);
     expect(await following("osd blocklist ")).toEqual(["add", "ls", "rm"]);
     expect(await following("help lock r")).toEqual(["rm"]);

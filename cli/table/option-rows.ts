@@ -1,7 +1,7 @@
 // Makers of option rows, and the options that many verbs share.
 import path from "node:path";
 import type { Address } from "../../common/config.js";
-import { addressValue, type OutputFormat } from "../options.js";
+import { addressValue, type OutputFormat, powerOfTwoSize } from "../options.js";
 import type { OptionRow } from "./verb.js";
 
 type More = Partial<Pick<OptionRow, "short" | "otherwiseText" | "env" | "conflicts" | "completes">>;
@@ -106,6 +106,21 @@ export const progressRows = { progress: negated("no progress on standard error")
 
 /** Of verbs that take long and talk to a cluster. */
 export const longRows = { ...clusterRows, ...progressRows } as const;
+
+/** Of verbs that copy: rbd's granularity for runs of zeros. */
+export const sparseRow = {
+  sparseSize: optional(
+    "size",
+    "blocks of 4K are looked at always; for the sake of rbd",
+    powerOfTwoSize,
+  ),
+} as const;
+
+/** Of verbs that take snapshots: there is nobody in the client to be quiesced. */
+export const quiesceRows = {
+  skipQuiesce: flag("there are no quiesce hooks; for the sake of rbd"),
+  ignoreQuiesceError: flag("there are no quiesce hooks; for the sake of rbd"),
+} as const;
 
 /** The options whose help is the same everywhere: shown apart from a verb's own. */
 export const sharedNames: ReadonlySet<string> = new Set(Object.keys(longRows));

@@ -60,6 +60,27 @@ export function word<T>(
   };
 }
 
+/** One word, or the value of an option. */
+export function wordOrOption(
+  metavar: string,
+  help: string,
+  key: string,
+  { completes = "none" }: WordOptions = {},
+): Slot<string> {
+  const slot = word(metavar, help, asIs, { completes });
+  return {
+    ...slot,
+    options: { [key]: optional(metavar, `${help}; in place of the word`, asIs, { completes }) },
+    named: (flags) => flags[key] !== undefined,
+    read: (words, flags) => (flags[key] as string | undefined) ?? slot.read(words, flags),
+  };
+}
+
+/** A file, or --path. */
+export function file(help: string): Slot<string> {
+  return wordOrOption("file", help, "path", { completes: "file" });
+}
+
 /** One of some words. */
 export function oneOf<const C extends string>(
   metavar: string,
@@ -119,7 +140,7 @@ const destSide: Side = {
   snap: "destSnap",
 };
 const destGroupSide: Side = { ...destSide, name: "destGroup" };
-/** Of verbs that take a group and an image. */
+/** Of verbs that take a group and an image; --pool says it for both. */
 const groupOfTwo: Side = {
   pool: "groupPool",
   namespace: "groupNamespace",
@@ -161,6 +182,11 @@ function givenParts(side: Side, flags: GivenFlags): SpecParts {
   const { pool, namespace, name, snap } = side;
   return { pool: text(pool), namespace: text(namespace), name: text(name), snap: text(snap) };
 }
+
+/** For both of two specs. */
+const commonPool: OptionRows = {
+  pool: optional("pool", "the pool of both", asIs, { short: "p", completes: "pool" }),
+};
 
 interface SpecKind {
   metavar: string;
@@ -263,13 +289,57 @@ export function destGroup(help: string): Slot<ImageAddress> {
 /** The POOL/GROUP of a verb that takes an image too. */
 export function groupBesideImage(help: string): Slot<ImageAddress> {
   const kind = { metavar: "pool/group", what: "group", side: groupOfTwo } as const;
-  return specSlot({ ...kind, snap: "none", completes: "group" }, help);
+  return inCommonPool(specSlot({ ...kind, snap: "none", completes: "group" }, help), groupOfTwo);
 }
 
 /** The POOL/IMAGE of a verb that takes a group too. */
 export function imageBesideGroup(help: string): Slot<ImageAddress> {
   const kind = { metavar: "pool/image", what: "image", side: imageOfTwo } as const;
-  return specSlot({ ...kind, snap: "none", completes: "image" }, help);
+  return inCommonPool(specSlot({ ...kind, snap: "none", completes: "image" }, help), imageOfTwo);
+}
+
+/** A spec that has no pool of its own is in the one of --pool. */
+function inCommonPool<T>(slot: Slot<T>, side: Side): Slot<T> {
+  return {
+    ...slot,
+    options: { ...slot.options, ...commonPool },
+    read(words, flags) {
+      const hasOwn = flags[side.pool] !== undefined || words.some((text) => text.includes("/"));
+      return slot.read(words, hasOwn ? flags : { ...flags, [side.pool]: flags.pool });
+    },
+  };
+}
+
+/** The image that a file is imported as: without a name it gets that of the file. */
+export function importedImage(help: string): Slot<ImportPlace> {
+  const kind = { metavar: "pool/image", what: "image" } as const;
+  const dest = specSlot({ ...kind, side: destSide, snap: "none", completes: "image" }, help);
+  const short = specSlot({ ...kind, side: imageSide, snap: "none", completes: "image" }, help);
+  return {
+    ...dest,
+    optional: true,
+    options: { ...short.options, ...dest.options },
+    named: (flags) => dest.named(flags) || short.named(flags),
+    read(words, flags) {
+      const parts = {
+        destPool: flags.destPool ?? flags.pool,
+        destNamespace: flags.destNamespace ?? flags.namespace,
+        dest: flags.dest ?? flags.image,
+      };
+      if (words.length > 0 || parts.dest !== undefined) {
+        return dest.read(words, parts) as ImageAddress;
+      }
+      const { destPool = defaultPool, destNamespace = "" } = parts as Record<string, string>;
+      return { pool: destPool, namespace: destNamespace };
+    },
+  };
+}
+
+export interface ImportPlace {
+  pool: string;
+  /** "": none */
+  namespace: string;
+  image?: string;
 }
 
 /** POOL/ID of an image in the trash: the id is in `image`. */

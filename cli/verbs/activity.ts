@@ -1,9 +1,10 @@
 // The verbs that show what images do: `top`, `perf image iotop`, `perf image iostat`, `trace`.
+import { InvalidArgumentError } from "commander";
 import { countValue, durationValue } from "../options.js";
 import { choice, clusterRows, optional, withDefault } from "../table/option-rows.js";
 import { image, maybe, pool } from "../table/slots.js";
 import { type Family, verb } from "../table/verb.js";
-import { sortKeys } from "./sort-keys.js";
+import { type SortKey, sortKeys } from "./sort-keys.js";
 
 const topRows = {
   sort: choice("key", "what is first", sortKeys, "iops"),
@@ -13,6 +14,15 @@ const topRows = {
   count: optional("n", "end after so many", countValue(1, Number.MAX_SAFE_INTEGER)),
   ...clusterRows,
 };
+/** @throws InvalidArgumentError */
+function sortByValue(text: string): SortKey {
+  const [direction, what = ""] = text.replace("_", "-").split("-");
+  const kind = ({ ops: "iops", bytes: "bandwidth", latency: "latency" } as const)[what];
+  const found = sortKeys.find((key) => key === `${direction}-${kind}`);
+  if (found !== undefined) return found;
+  throw new InvalidArgumentError("It should be write or read, then -ops, -bytes or -latency.");
+}
+
 const place = maybe(pool("the pool, or a namespace of it as POOL/NAMESPACE; else all of them"));
 const whatItShows =
   "Reads and writes, their bytes, and their mean latency in the interval, of the images that " +
@@ -39,7 +49,17 @@ const iostat = verb({
   summary: "As top, but always in lines, one block for each interval.",
   details: [whatItShows],
   slots: [place],
-  options: topRows,
+  options: {
+    ...topRows,
+    iterations: optional("n", "the same as --count", countValue(1, Number.MAX_SAFE_INTEGER), {
+      conflicts: "count",
+    }),
+    sortBy: optional(
+      "key",
+      "the same as --sort, in rbd's words: write-ops, read-bytes",
+      sortByValue,
+    ),
+  },
   examples: ["cairn perf image iostat rbd --interval 5s", "cairn perf image iostat --format json"],
   load: async () => (await import("../top.js")).iostatAction,
 });

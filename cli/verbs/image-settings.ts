@@ -1,6 +1,8 @@
 // The verbs on what can be set for an image: metadata, configuration, features.
+import { InvalidArgumentError } from "commander";
+import { isConfigEntity } from "../../proto/image-options.js";
 import { featureValue } from "../table/layout-rows.js";
-import { asIs, clusterRows } from "../table/option-rows.js";
+import { asIs, clusterRows, longRows } from "../table/option-rows.js";
 import { image, imageOrSnapshot, rest, word } from "../table/slots.js";
 import { type Family, type Verb, verb } from "../table/verb.js";
 import { poolName } from "./pools.js";
@@ -123,6 +125,58 @@ const poolRemove = verb({
   load: async () => (await import("../image-settings.js")).poolConfigRemoveAction,
 });
 
+const entitySlot = word("config-entity", "global, client, or client.HOST", (text) => {
+  if (isConfigEntity(text)) return text;
+  throw new InvalidArgumentError("It should be global, client, or client.HOST.");
+});
+const entities = [
+  "They hold for images that have no value of their own or of their pool, and are opened, or " +
+    "change, from now on. What is set for client.HOST holds for clients on that host, and comes " +
+    "before what is set for client, and that before global.",
+];
+
+const globalList = verb({
+  name: "config global ls",
+  aliases: ["config global list"],
+  summary: "List the options that are set for the images of all pools.",
+  slots: [entitySlot],
+  options: clusterRows,
+  examples: ["cairn config global ls global"],
+  load: async () => (await import("../config-global.js")).listAction,
+});
+
+const globalGet = verb({
+  name: "config global get",
+  summary: "Show an option that is set for the images of all pools.",
+  slots: [entitySlot, optionSlot],
+  options: clusterRows,
+  examples: ["cairn config global get global rbd_qos_iops_limit"],
+  load: async () => (await import("../config-global.js")).getAction,
+});
+
+const globalSet = verb({
+  name: "config global set",
+  summary: "Set an option for the images of all pools.",
+  details: entities,
+  slots: [entitySlot, optionSlot, word("value", "its value: a number, with K, M or G", asIs)],
+  options: clusterRows,
+  examples: [
+    "cairn config global set global rbd_qos_iops_limit 5000",
+    "cairn config global set client.backup1 rbd_qos_read_bps_limit 100M",
+  ],
+  load: async () => (await import("../config-global.js")).setAction,
+});
+
+const globalRemove = verb({
+  name: "config global rm",
+  aliases: ["config global remove"],
+  summary: "Take an option for the images of all pools away.",
+  slots: [entitySlot, optionSlot],
+  options: clusterRows,
+  examples: ["cairn config global rm global rbd_qos_iops_limit"],
+  load: async () => (await import("../config-global.js")).removeAction,
+});
+
 const features: Verb[] = (["enable", "disable"] as const).map((change) =>
   verb({
     name: `feature ${change}`,
@@ -152,7 +206,7 @@ const objectMaps: Verb[] = (
         "the image, and succeeds.",
     ],
     slots: [imageOrSnapshot("the image, or a snapshot of it")],
-    options: clusterRows,
+    options: longRows,
     examples: [`cairn object-map ${name} rbd/disk1`],
     load: async () => (await import("../watch.js")).objectMapAction(name),
   }),
@@ -173,6 +227,10 @@ export const imageSettingFamily: Family = {
     poolGet,
     poolSet,
     poolRemove,
+    globalList,
+    globalGet,
+    globalSet,
+    globalRemove,
     ...features,
     ...objectMaps,
   ],

@@ -1,8 +1,24 @@
 // The verbs on images as a whole: `create`, `ls`, `info`, `rm`, `resize`, `import`, `export`.
 import { sizeValue } from "../options.js";
 import { layoutRows } from "../table/layout-rows.js";
-import { asIs, choice, clusterRows, flag, longRows, required } from "../table/option-rows.js";
-import { destImage, image, imageOrSnapshot, pool, word } from "../table/slots.js";
+import {
+  choice,
+  clusterRows,
+  flag,
+  longRows,
+  progressRows,
+  required,
+  sparseRow,
+} from "../table/option-rows.js";
+import {
+  destImage,
+  file,
+  image,
+  imageOrSnapshot,
+  importedImage,
+  maybe,
+  pool,
+} from "../table/slots.js";
 import { type Family, verb } from "../table/verb.js";
 
 const overcommitRow = {
@@ -25,6 +41,7 @@ const create = verb({
     ...layoutRows,
     ...overcommitRow,
     ...clusterRows,
+    ...progressRows,
   },
   examples: ["cairn create rbd/disk1 --size 4G", "cairn create --pool rbd --image disk1 -s 4G"],
   load: async () => (await import("../image.js")).createAction,
@@ -91,11 +108,21 @@ const importing = verb({
       "of people that you do not trust with a backing file.",
   ],
   slots: [
-    word("file", "the file; - is standard input", asIs, { completes: "file" }),
-    image("pool and name of the new image"),
+    file("the file; - is standard input"),
+    importedImage("pool and name of the new image; left out: the file's name"),
   ],
-  options: { exportFormat: exportFormatRow, ...layoutRows, ...overcommitRow, ...longRows },
-  examples: ["cairn import debian.qcow2 rbd/debian", "zcat disk.raw.gz | cairn import - rbd/disk1"],
+  options: {
+    exportFormat: exportFormatRow,
+    ...layoutRows,
+    ...overcommitRow,
+    ...sparseRow,
+    ...longRows,
+  },
+  examples: [
+    "cairn import debian.qcow2 rbd/debian",
+    "cairn import debian.raw --dest-pool fast",
+    "zcat disk.raw.gz | cairn import - rbd/disk1",
+  ],
   load: async () => (await import("../image.js")).importAction,
 });
 
@@ -105,7 +132,7 @@ const exporting = verb({
   details: ["A file that exists is never overwritten."],
   slots: [
     imageOrSnapshot("the image, or a snapshot of it"),
-    word("file", "the file; - is standard output", asIs, { completes: "file" }),
+    maybe(file("the file; - is standard output; left out: the image's name")),
   ],
   options: { exportFormat: exportFormatRow, ...longRows },
   examples: [

@@ -39,21 +39,6 @@ const matters: readonly Later[] = [
     what: "a write cache on the client's disk",
     instead: "There is no volatile client cache: writes are durable when they are answered.",
   },
-  {
-    name: "config global",
-    what: "settings of images for all pools",
-    instead: "`cairn config set` has the cluster's settings.",
-  },
-  {
-    name: "trash purge schedule",
-    what: "schedules inside the cluster",
-    instead: "Call `cairn trash purge` from cron or a systemd timer.",
-  },
-  {
-    name: "lock add",
-    what: "advisory locks",
-    instead: "An image has one writer at a time by its exclusive lock, which comes by itself.",
-  },
 ];
 
 /** The first words of the verbs that are later work, with what they are about. */

@@ -1,6 +1,7 @@
 // The verbs on the trash, on groups and on namespaces.
-import { durationValue, momentValue, shareValue } from "../options.js";
-import { asIs, clusterRows, flag, longRows, optional } from "../table/option-rows.js";
+import { checkInterval, checkStart } from "../../proto/purge-schedule.js";
+import { durationValue, momentValue, shareValue, valueParser } from "../options.js";
+import { asIs, clusterRows, flag, longRows, optional, quiesceRows } from "../table/option-rows.js";
 import {
   destGroup,
   group,
@@ -8,10 +9,12 @@ import {
   groupSnapshot,
   image,
   imageBesideGroup,
+  maybe,
   namespace,
   pool,
   trashed,
   word,
+  wordOrOption,
 } from "../table/slots.js";
 import { type Family, type Verb, verb } from "../table/verb.js";
 
@@ -42,6 +45,7 @@ const trashList = verb({
   slots: [pool("the pool; rbd when it is left out")],
   options: {
     all: flag("all are always listed; for the sake of rbd", { short: "a" }),
+    long: flag("all is always shown; for the sake of rbd", { short: "l" }),
     ...clusterRows,
   },
   examples: ["cairn trash ls rbd"],
@@ -85,9 +89,81 @@ const trashPurge = verb({
   load: async () => (await import("../trash.js")).purgeAction,
 });
 
+const levelRows = {
+  pool: optional("pool", "of this pool; else of all pools", asIs, {
+    short: "p",
+    completes: "pool",
+  }),
+  namespace: optional("namespace", "of this namespace of the pool", asIs),
+  ...clusterRows,
+};
+const interval = word(
+  "interval",
+  "minutes, hours or days: 30m, 12h, 1d",
+  valueParser(checkInterval),
+);
+const startTime = word(
+  "start-time",
+  "of the day, UTC: 13:55, 13:55+02:00",
+  valueParser(checkStart),
+);
+
+const scheduleAdd = verb({
+  name: "trash purge schedule add",
+  summary: "Have the trash purged by the cluster itself, at an interval.",
+  details: [
+    "What a namespace has counts for it, else what its pool has, else what all pools have. " +
+      "Moments are counted from the start time (midnight when it is left out). " +
+      "docs/operating/trash.md says who does it.",
+  ],
+  slots: [interval, maybe(startTime)],
+  options: levelRows,
+  examples: [
+    "cairn trash purge schedule add 1d 03:30",
+    "cairn trash purge schedule add --pool rbd --namespace team 6h",
+  ],
+  load: async () => (await import("../purge-schedule.js")).addAction,
+});
+
+const scheduleList = verb({
+  name: "trash purge schedule ls",
+  aliases: ["trash purge schedule list"],
+  summary: "List the schedules of all pools together, of a pool, or of a namespace.",
+  options: {
+    recursive: flag("with those of pools and namespaces below", { short: "R" }),
+    ...levelRows,
+  },
+  examples: ["cairn trash purge schedule ls -R", "cairn trash purge schedule ls --pool rbd"],
+  load: async () => (await import("../purge-schedule.js")).listAction,
+});
+
+const scheduleRemove = verb({
+  name: "trash purge schedule rm",
+  aliases: ["trash purge schedule remove"],
+  summary: "Remove a schedule, or all of its level.",
+  slots: [maybe(interval), maybe(startTime)],
+  options: levelRows,
+  examples: [
+    "cairn trash purge schedule rm --pool rbd 6h",
+    "cairn trash purge schedule rm 1d 03:30",
+  ],
+  load: async () => (await import("../purge-schedule.js")).removeAction,
+});
+
+const scheduleStatus = verb({
+  name: "trash purge schedule status",
+  summary: "Show when each trash is purged next, and what the last time has come to.",
+  options: levelRows,
+  examples: ["cairn trash purge schedule status --pool rbd"],
+  load: async () => (await import("../purge-schedule.js")).statusAction,
+});
+
 export const trashFamily: Family = {
   title: "Trash",
-  verbs: [trashMove, trashList, trashRestore, trashRemove, trashPurge],
+  verbs: [
+    ...[trashMove, trashList, trashRestore, trashRemove, trashPurge],
+    ...[scheduleAdd, scheduleList, scheduleRemove, scheduleStatus],
+  ],
 };
 
 const groupCreate = verb({
@@ -169,7 +245,7 @@ const snapCreate = verb({
   summary: "Take a snapshot of all images of a group, as of one moment.",
   details: ["All images have it, or none."],
   slots: [groupSnapshot("the group, and the name of the new snapshot")],
-  options: clusterRows,
+  options: { ...quiesceRows, ...clusterRows },
   examples: ["cairn group snap create rbd/web@monday"],
   load: async () => (await import("../groups.js")).snapCreateAction,
 });
@@ -206,7 +282,7 @@ const snapRemove = verb({
 const snapRename = verb({
   name: "group snap rename",
   summary: "Rename a snapshot of a group.",
-  slots: [groupSnapshot("the snapshot"), word("new-snap", "its new name", asIs)],
+  slots: [groupSnapshot("the snapshot"), wordOrOption("new-snap", "its new name", "destSnap")],
   options: clusterRows,
   examples: ["cairn group snap rename rbd/web@monday before-upgrade"],
   load: async () => (await import("../groups.js")).snapRenameAction,

@@ -40,8 +40,8 @@ const rbdVerbs = [
 
 /** Of these, the ones that answer "later work". */
 const laterOfRbd = [
-  "config global, device, map, unmap, showmapped, encryption, journal, lock add",
-  "mirror, persistent-cache, trash purge schedule",
+  "device, map, unmap, showmapped, encryption, journal",
+  "mirror, persistent-cache",
 ].flatMap((line) => line.split(", "));
 
 const all = families.flatMap(({ verbs }) => verbs);

@@ -9,12 +9,15 @@ import {
   optional,
   outputRows,
   progressRows,
+  quiesceRows,
   required,
+  sparseRow,
   withDefault,
 } from "../table/option-rows.js";
 import {
   destImage,
   destSnapshot,
+  file,
   image,
   imageOrSnapshot,
   maybe,
@@ -29,7 +32,7 @@ const create = verb({
   summary: "Take a snapshot of an image, also while it is in use.",
   details: ["It has all that was written before, and nothing that is written after."],
   slots: [snapshot("the image, and the name of the new snapshot")],
-  options: longRows,
+  options: { ...quiesceRows, ...longRows },
   examples: ["cairn snap create rbd/disk1@monday", "cairn snap create --image disk1 --snap monday"],
   load: async () => (await import("../snapshots.js")).createAction,
 });
@@ -157,6 +160,7 @@ const children = verb({
   slots: [imageOrSnapshot("the image, or one snapshot of it")],
   options: {
     all: flag("those in the trash are always listed; for the sake of rbd", { short: "a" }),
+    descendants: flag("with the clones of clones, to any depth"),
     ...clusterRows,
   },
   examples: ["cairn children rbd/base@golden"],
@@ -178,7 +182,7 @@ const copy = verb({
   aliases: ["copy"],
   summary: "Copy an image, or what a snapshot shows, to a new image without snapshots.",
   slots: [imageOrSnapshot("the source"), destImage("the new image")],
-  options: { ...layoutRows, ...longRows },
+  options: { ...layoutRows, ...sparseRow, ...longRows },
   examples: [
     "cairn cp rbd/disk1 rbd/disk2",
     "cairn cp rbd/disk1@monday fast/disk1 --object-size 1M",
@@ -191,7 +195,11 @@ const deepCopy = verb({
   aliases: ["deep copy"],
   summary: "Copy an image with all its snapshots.",
   slots: [imageOrSnapshot("the source"), destImage("the new image")],
-  options: { ...layoutRows, ...longRows },
+  options: {
+    flatten: flag("a copy never has a parent; for the sake of rbd"),
+    ...layoutRows,
+    ...longRows,
+  },
   examples: ["cairn deep cp rbd/disk1 fast/disk1"],
   load: async () => (await import("../clones.js")).deepCopyAction,
 });
@@ -232,7 +240,7 @@ const exportDiff = verb({
   ],
   slots: [
     imageOrSnapshot("the image, or the snapshot that the diff ends at"),
-    word("file", "the file; - is standard output", asIs, { completes: "file" }),
+    file("the file; - is standard output"),
   ],
   options: {
     fromSnap: optional("snap", "since this snapshot", asIs),
@@ -254,12 +262,10 @@ const importDiff = verb({
       "uses it. The snapshot is taken when all of the diff is stored: an import that was cut off " +
       "is repeated.",
   ],
-  slots: [
-    word("file", "the file; - is standard input", asIs, { completes: "file" }),
-    image("the image"),
-  ],
+  slots: [file("the file; - is standard input"), image("the image")],
   options: {
     thinOvercommit: flag("allow an image that is larger than its pool can hold"),
+    ...sparseRow,
     ...longRows,
   },
   examples: ["cairn import-diff tuesday.diff rbd/copy", "zcat d.gz | cairn import-diff - rbd/copy"],
@@ -273,7 +279,7 @@ const mergeDiff = verb({
   slots: [
     word("first", "the older diff; - is standard input", asIs, { completes: "file" }),
     word("second", "the newer diff; - is standard input", asIs, { completes: "file" }),
-    word("file", "the result; - is standard output", asIs, { completes: "file" }),
+    file("the result; - is standard output"),
   ],
   options: { ...outputRows, ...progressRows },
   examples: ["cairn merge-diff monday.diff tuesday.diff both.diff"],

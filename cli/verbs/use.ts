@@ -1,4 +1,5 @@
-// The verbs on images in use: `attach`, `lock ls`, `lock rm`, `bench`.
+// The verbs on images in use: `attach`, `lock add|ls|rm`, `watch`, `bench`.
+import { InvalidArgumentError } from "commander";
 import { defaultQueues, maxQueues } from "../../vhost-blk/export-server.js";
 import { nbdValue } from "../nbd-target.js";
 import { countValue, durationValue, sizeValue } from "../options.js";
@@ -64,10 +65,30 @@ const attach = verb({
   load: async () => (await import("../attach.js")).attachAction,
 });
 
+const lockAdd = verb({
+  name: "lock add",
+  summary: "Take an advisory lock on an image.",
+  details: [
+    "It keeps nobody from using the image, nor from removing it: only from adding a lock that it " +
+      "excludes. It stays until `cairn lock rm`, also when whoever took it is gone. " +
+      "docs/operating/locks.md says more.",
+  ],
+  slots: [image("the image"), word("lock-id", "a name of your own for the lock", asIs)],
+  options: {
+    shared: optional("tag", "beside others with the same tag; else nobody else has one", asIs),
+    ...clusterRows,
+  },
+  examples: [
+    "cairn lock add rbd/disk1 backup-monday",
+    "cairn lock add rbd/disk1 reader-7 --shared readers",
+  ],
+  load: async () => (await import("../lock.js")).addAction,
+});
+
 const lockList = verb({
   name: "lock ls",
   aliases: ["lock list"],
-  summary: "Show who holds the exclusive lock of an image.",
+  summary: "Show the locks of an image: the exclusive one of its writer, and advisory ones.",
   slots: [image("the image")],
   options: clusterRows,
   examples: ["cairn lock ls rbd/disk1"],
@@ -77,15 +98,15 @@ const lockList = verb({
 const lockRemove = verb({
   name: "lock rm",
   aliases: ["lock remove"],
-  summary: "Break the exclusive lock of an image.",
+  summary: "Take an advisory lock of an image away, or break its exclusive lock.",
   details: [
-    "Its holder is put on the blocklist, so that nothing that it still sends is carried out. For " +
-      "holders that are gone this is not needed: they time out.",
+    "Of the exclusive lock, its holder is put on the blocklist, so that nothing that it still " +
+      "sends is carried out. For holders that are gone this is not needed: they time out.",
   ],
   slots: [
     image("the image"),
     word("lock-id", "as `cairn lock ls` shows it", asIs),
-    maybe(word("locker", "its holder's client id, as a check", asIs)),
+    maybe(word("locker", "whose, as `cairn lock ls` shows it", asIs)),
   ],
   options: {
     expire: withDefault("duration", "how long the holder stays listed", durationValue, 3_600_000, {
@@ -93,14 +114,26 @@ const lockRemove = verb({
     }),
     ...clusterRows,
   },
-  examples: ["cairn lock rm rbd/disk1 17234567890.3"],
+  examples: [
+    "cairn lock rm rbd/disk1 backup-monday client.17234567890",
+    "cairn lock rm rbd/disk1 17234567890.3",
+  ],
   load: async () => (await import("../lock.js")).removeAction,
 });
+
+/** Bytes, at least one. */
+function positiveSize(text: string): number {
+  const bytes = sizeValue(text);
+  if (bytes > 0) return bytes;
+  throw new InvalidArgumentError("It should be more than nothing.");
+}
 
 const bench = verb({
   name: "bench",
   summary: "Measure an image. Writes destroy its content.",
   details: [
+    "Sequential operations go once through the image, all of them together (seq and full-seq are " +
+      "the same), and begin again at its end.",
     "The load runs in the native core of this process. The JSON object has iops, mbPerS (10^6 " +
       "bytes), latencyUs (mean, p50, p95, p99, p999, max), longestGapMs (longest time in which " +
       "no operation finished), series (operations finished in each 100 ms), cpuUsPerOp (total, " +
@@ -112,10 +145,12 @@ const bench = verb({
   options: {
     ioType: choice("type", "operations", ["read", "write", "rw", "readwrite"], "write"),
     ioSize: withDefault("size", "of each operation", sizeValue as (text: string) => number, 4096),
-    ioPattern: choice("pattern", "offsets", ["rand", "seq"], "rand"),
+    ioPattern: choice("pattern", "offsets", ["rand", "seq", "full-seq"], "rand"),
     ioThreads: withDefault("n", "operations in flight", countValue(1, 4096), 16),
-    time: withDefault("duration", "how long: 10, 10s, 500ms", durationValue, 10_000, {
-      otherwiseText: "10s",
+    ioTotal: optional("size", "end when so much is done, if not before", positiveSize),
+    rwMixRead: withDefault("percent", "of rw: the share of reads", countValue(0, 100), 50),
+    time: optional("duration", "how long: 10, 10s, 500ms", durationValue, {
+      otherwiseText: "10s, or until --io-total is done",
     }),
     seed: withDefault("n", "of the random offsets", countValue(1, Number.MAX_SAFE_INTEGER), 1),
     ...clusterRows,
@@ -139,5 +174,5 @@ const watch = verb({
 
 export const useFamily: Family = {
   title: "Images in use",
-  verbs: [attach, lockList, lockRemove, watch, bench],
+  verbs: [attach, lockAdd, lockList, lockRemove, watch, bench],
 };

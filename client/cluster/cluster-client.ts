@@ -39,8 +39,9 @@ const firstMapTimeoutMs = 5000;
 
 export class ClusterClient {
   readonly io: NativeClient;
+  readonly hostName = hostname();
   /** "host1 pid 7": how others see this client as a watcher or a lock's holder */
-  readonly description = `${hostname()} pid ${process.pid}`;
+  readonly description = `${this.hostName} pid ${process.pid}`;
   private readonly listeners = new Set<(event: ClientEvent) => void>();
   private readonly clock: Clock;
   private readonly log: LogLine;

@@ -1,15 +1,13 @@
 // The configuration of images: what is set for one image is in its metadata, what is set for all
-// images of a pool in the pool's object rbd_config.
+// images of a pool in the pool's object rbd_config, what is set for those of all pools in the map.
 import { StorageError } from "../../common/errors.js";
-import { listKeys } from "./directory-object.js";
 import {
-  type ConfigValues,
+  globalOptionValue,
   type ImageOption,
   imageOptionNames,
-  imageOptions,
-  parseOption,
-  parseOptionValue,
-} from "./image-config.js";
+} from "../../proto/image-options.js";
+import { listKeys } from "./directory-object.js";
+import { type ConfigValues, imageOptions, parseOption, parseOptionValue } from "./image-config.js";
 import { configPrefix, listMetadata, writeMetadata } from "./metadata.js";
 import { removeStep, setStep, textValue, valueText } from "./omap-values.js";
 import type { Scope } from "./scope.js";
@@ -19,7 +17,7 @@ export const poolConfigObject = "rbd_config";
 export interface ConfigRow {
   option: ImageOption;
   value: string;
-  source: "default" | "pool" | "image";
+  source: "default" | "global" | "pool" | "image";
   description: string;
 }
 
@@ -42,17 +40,30 @@ async function readOwn(scope: Scope, id: string): Promise<ConfigValues> {
   return valuesOf(await listMetadata(scope, id, configPrefix));
 }
 
-/** What holds for an image: its own values, then those of its pool. */
-export async function readConfig(scope: Scope, id: string): Promise<ConfigValues> {
-  return { ...(await readPool(scope)), ...(await readOwn(scope, id)) };
+/** By the map. */
+function readGlobal({ cluster }: Scope): ConfigValues {
+  const map = cluster.map();
+  const values: ConfigValues = {};
+  for (const option of imageOptionNames) {
+    const value = globalOptionValue(map, option, cluster.hostName);
+    if (value !== undefined) values[option] = value;
+  }
+  return values;
 }
 
-function rows(pool: ConfigValues, image: ConfigValues): ConfigRow[] {
+/** What holds for an image: its own values, then those of its pool, then those of all pools. */
+export async function readConfig(scope: Scope, id: string): Promise<ConfigValues> {
+  return { ...readGlobal(scope), ...(await readPool(scope)), ...(await readOwn(scope, id)) };
+}
+
+function rows(global: ConfigValues, pool: ConfigValues, image: ConfigValues): ConfigRow[] {
   return imageOptionNames.map((option) => {
     const { description, fallback } = imageOptions[option];
     const [own, pooled] = [image[option], pool[option]];
     if (own !== undefined) return { option, value: own, source: "image", description };
     if (pooled !== undefined) return { option, value: pooled, source: "pool", description };
+    const common = global[option];
+    if (common !== undefined) return { option, value: common, source: "global", description };
     return { option, value: fallback, source: "default", description };
   });
 }
@@ -68,7 +79,7 @@ export class ImageConfig {
   /** All options, with where their values come from. @throws not_found */
   async list(image: string): Promise<ConfigRow[]> {
     const id = await this.scope.idOf(image);
-    return rows(await readPool(this.scope), await readOwn(this.scope, id));
+    return rows(readGlobal(this.scope), await readPool(this.scope), await readOwn(this.scope, id));
   }
 
   /** @throws invalid_argument; not_found when it is not set for the image itself */
@@ -95,7 +106,7 @@ export class ImageConfig {
   }
 
   async listPool(): Promise<ConfigRow[]> {
-    return rows(await readPool(this.scope), {});
+    return rows(readGlobal(this.scope), await readPool(this.scope), {});
   }
 
   /** @throws invalid_argument; not_found when it is not set */

@@ -3,6 +3,7 @@
 import { StorageError } from "../../common/errors.js";
 import { parseSize } from "../../common/units.js";
 import type { QosLimits } from "../../native/binding.js";
+import { type ImageOption, imageOptionNames } from "../../proto/image-options.js";
 
 interface Option {
   readonly description: string;
@@ -45,9 +46,7 @@ export const imageOptions = {
     limit: "reservation",
     burst: false,
   },
-} as const satisfies Record<string, Option>;
-export type ImageOption = keyof typeof imageOptions;
-export const imageOptionNames = Object.keys(imageOptions) as readonly ImageOption[];
+} as const satisfies Record<ImageOption, Option>;
 
 /** What is set, by name. */
 export type ConfigValues = Partial<Record<ImageOption, string>>;

@@ -6,9 +6,10 @@ import { type DiffExtent, type DiffOptions, diffExtents } from "./diff.js";
 import { watchHeader } from "./header-watch.js";
 import { Images, type ResizeOptions } from "./images.js";
 import { type LockedImage, openLocked } from "./open-locked.js";
-import type { ImageCluster, ImageInfo, ImageIo, ImagePorts, Progress } from "./scope.js";
+import { openReader } from "./open-reader.js";
+import type { ImageCluster, ImageInfo, ImageIo, ImagePorts, Progress, Scope } from "./scope.js";
 import type { SnapshotInfo } from "./snapshots.js";
-import { type FullSpec, parseSpec } from "./spec.js";
+import { parseSpec } from "./spec.js";
 
 type DataIo = Pick<NativeClient, "readDevice" | "writeDevice" | "writeZeroes" | "flush">;
 
@@ -20,11 +21,13 @@ export interface OpenImageOptions {
 }
 
 interface Parts {
-  spec: FullSpec;
   images: Images;
   io: ImageIo & DataIo;
   handle: DeviceHandle;
+  /** undefined: it is read-only */
   locked: LockedImage | undefined;
+  info: ImageInfo;
+  close(): Promise<void>;
 }
 
 export class Image {
@@ -45,11 +48,10 @@ export class Image {
   ): Promise<Image> {
     const spec = parseSpec(text, { snap: "allowed" });
     const images = new Images(cluster, spec.pool, ports, spec.namespace);
-    const shared = { spec, images, io: cluster.io };
+    const shared = { images, io: cluster.io };
     if (readOnly || spec.snap !== undefined) {
-      const snap = spec.snap === undefined ? {} : { snap: spec.snap };
-      const { handle } = await images.open(spec.image, { readOnly: true, ...snap });
-      return new Image({ ...shared, handle, locked: undefined });
+      const reader = await openReader(images, spec.image, spec.snap);
+      return new Image({ ...shared, ...reader, locked: undefined });
     }
     const locked = await openLocked(images, spec.image, { exclusive });
     try {
@@ -58,12 +60,14 @@ export class Image {
       await locked.close();
       throw thrown;
     }
-    return new Image({ ...shared, handle: locked.handle, locked });
+    const { handle, info, close } = locked;
+    return new Image({ ...shared, handle, info, close, locked });
   }
 
   /** The image as its header has it now. */
-  info(): Promise<ImageInfo> {
-    return this.parts.images.info(this.parts.spec.image);
+  async info(): Promise<ImageInfo> {
+    const { images, name } = await this.named();
+    return images.info(name);
   }
 
   /** @throws out_of_range past the end */
@@ -95,31 +99,36 @@ export class Image {
   }
 
   /** @throws invalid_argument, out_of_range */
-  resize(sizeBytes: number, options: ResizeOptions = {}): Promise<ImageInfo> {
-    return this.parts.images.resize(this.parts.spec.image, sizeBytes, options);
+  async resize(sizeBytes: number, options: ResizeOptions = {}): Promise<ImageInfo> {
+    const { images, name } = await this.named();
+    return images.resize(name, sizeBytes, options);
   }
 
-  snapshots(): Promise<SnapshotInfo[]> {
-    return this.parts.images.snapshots.list(this.parts.spec.image);
+  async snapshots(): Promise<SnapshotInfo[]> {
+    const { images, name } = await this.named();
+    return images.snapshots.list(name);
   }
 
   /** Of all that was written before, and of nothing after. @throws already_exists */
-  createSnapshot(name: string): Promise<SnapshotInfo> {
-    return this.parts.images.snapshots.create(this.parts.spec.image, name);
+  async createSnapshot(snapshot: string): Promise<SnapshotInfo> {
+    const { images, name } = await this.named();
+    return images.snapshots.create(name, snapshot);
   }
 
-  removeSnapshot(name: string): Promise<void> {
-    return this.parts.images.snapshots.remove(this.parts.spec.image, name);
+  async removeSnapshot(snapshot: string): Promise<void> {
+    const { images, name } = await this.named();
+    await images.snapshots.remove(name, snapshot);
   }
 
-  rollback(name: string, progress?: Progress): Promise<void> {
-    return this.parts.images.snapshots.rollback(this.parts.spec.image, name, progress);
+  async rollback(snapshot: string, progress?: Progress): Promise<void> {
+    const { images, name } = await this.named();
+    await images.snapshots.rollback(name, snapshot, progress);
   }
 
   /** A clone of one of its snapshots in the same pool and namespace. */
-  clone(snapshot: string, name: string): Promise<ImageInfo> {
-    const { images, spec } = this.parts;
-    return images.clones.create(spec.image, snapshot, { scope: images.scope, name });
+  async clone(snapshot: string, cloneName: string): Promise<ImageInfo> {
+    const { images, name } = await this.named();
+    return images.clones.create(name, snapshot, { scope: images.scope, name: cloneName });
   }
 
   /**
@@ -130,35 +139,64 @@ export class Image {
     fromSnapshot?: string,
     options: DiffOptions = {},
   ): AsyncGenerator<DiffExtent, void, undefined> {
-    const { images, spec } = this.parts;
-    const from =
-      fromSnapshot === undefined ? 0 : (await images.snapshots.find(spec.image, fromSnapshot)).id;
+    const from = await this.snapshotId(fromSnapshot);
     yield* diffExtents(this.io, this.handle, from, options);
   }
 
   /** How much of it is data, or has become so since a snapshot. */
   async usage(fromSnapshot?: string): Promise<ImageUsage> {
-    const { images, spec } = this.parts;
-    const from =
-      fromSnapshot === undefined ? 0 : (await images.snapshots.find(spec.image, fromSnapshot)).id;
+    const from = await this.snapshotId(fromSnapshot);
     return this.io.measureImage(this.handle, from);
   }
 
   /** Calls `changed` whenever its size, snapshots, parent... have changed. Returns the end. */
   async watch(changed: (info: ImageInfo) => void): Promise<() => Promise<void>> {
-    const { id } = await this.info();
+    const { scope, id } = this.place;
     // Between two changes it may be renamed or removed: then there is nothing to tell.
     const tell = () => this.info().then(changed, () => undefined);
-    return watchHeader(this.parts.images.scope, id, tell);
+    return watchHeader(scope, id, tell);
   }
 
   /** Lets the lock go. Requests that are still under way end first. */
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
-    const { locked, images, handle } = this.parts;
-    if (locked !== undefined) await locked.close();
-    else images.close(handle);
+    await this.parts.close();
+  }
+
+  /** Where the image is: elsewhere than it was opened once it has been migrated. */
+  private get place(): { scope: Scope; id: string } {
+    const { locked, images, info } = this.parts;
+    return locked?.place ?? { scope: images.scope, id: info.id };
+  }
+
+  /** By the name that it has now. @throws not_found when it has none */
+  private async named(): Promise<{ images: Images; name: string }> {
+    const { scope, id } = this.place;
+    const name = await scope.directory.nameOf(id);
+    if (name === undefined) {
+      throw new StorageError(
+        "not_found",
+        `the image that was ${this.parts.info.name} has no name`,
+        {
+          remedy:
+            "It is in the trash, or was removed: `cairn trash ls` lists what can be restored.",
+        },
+      );
+    }
+    const { images } = this.parts;
+    if (scope === images.scope) return { images, name };
+    return {
+      images: new Images(scope.cluster, scope.pool.name, scope.ports, scope.namespace),
+      name,
+    };
+  }
+
+  /** 0: of no snapshot. @throws not_found */
+  private async snapshotId(snapshot: string | undefined): Promise<number> {
+    if (snapshot === undefined) return 0;
+    const { images, name } = await this.named();
+    return (await images.snapshots.find(name, snapshot)).id;
   }
 
   private get io() {

@@ -5,6 +5,7 @@
 // name does so under its exclusive lock, or is sent to whoever holds that.
 import { StorageError } from "../../common/errors.js";
 import type { DeviceHandle } from "../../native/binding.js";
+import { ImageLocks } from "./advisory-locks.js";
 import { Clones } from "./clones.js";
 import { ImageConfig } from "./config-store.js";
 import { Copies } from "./copy.js";
@@ -69,6 +70,7 @@ export class Images<Io extends ImageIo = ImageIo> {
   readonly features: Features;
   readonly metadata: ImageMetadata;
   readonly config: ImageConfig;
+  readonly locks: ImageLocks;
   readonly trash: Trash;
   readonly groups: Groups;
   readonly copies: Copies;
@@ -85,6 +87,7 @@ export class Images<Io extends ImageIo = ImageIo> {
     this.features = new Features(this.scope);
     this.metadata = new ImageMetadata(this.scope);
     this.config = new ImageConfig(this.scope);
+    this.locks = new ImageLocks(this.scope);
     this.trash = new Trash(this.scope);
     this.groups = new Groups(this.scope);
     this.copies = new Copies(this.scope);

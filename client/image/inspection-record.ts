@@ -1,7 +1,7 @@
 // What a process that has an image open tells about its device: what it has done, and where traced
 // requests have spent their time. Fits into the answer to a notification. Pure.
 import { type Static, Type } from "@sinclair/typebox";
-import type { NativeHistogram, NativeTrace, NativeTraceDirection } from "../../native/binding.js";
+import type { NativeHistogram, NativeTrace, NativeTraceFigures } from "../../native/binding.js";
 
 const closed = { additionalProperties: false } as const;
 const CountSchema = Type.Number({ minimum: 0 });
@@ -44,7 +44,7 @@ const FiguresSchema = Type.Object(
 );
 export type TraceFigures = Static<typeof FiguresSchema>;
 
-const DirectionSchema = Type.Object(
+const SummarySchema = Type.Object(
   {
     total: FiguresSchema,
     queue: FiguresSchema,
@@ -59,10 +59,17 @@ const DirectionSchema = Type.Object(
   },
   closed,
 );
-export type TraceSummary = Static<typeof DirectionSchema>;
+export type TraceSummary = Static<typeof SummarySchema>;
 
 const TraceSchema = Type.Object(
-  { description: Type.String({ maxLength: 256 }), reads: DirectionSchema, writes: DirectionSchema },
+  {
+    description: Type.String({ maxLength: 256 }),
+    reads: SummarySchema,
+    writes: SummarySchema,
+    /** when there were any: an answer has room for so much, and older processes tell of none */
+    discards: Type.Optional(SummarySchema),
+    flushes: Type.Optional(SummarySchema),
+  },
   closed,
 );
 export type TraceReport = Static<typeof TraceSchema>;
@@ -95,7 +102,7 @@ export function figuresOf(histogram: NativeHistogram): TraceFigures {
   };
 }
 
-function summaryOf({ total, stages, replica, replicaCommit }: NativeTraceDirection): TraceSummary {
+function summaryOf({ total, stages, replica, replicaCommit }: NativeTraceFigures): TraceSummary {
   return {
     total: figuresOf(total),
     queue: figuresOf(stages.queue),
@@ -110,8 +117,13 @@ function summaryOf({ total, stages, replica, replicaCommit }: NativeTraceDirecti
   };
 }
 
-export const reportOf = (description: string, { reads, writes }: NativeTrace): TraceReport => ({
+export const reportOf = (
+  description: string,
+  { reads, writes, discards, flushes }: NativeTrace,
+): TraceReport => ({
   description,
   reads: summaryOf(reads),
   writes: summaryOf(writes),
+  ...(discards.total.count > 0 && { discards: summaryOf(discards) }),
+  ...(flushes.total.count > 0 && { flushes: summaryOf(flushes) }),
 });

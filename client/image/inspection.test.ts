@@ -70,12 +70,15 @@ describe("a trace of an image", () => {
     await cluster.pass(1000);
     expect(io.traces.map(({ options }) => options)).toEqual([{ durationMs: 2000, every: 10 }]);
     await cluster.pass(1200);
-    const trace: NativeTrace = { reads: direction(), writes: direction(100, 300) };
+    const [reads, writes] = [direction(), direction(100, 300)];
+    const trace: NativeTrace = { reads, writes, discards: direction(7), flushes: direction() };
     io.traces[0]?.end(trace);
     await cluster.pass(500);
     const [found] = await traced;
     expect(found?.writes.total).toMatchObject({ count: 2, meanNs: 200, p99Ns: 300, maxNs: 300 });
     expect(found?.reads.total.count).toBe(0);
+    expect(found?.discards?.total).toMatchObject({ count: 1, meanNs: 7 });
+    expect(found?.flushes).toBeUndefined();
     expect(io.traces).toHaveLength(1);
   });
 
@@ -102,7 +105,8 @@ describe("a trace of an image", () => {
         .concat(["replicas", "replica", "replicaCommit"])
         .map((name) => [name, huge]),
     );
-    const trace = { description: "h".repeat(256), reads: stages, writes: stages };
+    const kinds = { reads: stages, writes: stages, discards: stages, flushes: stages };
+    const trace = { description: "h".repeat(256), ...kinds };
     const reply = encodeReply({ answer: "done", inspection: { trace } } as never);
     expect(reply.length).toBeLessThanOrEqual(4096);
     expect(decodeReply(reply).inspection?.trace?.reads.total).toEqual(huge);

@@ -225,6 +225,27 @@ describe("an image in use", () => {
     expect(user.io.deviceLimits(user.handle)).toEqual({ iops: { perSecond: 500 } });
   });
 
+  it("has the limits that are set for all pools, the nearest to it first", async () => {
+    const cluster = await made("a");
+    const { images } = cluster.client();
+    cluster.config["global.rbd_qos_iops_limit"] = "100";
+    cluster.config["client.rbd_qos_bps_limit"] = "4096";
+    cluster.config["client.host1.rbd_qos_bps_limit"] = "8192";
+    cluster.config["client.host2.rbd_qos_bps_limit"] = "1";
+    const user = await guest(cluster, "a");
+    const bytes = { perSecond: 8192 };
+    expect(user.io.deviceLimits(user.handle)).toEqual({ iops: { perSecond: 100 }, bytes });
+    const sources = (await images.config.list("a")).filter(({ source }) => source !== "default");
+    expect(sources.map(({ source, value }) => [source, value])).toEqual([
+      ["global", "100"],
+      ["global", "8192"],
+    ]);
+    await images.config.setPool("rbd_qos_iops_limit", "500");
+    await during(cluster, images.config.set("a", "rbd_qos_bps_limit", "1M"));
+    const mebi = { perSecond: mebibyte };
+    expect(user.io.deviceLimits(user.handle)).toEqual({ iops: { perSecond: 500 }, bytes: mebi });
+  });
+
   it("without exclusive lock is open to several writers, who all hear of a snapshot", async () => {
     const cluster = await made("a");
     const { images } = cluster.client();

@@ -21,6 +21,8 @@ export interface LockedImage {
   info: ImageInfo;
   /** of the image that the device is now */
   readonly lock: ImageLock;
+  /** where that image is */
+  readonly place: { scope: Scope; id: string };
   /** Resolves with the reason when the lock is lost or refused: the image can't be used on. */
   readonly ended: Promise<StorageError>;
   /** Takes the lock for a user that is no front end; nothing where the image needs none. */
@@ -87,6 +89,10 @@ class UsedImage implements LockedImage {
 
   get lock(): ImageLock {
     return this.now.lock;
+  }
+
+  get place(): { scope: Scope; id: string } {
+    return this.now;
   }
 
   async takeLock(): Promise<void> {

@@ -49,6 +49,8 @@ export interface ImageCluster<Io extends ImageIo = ImageIo> {
   clientId: bigint;
   /** "host1 pid 7": for people */
   description: string;
+  /** of the host that it runs on: options can be set for it */
+  hostName: string;
   snapshotIds: SnapshotIds;
   /** Calls listener with each event of the native client. Returns its end. */
   onEvent(listener: (event: ClientEvent) => void): () => void;

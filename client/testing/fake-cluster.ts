@@ -57,9 +57,9 @@ export function testMap(): OsdMap {
 }
 
 /** The same with a second pool. */
-function mapOfTwoPools(): OsdMap {
+function mapOfTwoPools(config: OsdMap["config"]): OsdMap {
   const { hash: _, ...map } = testMap();
-  return sealed({ ...map, pools: [pool, fast], nextPoolId: 3 });
+  return sealed({ ...map, config, pools: [pool, fast], nextPoolId: 3 });
 }
 
 export interface FakeClient {
@@ -78,6 +78,8 @@ function poolNamed(name: string): PoolInfo {
 export class FakeCluster {
   readonly pool = new FakePool();
   wallMs = 1_000_000;
+  /** of the cluster map */
+  readonly config: Record<string, string> = {};
   private nextId = 1n;
   private nextClient = 1n;
   /** timers of the clients, by when they are due */
@@ -90,6 +92,7 @@ export class FakeCluster {
     const cluster: ImageCluster<FakeIo> = {
       io,
       clientId,
+      hostName: "host1",
       description: `host1 pid ${clientId}`,
       onEvent: (listener) => {
         io.listeners.add(listener);
@@ -99,7 +102,7 @@ export class FakeCluster {
         allocate: () => io.allocateSnapshot(),
         remove: (_pool, ids) => io.removeSnapshots(ids),
       },
-      map: mapOfTwoPools,
+      map: () => mapOfTwoPools(this.config),
       pool: poolNamed,
     };
     const ports: ImagePorts = {

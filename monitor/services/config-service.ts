@@ -2,7 +2,9 @@
 // the monitor. Pure.
 import { type LogLevel, logLevels } from "../../common/config.js";
 import { StorageError } from "../../common/errors.js";
+import { globalOptionOf } from "../../proto/image-options.js";
 import type { MapChanges, OsdMap } from "../../proto/osd-map.js";
+import { isScheduleKey } from "../../proto/purge-schedule.js";
 import {
   type NumberKind,
   type NumberSetting,
@@ -30,7 +32,14 @@ const settings: readonly TextSetting[] = [
   },
 ];
 
+/** What others than people set: an image's option, when a schedule was added. */
+const wholeNumber: NumberKind = {
+  expects: "a whole number",
+  accepts: (value) => /^[0-9]{1,16}$/.test(value),
+};
+
 function settingOf(name: string): NumberKind | undefined {
+  if (globalOptionOf(name) !== undefined || isScheduleKey(name)) return wholeNumber;
   if (Object.hasOwn(numberSettings, name)) return numberSettings[name as NumberSetting].kind;
   return settings.find(({ pattern }) => pattern.test(name));
 }
@@ -43,7 +52,7 @@ export function planConfigSet(name: string, value: string): MapChanges {
   const setting = settingOf(name);
   if (setting === undefined) {
     throw new StorageError("invalid_argument", `there is no setting "${name}"`, {
-      remedy: `Known are ${settingNames.join(", ")}, and osd.ID.log_level.`,
+      remedy: `Known are ${settingNames.join(", ")}, osd.ID.log_level, global.OPTION of images.`,
     });
   }
   if (value !== "" && !setting.accepts(value)) {

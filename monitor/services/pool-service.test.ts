@@ -60,6 +60,17 @@ describe("pool rm", () => {
     expect(changes).toEqual({ removedPools: [4], pgTemp: { "4.1": [] } });
   });
 
+  it("takes the schedules of the pool's trash with it", () => {
+    const config = {
+      "trash.purge.1d/old": "1",
+      "trash.purge.6h/old/ns": "2",
+      "trash.purge.1d/older": "3",
+      "trash.purge.1d/": "4",
+    };
+    const changes = planPoolRemove(testMap(3, { pools: map.pools, config }), "old");
+    expect(changes.config).toEqual({ "trash.purge.1d/old": "", "trash.purge.6h/old/ns": "" });
+  });
+
   it("refuses a pool that is not there", () => {
     expect(() => planPoolRemove(map, "new")).toThrow(/no pool "new"/);
   });

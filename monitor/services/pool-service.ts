@@ -12,6 +12,7 @@ import {
   type PoolInfo,
 } from "../../proto/osd-map.js";
 import type { PoolSetting } from "../../proto/pool-settings.js";
+import { scheduleKey, schedulesOf } from "../../proto/purge-schedule.js";
 import type { CrushRule } from "../crush-port.js";
 
 /** Copies of PGs that one OSD may hold (Ceph's mon_max_pg_per_osd). */
@@ -76,7 +77,14 @@ function poolChange(setting: PoolSetting, value: string): Partial<PoolInfo> {
 /** @throws not_found */
 export function planPoolRemove(map: OsdMap, name: string): MapChanges {
   const pool = existingPool(map, name);
-  return { removedPools: [pool.id], ...droppedTemps(map, pool) };
+  return { removedPools: [pool.id], ...droppedTemps(map, pool), ...droppedSchedules(map, pool) };
+}
+
+/** Another pool of the same name is to have none of them. */
+function droppedSchedules(map: OsdMap, { name }: PoolInfo): MapChanges {
+  const dropped = schedulesOf(map).filter(({ pool }) => pool === name);
+  if (dropped.length === 0) return {};
+  return { config: Object.fromEntries(dropped.map((one) => [scheduleKey(one), ""])) };
 }
 
 /** @throws not_found */

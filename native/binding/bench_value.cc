@@ -18,6 +18,9 @@ image::BenchSpec get_bench_spec(const Napi::Object& options) {
   spec.queue_depth = static_cast<std::uint32_t>(get_u64(options, "queueDepth"));
   spec.duration_ns = get_u64(options, "durationMs") * 1'000'000;
   spec.seed = get_u64(options, "seed");
+  if (options.Has("totalBytes")) spec.total_bytes = get_u64(options, "totalBytes");
+  if (options.Has("readPercent"))
+    spec.read_percent = static_cast<std::uint32_t>(get_u64(options, "readPercent"));
   return spec;
 }
 

@@ -201,7 +201,8 @@ class Client : public Napi::ObjectWrap<Client> {
   Napi::Value ask(const Napi::CallbackInfo& info, Run run_task) {
     const Promise promise(info.Env(), *thread_);
     thread_->post([this, promise, run_task = std::move(run_task)]() mutable {
-      if (state_ == nullptr) return promise.reject(Status(ErrorCode::canceled, "closed"));
+      if (state_ == nullptr || closing_)
+        return promise.reject(Status(ErrorCode::canceled, "the client is closed"));
       run_task(*state_, promise);
     });
     return promise.value();
@@ -407,11 +408,14 @@ class Client : public Napi::ObjectWrap<Client> {
     const Promise promise(info.Env(), *thread_);
     Ref();
     thread_->post([this, promise] {
-      state_.reset();
-      promise.resolve_undefined();
-      thread_->to_js([this](Napi::Env) {
-        thread_->stop_and_join();
-        Unref();
+      closing_ = true;
+      state_->shut_down([this, promise] {
+        state_.reset();
+        promise.resolve_undefined();
+        thread_->to_js([this](Napi::Env) {
+          thread_->stop_and_join();
+          Unref();
+        });
       });
     });
     return promise.value();
@@ -419,7 +423,9 @@ class Client : public Napi::ObjectWrap<Client> {
 
   std::unique_ptr<CoreThread> thread_;
   std::shared_ptr<Napi::FunctionReference> callback_;
-  std::unique_ptr<ClientState> state_;  // on the core's thread
+  // On the core's thread.
+  std::unique_ptr<ClientState> state_;
+  bool closing_ = false;  // nothing more is begun
   std::uint32_t next_handle_ = 1;
 };
 

@@ -15,6 +15,8 @@ namespace cairn::binding {
 
 namespace {
 constexpr std::uint64_t kProgressNs = 200'000'000;
+// So long a closing client waits for requests of its exports before it fails them.
+constexpr std::uint64_t kShutDownGraceNs = 1'000'000'000;
 constexpr std::size_t kExtentsPerBatch = 1024;
 }  // namespace
 
@@ -39,6 +41,8 @@ struct ClientState::Export {
   std::unique_ptr<virtio::BlockBackend> backend;
   std::unique_ptr<vhost_user::Server> vhost_user;
   std::unique_ptr<nbd::NbdServer> nbd;
+  // Told when it has stopped; not empty: it is being stopped.
+  std::vector<UniqueFunction<void(Status)>> stopping;
 };
 
 // An import that TypeScript feeds.
@@ -73,7 +77,7 @@ ClientState::~ClientState() {
   *alive_ = false;
   watches_.reset();
   // Jobs and exports call devices, devices the objecter, the objecter the messenger.
-  objecter_->cancel_all(Status(ErrorCode::canceled, "the client is closing"));
+  objecter_->close(Status(ErrorCode::canceled, "the client is closing"));
   diffs_.reset();
   jobs_.clear();
   exports_.clear();
@@ -161,15 +165,49 @@ Result<std::uint32_t> ClientState::serve_nbd(std::uint32_t handle, NbdSpec spec)
 void ClientState::stop_export(std::uint32_t handle, UniqueFunction<void(Status)> done) {
   const auto found = exports_.find(handle);
   if (found == exports_.end()) return done(Status(ErrorCode::not_found, "no such export"));
-  auto closed = [this, handle, done = std::move(done)]() mutable {
+  Export& entry = *found->second;
+  entry.stopping.push_back(std::move(done));
+  if (entry.stopping.size() > 1) return;
+  auto closed = [this, handle] {
     // Not inside the server's own callback.
-    reactor_.post([this, handle, done = std::move(done)]() mutable {
-      exports_.erase(handle);
-      done(Status::ok());
+    reactor_.post([this, handle] {
+      const auto node = exports_.extract(handle);
+      std::vector<UniqueFunction<void(Status)>> waiting = std::move(node.mapped()->stopping);
+      node.mapped().reset();
+      for (auto& told : waiting) told(Status::ok());
     });
   };
-  if (found->second->nbd != nullptr) return found->second->nbd->close(std::move(closed));
-  found->second->vhost_user->close(std::move(closed));
+  if (entry.nbd != nullptr) return entry.nbd->close(std::move(closed));
+  entry.vhost_user->close(std::move(closed));
+}
+
+void ClientState::shut_down(UniqueFunction<void()> done) {
+  struct Rest {
+    std::size_t exports = 1;  // one more until all have been told
+    UniqueFunction<void()> done;
+  };
+  auto rest = std::make_shared<Rest>();
+  rest->done = std::move(done);
+  const auto stopped = [this, rest] {
+    if (--rest->exports == 0) reactor_.post(std::move(rest->done));
+  };
+  std::vector<std::uint32_t> handles;
+  for (const auto& [handle, entry] : exports_) handles.push_back(handle);
+  for (const std::uint32_t handle : handles) {
+    ++rest->exports;
+    stop_export(handle, [stopped](const Status&) { stopped(); });
+  }
+  reactor_.run_after(kShutDownGraceNs, [this, alive = alive_] {
+    if (*alive) fail_requests();
+  });
+  stopped();
+}
+
+// Wherever they wait: for the lock, for their image's limits, or for the cluster.
+void ClientState::fail_requests() {
+  const Status closing(ErrorCode::canceled, "the client is closing");
+  devices_->fail_requests(closing);
+  objecter_->close(closing);
 }
 
 void ClientState::import_begin(std::uint32_t device_handle, std::uint32_t id,

@@ -86,6 +86,9 @@ class ClientState {
                                          std::uint16_t queues, const std::string& serial);
   Result<std::uint32_t> serve_nbd(std::uint32_t handle, NbdSpec spec);
   void stop_export(std::uint32_t handle, UniqueFunction<void(Status)> done);
+  // Before it goes: stops all exports. What their front ends wait for is answered if it can be in a
+  // moment, and fails otherwise. Calls done from the reactor, when the state can be destroyed.
+  void shut_down(UniqueFunction<void()> done);
 
   void import_begin(std::uint32_t device_handle, std::uint32_t job, const std::vector<int>& fds);
   void import_extents(std::uint32_t job, const std::vector<qcow2::SourceExtent>& extents,
@@ -111,6 +114,8 @@ class ClientState {
   void watch_progress(std::shared_ptr<qcow2::CopyJob> job, std::shared_ptr<bool> running,
                       std::function<void(std::uint64_t)> progress);
   void import_ended(std::uint32_t job, const Status& status);
+  void fail_requests();
+
   io::Reactor& reactor_;
   ClientHooks hooks_;
   std::unique_ptr<objecter::Objecter> objecter_;

@@ -183,6 +183,13 @@ void DeviceTable::add_job(std::uint32_t handle, const std::shared_ptr<image::Ima
   jobs.push_back(job);
 }
 
+void DeviceTable::fail_requests(const Status& why) {
+  for (auto& [handle, device] : devices_) {
+    if (device.image != nullptr) device.image->gate().fail(why);
+    if (device.front != nullptr) device.front->set_limits({});
+  }
+}
+
 void DeviceTable::cancel_jobs(std::uint32_t handle) {
   const auto found = devices_.find(handle);
   if (found == devices_.end()) return;

@@ -77,6 +77,8 @@ class DeviceTable {
   // The job is canceled when its device is closed.
   void add_job(std::uint32_t handle, const std::shared_ptr<image::ImageJob>& job);
   void cancel_jobs(std::uint32_t handle);
+  // What waits for a lock fails, now and from now on; what waits for limits goes on.
+  void fail_requests(const Status& why);
 
  private:
   struct Device {

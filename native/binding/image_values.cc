@@ -131,15 +131,15 @@ namespace {
 constexpr std::array<const char*, objecter::kTraceStages> kStageNames = {
     "queue", "client", "network", "primaryQueue", "primary", "disk", "replicas"};
 
-Napi::Value direction_value(Napi::Env env, const objecter::TraceCollector::Direction& direction) {
+Napi::Value figures_value(Napi::Env env, const objecter::TraceCollector::Figures& figures) {
   Napi::Object stages = Napi::Object::New(env);
   for (std::size_t i = 0; i < objecter::kTraceStages; ++i)
-    stages.Set(kStageNames[i], histogram_value(env, direction.stages[i]));
+    stages.Set(kStageNames[i], histogram_value(env, figures.stages[i]));
   Napi::Object object = Napi::Object::New(env);
-  object.Set("total", histogram_value(env, direction.total));
+  object.Set("total", histogram_value(env, figures.total));
   object.Set("stages", stages);
-  object.Set("replica", histogram_value(env, direction.replica));
-  object.Set("replicaCommit", histogram_value(env, direction.replica_commit));
+  object.Set("replica", histogram_value(env, figures.replica));
+  object.Set("replicaCommit", histogram_value(env, figures.replica_commit));
   return object;
 }
 
@@ -147,8 +147,13 @@ Napi::Value direction_value(Napi::Env env, const objecter::TraceCollector::Direc
 
 Napi::Value trace_value(Napi::Env env, const objecter::TraceCollector& collector) {
   Napi::Object object = Napi::Object::New(env);
-  object.Set("reads", direction_value(env, collector.reads()));
-  object.Set("writes", direction_value(env, collector.writes()));
+  const auto set = [&](const char* name, objecter::TracedKind kind) {
+    object.Set(name, figures_value(env, collector.of(kind)));
+  };
+  set("reads", objecter::TracedKind::read);
+  set("writes", objecter::TracedKind::write);
+  set("discards", objecter::TracedKind::discard);
+  set("flushes", objecter::TracedKind::flush);
   return object;
 }
 

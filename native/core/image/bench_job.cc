@@ -20,6 +20,9 @@ Status BenchJob::check(const BlockDevice& device, const BenchSpec& spec) {
   if (spec.queue_depth == 0 || spec.queue_depth > 1024) {
     return Status(ErrorCode::invalid_argument, "the queue depth must be 1 to 1024");
   }
+  if (spec.read_percent > 100) {
+    return Status(ErrorCode::invalid_argument, "the share of reads must be 0 to 100 percent");
+  }
   if (device.read_only() && spec.type != BenchSpec::Type::read) {
     return Status(ErrorCode::read_only, "the image is read-only");
   }
@@ -32,7 +35,7 @@ void BenchJob::start(io::Executor& executor, BlockDevice& device, const BenchSpe
   job->start_ns_ = executor.now_ns();
   job->last_completion_ns_ = job->start_ns_;
   job->end_ns_ = job->start_ns_ + spec.duration_ns;
-  for (std::uint32_t i = 0; i < spec.queue_depth; ++i) job->issue();
+  for (std::uint32_t i = 0; i < spec.queue_depth && job->take_next(); ++i) job->issue();
 }
 
 BenchJob::BenchJob(io::Executor& executor, BlockDevice& device, const BenchSpec& spec, Done done)
@@ -48,15 +51,23 @@ BenchJob::BenchJob(io::Executor& executor, BlockDevice& device, const BenchSpec&
   }
 }
 
+// Counted before it is posted: the end is when nothing is under way or about to be.
+bool BenchJob::take_next() {
+  if (spec_.total_bytes != 0 && begun_bytes_ >= spec_.total_bytes) return false;
+  begun_bytes_ += spec_.io_bytes;
+  ++in_flight_;
+  return true;
+}
+
 void BenchJob::issue() {
   const std::uint64_t slots = device_.size_bytes() / spec_.io_bytes;
   const std::uint64_t slot =
       spec_.random_offsets ? random_.below(slots) : next_sequential_++ % slots;
   const std::uint64_t offset = slot * spec_.io_bytes;
-  const bool write = spec_.type == BenchSpec::Type::write ||
-                     (spec_.type == BenchSpec::Type::mixed && random_.below(2) == 0);
+  const bool write =
+      spec_.type == BenchSpec::Type::write ||
+      (spec_.type == BenchSpec::Type::mixed && random_.below(100) >= spec_.read_percent);
   const std::uint64_t started = executor_.now_ns();
-  ++in_flight_;
   if (write) {
     device_.write(offset, payload_, [self = shared_from_this(), started](Status status) {
       self->completed(started, status);
@@ -86,7 +97,9 @@ void BenchJob::completed(std::uint64_t started_ns, const Status& status) {
     end_ns_ = now;  // an error ends the run
   }
   // Reposted, so that a device that completes at once does not recurse.
-  if (now < end_ns_) return executor_.post([self = shared_from_this()] { self->issue(); });
+  if (now < end_ns_ && take_next()) {
+    return executor_.post([self = shared_from_this()] { self->issue(); });
+  }
   if (in_flight_ != 0) return;
   report_.elapsed_ns = now - start_ns_;
   done_(std::move(report_));

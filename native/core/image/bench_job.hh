@@ -1,5 +1,6 @@
 // BenchJob: load on a BlockDevice from the native core: a fixed queue depth, random or sequential
-// offsets, for a time; measures latency and, every 100 ms, how many operations finished.
+// offsets, for a time or so many bytes; measures latency and, every 100 ms, how many operations
+// finished.
 #pragma once
 
 #include <memory>
@@ -19,6 +20,8 @@ struct BenchSpec {
   std::uint64_t io_bytes = 4096;
   std::uint32_t queue_depth = 1;
   std::uint64_t duration_ns = 0;
+  std::uint64_t total_bytes = 0;    // ends when it has begun so much; 0: only with its time
+  std::uint32_t read_percent = 50;  // of mixed
   std::uint64_t seed = 1;
 };
 
@@ -42,6 +45,7 @@ class BenchJob : public std::enable_shared_from_this<BenchJob> {
 
  private:
   void issue();
+  bool take_next();
   void completed(std::uint64_t started_ns, const Status& status);
 
   io::Executor& executor_;
@@ -52,6 +56,7 @@ class BenchJob : public std::enable_shared_from_this<BenchJob> {
   io::Random random_;
   std::uint64_t start_ns_ = 0, end_ns_ = 0, last_completion_ns_ = 0;
   std::uint64_t next_sequential_ = 0;
+  std::uint64_t begun_bytes_ = 0;
   std::uint32_t in_flight_ = 0;
   Buffer payload_;
 };

@@ -33,15 +33,15 @@ MeteredDevice::Trace MeteredDevice::traced_request() {
 ReadDone MeteredDevice::traced(const Trace& request, ReadDone done) {
   if (request == nullptr) return done;
   return [&clock = executor_, request, done = std::move(done)](Status status, Buffer data) mutable {
-    if (status) request->finish(false, clock.now_ns());
+    if (status) request->finish(objecter::TracedKind::read, clock.now_ns());
     done(std::move(status), std::move(data));
   };
 }
 
-WriteDone MeteredDevice::traced(const Trace& request, WriteDone done) {
+WriteDone MeteredDevice::traced(const Trace& request, objecter::TracedKind kind, WriteDone done) {
   if (request == nullptr) return done;
-  return [&clock = executor_, request, done = std::move(done)](Status status) mutable {
-    if (status) request->finish(true, clock.now_ns());
+  return [&clock = executor_, request, kind, done = std::move(done)](Status status) mutable {
+    if (status) request->finish(kind, clock.now_ns());
     done(std::move(status));
   };
 }
@@ -110,7 +110,7 @@ void MeteredDevice::read(std::uint64_t offset, std::uint64_t length_bytes, ReadD
 
 void MeteredDevice::write(std::uint64_t offset, Buffer data, WriteDone done) {
   Trace request = traced_request();
-  done = traced(request, std::move(done));
+  done = traced(request, objecter::TracedKind::write, std::move(done));
   const std::uint64_t length_bytes = data.size();
   pass(IoDirection::write, length_bytes, std::move(request),
        [this, offset, length_bytes, data = std::move(data), done = std::move(done)]() mutable {
@@ -122,7 +122,7 @@ void MeteredDevice::write(std::uint64_t offset, Buffer data, WriteDone done) {
 void MeteredDevice::write_zeroes(std::uint64_t offset, std::uint64_t length_bytes, bool may_unmap,
                                  WriteDone done) {
   Trace request = traced_request();
-  done = traced(request, std::move(done));
+  done = traced(request, objecter::TracedKind::write, std::move(done));
   pass(IoDirection::write, 0, std::move(request),
        [this, offset, length_bytes, may_unmap, done = std::move(done)]() mutable {
          inner_->write_zeroes(offset, length_bytes, may_unmap,
@@ -131,14 +131,18 @@ void MeteredDevice::write_zeroes(std::uint64_t offset, std::uint64_t length_byte
 }
 
 void MeteredDevice::discard(std::uint64_t offset, std::uint64_t length_bytes, WriteDone done) {
-  pass(IoDirection::write, 0, nullptr,
+  Trace request = traced_request();
+  done = traced(request, objecter::TracedKind::discard, std::move(done));
+  pass(IoDirection::write, 0, std::move(request),
        [this, offset, length_bytes, done = std::move(done)]() mutable {
          inner_->discard(offset, length_bytes, counted(Kind::discard, 0, std::move(done)));
        });
 }
 
 void MeteredDevice::flush(WriteDone done) {
-  const objecter::TraceScope scope(tracing_.get(), nullptr);
+  Trace request = traced_request();
+  done = traced(request, objecter::TracedKind::flush, std::move(done));
+  const objecter::TraceScope scope(tracing_.get(), std::move(request));
   inner_->flush(counted(Kind::flush, 0, std::move(done)));
 }
 

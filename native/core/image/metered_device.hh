@@ -37,7 +37,7 @@ class MeteredDevice final : public BlockDevice {
   std::uint64_t size_bytes() const override { return inner_->size_bytes(); }
   bool read_only() const override { return inner_->read_only(); }
 
-  // Reads, writes and zeroing that begin from now on.
+  // Requests that begin from now on.
   void trace(std::shared_ptr<objecter::TraceCollector> collector);
   void end_trace(const std::shared_ptr<objecter::TraceCollector>& collector);
   bool can_be_traced() const { return tracing_ != nullptr; }
@@ -65,7 +65,7 @@ class MeteredDevice final : public BlockDevice {
   // nullptr: nobody traces the device, or samples this request.
   Trace traced_request();
   ReadDone traced(const Trace& request, ReadDone done);
-  WriteDone traced(const Trace& request, WriteDone done);
+  WriteDone traced(const Trace& request, objecter::TracedKind kind, WriteDone done);
   // Runs start when the limits let it go, as part of the request.
   template <typename Start>
   void pass(IoDirection direction, std::uint64_t bytes, Trace request, Start start);

@@ -71,10 +71,10 @@ void Objecter::submit(PoolId pool, std::string object, std::vector<net::Step> st
 
 void Objecter::submit(Target target, std::vector<net::Step> steps, Buffer data, OpDone done) {
   const auto found = map_.pools.find(target.pool);
-  if (found == map_.pools.end()) {
-    executor_.post([done = std::move(done)]() mutable {
-      done(Status(ErrorCode::not_found, "no such pool"), {}, {});
-    });
+  if (!closed_ || found == map_.pools.end()) {
+    Status why = closed_ ? Status(ErrorCode::not_found, "no such pool") : closed_;
+    executor_.post(
+        [done = std::move(done), why = std::move(why)]() mutable { done(std::move(why), {}, {}); });
     return;
   }
   net::OpRequest request;
@@ -264,6 +264,11 @@ void Objecter::cancel_all(const Status& reason) {
   std::map<std::uint64_t, Operation> operations = std::exchange(operations_, {});
   counters_.in_flight = 0;
   for (auto& [sequence, operation] : operations) operation.done(reason, {}, {});
+}
+
+void Objecter::close(const Status& reason) {
+  closed_ = reason;
+  cancel_all(reason);
 }
 
 std::uint64_t Objecter::oldest_operation_ns() const {

@@ -102,6 +102,8 @@ class Objecter : public net::MessengerHandler {
   void answer_notify(net::ConnectionId connection, const net::WatchNotifyAck& ack);
   // Answers everything in flight; nothing is sent any more.
   void cancel_all(const Status& reason);
+  // cancel_all(), for those that come from now on too.
+  void close(const Status& reason);
 
   // An operation that is submitted, and what its answer leads to, belongs to the current request.
   const std::shared_ptr<TraceContext>& tracing() const { return tracing_; }
@@ -157,6 +159,7 @@ class Objecter : public net::MessengerHandler {
   std::map<OsdId, Session> sessions_;
   std::unordered_map<net::ConnectionId, OsdId> by_connection_;
   ObjecterCounters counters_;
+  Status closed_;  // not ok: nothing is taken any more
   std::shared_ptr<TraceContext> tracing_ = std::make_shared<TraceContext>();
   std::shared_ptr<const bool> life_ = std::make_shared<const bool>(true);
 };

@@ -270,6 +270,22 @@ TEST_CASE("objecter: cancel_all answers what is left; nothing is sent any more")
   CHECK(client.messenger.sent.size() == 1);
 }
 
+TEST_CASE("objecter: once closed it takes nothing, and answers nobody inside the call") {
+  Client client;
+  client.objecter.set_map(Client::map(1, {0, 1}));
+  client.submit();
+  client.settle();
+  client.objecter.close(Status(ErrorCode::canceled, "closing"));
+  CHECK(client.outcome->code() == ErrorCode::canceled);
+  client.outcome.reset();
+  client.submit();
+  CHECK_FALSE(client.outcome.has_value());
+  client.settle();
+  REQUIRE(client.outcome.has_value());
+  CHECK(client.outcome->code() == ErrorCode::canceled);
+  CHECK(client.messenger.sent.size() == 1);
+}
+
 TEST_CASE("objecter: what is malformed closes the connection") {
   Client client;
   client.objecter.set_map(Client::map(1, {0, 1}));

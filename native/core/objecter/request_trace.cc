@@ -58,19 +58,18 @@ StageTimes RequestTrace::stages(std::uint64_t ended_ns) const {
   return times;
 }
 
-void RequestTrace::finish(bool writes, std::uint64_t ended_ns) const {
+void RequestTrace::finish(TracedKind kind, std::uint64_t ended_ns) const {
   const StageTimes times = stages(ended_ns);
-  for (const auto& collector : collectors_)
-    collector->record(writes, ended_ns - started_ns_, times);
+  for (const auto& collector : collectors_) collector->record(kind, ended_ns - started_ns_, times);
 }
 
-void TraceCollector::record(bool writes, std::uint64_t total_ns, const StageTimes& stages) {
-  Direction& direction = directions_[writes ? 1 : 0];
-  direction.total.record(total_ns);
-  for (std::size_t i = 0; i < kTraceStages; ++i) direction.stages[i].record(stages.ns[i]);
+void TraceCollector::record(TracedKind kind, std::uint64_t total_ns, const StageTimes& stages) {
+  Figures& figures = figures_[static_cast<std::size_t>(kind)];
+  figures.total.record(total_ns);
+  for (std::size_t i = 0; i < kTraceStages; ++i) figures.stages[i].record(stages.ns[i]);
   if (stages.replica_ns == 0) return;
-  direction.replica.record(stages.replica_ns);
-  direction.replica_commit.record(stages.replica_commit_ns);
+  figures.replica.record(stages.replica_ns);
+  figures.replica_commit.record(stages.replica_commit_ns);
 }
 
 }  // namespace cairn::objecter

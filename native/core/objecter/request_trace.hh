@@ -30,6 +30,14 @@ enum class TraceStage : std::uint8_t {
 };
 constexpr std::size_t kTraceStages = 7;
 
+enum class TracedKind : std::uint8_t {
+  read,
+  write,  // zeroing too
+  discard,
+  flush,
+};
+constexpr std::size_t kTracedKinds = 4;
+
 struct StageTimes {
   std::array<std::uint64_t, kTraceStages> ns{};
   std::uint64_t replica_ns = 0, replica_commit_ns = 0;  // of the slowest replica: run beside `disk`
@@ -60,7 +68,7 @@ class RequestTrace {
   // the one that was answered last before the next one was submitted.
   StageTimes stages(std::uint64_t ended_ns) const;
   // Tells the collectors.
-  void finish(bool writes, std::uint64_t ended_ns) const;
+  void finish(TracedKind kind, std::uint64_t ended_ns) const;
 
  private:
   std::uint64_t started_ns_;
@@ -72,7 +80,7 @@ class RequestTrace {
 // Sums up one of `every` requests of a device.
 class TraceCollector {
  public:
-  struct Direction {
+  struct Figures {
     Histogram total;
     std::array<Histogram, kTraceStages> stages;
     Histogram replica, replica_commit;  // of requests that waited for replicas
@@ -80,15 +88,14 @@ class TraceCollector {
 
   explicit TraceCollector(std::uint32_t every) : every_(every) {}
   bool samples_next() { return ++seen_ % every_ == 0; }
-  void record(bool writes, std::uint64_t total_ns, const StageTimes& stages);
+  void record(TracedKind kind, std::uint64_t total_ns, const StageTimes& stages);
   // Without the requests that failed.
-  const Direction& reads() const { return directions_[0]; }
-  const Direction& writes() const { return directions_[1]; }
+  const Figures& of(TracedKind kind) const { return figures_[static_cast<std::size_t>(kind)]; }
 
  private:
   std::uint32_t every_;
   std::uint64_t seen_ = 0;
-  std::array<Direction, 2> directions_;
+  std::array<Figures, kTracedKinds> figures_;
 };
 
 // Whose request is being carried out right now, of those on one executor: what is begun inside
