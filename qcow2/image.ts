@@ -14,6 +14,7 @@ import {
   entryOffset,
   l1ReservedBits,
   l2EntryBytes,
+  runLength,
   subclusterRuns,
   subclustersPerCluster,
 } from "./tables.js";
@@ -117,14 +118,32 @@ export class Qcow2Image {
       const state = clusterState(this.header, table, at);
       if (this.header.extendedL2 && state.kind !== "compressed") {
         yield* this.subclusterExtents(table, at, state, position, end);
+        position = end;
       } else {
-        yield* this.clusterExtents(state, position, end);
+        const clusters = this.wholeRun(table, at, state, position, to);
+        const runEnd = clusters > 1 ? position + clusters * clusterBytes : end;
+        yield* this.clusterExtents(state, position, runEnd);
+        position = runEnd;
       }
-      position = end;
     }
   }
 
-  /** [from, to) lies inside one cluster. */
+  /** Clusters from the start of one on that are of one run, whole in the disk and in the file. */
+  private wholeRun(
+    table: Buffer,
+    at: number,
+    state: ClusterState,
+    from: number,
+    to: number,
+  ): number {
+    const { clusterBytes } = this.header;
+    if (state.kind === "compressed" || from % clusterBytes !== 0) return 1;
+    const fileBytes = state.kind === "data" ? this.source.sizeBytes - state.hostOffset : to - from;
+    const limit = Math.floor(Math.min(to - from, fileBytes) / clusterBytes);
+    return limit > 1 ? runLength(this.header, table, at, limit) : 1;
+  }
+
+  /** [from, to) lies inside one cluster, or is a run of whole ones that say the same. */
   private *clusterExtents(state: ClusterState, from: number, to: number): Generator<LayerExtent> {
     const clusterOffset = from % this.header.clusterBytes;
     switch (state.kind) {

@@ -56,6 +56,29 @@ export function clusterState(header: Qcow2Header, table: Buffer, at: number): Cl
   return hostOffset === 0 ? { kind: "unallocated" } : { kind: "data", hostOffset };
 }
 
+/**
+ * How many entries say the same as the one at that byte, which is neither compressed nor extended:
+ * equal ones, of data the clusters that lie one behind the other in the file.
+ * @param limit entries to look at, at least 1
+ */
+export function runLength(header: Qcow2Header, table: Buffer, at: number, limit: number): number {
+  const high = table.readUInt32BE(at);
+  const low = table.readUInt32BE(at + 4);
+  const isData = clusterState(header, table, at).kind === "data";
+  const stepBytes = isData ? header.clusterBytes : 0;
+  const first = entryOffset(table, at);
+  let count = 1;
+  for (; count < limit; count++) {
+    const next = at + count * 8;
+    const differs =
+      ((table.readUInt32BE(next) ^ high) & ~offsetMaskHigh) !== 0 ||
+      ((table.readUInt32BE(next + 4) ^ low) & ~offsetMaskLow) !== 0 ||
+      entryOffset(table, next) !== first + count * stepBytes;
+    if (differs) break;
+  }
+  return count;
+}
+
 /** "Compressed Clusters Descriptor": x bits of offset, then sectors - 1, up to bit 61. */
 function compressedCluster(header: Qcow2Header, high: number, low: number): ClusterState {
   const sectorBits = header.clusterBits - 8;

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { bundlePackages } from "./bundle.mjs";
 import {
   checkNode,
   ensureNpm,
@@ -46,6 +47,7 @@ export async function buildNative({ tests = false, targets } = {}) {
 
 export async function buildTypeScript() {
   await run(process.execPath, ["node_modules/typescript/bin/tsc", "-b"]);
+  await bundlePackages();
 }
 
 export async function buildAll({ packageGroups = ["build"], tests = false } = {}) {

@@ -1,6 +1,7 @@
 // Bytes, buffers, statuses, checksums, histograms and callables.
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <memory>
 #include <set>
 #include "base/buffer.hh"
@@ -56,6 +57,27 @@ TEST_CASE("buffer: memory that was released comes back as memory") {
   }
   for (int i = 0; i < 300; ++i) {
     CHECK(held[static_cast<std::size_t>(i)].data()[4095] == static_cast<std::byte>(i));
+  }
+}
+
+TEST_CASE("buffer: large memory that was freed serves the next of its size, also after a release") {
+  constexpr std::size_t kBytes = Buffer::kMinLargeBytes + 1;
+  std::vector<Buffer> held;
+  for (int i = 0; i < 3; ++i) held.push_back(Buffer::zeroed(kBytes));
+  const std::byte* const last = held.back().data();
+  held.pop_back();
+  held.push_back(Buffer::allocate(2 * Buffer::kMinLargeBytes));  // rounded up, they are the same
+  CHECK(held.back().data() == last);
+  held.clear();
+  for (int i = 0; i < 4; ++i) Buffer::release_unused();
+  for (int i = 0; i < 3; ++i) {
+    held.push_back(Buffer::allocate(kBytes));
+    std::memset(held.back().data(), i + 1, kBytes);
+  }
+  for (int i = 0; i < 3; ++i) {
+    const ByteSpan bytes = held[static_cast<std::size_t>(i)].span();
+    CHECK(bytes.front() == static_cast<std::byte>(i + 1));
+    CHECK(bytes.back() == static_cast<std::byte>(i + 1));
   }
 }
 

@@ -4,7 +4,9 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -40,11 +42,20 @@ Orphans& orphans() {
   return *instance;
 }
 
+// Large blocks are of sizes that are powers of two, so that one that is free fits.
+constexpr std::size_t kLargeSizes =
+    std::bit_width(Buffer::kMaxLargeBytes) - std::bit_width(Buffer::kMinLargeBytes) + 1;
+
 struct Cache {
   std::vector<std::byte*> hot;
   std::vector<std::byte*> cold;
   std::size_t fewest_hot = 0;  // since the last release_unused()
+  std::array<std::vector<std::byte*>, kLargeSizes> large;
+  std::size_t large_bytes = 0;
+  std::size_t fewest_large_bytes = 0;  // since the last release_unused()
   ~Cache() {
+    for (const std::vector<std::byte*>& blocks : large)
+      for (std::byte* memory : blocks) std::free(memory);
     Orphans& left = orphans();
     const std::lock_guard lock(left.mutex);
     left.blocks.insert(left.blocks.end(), hot.begin(), hot.end());
@@ -90,31 +101,79 @@ void give_block(std::byte* memory) {
   local.cold.push_back(memory);
 }
 
+bool is_large(std::size_t capacity) {
+  return capacity >= Buffer::kMinLargeBytes && capacity <= Buffer::kMaxLargeBytes;
+}
+
+std::vector<std::byte*>& large_blocks(std::size_t capacity) {
+  return cache().large[std::bit_width(capacity) - std::bit_width(Buffer::kMinLargeBytes)];
+}
+
+std::byte* take_large(std::size_t capacity) {
+  std::vector<std::byte*>& blocks = large_blocks(capacity);
+  if (blocks.empty()) return allocate_aligned(capacity);
+  std::byte* memory = blocks.back();
+  blocks.pop_back();
+  Cache& local = cache();
+  local.large_bytes -= capacity;
+  local.fewest_large_bytes = std::min(local.fewest_large_bytes, local.large_bytes);
+  return memory;
+}
+
+void give_large(std::byte* memory, std::size_t capacity) {
+  Cache& local = cache();
+  if (local.large_bytes + capacity > Buffer::kMaxCachedLargeBytes) return std::free(memory);
+  large_blocks(capacity).push_back(memory);
+  local.large_bytes += capacity;
+}
+
 std::size_t capacity_for(std::size_t length) {
+  if (is_large(length)) return std::bit_ceil(length);
   const std::size_t rounded = (length + Buffer::kAlignment - 1) & ~(Buffer::kAlignment - 1);
   return rounded == 0 ? Buffer::kAlignment : rounded;
 }
 
 std::byte* take_memory(std::size_t capacity) {
-  return capacity == Buffer::kAlignment ? take_block() : allocate_aligned(capacity);
+  if (capacity == Buffer::kAlignment) return take_block();
+  return is_large(capacity) ? take_large(capacity) : allocate_aligned(capacity);
 }
 
 void give_memory(std::byte* memory, std::size_t capacity) {
   if (capacity == Buffer::kAlignment) return give_block(memory);
+  if (is_large(capacity)) return give_large(memory, capacity);
   std::free(memory);
+}
+
+void release_blocks(Cache& local) {
+  const std::size_t unused = std::min(local.fewest_hot, Buffer::kMaxReleasedPages);
+  for (std::size_t i = 0; i < unused; ++i) {
+    ::madvise(local.hot.back(), Buffer::kAlignment, MADV_DONTNEED);
+    local.cold.push_back(local.hot.back());
+    local.hot.pop_back();
+  }
+  local.fewest_hot = local.hot.size();
+}
+
+void release_large(Cache& local) {
+  std::size_t unused =
+      std::min(local.fewest_large_bytes, Buffer::kMaxReleasedPages * Buffer::kAlignment);
+  std::size_t capacity = Buffer::kMaxLargeBytes;
+  for (; capacity >= Buffer::kMinLargeBytes; capacity /= 2) {
+    std::vector<std::byte*>& blocks = large_blocks(capacity);
+    for (; unused >= capacity && !blocks.empty(); blocks.pop_back()) {
+      std::free(blocks.back());
+      local.large_bytes -= capacity;
+      unused -= capacity;
+    }
+  }
+  local.fewest_large_bytes = local.large_bytes;
 }
 
 }  // namespace
 
 void Buffer::release_unused() {
-  Cache& local = cache();
-  const std::size_t unused = std::min(local.fewest_hot, kMaxReleasedPages);
-  for (std::size_t i = 0; i < unused; ++i) {
-    ::madvise(local.hot.back(), kAlignment, MADV_DONTNEED);
-    local.cold.push_back(local.hot.back());
-    local.hot.pop_back();
-  }
-  local.fewest_hot = local.hot.size();
+  release_blocks(cache());
+  release_large(cache());
 }
 
 Buffer Buffer::allocate(std::size_t length) {

@@ -3,7 +3,9 @@
 // bytes are not: whoever fills a buffer does so before sharing it.
 // Freed blocks of 4 KiB are kept per thread for reuse, up to kMaxCachedBytes of resident memory: a
 // store that checkpoints frees and needs tens of MiB in turn, and a page fault costs more than the
-// block's whole way. release_unused() gives back what a pause did not need.
+// block's whole way. So are those of kMinLargeBytes to kMaxLargeBytes, up to kMaxCachedLargeBytes:
+// a stream of big payloads needs the same sizes over and over. release_unused() gives back what a
+// pause did not need.
 #pragma once
 
 #include <cstddef>
@@ -17,12 +19,15 @@ class Buffer {
  public:
   static constexpr std::size_t kAlignment = 4096;
   static constexpr std::size_t kMaxCachedBytes = std::size_t{128} << 20;
+  static constexpr std::size_t kMinLargeBytes = std::size_t{64} << 10;
+  static constexpr std::size_t kMaxLargeBytes = std::size_t{4} << 20;
+  static constexpr std::size_t kMaxCachedLargeBytes = std::size_t{32} << 20;
 
   Buffer() = default;
   // length bytes, contents undefined; the memory is rounded up to the alignment
   static Buffer allocate(std::size_t length);
-  // Gives pages back to the kernel that this thread has not needed since the last call, at most
-  // kMaxReleasedPages at a time. For a timer.
+  // Gives memory back that this thread has not needed since the last call, at most
+  // kMaxReleasedPages of blocks of 4 KiB and as much of large ones at a time. For a timer.
   static constexpr std::size_t kMaxReleasedPages = 2048;
   static void release_unused();
   static Buffer zeroed(std::size_t length);

@@ -16,6 +16,9 @@ namespace {
 constexpr std::size_t kReceiveBufferBytes = std::size_t{256} << 10;
 // From this much missing payload on, a recv of its own is cheaper than copying.
 constexpr std::size_t kDirectReceiveBytes = std::size_t{16} << 10;
+// Of the next recv after a big payload, which another one probably follows: enough for its header
+// and meta, so that nearly all of it goes to its place without being copied.
+constexpr std::size_t kHeaderReceiveBytes = std::size_t{1} << 10;
 // Strangers that connect and say nothing are dropped from here on.
 constexpr std::size_t kMaxHandshaking = 256;
 constexpr std::uint64_t kAcceptRetryNs = 100'000'000;
@@ -45,6 +48,7 @@ struct TcpMessenger::Connection {
   io::TimerId handshake_timer = 0;
   SocketAddress socket_address;  // read by the kernel while connecting
   FrameDecoder decoder{kHelloLimits};
+  bool expects_big_payload = false;
   std::unique_ptr<std::byte[]> receive_buffer;
   SendQueue queue;
   std::vector<Frame> early_frames;  // sent before the handshake was over
@@ -188,7 +192,9 @@ void TcpMessenger::start_receive(const ConnectionPtr& connection) {
   if (!direct) {
     if (connection->receive_buffer == nullptr)
       connection->receive_buffer = std::make_unique_for_overwrite<std::byte[]>(kReceiveBufferBytes);
-    target = {connection->receive_buffer.get(), kReceiveBufferBytes};
+    const bool only_header = std::exchange(connection->expects_big_payload, false);
+    target = {connection->receive_buffer.get(),
+              only_header ? kHeaderReceiveBytes : kReceiveBufferBytes};
   }
   reactor_.recv(connection->fd.get(), target, [connection, direct](int result) {
     if (!connection->closed()) connection->owner->received(connection, result, direct);
@@ -209,8 +215,10 @@ void TcpMessenger::received(const ConnectionPtr& connection, int result, bool di
     Result<std::optional<Frame>> frame = connection->decoder.filled(length);
     if (!frame)
       status = frame.status();
-    else if (frame->has_value())
+    else if (frame->has_value()) {
+      connection->expects_big_payload = true;
       status = deliver(connection, std::move(**frame));
+    }
   } else {
     status = parse(connection, length);
   }

@@ -215,13 +215,13 @@ void Mutator::apply_data(const Transaction::Op& op) {
       entry.crc = op.placed[i].crc;
     }
     set_block(pg, onode, op.first_block + i, entry);
-    if (entry.state != BlockState::data || op.data.empty()) continue;
-    Buffer image = op.data.slice(i * kBlockBytes, kBlockBytes);
-    if (op.direct)
-      state_.overlay.put_direct(entry.physical, std::move(image));
-    else
-      state_.overlay.put(entry.physical, std::move(image));
+    if (entry.state != BlockState::data || op.data.empty() || op.direct) continue;
+    state_.overlay.put(entry.physical, op.data.slice(i * kBlockBytes, kBlockBytes));
   }
+  if (op.direct && !op.data.empty())
+    op.for_each_run([this](std::uint32_t physical, Buffer images) {
+      state_.overlay.put_direct(physical, std::move(images));
+    });
   if (op.type == OpType::write) onode.header.version = op.version;
 }
 

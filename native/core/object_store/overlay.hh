@@ -5,12 +5,14 @@
 // running one) and direct (on their way to a fresh block beside the WAL, here until their WAL
 // record is durable). A block has at most one image of each kind; active is the newest. A block
 // with a direct image has neither of the others before it, because a block is not allocated again
-// before its old images are gone (allocator.hh).
+// before its old images are gone (allocator.hh). Direct images come and go in runs of blocks that
+// lie behind each other.
 // Memory: the images of one checkpoint period, bounded by Options::pending_data_bytes and by the
 // WAL's length; the Buffers are shared with the submitter, nothing is copied.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -24,20 +26,23 @@ class Overlay {
   void put(std::uint32_t physical, Buffer image) {
     active_.insert_or_assign(physical, std::move(image));
   }
-  void put_direct(std::uint32_t physical, Buffer image) {
-    direct_.insert_or_assign(physical, std::move(image));
+  // images: of whole blocks, the first of which goes to that place.
+  void put_direct(std::uint32_t physical, Buffer images) {
+    direct_.insert_or_assign(physical, std::move(images));
   }
+  // The run that was put there.
   void drop_direct(std::uint32_t physical) { direct_.erase(physical); }
   // The block has no owner any more: its image need not reach the disk.
   void forget(std::uint32_t physical) { active_.erase(physical); }
 
-  // The newest image of the block, null when it is in its place.
-  const Buffer* find(std::uint32_t physical) const {
-    for (const Images* images : {&active_, &frozen_, &direct_}) {
+  // The newest image of the block, empty when it is in its place.
+  ByteSpan find(std::uint32_t physical) const {
+    for (const Images* images : {&active_, &frozen_}) {
       if (images->empty()) continue;
-      if (const auto found = images->find(physical); found != images->end()) return &found->second;
+      if (const auto found = images->find(physical); found != images->end())
+        return found->second.span();
     }
-    return nullptr;
+    return find_direct(physical);
   }
   // Images that the next checkpoint has to write.
   std::size_t active_count() const { return active_.size(); }
@@ -48,9 +53,11 @@ class Overlay {
 
  private:
   using Images = std::unordered_map<std::uint32_t, Buffer>;
+  ByteSpan find_direct(std::uint32_t physical) const;
+
   Images active_;
   Images frozen_;
-  Images direct_;
+  std::map<std::uint32_t, Buffer> direct_;  // by the first block of the run
 };
 
 }  // namespace cairn::object_store

@@ -96,15 +96,15 @@ void Reader::resolved(const ReadPointer& read, Onode* onode) {
       ++i;
       continue;
     }
-    if (const Buffer* image = state_.overlay.find(entry.physical); image != nullptr) {
-      std::memcpy(to, image->data(), kBlockBytes);
+    if (const ByteSpan image = state_.overlay.find(entry.physical); !image.empty()) {
+      std::memcpy(to, image.data(), kBlockBytes);
       ++i;
       continue;
     }
     std::uint32_t count = 1;
     while (i + count < read->entries.size() && read->entries[i + count].state == BlockState::data &&
            read->entries[i + count].physical == entry.physical + count &&
-           state_.overlay.find(entry.physical + count) == nullptr)
+           state_.overlay.find(entry.physical + count).empty())
       ++count;
     read_piece(read, i, count);
     i += count;

@@ -298,9 +298,7 @@ void Store::complete(Wal::Completion& completion, const Status& outcome) {
 }
 
 void Store::group_done(const Status& status, Wal::Group& group) {
-  for (const DirectWrite& direct : group.direct)
-    for (std::uint32_t i = 0; i < direct.data.size() / kBlockBytes; ++i)
-      state_->overlay.drop_direct(direct.physical + i);
+  for (const DirectWrite& direct : group.direct) state_->overlay.drop_direct(direct.physical);
   if (status) {
     state_->counters.transactions += group.transaction_count;
     const std::uint64_t now_ns = state_->executor.now_ns();

@@ -249,6 +249,34 @@ TEST_CASE("large writes go beside the WAL and are there after a reopen") {
   CHECK(equal(again.read(kPg, kObject, 0, 1024 * 4096).second.data, block_of(50, 1024)));
 }
 
+TEST_CASE("the data of a large write is under way while the record before is, readable meanwhile") {
+  Machine machine(formatted_image(2048));
+  machine.must_open();
+  const Counters& counters = machine.store->counters();
+  const auto write = [&](const ObjectId& object, Buffer data, std::uint64_t number, bool& is_done) {
+    Transaction transaction;
+    transaction.write(kPg, object, 0, std::move(data), {1, number});
+    machine.store->submit(std::move(transaction), [&is_done](Status status) {
+      CHECK_MESSAGE(status.is_ok(), status.to_string());
+      is_done = true;
+    });
+  };
+  bool small_done = false, large_done = false;
+  write({kPg.pool, "small", kHead}, block_of(1, 1), 1, small_done);
+  CHECK(machine.executor.run_until([&] { return counters.wal_groups == 1; }, 1'000'000'000));
+  write(kObject, block_of(50, 64), 2, large_done);
+  CHECK(machine.executor.run_until(
+      [&] { return small_done || counters.data_written_bytes == 64 * kBlockBytes; },
+      1'000'000'000));
+  CHECK(!small_done);
+  CHECK(counters.wal_groups == 1);
+  CHECK(equal(machine.read(kPg, kObject, 5 * 4096, 4096).second.data,
+              block_of(50, 64).slice(5 * 4096, 4096)));
+  machine.run_until(large_done);
+  CHECK(small_done);
+  CHECK(equal(machine.read(kPg, kObject, 0, 64 * 4096).second.data, block_of(50, 64)));
+}
+
 TEST_CASE("a removed PG is gone at once, may come back empty, and gives its space back") {
   Machine machine(formatted_image(512));
   machine.must_open();

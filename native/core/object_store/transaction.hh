@@ -68,6 +68,24 @@ struct Transaction::Op {
   Version block_version(std::uint32_t block) const {
     return type == OpType::write_checked ? blocks[block].version : version;
   }
+  // visit(place of the first block, their data), for the data blocks in runs that lie behind each
+  // other on the disk. Of a write that has been placed.
+  template <typename Visit>
+  void for_each_run(Visit visit) const {
+    for (std::uint32_t from = 0; from < block_count;) {
+      if (block_state(from) != BlockState::data) {
+        ++from;
+        continue;
+      }
+      const std::uint32_t physical = placed[from].physical;
+      std::uint32_t end = from + 1;
+      while (end < block_count && block_state(end) == BlockState::data &&
+             placed[end].physical == physical + (end - from))
+        ++end;
+      visit(physical, data.slice(from * kBlockBytes, (end - from) * kBlockBytes));
+      from = end;
+    }
+  }
 };
 
 // ok, or why the transaction can never be applied: invalid_argument (alignment, name length, pool

@@ -59,16 +59,9 @@ void Wal::add(const Transaction& transaction, Completion completion) {
       group.data_blocks += op.block_count;
       continue;
     }
-    for (std::uint32_t i = 0; i < op.block_count;) {
-      std::uint32_t length = 1;
-      while (i + length < op.block_count && op.block_state(i + length) == BlockState::data &&
-             op.placed[i + length].physical == op.placed[i].physical + length)
-        ++length;
-      if (op.block_state(i) == BlockState::data)
-        group.direct.push_back(
-            {op.placed[i].physical, op.data.slice(i * kBlockBytes, length * kBlockBytes)});
-      i += op.block_state(i) == BlockState::data ? length : 1;
-    }
+    op.for_each_run([&group](std::uint32_t physical, Buffer data) {
+      group.direct.push_back({physical, std::move(data)});
+    });
   }
   group.completions.push_back(std::move(completion));
   if (group.record_bytes() >= group_bytes_) seal();
@@ -96,18 +89,25 @@ WalPosition Wal::seal() {
 }
 
 void Wal::schedule() {
-  if (is_writing_ || is_scheduled_ || groups_.empty()) return;
+  if (is_scheduled_ || groups_.empty()) return;
+  const bool has_new_direct = collects() && groups_.back().group.has_unstarted();
+  if (is_writing_ && !has_new_direct) return;
   // After the current batch of events, so that all its transactions share the record.
   is_scheduled_ = true;
   state_.executor.post([this, alive = std::weak_ptr(state_.lifetime)] {
-    if (alive.expired()) return;
-    is_scheduled_ = false;
-    if (is_writing_ || groups_.empty()) return;
-    if (state_.health)
-      start();
-    else
-      fail_waiting();
+    if (!alive.expired()) run_scheduled();
   });
+}
+
+void Wal::run_scheduled() {
+  is_scheduled_ = false;
+  if (groups_.empty()) return;
+  if (!state_.health) {
+    if (!is_writing_) fail_waiting();
+    return;
+  }
+  for (Waiting& waiting : groups_) start_direct(waiting.group);
+  if (!is_writing_) start();
 }
 
 void Wal::start() {
@@ -119,16 +119,22 @@ void Wal::start() {
   const bool is_flushed = !planted(PlantedBug::skip_flush);
   needs_flush_ = has_direct && is_flushed;
   // One part held back until all have been started.
-  parts_left_ = 1;
-  write_direct();
+  parts_left_ = 1 + writing_.direct_under_way;
   write_record(writing_, !has_direct && is_flushed);
   part_done(Status::ok());
 }
 
+Wal::Group* Wal::find(std::uint64_t sequence) {
+  if (is_writing_ && writing_.sequence == sequence) return &writing_;
+  for (Waiting& waiting : groups_)
+    if (waiting.group.sequence == sequence) return &waiting.group;
+  return nullptr;
+}
+
 // What lies in one piece on the disk goes there in one write, also that of several transactions.
-void Wal::write_direct() {
-  const std::vector<DirectWrite>& direct = writing_.direct;
-  for (std::size_t i = 0; i < direct.size();) {
+void Wal::start_direct(Group& group) {
+  const std::vector<DirectWrite>& direct = group.direct;
+  for (std::size_t& i = group.direct_started; i < direct.size();) {
     const std::uint32_t first = direct[i].physical;
     std::uint64_t blocks = 0;
     std::vector<Buffer> pieces;
@@ -138,13 +144,22 @@ void Wal::write_direct() {
       pieces.push_back(direct[i].data);
       blocks += direct[i].data.size() / kBlockBytes;
     }
-    ++parts_left_;
+    ++group.direct_under_way;
     state_.counters.data_written_bytes += blocks * kBlockBytes;
-    state_.disk.write(state_.disk_offset(first), std::move(pieces), false,
-                      [this, alive = std::weak_ptr(state_.lifetime)](Status status) {
-                        if (!alive.expired()) part_done(std::move(status));
-                      });
+    state_.disk.write(
+        state_.disk_offset(first), std::move(pieces), false,
+        [this, sequence = group.sequence, alive = std::weak_ptr(state_.lifetime)](Status status) {
+          if (!alive.expired()) direct_done(sequence, std::move(status));
+        });
   }
+}
+
+void Wal::direct_done(std::uint64_t sequence, Status status) {
+  Group* const group = find(sequence);
+  if (group == nullptr) return;  // it was given up when the store failed
+  --group->direct_under_way;
+  if (group == &writing_) return part_done(std::move(status));
+  if (!status && state_.health) state_.health = std::move(status);
 }
 
 std::vector<Buffer> Wal::record_buffers(const Group& group) const {

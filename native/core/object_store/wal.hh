@@ -7,14 +7,16 @@
 //   flushed_sequence is the sequence before its own. Replay relies on it (replay.hh).
 // - A record lies behind its predecessor, modulo the length of the ring; it may wrap.
 // - Room is taken when a transaction is added: what has been accepted can always be written.
-// - A group with direct data (fresh blocks) writes data and record at the same time and flushes
-//   once, and only then counts as durable. A record may thus reach the disk without its data.
-//   That is right because replay checks the data of a record whose successor does not prove that
-//   it was flushed: a mismatch means the group was never durable, so nobody was told, and the log
-//   ends before it. Nothing but this group can have written to these blocks: they were free, and
-//   they are not allocated again before a checkpoint that has the record (allocator.hh). A later
-//   image for such a block in the same group may have been written in place already; replay leaves
-//   that block out, since the image in the record decides what it holds.
+// - Direct data (of fresh blocks) is on its way to the disk while the records before its own still
+//   are; the record is written beside it, one flush follows both, and only then the group counts as
+//   durable. Data may thus reach the disk without its record, where it lies in blocks that nothing
+//   refers to, and a record without its data. The latter is right because replay checks the data of
+//   a record whose successor does not prove that it was flushed: a mismatch means the group was
+//   never durable, so nobody was told, and the log ends before it. Nothing but this group can have
+//   written to these blocks: they were free, and they are not allocated again before a checkpoint
+//   that has the record (allocator.hh). A later image for such a block in the same group may have
+//   been written in place already; replay leaves that block out, since the image in the record
+//   decides what it holds.
 #pragma once
 
 #include <cstdint>
@@ -57,8 +59,11 @@ class Wal {
     std::vector<std::byte> metadata;
     std::vector<Buffer> data;
     std::vector<DirectWrite> direct;
+    std::size_t direct_started = 0;      // of direct: handed to the disk
+    std::uint32_t direct_under_way = 0;  // writes that the disk has not answered
     std::vector<Completion> completions;
     std::uint64_t front_bytes() const;
+    bool has_unstarted() const { return direct_started < direct.size(); }
     std::uint64_t record_bytes() const { return front_bytes() + data_blocks * kBlockBytes; }
   };
   // Called when a group has become durable, or with the error that ended everything.
@@ -90,8 +95,11 @@ class Wal {
 
  private:
   void schedule();
+  void run_scheduled();
   void start();
-  void write_direct();
+  Group* find(std::uint64_t sequence);
+  void start_direct(Group& group);
+  void direct_done(std::uint64_t sequence, Status status);
   void write_record(Group& group, bool durable);
   std::vector<Buffer> record_buffers(const Group& group) const;
   void part_done(Status status);

@@ -16,7 +16,7 @@
 namespace cairn::qcow2 {
 
 struct ImportOptions {
-  std::uint64_t max_in_flight_bytes = std::uint64_t{16} << 20;
+  std::uint64_t max_in_flight_bytes = std::uint64_t{64} << 20;
   // The device is new: it reads as zeros, and zeros are not written.
   bool target_is_blank = true;
 };
