@@ -39,9 +39,9 @@ void write_zeros(ModelImage& image, std::uint64_t offset, std::uint64_t length) 
 }
 
 void check_snapshots(ModelImage& image) {
-  for (const auto& [snap, model] : image.snapshots) {
-    INFO("snapshot ", snap);
-    image.rig.check(*image.at_snapshot(snap), model);
+  for (const auto& entry : image.snapshots) {
+    INFO("snapshot ", entry.first);
+    image.rig.check(*image.at_snapshot(entry.first), entry.second);
   }
 }
 
@@ -100,13 +100,13 @@ TEST_CASE("sparsify: a writer goes on meanwhile") {
     write_zeros(image, 0, kBlocks * kBlockBytes);
     image.snapshot();
     write_zeros(image, 0, kBlocks / 2 * kBlockBytes);
-    bool over = false;
-    SparsifyJob::start(image.image->objects(), {}, [&over](const Status& status, std::uint64_t) {
+    const auto over = std::make_shared<bool>(false);
+    SparsifyJob::start(image.image->objects(), {}, [over](const Status& status, std::uint64_t) {
       CHECK(status.to_string() == "ok");
-      over = true;
+      *over = true;
     });
     int writes = 0;
-    for (; !over; ++writes) {
+    for (; !*over; ++writes) {
       const std::uint64_t block = random.below(kBlocks);
       REQUIRE(image.write(block * kBlockBytes, kBlockBytes, 1 + writes % 200).is_ok());
     }
