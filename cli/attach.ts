@@ -1,5 +1,5 @@
 // `cairn attach`: serves an image, or a disk of zeros, until SIGINT or SIGTERM.
-import type { ClusterClient, LockedImage } from "../client/index.js";
+import type { ClusterClient, LockedImage, SnapshotInfo } from "../client/index.js";
 import { StorageError } from "../common/errors.js";
 import { systemRandom } from "../common/ports.js";
 import type { NativeDirtyBitmap } from "../native/binding.js";
@@ -88,11 +88,18 @@ async function attachReader(
     import("../client/index.js"),
   ]);
   const images = await imagesOf(client, spec);
-  const { handle, info, close } = await openReader(images, spec.image, spec.snap);
+  const end =
+    spec.snap === undefined ? undefined : await images.snapshots.find(spec.image, spec.snap);
+  let offer: (snapshots: SnapshotInfo[]) => void = () => undefined;
+  const { handle, info, close } = await openReader(images, spec.image, {
+    snap: spec.snap,
+    onSnapshots: (snapshots) => offer(snapshots),
+  });
   try {
-    const dirtyBitmaps = await bitmapsOf(images, spec, attached.target, flags);
+    const dirtyBitmaps = await bitmapsOf(images, spec, attached.target, flags, end?.id);
     const names = { name: spec.image, serial: serialOf(spec.pool, info.id), dirtyBitmaps };
     const running = await serve(client.io, handle, attached.target, names);
+    offer = (snapshots) => void running.offer(bitmapsIn(snapshots, end?.id, flags.dirtyBitmap));
     await serveUntilStopped(running, attached, info.sizeBytes, flags, signal);
   } finally {
     await close();
@@ -112,14 +119,17 @@ async function attachWriter(
   ]);
   const images = await imagesOf(client, spec);
   const dirtyBitmaps = await bitmapsOf(images, spec, attached.target, flags);
+  let offer: (snapshots: SnapshotInfo[]) => void = () => undefined;
   const image = await openLocked(images, spec.image, {
     exclusive: flags.exclusive === true,
     watchTimeoutMs: flags.lockTimeout,
+    onSnapshots: (snapshots) => offer(snapshots),
   });
   const { handle, info } = image;
   try {
     const names = { name: spec.image, serial: serialOf(spec.pool, info.id), dirtyBitmaps };
     const running = await serve(client.io, handle, attached.target, names);
+    offer = (snapshots) => void running.offer(bitmapsIn(snapshots, undefined, flags.dirtyBitmap));
     const stopped = serveUntilStopped(running, attached, info.sizeBytes, flags, signal, image);
     await stopped;
   } finally {
@@ -133,23 +143,34 @@ async function bitmapsOf(
   spec: ImageOrSnap,
   target: ExportTarget,
   { dirtyBitmap: wanted }: AttachFlags,
+  end?: number,
 ): Promise<NativeDirtyBitmap[]> {
   if (target.kind !== "nbd") {
     if (wanted.length === 0) return [];
     throw usage("--dirty-bitmap goes with --nbd");
   }
   const snapshots = await images.snapshots.list(spec.image);
-  const end =
-    spec.snap === undefined ? undefined : await images.snapshots.find(spec.image, spec.snap);
-  const older = snapshots.filter(({ id }) => end === undefined || id < end.id);
-  const missing = wanted.find((name) => !older.some((snapshot) => snapshot.name === name));
+  const bitmaps = bitmapsIn(snapshots, end, wanted);
+  const missing = wanted.find((name) => !bitmaps.some((bitmap) => bitmap.name === name));
   if (missing !== undefined) {
     throw new StorageError("not_found", `${nameOf(spec)} has no older snapshot "${missing}"`, {
       remedy: `\`cairn snap ls ${nameOf(imageOf(spec))}\` lists the snapshots.`,
     });
   }
-  return older
-    .filter(({ name }) => wanted.length === 0 || wanted.includes(name))
+  return bitmaps;
+}
+
+/** @param end the snapshot that is served; undefined: the image */
+function bitmapsIn(
+  snapshots: readonly SnapshotInfo[],
+  end: number | undefined,
+  wanted: readonly string[],
+): NativeDirtyBitmap[] {
+  return snapshots
+    .filter(({ id, name }) => {
+      const isOlder = end === undefined || id < end;
+      return isOlder && (wanted.length === 0 || wanted.includes(name));
+    })
     .map(({ id, name }) => ({ name, snap: id }));
 }
 

@@ -6,8 +6,9 @@ import { StorageError, toStorageError } from "../common/errors.js";
 import { systemRandom } from "../common/ports.js";
 import { withCluster } from "./connect.js";
 import { type ImageLayer, imagesOf, nameOf } from "./image-access.js";
-import { type ExportResult, toNewFile } from "./image-export.js";
+import type { ExportResult } from "./image-export.js";
 import { type LayoutFlags, layoutOf } from "./image-layout.js";
+import { toNewFile } from "./new-file.js";
 import type { ClusterOptions, OutputOptions, ProgressOptions } from "./options.js";
 import { printResult } from "./output.js";
 import { type ProgressReport, startProgress } from "./progress.js";
@@ -23,6 +24,10 @@ interface ExportDiffFlags extends LongFlags {
 
 interface ImportDiffFlags extends LongFlags {
   thinOvercommit?: true;
+}
+
+interface ApplyDiffFlags extends ImportDiffFlags {
+  sparseSize: number;
 }
 
 const standardInput = 0;
@@ -54,15 +59,13 @@ export async function exportDiffAction(
 export async function importDiffAction(
   file: string,
   spec: ImageAddress,
-  flags: ImportDiffFlags,
+  flags: ApplyDiffFlags,
 ): Promise<void> {
   const { importDiff } = await import("../client/index.js");
-  const overcommit = flags.thinOvercommit === true;
+  const own = { overcommit: flags.thinOvercommit === true, sparseBytes: flags.sparseSize };
   const doing = `importing into ${nameOf(spec)}`;
   const snapshot = await withImagesOf(spec, doing, flags, (images, client, shared) =>
-    fromFile(file, (fd) =>
-      importDiff(images, client.io, spec.image, fd, { ...shared, overcommit }),
-    ),
+    fromFile(file, (fd) => importDiff(images, client.io, spec.image, fd, { ...shared, ...own })),
   );
   const end = snapshot === undefined ? {} : { snap: snapshot };
   const taken = snapshot === undefined ? "" : ` and took the snapshot ${snapshot}`;

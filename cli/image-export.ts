@@ -1,11 +1,9 @@
-// `cairn export`: an image into a new raw file (sparse), or to standard output. A file appears
-// under its name when all of it is there; until then it has another one in the same folder.
-import { constants, type FileHandle, link, lstat, open, rm } from "node:fs/promises";
-import path from "node:path";
+// `cairn export`: an image into a new raw file (sparse), or to standard output.
 import type { ClusterClient, ImageInfo } from "../client/index.js";
-import { StorageError, toStorageError } from "../common/errors.js";
+import { StorageError } from "../common/errors.js";
 import { withCluster } from "./connect.js";
 import { imagesOf, nameOf } from "./image-access.js";
+import { toNewFile } from "./new-file.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { type ProgressReport, startProgress } from "./progress.js";
 import type { ImageOrSnap } from "./spec.js";
@@ -73,46 +71,4 @@ async function copyTo(
   } finally {
     signal.removeEventListener("abort", cancel);
   }
-}
-
-/** Fills a file that appears under its name when all of it is there. @throws already_exists */
-export async function toNewFile(
-  file: string,
-  fill: (output: FileHandle) => Promise<void>,
-): Promise<void> {
-  const partial = path.join(
-    path.dirname(file),
-    `.${path.basename(file)}.${process.pid}.cairn-export`,
-  );
-  await refuseExisting(file);
-  let output: FileHandle;
-  try {
-    output = await open(partial, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR, 0o600);
-  } catch (thrown) {
-    throw toStorageError(thrown, `make ${file}`);
-  }
-  try {
-    await fill(output);
-    await output.sync();
-    // link() fails where rename() would overwrite what somebody has put there meanwhile.
-    await link(partial, file);
-  } catch (thrown) {
-    throw toStorageError(thrown, `write ${file}`);
-  } finally {
-    await output.close();
-    await rm(partial, { force: true });
-  }
-}
-
-async function refuseExisting(file: string): Promise<void> {
-  try {
-    await lstat(file);
-  } catch (thrown) {
-    const error = toStorageError(thrown, `look at ${file}`);
-    if (error.code === "not_found") return;
-    throw error;
-  }
-  throw new StorageError("already_exists", `${file} exists`, {
-    remedy: "Choose another name, or remove it first.",
-  });
 }

@@ -54,7 +54,7 @@ export type { MigrationInfo, Migrations, PrepareOptions } from "./image/migratio
 export type { OriginSpec } from "./image/migration-source.js";
 export { type NamespaceInfo, Namespaces } from "./image/namespaces.js";
 export { type LockedImage, openLocked } from "./image/open-locked.js";
-export { type OpenReader, openReader } from "./image/open-reader.js";
+export { type OpenReader, openReader, type ReaderOptions } from "./image/open-reader.js";
 export { PurgeScheduler, type PurgeSchedulerPorts } from "./image/purge-scheduler.js";
 export type { ImageInfo, Progress, Scope } from "./image/scope.js";
 export type { SnapshotInfo, Snapshots } from "./image/snapshots.js";

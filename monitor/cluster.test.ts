@@ -129,7 +129,15 @@ describe("commands", () => {
     expect(test.map().pools).toMatchObject([{ removedSnaps: [1], snapRemovals: 2 }]);
     test.reportClean({ snapTrimmed: 2 });
     await test.settle();
-    expect(snapsOf(test.map().pools[0] as PoolInfo)).toEqual({ seq: 3, removed: [], removals: 2 });
+    expect(snapsOf(test.map().pools[0] as PoolInfo)).toEqual({
+      seq: 3,
+      removed: [],
+      removals: 2,
+      purged: [
+        [1, 1],
+        [3, 3],
+      ],
+    });
     const settled = test.map().epoch;
     test.reportClean({ snapTrimmed: 2 });
     await test.settle();

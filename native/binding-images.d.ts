@@ -47,9 +47,11 @@ export interface SourceLayout {
   sizeBytes: number;
   /**
    * The files are not there yet: what is to be read of them is asked for by sourceWanted, in whole
-   * chunks, once, and read when sourceFetched() says that it has come.
+   * chunks, and read when sourceFetched() says that it has come. Of what nobody reads, the least
+   * recently used chunks are punched out of the files while there is more than maxKeptBytes; they
+   * are asked for again then.
    */
-  remote?: { chunkBytes: number; fileBytes: number[] };
+  remote?: { chunkBytes: number; maxKeptBytes: number; fileBytes: number[] };
 }
 
 export interface ParentCacheOptions {
@@ -121,6 +123,13 @@ export interface NativeTrace {
 export interface ImageUsage {
   usedBytes: number;
   objects: number;
+}
+
+export interface SparsifySpec {
+  /** a power of two from 4096 to an object; a unit that holds anything but zeros stays whole */
+  unitBytes: number;
+  /** as far as any layer of the image may show a parent, zeros stay explicit */
+  shownBytes: number;
 }
 
 /** Of one unit: objects of a flatten, PGs of the others. */

@@ -189,10 +189,10 @@ export declare class NativeOsd {
   /** clients whose operations are refused; before setMapEpoch() of the map that has them */
   setBlocklist(clients: bigint[]): void;
   /**
-   * All snapshots that are being removed, of all pools: they count as not there. Before
-   * setMapEpoch() of the map that has them.
+   * All snapshots that are being removed or have been, of all pools: they count as not there.
+   * Before setMapEpoch() of the map that has them. runs: first and last id of each, flat.
    */
-  setRemovedSnaps(pools: Array<{ pool: number; snaps: number[] }>): void;
+  setRemovedSnaps(pools: Array<{ pool: number; snaps: number[]; runs: number[] }>): void;
   loopTick(): void;
   /** Only with OsdOptions.diskFaults. */
   setDiskFaults(faults: DiskFaults): Promise<DiskFaultCounters>;
@@ -295,9 +295,18 @@ export declare class NativeClient {
   rollbackImage(device: DeviceHandle, snap: number, onProgress?: JobProgress): Promise<void>;
   /** Copies what only the parent has, while the image is in use; then the parent may go. */
   flattenImage(device: DeviceHandle, onProgress?: JobProgress): Promise<void>;
+  /**
+   * Has the OSDs free the blocks of zeros, while the image is in use. Resolves with how many bytes
+   * went; answers that were lost on their way count for nothing. @throws invalid_argument
+   */
+  sparsifyImage(
+    device: DeviceHandle,
+    options: SparsifySpec,
+    onProgress?: JobProgress,
+  ): Promise<number>;
   /** Data objects from this number on, also behind the image's end; no parent shows there. */
   removeObjects(device: DeviceHandle, firstObject: number, onProgress?: JobProgress): Promise<void>;
-  /** Of the five above: they reject with canceled. closeDevice() does so too. */
+  /** Of the six above: they reject with canceled. closeDevice() does so too. */
   cancelJobs(device: DeviceHandle): void;
   /** The requests of a locked image go, under this token. */
   openGate(device: DeviceHandle, fence: NativeFence): void;
@@ -338,6 +347,8 @@ export declare class NativeClient {
     options: { socket: string; queues: number; serial: string },
   ): Promise<number>;
   serveNbd(device: DeviceHandle, options: NativeNbdOptions): Promise<number>;
+  /** For NBD clients that connect from now on. */
+  setDirtyBitmaps(handle: number, bitmaps: NativeDirtyBitmap[]): Promise<void>;
   stopExport(handle: number): Promise<void>;
   bench(device: DeviceHandle, options: BenchOptions): Promise<BenchResult>;
   /** Destroys the device's content. */
@@ -374,8 +385,16 @@ export declare class NativeClient {
   openDiff(fd: number): Promise<number>;
   /** The header of an image, or of the next diff; null: there is none. */
   nextDiff(diff: number): Promise<NativeDiffPart | null>;
-  /** The data of the diff whose header was given last. Can be repeated from a new openDiff(). */
-  importDiff(device: DeviceHandle, diff: number, onProgress: OnCopied): Promise<CopyProgress>;
+  /**
+   * The data of the diff whose header was given last. Can be repeated from a new openDiff().
+   * sparseBytes: zeros free space in units of that, 4 KiB to 1 MiB.
+   */
+  importDiff(
+    device: DeviceHandle,
+    diff: number,
+    options: { sparseBytes: number },
+    onProgress: OnCopied,
+  ): Promise<CopyProgress>;
   closeDiff(diff: number): void;
   mergeDiffs(
     firstFd: number,

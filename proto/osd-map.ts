@@ -11,7 +11,7 @@ import { StorageError } from "../common/errors.js";
 import { type Epoch, nextEpoch, type PgId, pgIdPattern } from "../common/units.js";
 import { encodeCanonical } from "./encoding.js";
 import { MapFlagsSchema } from "./map-flags.js";
-import { maxRemovedSnaps } from "./pool-snaps.js";
+import { maxPurgedRuns, maxRemovedSnaps } from "./pool-snaps.js";
 
 const closed = { additionalProperties: false } as const;
 
@@ -100,12 +100,16 @@ export const PoolSchema = Type.Object(
     createdEpoch: EpochSchema,
     /** what uses it: "rbd" */
     application: NameSchema,
-    /** the newest snapshot id handed out; absent: none. These three: proto/pool-snaps.ts */
+    /** the newest snapshot id handed out; absent: none. These four: proto/pool-snaps.ts */
     snapSeq: Type.Optional(SnapIdSchema),
     /** snapshots being removed, in the order of their removal; absent: none */
     removedSnaps: Type.Optional(Type.Array(SnapIdSchema, { maxItems: maxRemovedSnaps })),
     /** the number of the newest removal; absent: there was none */
     snapRemovals: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
+    /** snapshots that have been removed, as runs from a first to a last id; absent: none */
+    purgedSnaps: Type.Optional(
+      Type.Array(Type.Tuple([SnapIdSchema, SnapIdSchema]), { maxItems: maxPurgedRuns }),
+    ),
   },
   closed,
 );

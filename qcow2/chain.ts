@@ -94,6 +94,11 @@ function backingReference(image: Qcow2Image, source: ImageFile): BackingReferenc
   if (backingFormat !== undefined && backingFormat !== "raw" && backingFormat !== "qcow2") {
     throw refuse(`its backing file has the format ${JSON.stringify(backingFormat)}`);
   }
+  if (source.backingAt !== undefined) {
+    const path = source.backingAt(named);
+    if (path !== undefined) return { path, format: backingFormat };
+    throw refuse(`its backing file is not on the same server: ${JSON.stringify(named)}`);
+  }
   const file = named.startsWith("file:") ? named.slice("file:".length) : named;
   // "nbd://host/x" and "json:{...}" are protocols to QEMU. A colon behind a slash is a plain name.
   if (/^[a-zA-Z0-9+.-]+:/.test(file) || file.includes("\0")) {

@@ -19,6 +19,11 @@ export interface ImageFile extends ByteSource {
   readonly realPath: string;
   /** valid until close() */
   readonly fd: number;
+  /**
+   * Where a backing file is that this one names; undefined: where nobody may follow. Absent: it is
+   * a local file.
+   */
+  backingAt?(named: string): string | undefined;
 }
 
 /** An error about a file: "FILE: what is wrong". */

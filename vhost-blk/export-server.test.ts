@@ -13,6 +13,9 @@ class FakeIo implements ExportIo {
     this.calls.push(args);
     return 8;
   }
+  async setDirtyBitmaps(...args: unknown[]) {
+    this.calls.push(args);
+  }
   async stopExport(handle: number) {
     this.calls.push(`stop ${handle}`);
   }
@@ -48,8 +51,17 @@ describe("serve", () => {
   it("tells NBD clients of the snapshots that they can compare with", async () => {
     const io = new FakeIo();
     const dirtyBitmaps = [{ name: "monday", snap: 3 }];
-    await serve(io, 1, { kind: "nbd", unix: "/run/b.sock" }, { ...names, dirtyBitmaps });
-    expect(io.calls).toEqual([[1, { unix: "/run/b.sock", exportName: "disk1", dirtyBitmaps }]]);
+    const target: ExportTarget = { kind: "nbd", unix: "/run/b.sock" };
+    const running = await serve(io, 1, target, { ...names, dirtyBitmaps });
+    await running.offer([{ name: "tuesday", snap: 4 }]);
+    const stopping = running.stop();
+    await running.offer(dirtyBitmaps);
+    await stopping;
+    expect(io.calls).toEqual([
+      [1, { unix: "/run/b.sock", exportName: "disk1", dirtyBitmaps }],
+      [8, [{ name: "tuesday", snap: 4 }]],
+      "stop 8",
+    ]);
   });
 
   it("refuses a path that no socket can have", async () => {

@@ -8,7 +8,10 @@ import type { Address } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
 import type { DeviceHandle, NativeClient, NativeDirtyBitmap } from "../native/binding.js";
 
-export type ExportIo = Pick<NativeClient, "serveVhostUser" | "serveNbd" | "stopExport">;
+export type ExportIo = Pick<
+  NativeClient,
+  "serveVhostUser" | "serveNbd" | "setDirtyBitmaps" | "stopExport"
+>;
 
 /** Where to serve. */
 export type ExportTarget =
@@ -28,6 +31,8 @@ export interface ExportNames {
 export interface RunningExport {
   /** the socket, or HOST:PORT */
   where: string;
+  /** NBD clients that connect from now on can compare with these snapshots; after stop(): none. */
+  offer(dirtyBitmaps: NativeDirtyBitmap[]): Promise<void>;
   /** Drains and ends it; its socket is gone afterwards. */
   stop(): Promise<void>;
 }
@@ -87,5 +92,13 @@ export async function serve(
     where = `${host.includes(":") ? `[${host}]` : host}:${port}`;
     handle = await io.serveNbd(device, { tcp: target.tcp, ...nbdNames });
   }
-  return { where, stop: () => io.stopExport(handle) };
+  let isStopped = false;
+  const offer = async (bitmaps: NativeDirtyBitmap[]) => {
+    if (target.kind === "nbd" && !isStopped) await io.setDirtyBitmaps(handle, bitmaps);
+  };
+  const stop = () => {
+    isStopped = true;
+    return io.stopExport(handle);
+  };
+  return { where, offer, stop };
 }

@@ -207,9 +207,18 @@ const deepCopy = verb({
 const sparsify = verb({
   name: "sparsify",
   summary: "Give back the space of blocks of zeros.",
+  details: [
+    "Goes on while the image is in use, and changes nothing that it or a snapshot shows. What is " +
+      "kept for older snapshots stays as it is.",
+  ],
   slots: [image("the image")],
   options: {
-    sparseSize: withDefault("size", "shorter runs of zeros stay", powerOfTwoSize, 4096),
+    sparseSize: withDefault(
+      "size",
+      "units of which all is zeros; at most an object",
+      powerOfTwoSize,
+      4096,
+    ),
     ...longRows,
   },
   examples: ["cairn sparsify rbd/disk1"],
@@ -258,12 +267,18 @@ const importDiff = verb({
   name: "import-diff",
   summary: "Apply a diff to an image, then take its end snapshot.",
   details: [
-    "The image has the snapshot that the diff begins at, and not the one that it ends at; nobody " +
-      "uses it. The snapshot is taken when all of the diff is stored: an import that was cut off " +
-      "is repeated.",
+    "The image has the snapshot that the diff begins at, and not the one that it ends at. The " +
+      "snapshot is taken when all of the diff is stored: an import that was cut off is repeated. " +
+      "Who has the image open waits meanwhile.",
   ],
   slots: [file("the file; - is standard input"), image("the image")],
   options: {
+    sparseSize: withDefault(
+      "size",
+      "units of zeros that take no space, 4K to 1M",
+      powerOfTwoSize,
+      4096,
+    ),
     thinOvercommit: flag("allow an image that is larger than its pool can hold"),
     ...sparseRow,
     ...longRows,

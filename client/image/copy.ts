@@ -7,7 +7,7 @@ import { StorageError, toStorageError } from "../../common/errors.js";
 import type { DeviceHandle } from "../../native/binding.js";
 import type { ImageAccess } from "./access.js";
 import { withAccess } from "./exclusive.js";
-import { blockBytes, type ImageHeader } from "./header.js";
+import type { ImageHeader } from "./header.js";
 import { changeHeader } from "./header-change.js";
 import { type Every, everyByClock, HeldEntry } from "./held-entry.js";
 import { openHead, openSnapshot, withWorkDevice } from "./layout.js";
@@ -19,7 +19,7 @@ import { discardFrom } from "./size.js";
 import { createSnapshot } from "./snapshot-changes.js";
 import { encodeSnapshot, type Snapshot, snapshotKey } from "./snapshot-record.js";
 import { snapshotByName } from "./snapshots.js";
-import { sparsify } from "./sparsify.js";
+import { type SparsifyOptions, sparsify } from "./sparsify.js";
 
 export interface CopyOptions extends LayoutOptions {
   /** in objects, of each of the copied moments in turn */
@@ -59,16 +59,9 @@ export class Copies {
     return this.make(header, [...header.snapshots.filter(isListed), undefined], to, options);
   }
 
-  /**
-   * Gives the space of blocks of zeros back. @throws busy when the image is in use
-   * @param sparseBytes a run that is shorter stays
-   */
-  async sparsify(
-    image: string,
-    { sparseBytes = blockBytes, progress = noProgress } = {},
-  ): Promise<{ freedBytes: number }> {
-    const id = await this.scope.idOf(image);
-    return withAccess(this.scope, id, (access) => sparsify(access, sparseBytes), progress);
+  /** Gives the space of blocks of zeros back, also while the image is in use. */
+  async sparsify(image: string, options: SparsifyOptions = {}): Promise<{ freedBytes: number }> {
+    return sparsify(this.scope, await this.scope.idOf(image), options);
   }
 
   private async source(image: string): Promise<ImageHeader> {

@@ -12,6 +12,8 @@ import {
   write,
 } from "../testing/deaths.js";
 import type { FakeClient } from "../testing/fake-cluster.js";
+import { exportDiff } from "./export-diff.js";
+import { importDiff } from "./import-diff.js";
 import { Namespaces } from "./namespaces.js";
 
 async function snapshotted(client: FakeClient, name: string): Promise<void> {
@@ -47,6 +49,16 @@ async function groupSnapshotted(client: FakeClient): Promise<void> {
   for (const name of ["a", "b"]) await write(client, name, "new");
 }
 
+/** What a has between its snapshots s and t, as a file. */
+async function diffed(client: FakeClient): Promise<void> {
+  const { io, images } = client;
+  await snapshotted(client, "a");
+  await images.snapshots.create("a", "t");
+  await exportDiff(images, io, "a", fd, { fromSnap: "s", snap: "t" });
+}
+
+const fd = 7;
+const zeros = [undefined];
 const trashId = async ({ images }: FakeClient) => (await images.trash.list())[0]?.id ?? "";
 const nothing = async () => undefined;
 const shrunk = 8 * mebibyte;
@@ -214,6 +226,18 @@ const rows: MortalVerb[] = [
     operations: 8,
   },
   {
+    verb: "trash purge",
+    prepare: async (client) => {
+      for (const name of ["a", "b"]) {
+        await image(client, name);
+        await client.images.trash.move(name);
+      }
+    },
+    act: ({ images }) => images.trash.purge(),
+    check: async ({ images }) => expect(await images.trash.list()).toEqual([]),
+    operations: 16,
+  },
+  {
     verb: "namespace create",
     prepare: nothing,
     act: ({ images }) => new Namespaces(images.scope).create("ns"),
@@ -339,6 +363,52 @@ const rows: MortalVerb[] = [
       expect(await contents(client, "b", "s")).toEqual(["old"]);
     },
     operations: 30,
+  },
+  {
+    verb: "sparsify",
+    prepare: async (client) => {
+      await cloned(client);
+      await write(client, "child", "0");
+      await client.images.snapshots.create("child", "t");
+      await write(client, "parent", "0");
+    },
+    act: async ({ images }) => {
+      await images.copies.sparsify("child");
+      await images.copies.sparsify("parent");
+    },
+    check: async (client) => {
+      for (const name of ["child", "parent"]) expect(await contents(client, name)).toEqual(zeros);
+      expect(await contents(client, "child", "t")).toEqual(zeros);
+      expect(await contents(client, "parent", "s")).toEqual(["old"]);
+    },
+    operations: 16,
+  },
+  {
+    verb: "export-diff",
+    prepare: (client) => snapshotted(client, "a"),
+    act: ({ io, images }) => exportDiff(images, io, "a", fd, { fromSnap: "s" }),
+    check: async ({ io, images }) => {
+      await images.clones.create("a", "s", { scope: images.scope, name: "b" });
+      await images.snapshots.create("b", "s");
+      await importDiff(images, io, "b", fd);
+      expect(await contents({ io, images } as FakeClient, "b")).toEqual(["new"]);
+    },
+    operations: 4,
+  },
+  {
+    verb: "import-diff",
+    prepare: async (client) => {
+      await diffed(client);
+      await image(client, "b", "old");
+      await client.images.snapshots.create("b", "s");
+    },
+    act: ({ io, images }) => importDiff(images, io, "b", fd),
+    check: async (client) => {
+      expect(await contents(client, "b")).toEqual(["new"]);
+      expect(await contents(client, "b", "s")).toEqual(["old"]);
+      expect(await contents(client, "b", "t")).toEqual(["new"]);
+    },
+    operations: 16,
   },
 ];
 

@@ -8,6 +8,7 @@ import { snapContextOf, withLower } from "./layout.js";
 import { goesTo, targetRecord } from "./migration-state.js";
 import type { ImageRef } from "./references.js";
 import type { Scope } from "./scope.js";
+import { type SnapshotInfo, snapshotsIn } from "./snapshots.js";
 
 export class DeviceFollower {
   private last: Promise<unknown> = Promise.resolve();
@@ -19,6 +20,8 @@ export class DeviceFollower {
     private readonly scope: Scope,
     private readonly id: string,
     private readonly device: DeviceHandle,
+    /** the snapshots that users see, each time that the header was read */
+    private readonly onSnapshots: (snapshots: SnapshotInfo[]) => void = () => undefined,
   ) {}
 
   /**
@@ -44,6 +47,7 @@ export class DeviceFollower {
     const text = JSON.stringify(limits);
     if (text !== this.limits) await io.setQos(this.device, limits);
     this.limits = text;
+    this.onSnapshots(snapshotsIn(header));
     return undefined;
   }
 

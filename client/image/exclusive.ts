@@ -14,7 +14,13 @@ import {
   type LockReply,
   watchCookieOf,
 } from "./lock-record.js";
-import { announceChange, lockForManagement, type ManagementLock } from "./management-lock.js";
+import {
+  announceChange,
+  type HeaderAddress,
+  lockForManagement,
+  type ManagementLock,
+  underBorrowedLock,
+} from "./management-lock.js";
 import { hasCode } from "./omap-values.js";
 import { noProgress, type Progress, type Scope } from "./scope.js";
 import { finishBeforeUse, finishLater } from "./unfinished.js";
@@ -73,25 +79,56 @@ export async function withAccess<T>(
   }
 }
 
+/**
+ * As withAccess(), but a live holder is asked for the lock. It can have it back afterwards: its
+ * front ends wait until then.
+ * @throws busy when the holder keeps it exclusively; canceled
+ */
+export async function withBorrowedAccess<T>(
+  scope: Scope,
+  id: string,
+  signal: AbortSignal | undefined,
+  run: (access: ImageAccess) => Promise<T>,
+): Promise<T> {
+  const address = await addressOf(scope, id);
+  const result = await underBorrowedLock(scope.lockPorts(), address, signal, async (token) =>
+    run(await accessUnder(scope, id, token)),
+  );
+  await announceChange(scope.lockPorts(), address);
+  return result;
+}
+
 /** @throws busy, naming the live holder; not_found when there is no such image */
 export async function takeAccess(
   scope: Scope,
   id: string,
   progress: Progress = noProgress,
 ): Promise<{ access: ImageAccess; lock: ManagementLock }> {
-  const header = await scope.header(id);
-  const dataPool = scope.dataPoolOf(header).id;
-  const lock = await lockForManagement(scope.lockPorts(), { pool: scope.pool.id, id, dataPool });
-  const fence = { key: id, token: lock.token };
-  const access: ImageAccess = { scope, id, fence, progress, quiesced: (change) => change() };
+  const lock = await lockForManagement(scope.lockPorts(), await addressOf(scope, id));
   try {
-    await finishBeforeUse(access);
-    await finishLater(access).catch(() => undefined);
+    return { access: await accessUnder(scope, id, lock.token, progress), lock };
   } catch (thrown) {
     await lock.close();
     throw thrown;
   }
-  return { access, lock };
+}
+
+async function addressOf(scope: Scope, id: string): Promise<HeaderAddress> {
+  const header = await scope.header(id);
+  return { pool: scope.pool.id, id, dataPool: scope.dataPoolOf(header).id };
+}
+
+async function accessUnder(
+  scope: Scope,
+  id: string,
+  token: number,
+  progress: Progress = noProgress,
+): Promise<ImageAccess> {
+  const fence = { key: id, token };
+  const access: ImageAccess = { scope, id, fence, progress, quiesced: (change) => change() };
+  await finishBeforeUse(access);
+  await finishLater(access).catch(() => undefined);
+  return access;
 }
 
 /**

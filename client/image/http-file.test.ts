@@ -1,8 +1,10 @@
 // Files of a real web server in this process: ranges, versions, and servers that do it wrong.
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { fstatSync, read } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { HttpFile, httpChunkBytes } from "./http-file.js";
 
@@ -34,7 +36,7 @@ beforeEach(() => {
 });
 
 describe("a file of a web server", () => {
-  it("gives its bytes, and fetches each chunk once however many want it", async () => {
+  it("gives its bytes, and fetches each chunk once while it is kept", async () => {
     const file = await HttpFile.open(url);
     expect([file.sizeBytes, file.mark]).toEqual([bytes.length, '"one"']);
     served.length = 0;
@@ -49,7 +51,42 @@ describe("a file of a web server", () => {
       expect(read[index]?.equals(bytes.subarray(offset, offset + length))).toBe(true);
     }
     expect(served).toHaveLength(4);
+    expect((await file.read(20, 10)).equals(bytes.subarray(20, 30))).toBe(true);
+    expect(served).toHaveLength(4);
     await expect(file.read(bytes.length, 1)).rejects.toMatchObject({ code: "io_error" });
+    await file.close();
+  });
+
+  it("gives what the native core wants into a file, as often as it is wanted", async () => {
+    const file = await HttpFile.open(url);
+    const into = Buffer.alloc(bytes.length);
+    for (const round of [1, 2]) {
+      await Promise.all([file.fetch(0, httpChunkBytes), file.fetch(2 * httpChunkBytes, 500)]);
+      await promisify(read)(file.fd, into, 0, into.length, 0);
+      expect(into.subarray(0, httpChunkBytes).equals(bytes.subarray(0, httpChunkBytes))).toBe(true);
+      expect(served).toHaveLength(1 + 2 * round);
+    }
+    // What is read here takes no place there.
+    await file.read(4 * httpChunkBytes, 100);
+    const { blocks } = fstatSync(file.fd);
+    expect(blocks * 512).toBeLessThanOrEqual(httpChunkBytes + 4096);
+    await file.close();
+  });
+
+  it.each([
+    ["base.qcow2", "/images/base.qcow2"],
+    ["../base.qcow2", "/base.qcow2"],
+    ["HERE/x/base.raw", "/x/base.raw"],
+    ["/etc/passwd", undefined],
+    ["file:///etc/passwd", undefined],
+    ["http://example.org/base", undefined],
+    ["//example.org/base", undefined],
+    ["nbd:host:1", undefined],
+  ])("takes the backing file %s from %s", async (named, found) => {
+    const origin = new URL(url).origin;
+    const file = await HttpFile.open(`${origin}/images/disk.qcow2`);
+    const at = file.backingAt(named.replace("HERE", origin));
+    expect(at).toBe(found === undefined ? undefined : origin + found);
     await file.close();
   });
 

@@ -1,8 +1,11 @@
-// A file of a web server as an image file: ranges of it are fetched when they are wanted, into a
-// sparse file without a name, which the native core reads.
+// A file of a web server as an image file: ranges of it are fetched when they are wanted. What the
+// native core wants goes into a sparse file without a name, which it reads, and out of which it
+// punches what it needs no more; what is read here, the image's tables, is in memory for a while.
 //
 // Invariant: all bytes are of one version of the file: every answer has the size and the mark (an
 // ETag, or else the time of the last change) that the first one had.
+//
+// Memory: keptChunks chunks. Disk: what the native core keeps.
 import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -10,6 +13,9 @@ import { StorageError, toStorageError } from "../../common/errors.js";
 import { hex, type ImageFile, imageError } from "../../qcow2/index.js";
 
 export const httpChunkBytes = 256 << 10;
+/** Of one image, on the disk of the host that reads it. */
+export const httpKeptBytes = 256 << 20;
+const keptChunks = 64;
 const attempts = 4;
 const firstPauseMs = 250;
 const timeoutMs = 30_000;
@@ -22,7 +28,9 @@ interface Version {
 type Answer = { version: Version; bytes: Buffer };
 
 export class HttpFile implements ImageFile {
-  private readonly chunks = new Map<number, Promise<void>>();
+  /** the most recently used one last */
+  private readonly chunks = new Map<number, Promise<Buffer>>();
+  private readonly loading = new Set<Promise<void>>();
 
   private constructor(
     readonly name: string,
@@ -65,49 +73,68 @@ export class HttpFile implements ImageFile {
     return this.cache.fd;
   }
 
+  /**
+   * A backing file next to it, or elsewhere on its server: an image of somebody else's names
+   * neither files of this host nor other servers.
+   */
+  backingAt(named: string): string | undefined {
+    if (named.startsWith("/") || !URL.canParse(named, this.name)) return undefined;
+    const [url, own] = [new URL(named, this.name), new URL(this.name)];
+    return url.origin === own.origin ? url.href : undefined;
+  }
+
   async read(offset: number, lengthBytes: number): Promise<Buffer> {
     if (offset + lengthBytes > this.sizeBytes) {
       throw imageError(this, "io_error", `the file ends before ${hex(offset + lengthBytes)}`);
     }
-    await this.fetch(offset, lengthBytes);
-    const into = Buffer.allocUnsafe(lengthBytes);
-    await this.cache.read(into, 0, lengthBytes, offset);
-    return into;
+    const first = Math.floor(offset / httpChunkBytes);
+    const count = Math.ceil((offset + lengthBytes) / httpChunkBytes) - first;
+    const chunks = await Promise.all(
+      Array.from({ length: count }, (_, index) => this.chunk(first + index)),
+    );
+    const begin = offset - first * httpChunkBytes;
+    return Buffer.concat(chunks).subarray(begin, begin + lengthBytes);
   }
 
-  /** Afterwards the range is in the file behind fd. Each chunk is fetched once. */
+  /** Afterwards the range is in the file behind fd. Each call fetches it. */
   async fetch(offset: number, lengthBytes: number): Promise<void> {
-    const last = Math.ceil((offset + lengthBytes) / httpChunkBytes);
-    const waits: Promise<void>[] = [];
-    for (let chunk = Math.floor(offset / httpChunkBytes); chunk < last; ) {
-      let end = chunk;
-      while (end < last && !this.chunks.has(end)) end += 1;
-      if (end > chunk) this.begin(chunk, end);
-      const under = this.chunks.get(chunk);
-      if (under !== undefined) waits.push(under);
-      chunk = Math.max(end, chunk + 1);
+    const done = this.load(offset, lengthBytes);
+    this.loading.add(done);
+    try {
+      await done;
+    } finally {
+      this.loading.delete(done);
     }
-    await Promise.all(waits);
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled(this.chunks.values());
+    await Promise.allSettled([...this.loading]);
     await this.cache.close();
   }
 
-  private begin(first: number, end: number): void {
-    const offset = first * httpChunkBytes;
-    const done = this.load(offset, Math.min(end * httpChunkBytes, this.sizeBytes) - offset);
-    for (let chunk = first; chunk < end; ++chunk) this.chunks.set(chunk, done);
+  private chunk(number: number): Promise<Buffer> {
+    const offset = number * httpChunkBytes;
+    const found =
+      this.chunks.get(number) ??
+      this.bytes(offset, Math.min(httpChunkBytes, this.sizeBytes - offset));
+    this.chunks.delete(number);
+    this.chunks.set(number, found);
     // What has failed may be asked for again.
-    done.catch(() => {
-      for (let chunk = first; chunk < end; ++chunk) this.chunks.delete(chunk);
+    found.catch(() => {
+      if (this.chunks.get(number) === found) this.chunks.delete(number);
     });
+    const [oldest] = this.chunks.keys();
+    if (this.chunks.size > keptChunks && oldest !== undefined) this.chunks.delete(oldest);
+    return found;
   }
 
   private async load(offset: number, lengthBytes: number): Promise<void> {
-    const { bytes } = await fetchRange(this.name, offset, lengthBytes, this.version);
+    const bytes = await this.bytes(offset, lengthBytes);
     await this.cache.write(bytes, 0, bytes.length, offset);
+  }
+
+  private async bytes(offset: number, lengthBytes: number): Promise<Buffer> {
+    return (await fetchRange(this.name, offset, lengthBytes, this.version)).bytes;
   }
 }
 

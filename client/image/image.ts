@@ -50,7 +50,7 @@ export class Image {
     const images = new Images(cluster, spec.pool, ports, spec.namespace);
     const shared = { images, io: cluster.io };
     if (readOnly || spec.snap !== undefined) {
-      const reader = await openReader(images, spec.image, spec.snap);
+      const reader = await openReader(images, spec.image, { snap: spec.snap });
       return new Image({ ...shared, ...reader, locked: undefined });
     }
     const locked = await openLocked(images, spec.image, { exclusive });

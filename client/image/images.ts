@@ -36,7 +36,7 @@ import {
   type Progress,
   Scope,
 } from "./scope.js";
-import { Snapshots, snapshotByName } from "./snapshots.js";
+import { type SnapshotInfo, Snapshots, snapshotByName, snapshotsIn } from "./snapshots.js";
 import { Trash } from "./trash.js";
 
 export interface OpenDevice {
@@ -176,9 +176,10 @@ export class Images<Io extends ImageIo = ImageIo> {
     return this.scope.pool.id;
   }
 
-  /** The size of the image as its header has it now. @throws corrupt, unsupported_feature */
-  async sizeOf(id: string): Promise<number> {
-    return (await this.scope.header(id)).sizeBytes;
+  /** The image as its header has it now. @throws corrupt, unsupported_feature */
+  async stateOf(id: string): Promise<{ sizeBytes: number; snapshots: SnapshotInfo[] }> {
+    const header = await this.scope.header(id);
+    return { sizeBytes: header.sizeBytes, snapshots: snapshotsIn(header) };
   }
 
   /**

@@ -12,21 +12,24 @@ import type { NativeDiffHeader, NativeDiffPart } from "../../native/binding.js";
 import type { ImageAccess } from "./access.js";
 import { copySnapshot } from "./copy.js";
 import { type DiffIo, type DiffJobOptions, untilDone } from "./diff-job.js";
-import { withAccess } from "./exclusive.js";
+import { withAccess, withBorrowedAccess } from "./exclusive.js";
 import { featureNames, type ImageFeature, knownFeatures } from "./features.js";
-import type { ImageHeader } from "./header.js";
+import { blockBytes, type ImageHeader } from "./header.js";
 import { type Every, everyByClock, HeldEntry } from "./held-entry.js";
 import { checkImageName } from "./image-spec.js";
 import type { Images } from "./images.js";
 import { withWorkDevice } from "./layout.js";
 import { begin, checkNew, clear, clearStale, type LayoutOptions } from "./making.js";
 import { writeMetadata } from "./metadata.js";
+import { refuseMigrating } from "./migration-state.js";
 import { type ImageInfo, isListed } from "./scope.js";
 import { resizeImage } from "./size.js";
 import type { Snapshot } from "./snapshot-record.js";
 
 export interface ImportDiffOptions extends DiffJobOptions {
   overcommit?: boolean;
+  /** zeros of a diff's data free space in units of that, from 4096 to 2^20 */
+  sparseBytes?: number;
 }
 
 export interface ImportSnapshotsOptions extends ImportDiffOptions {
@@ -35,7 +38,8 @@ export interface ImportSnapshotsOptions extends ImportDiffOptions {
 }
 
 /**
- * Applies a diff to an image that nobody uses, then makes its end snapshot.
+ * Applies a diff to an image, then makes its end snapshot. Who has the image open lends the lock,
+ * and waits meanwhile.
  * @returns the name of that snapshot; undefined: the diff ends at the head
  * @throws not_found (the start snapshot), already_exists (the end one), precondition_failed (the
  *   image is not what the start snapshot shows), corrupt (the stream), busy, canceled
@@ -53,7 +57,10 @@ export async function importDiff(
     const part = await nextPart(io, diff, options);
     if (part?.kind !== "diff") throw notOneDiff();
     const target = scope.prefix + image;
-    await withAccess(scope, id, (access) => applyDiff(access, io, { diff, part, target }, options));
+    await withBorrowedAccess(scope, id, options.signal, async (access) => {
+      await refuseMigrating(scope, await scope.header(id));
+      await applyDiff(access, io, { diff, part, target }, options);
+    });
     return part.toName;
   });
 }
@@ -161,11 +168,11 @@ async function applyDiff(
     const { overcommit = false } = options;
     await resizeImage(access, { sizeBytes, allowShrink: true, overcommit });
   }
-  const { progress = () => undefined, signal } = options;
+  const { progress = () => undefined, signal, sparseBytes = blockBytes } = options;
   const header = await scope.header(id);
   await withWorkDevice(scope, header, fence, (device) => {
     const report = (doneBytes: number) => progress(doneBytes, undefined);
-    return untilDone(io, signal, () => io.importDiff(device, diff, report));
+    return untilDone(io, signal, () => io.importDiff(device, diff, { sparseBytes }, report));
   });
   if (toName === undefined) return;
   await copySnapshot(access, { name: toName, protected: part.protected === true });

@@ -3,6 +3,8 @@ import { describe, expect, it } from "vitest";
 import { FakeCluster } from "../testing/fake-cluster.js";
 import type { FakeIo } from "../testing/fake-io.js";
 import { violations } from "../testing/invariants.js";
+import { exportDiff } from "./export-diff.js";
+import { importDiff } from "./import-diff.js";
 import { decodeReply, encodeRequest } from "./lock-record.js";
 import { type LockedImage, openLocked } from "./open-locked.js";
 
@@ -45,6 +47,19 @@ async function readSnapshot(cluster: FakeCluster, name: string, snap: string) {
   const { io, images } = cluster.client();
   const { handle } = await images.open(name, { snap });
   return io.contentAt(handle, 0);
+}
+
+const fd = 7;
+
+/** "new", as a diff from s to t. */
+async function diffOf(cluster: FakeCluster, name: string): Promise<void> {
+  const { io, images } = cluster.client();
+  await images.snapshots.create(name, "s");
+  const { handle } = await images.open(name);
+  io.fill(handle, 0, sizeBytes, "new");
+  images.close(handle);
+  await images.snapshots.create(name, "t");
+  await exportDiff(images, io, name, fd, { fromSnap: "s", snap: "t" });
 }
 
 /** What the gate has done since it was opened for the guest. */
@@ -119,10 +134,65 @@ describe("an image in use", () => {
     const { io, images, read, write } = await guest(cluster, "a");
     write("old");
     await expect(images.remove("a")).rejects.toMatchObject({ code: "busy" });
-    await expect(images.copies.sparsify("a")).rejects.toMatchObject({ code: "busy" });
     await during(cluster, images.snapshots.create("a", "s"));
     expect(gates(io)).toEqual(["1 drain", "1 open 1"]);
     expect(read()).toBe("old");
+  });
+
+  it("lends its lock to an import of a diff, and goes on behind its end", async () => {
+    const cluster = await made("a", "b");
+    await diffOf(cluster, "b");
+    const user = await guest(cluster, "a");
+    user.write("old");
+    const { io, images } = cluster.client();
+    await during(cluster, images.snapshots.create("a", "s"));
+    let lost = false;
+    void user.image.ended.then(() => {
+      lost = true;
+    });
+    let asked = 0;
+    io.duringImport = () => {
+      asked += 1;
+      user.io.deliver({ type: "device", device: user.handle, state: "wanted" });
+    };
+    const before = user.io.gates.length;
+    expect(await during(cluster, importDiff(images, io, "a", fd))).toBe("t");
+    await cluster.pass(2000);
+    expect(asked).toBeGreaterThan(1);
+    expect(user.io.gates.slice(before)).toEqual(["1 drain", "1 open 3"]);
+    expect(user.read()).toBe("new");
+    user.write("newer");
+    expect(await readSnapshot(cluster, "a", "t")).toBe("new");
+    expect(lost).toBe(false);
+    expect(violations(cluster.pool)).toEqual([]);
+  });
+
+  it("keeps its lock from an import when it has it exclusively", async () => {
+    const cluster = await made("a", "b");
+    await diffOf(cluster, "b");
+    const { io, images } = cluster.client();
+    await images.snapshots.create("a", "s");
+    const { lock } = await openLocked(cluster.client().images, "a", { exclusive: true });
+    const token = await lock.acquire();
+    await expect(during(cluster, importDiff(images, io, "a", fd))).rejects.toMatchObject({
+      code: "busy",
+    });
+    expect(lock.holds(token)).toBe(true);
+    expect(await images.snapshots.list("a")).toHaveLength(1);
+  });
+
+  it("gives up waiting for a lock when it is stopped", async () => {
+    const cluster = await made("a", "b");
+    await diffOf(cluster, "b");
+    const user = await guest(cluster, "a");
+    const { io, images } = cluster.client();
+    await during(cluster, images.snapshots.create("a", "s"));
+    user.io.drainGate = () => new Promise(() => undefined);
+    const stop = new AbortController();
+    const importing = importDiff(images, io, "a", fd, { signal: stop.signal });
+    await cluster.pass(3000);
+    stop.abort();
+    await expect(importing).rejects.toMatchObject({ code: "canceled" });
   });
 
   it("gives the holder's error with its remedy", async () => {

@@ -16,6 +16,7 @@ import { failedReply, type ImageLock } from "./image-lock.js";
 import type { ChangeRequest, LockReply } from "./lock-record.js";
 import type { ImageRef } from "./references.js";
 import type { Scope } from "./scope.js";
+import type { SnapshotInfo } from "./snapshots.js";
 import { finishBeforeUse, finishLater } from "./unfinished.js";
 
 /** A change that takes longer is told of as "working"; whoever waits for it asks again. */
@@ -51,8 +52,9 @@ export class LiveImage {
     private readonly device: DeviceHandle,
     /** The image is used as another one from here on: the device becomes that. */
     private readonly moved: (target: ImageRef) => Promise<void>,
+    onSnapshots?: (snapshots: SnapshotInfo[]) => void,
   ) {
-    this.follower = new DeviceFollower(scope, id, device);
+    this.follower = new DeviceFollower(scope, id, device, onSnapshots);
   }
 
   attach(lock: ImageLock): void {

@@ -41,6 +41,33 @@ export async function lockForManagement(
 }
 
 /**
+ * Runs under a lock that a live holder was asked for. Who wants it back waits until the end.
+ * @throws busy when the holder keeps it exclusively; canceled; not_found; and what run throws
+ */
+export async function underBorrowedLock<T>(
+  ports: LockPorts,
+  address: HeaderAddress,
+  signal: AbortSignal | undefined,
+  run: (token: number) => Promise<T>,
+): Promise<T> {
+  const lock = await ImageLock.watching(ports, { ...address, reload: async () => undefined });
+  try {
+    const token = await Promise.race([lock.acquire(), untilCanceled(signal)]);
+    return await lock.keeping(token, () => run(token));
+  } finally {
+    await lock.close();
+  }
+}
+
+function untilCanceled(signal: AbortSignal | undefined): Promise<never> {
+  const stopped = () => new StorageError("canceled", "stopped while it waited for the lock");
+  return new Promise((_, reject) => {
+    if (signal?.aborted) reject(stopped());
+    signal?.addEventListener("abort", () => reject(stopped()), { once: true });
+  });
+}
+
+/**
  * @param run fence undefined: there is no header, so nobody can have it open
  * @throws busy, naming the live holder; and what run throws
  */

@@ -330,15 +330,45 @@ describe("a copy", () => {
 });
 
 describe("sparsify", () => {
-  it("gives blocks of zeros back, and is refused while the image is in use", async () => {
+  it("gives blocks of zeros back, also while the image is in use", async () => {
     const { cluster, io, images } = await made("a");
     const { handle } = await images.open("a");
     io.fill(handle, 0, 8 * mebibyte, "0");
     io.fill(handle, 8 * mebibyte, 8 * mebibyte, "x");
+    const user = await openLocked(cluster.client().images, "a");
+    const token = await user.lock.acquire();
     expect(await images.copies.sparsify("a")).toEqual({ freedBytes: 8 * mebibyte });
     expect(cluster.pool.dataObjects()).toHaveLength(2);
-    const user = await openLocked(cluster.client().images, "a");
-    await user.lock.acquire();
-    await expect(images.copies.sparsify("a")).rejects.toMatchObject({ code: "busy" });
+    expect(user.lock.holds(token)).toBe(true);
+  });
+
+  it("leaves zeros explicit as far as a snapshot or the head may show a parent", async () => {
+    const { cluster, io, images } = await made("a");
+    await images.snapshots.create("a", "s");
+    await images.clones.create("a", "s", { scope: images.scope, name: "b" });
+    const { handle } = await images.open("b");
+    io.fill(handle, 0, 12 * mebibyte, "0");
+    await images.resize("b", 8 * mebibyte, { allowShrink: true });
+    await images.snapshots.create("b", "with-parent");
+    await images.clones.flatten("b");
+    await images.resize("b", 32 * mebibyte);
+    const grown = await images.open("b");
+    io.fill(grown.handle, 8 * mebibyte, 8 * mebibyte, "0");
+    expect(await images.copies.sparsify("b")).toEqual({ freedBytes: 16 * mebibyte });
+    expect(cluster.pool.dataObjects()).toHaveLength(2);
+    await images.snapshots.rollback("b", "with-parent");
+    expect(await images.clones.parent("b")).toBeDefined();
+    const back = await images.open("b");
+    expect(io.contentAt(back.handle, 0)).toBeUndefined();
+  });
+
+  it("refuses runs that are no part of an object", async () => {
+    const { images } = await made("a");
+    for (const sparseBytes of [512, 12_288, 8 * mebibyte]) {
+      await expect(images.copies.sparsify("a", { sparseBytes })).rejects.toMatchObject({
+        code: "invalid_argument",
+        remedy: /4194304/,
+      });
+    }
   });
 });

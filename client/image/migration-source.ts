@@ -1,11 +1,10 @@
 // Image files as where an image comes from: what they are when a migration is prepared, and a
 // read-only native device over them, which is the parent of the target until that has everything.
 import { stat } from "node:fs/promises";
-import path from "node:path";
 import { StorageError, toStorageError } from "../../common/errors.js";
 import type { CopyExtent, DeviceHandle } from "../../native/binding.js";
-import { FileSource, hasData, ImageChain, imageError, map } from "../../qcow2/index.js";
-import { changed, HttpFile, httpChunkBytes } from "./http-file.js";
+import { FileSource, hasData, ImageChain, map } from "../../qcow2/index.js";
+import { changed, HttpFile, httpChunkBytes, httpKeptBytes } from "./http-file.js";
 import type { FileOrigin, MigrationTarget, SourceFile } from "./migration-record.js";
 import type { Scope } from "./scope.js";
 
@@ -73,7 +72,8 @@ function openRemote(
   const { io, cluster } = scope;
   const files = chain.layers.map(({ source }) => source as HttpFile);
   const fileBytes = files.map(({ sizeBytes }) => sizeBytes);
-  const device = io.openSource({ ...layout, remote: { chunkBytes: httpChunkBytes, fileBytes } });
+  const remote = { chunkBytes: httpChunkBytes, maxKeptBytes: httpKeptBytes, fileBytes };
+  const device = io.openSource({ ...layout, remote });
   const stop = cluster.onEvent((event) => {
     if (event.type === "sourceClosed" && event.device === device) {
       stop();
@@ -104,11 +104,6 @@ async function openFiles({ stream, location, format }: OriginSpec): Promise<Open
     return file;
   };
   const openRemoteFile = async (name: string) => {
-    if (files.length > 0) {
-      const remedy = "Flatten it with: qemu-img convert -O qcow2, or import from a local file.";
-      const what = `its backing file ${path.basename(name)} can't be read from a web server`;
-      throw imageError(location, "unsupported_feature", what, remedy);
-    }
     const file = await HttpFile.open(name);
     files.push({ name, sizeBytes: file.sizeBytes, mark: file.mark });
     return file;

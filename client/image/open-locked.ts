@@ -15,6 +15,7 @@ import { layoutOf } from "./layout.js";
 import { LiveImage } from "./live-image.js";
 import type { ImageRef } from "./references.js";
 import type { ImageInfo, Scope } from "./scope.js";
+import type { SnapshotInfo } from "./snapshots.js";
 
 export interface LockedImage {
   handle: DeviceHandle;
@@ -36,6 +37,8 @@ export interface OpenLockedOptions {
   exclusive?: boolean;
   /** how long others wait for us when we fall silent */
   watchTimeoutMs?: number | undefined;
+  /** those that users see, at first and whenever the header was read again */
+  onSnapshots?: (snapshots: SnapshotInfo[]) => void;
 }
 
 /** @throws the errors of Images.open */
@@ -125,9 +128,10 @@ class UsedImage implements LockedImage {
     ready: Promise<void>,
   ): Promise<Current> {
     const { handle } = this;
-    const { exclusive = false, watchTimeoutMs } = this.options;
+    const { exclusive = false, watchTimeoutMs, onSnapshots } = this.options;
     const { id } = header;
-    const live = new LiveImage(scope, id, handle, (target) => this.move(id, target));
+    const move = (target: ImageRef) => this.move(id, target);
+    const live = new LiveImage(scope, id, handle, move, onSnapshots);
     const inspector = new DeviceInspector(scope, handle);
     const needsLock = hasFeature(header.features, "exclusive-lock");
     const target = {

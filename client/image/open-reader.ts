@@ -5,6 +5,7 @@ import { ImageLock } from "./image-lock.js";
 import type { Images } from "./images.js";
 import { DeviceInspector } from "./inspection.js";
 import type { ImageInfo } from "./scope.js";
+import type { SnapshotInfo } from "./snapshots.js";
 
 export interface OpenReader {
   handle: DeviceHandle;
@@ -12,8 +13,19 @@ export interface OpenReader {
   close(): Promise<void>;
 }
 
-/** @param snap name of a snapshot. @throws the errors of Images.open */
-export async function openReader(images: Images, name: string, snap?: string): Promise<OpenReader> {
+export interface ReaderOptions {
+  /** name of a snapshot */
+  snap?: string | undefined;
+  /** Tells of the image's snapshots after each change. */
+  onSnapshots?: (snapshots: SnapshotInfo[]) => void;
+}
+
+/** @throws the errors of Images.open */
+export async function openReader(
+  images: Images,
+  name: string,
+  { snap, onSnapshots }: ReaderOptions = {},
+): Promise<OpenReader> {
   const options = { readOnly: true, ...(snap === undefined ? {} : { snap }) };
   const { handle, info } = await images.open(name, options);
   try {
@@ -23,8 +35,10 @@ export async function openReader(images: Images, name: string, snap?: string): P
       pool: images.poolId,
       id: info.id,
       reload: async () => {
-        // A snapshot keeps the size that it has.
-        if (snap === undefined) scope.io.setImageSize(handle, await images.sizeOf(info.id));
+        const { sizeBytes, snapshots } = await images.stateOf(info.id);
+        // What a snapshot shows never changes.
+        if (snap === undefined) scope.io.setImageSize(handle, sizeBytes);
+        onSnapshots?.(snapshots);
       },
       inspect: inspector.answer.bind(inspector),
     });

@@ -31,7 +31,7 @@ export type ImageIo = LockIo &
     | "rollbackImage"
     | "flattenImage"
     | "removeObjects"
-    | "readDevice"
+    | "sparsifyImage"
     | "cancelJobs"
   >;
 

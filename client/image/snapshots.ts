@@ -37,18 +37,22 @@ export function snapshotByName(header: ImageHeader, name: string, spec: string):
   });
 }
 
+/** Oldest first. @param all with those that belong to groups or wait for their last clone */
+export function snapshotsIn({ snapshots }: ImageHeader, all = false): SnapshotInfo[] {
+  return snapshots
+    .filter((snapshot) => isListed(snapshot) || (all && snapshot.state === "ready"))
+    .map(({ id, name, sizeBytes, createdAt, protected: isProtected, kind, children }) => ({
+      ...{ id, name, sizeBytes, createdAt, kind, children },
+      protected: isProtected,
+    }));
+}
+
 export class Snapshots {
   constructor(private readonly scope: Scope) {}
 
   /** Oldest first. @param all with those that belong to groups or wait for their last clone */
   async list(image: string, { all = false } = {}): Promise<SnapshotInfo[]> {
-    const { snapshots } = await this.header(image);
-    return snapshots
-      .filter((snapshot) => isListed(snapshot) || (all && snapshot.state === "ready"))
-      .map(({ id, name, sizeBytes, createdAt, protected: isProtected, kind, children }) => ({
-        ...{ id, name, sizeBytes, createdAt, kind, children },
-        protected: isProtected,
-      }));
+    return snapshotsIn(await this.header(image), all);
   }
 
   /** @throws not_found */

@@ -1,61 +1,53 @@
-// Giving back the space of blocks that hold nothing but zeros, with exclusive access to an image
-// that nobody uses.
+// Giving back the space of blocks that hold nothing but zeros. The OSDs do it, object by object,
+// and no layer of the image, head or snapshot, shows other bytes afterwards. So it takes no lock,
+// and has no snap context: whoever has the image open goes on, and no snapshot gets a clone of an
+// object for the sake of its zeros. docs/snapshots.md
 import { StorageError } from "../../common/errors.js";
-import type { ImageAccess } from "./access.js";
-import { blockBytes } from "./header.js";
-import { withWorkDevice } from "./layout.js";
+import { blockBytes, type ImageHeader } from "./header.js";
+import { layoutOf } from "./layout.js";
+import { refuseMigrating, targetRecord } from "./migration-state.js";
+import type { Progress, Scope } from "./scope.js";
 
-const chunkBytes = 4 << 20;
-const dataState = 2;
+export interface SparsifyOptions {
+  /** a run of zeros that is shorter stays */
+  sparseBytes?: number;
+  /** in PGs */
+  progress?: Progress;
+}
 
-/** @throws invalid_argument */
+/** @throws invalid_argument; busy while the image is migrated */
 export async function sparsify(
-  { scope, id, fence, progress }: ImageAccess,
-  sparseBytes: number,
+  scope: Scope,
+  id: string,
+  { sparseBytes = blockBytes, progress }: SparsifyOptions,
 ): Promise<{ freedBytes: number }> {
-  if (!(sparseBytes >= blockBytes && Number.isInteger(Math.log2(sparseBytes)))) {
-    throw new StorageError("invalid_argument", `runs of ${sparseBytes} bytes cannot be`, {
-      remedy: `Give a power of two from ${blockBytes} on.`,
-    });
-  }
-  const { io } = scope;
   const header = await scope.header(id);
-  return withWorkDevice(scope, header, fence, async (device) => {
-    const data: [offset: number, lengthBytes: number][] = [];
-    await io.diffImage(device, 0, (triples) => {
-      for (let at = 0; at + 2 < triples.length; at += 3) {
-        const [offset = 0, lengthBytes = 0, state] = triples.subarray(at, at + 3);
-        if (state === dataState) data.push([offset, lengthBytes]);
-      }
-    });
-    let freedBytes = 0;
-    for (const [offset, lengthBytes] of data) {
-      const end = Math.min(offset + lengthBytes, header.sizeBytes);
-      for (let at = offset; at < end; at += chunkBytes) {
-        const bytes = await io.readDevice(device, at, Math.min(chunkBytes, end - at));
-        for (const [begin, length] of zeroRuns(bytes, sparseBytes)) {
-          await io.discard(device, at + begin, length);
-          freedBytes += length;
-        }
-        progress(at, header.sizeBytes);
-      }
-    }
-    return { freedBytes };
+  checkUnit(sparseBytes, 2 ** header.order);
+  await refuseMigrating(scope, header);
+  const { io } = scope;
+  const device = io.openImage(layoutOf(scope, header));
+  try {
+    const spec = { unitBytes: sparseBytes, shownBytes: shownBytesOf(header) };
+    return { freedBytes: await io.sparsifyImage(device, spec, progress) };
+  } finally {
+    io.closeDevice(device);
+  }
+}
+
+function checkUnit(sparseBytes: number, objectBytes: number): void {
+  const isPower = Number.isInteger(Math.log2(sparseBytes));
+  if (isPower && sparseBytes >= blockBytes && sparseBytes <= objectBytes) return;
+  throw new StorageError("invalid_argument", `runs of ${sparseBytes} bytes cannot be`, {
+    remedy: `Give a power of two from ${blockBytes} to ${objectBytes}, the size of an object.`,
   });
 }
 
-/** Runs of zeros that are aligned to sparseBytes and whole multiples of it. */
-export function zeroRuns(
-  bytes: Uint8Array,
-  sparseBytes: number,
-): [offset: number, length: number][] {
-  const runs: [number, number][] = [];
-  const zeros = new Uint8Array(sparseBytes);
-  for (let at = 0; at + sparseBytes <= bytes.length; at += sparseBytes) {
-    if (Buffer.compare(bytes.subarray(at, at + sparseBytes), zeros) !== 0) continue;
-    const last = runs.at(-1);
-    if (last !== undefined && last[0] + last[1] === at) last[1] += sparseBytes;
-    else runs.push([at, sparseBytes]);
-  }
-  return runs;
+/**
+ * How far any layer may show a parent. Overlaps shrink, but for a rollback, which brings that of a
+ * snapshot back; and a snapshot that is taken meanwhile has no more than the head.
+ */
+function shownBytesOf(header: ImageHeader): number {
+  const { parent, snapshots } = header;
+  const parents = [parent, ...snapshots.map((snapshot) => snapshot.parent), targetRecord(header)];
+  return Math.max(...parents.map((record) => record?.overlapBytes ?? 0));
 }

@@ -6,6 +6,8 @@ import type {
   DeviceHandle,
   DeviceStats,
   ImageLayout,
+  NativeDiffExport,
+  NativeDiffPart,
   NativeFence,
   NativeOpReply,
   NativeParent,
@@ -16,17 +18,18 @@ import type {
   SourceLayout,
   WatchOptions,
 } from "../../native/binding.js";
+import type { DiffIo } from "../image/diff-job.js";
 import type { ImportIo } from "../image/import-image.js";
 import type { ImageIo } from "../image/scope.js";
 import type { Content } from "./fake-data.js";
 import { FakeDevices } from "./fake-devices.js";
-import type { FakePool } from "./fake-pool.js";
+import type { FakeDiff, FakePool } from "./fake-pool.js";
 import type { WatchingClient } from "./fake-watchers.js";
 
 /** Says of the operation with that number whether the client dies before it, after it, or lives. */
 export type Fate = (operation: number) => "before" | "after" | undefined;
 
-export class FakeIo implements ImageIo, ImportIo, WatchingClient {
+export class FakeIo implements ImageIo, ImportIo, DiffIo, WatchingClient {
   operations = 0;
   dead = false;
   /** neither answers nor renews, but lives */
@@ -206,12 +209,6 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
     return this.devices.content(this.devices.get(handle), offset);
   }
 
-  /** Bytes that are zeros where there is no content, else ones. */
-  async readDevice(handle: DeviceHandle, offset: number, lengthBytes: number): Promise<Uint8Array> {
-    const content = this.contentAt(handle, offset);
-    return new Uint8Array(lengthBytes).fill(content === undefined || content === "0" ? 0 : 1);
-  }
-
   async diffImage(
     handle: DeviceHandle,
     fromSnap: number,
@@ -259,6 +256,21 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
     }
   }
 
+  /** Objects of "0". Object by object: it may die between any two. */
+  async sparsifyImage(
+    handle: DeviceHandle,
+    { shownBytes }: { shownBytes: number },
+  ): Promise<number> {
+    const device = this.devices.get(handle);
+    let freedBytes = 0;
+    for (const at of this.devices.offsets(device)) {
+      if (this.devices.own(device, at) !== "0") continue;
+      this.live(() => this.devices.write(device, at, at < shownBytes ? "zero" : undefined));
+      freedBytes += device.objectBytes;
+    }
+    return freedBytes;
+  }
+
   /** Object by object: it may die between any two. */
   async removeObjects(
     handle: DeviceHandle,
@@ -283,6 +295,41 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
   async removeSnapshots(ids: number[]): Promise<void> {
     this.live(() => this.pool.data.trim(ids));
   }
+
+  /** The file is there when all of it is. */
+  async exportDiff(handle: DeviceHandle, fd: number, options: NativeDiffExport) {
+    const device = this.devices.get(handle);
+    const { fromSnap, image: _, wholeObject: __, ...header } = options;
+    const objects: FakeDiff["objects"] = [];
+    await this.diffImage(handle, fromSnap, ([at = 0]) => {
+      objects.push([at, this.devices.own(device, at)]);
+    });
+    this.live(() => this.pool.diffs.set(fd, { header, objects }));
+    return { doneBytes: 0 };
+  }
+
+  async openDiff(fd: number): Promise<number> {
+    return fd;
+  }
+
+  async nextDiff(diff: number): Promise<NativeDiffPart | null> {
+    const file = this.pool.diffs.get(diff);
+    if (file === undefined) throw new StorageError("corrupt", "the stream has no diff");
+    return { kind: "diff", ...file.header };
+  }
+
+  /** Object by object: it may die between any two. */
+  async importDiff(handle: DeviceHandle, diff: number) {
+    const device = this.devices.get(handle);
+    for (const [at, content] of this.pool.diffs.get(diff)?.objects ?? []) {
+      this.duringImport();
+      await Promise.resolve();
+      this.live(() => this.devices.write(device, at, content));
+    }
+    return { doneBytes: 0 };
+  }
+
+  closeDiff(): void {}
 
   importBegin(device: DeviceHandle): number {
     return device;

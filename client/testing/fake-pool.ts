@@ -1,8 +1,19 @@
 // A cluster's objects in memory, of all pools, with the operations that a primary carries out.
 import { StorageError } from "../../common/errors.js";
-import type { NativeFence, NativeOpReply, NativeStep } from "../../native/binding.js";
-import { FakeData } from "./fake-data.js";
+import type {
+  NativeDiffHeader,
+  NativeFence,
+  NativeOpReply,
+  NativeStep,
+} from "../../native/binding.js";
+import { type Content, FakeData } from "./fake-data.js";
 import { FakeWatchers } from "./fake-watchers.js";
+
+/** What a diff holds of whole objects. */
+export interface FakeDiff {
+  header: NativeDiffHeader;
+  objects: [offset: number, content: Content][];
+}
 
 /** The objects, which outlive a client. */
 export class FakePool {
@@ -12,6 +23,8 @@ export class FakePool {
   readonly data = new FakeData(this.objects);
   /** fence key -> highest token seen */
   readonly tokens = new Map<string, number>();
+  /** files of diffs, by descriptor */
+  readonly diffs = new Map<number, FakeDiff>();
   /** the newest snapshot id that was handed out */
   snapSeq = 0;
 

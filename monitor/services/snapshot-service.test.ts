@@ -90,9 +90,30 @@ describe("forgetting", () => {
   const left = (rows: PgRow[]) => planSnapForget(map, rows)?.pools?.map((pool) => snapsOf(pool));
 
   it("takes away what all PGs are through with, the number of removals stays", () => {
-    expect(left([row(0, 8), row(1, 7)])).toEqual([{ seq: 9, removed: [5], removals: 8 }]);
-    expect(left([row(0, 8), row(1, 8, { state: "active+undersized+degraded" })])).toEqual([
+    expect(left([row(0, 8), row(1, 7)])).toMatchObject([{ seq: 9, removed: [5], removals: 8 }]);
+    expect(left([row(0, 8), row(1, 8, { state: "active+undersized+degraded" })])).toMatchObject([
       { seq: 9, removed: [], removals: 8 },
+    ]);
+  });
+
+  it("keeps the ids for those who have not heard of it", () => {
+    const all = [row(0, 8), row(1, 8)];
+    const first = planSnapForget(map, all);
+    expect(first?.pools?.[0]?.purgedSnaps).toEqual([
+      [2, 2],
+      [4, 5],
+    ]);
+    const later = applyChanges(map, first ?? {}, 1);
+    const removed = applyChanges(
+      later,
+      planSnapRemove(later, { pool: "rbd", ids: [3, 9] }) ?? {},
+      2,
+    );
+    const trimmed = [row(0, 10), row(1, 10)];
+    const [pool] = planSnapForget(removed, trimmed)?.pools ?? [];
+    expect(pool?.purgedSnaps).toEqual([
+      [2, 5],
+      [9, 9],
     ]);
   });
 

@@ -1,10 +1,16 @@
 // The snapshot service: hands out the ids of a pool's snapshots, notes which are being removed, and
-// forgets those that every PG of the pool is through with. Pure: a map and arguments in, changes
-// out, or an error that says what to do.
+// puts those that every PG of the pool is through with to those that were. Pure: a map and
+// arguments in, changes out, or an error that says what to do.
 import { StorageError } from "../../common/errors.js";
 import type { CommandArgs, PgRow } from "../../proto/commands.js";
 import { findPool, type MapChanges, type OsdMap, type PoolInfo } from "../../proto/osd-map.js";
-import { maxRemovedSnaps, removedAfter, snapsOf, withSnaps } from "../../proto/pool-snaps.js";
+import {
+  maxRemovedSnaps,
+  purgedWith,
+  removedAfter,
+  snapsOf,
+  withSnaps,
+} from "../../proto/pool-snaps.js";
 import { hasState } from "./pg-stats.js";
 
 /**
@@ -59,8 +65,9 @@ export function planSnapRemove(
 }
 
 /**
- * Forgets the removals that all PGs of their pool are through with. Only what the primary of an
- * active PG says counts: a PG that nobody serves may hold anything.
+ * Ends the removals that all PGs of their pool are through with. Their ids stay known for ever: a
+ * client that has heard of nothing may still name them, and no OSD may keep anything for them. Only
+ * what the primary of an active PG says counts: a PG that nobody serves may hold anything.
  * @param rows of all PGs
  * @returns undefined when nothing is to be forgotten
  */
@@ -69,7 +76,9 @@ export function planSnapForget(map: OsdMap, rows: readonly PgRow[]): MapChanges 
     const snaps = snapsOf(pool);
     if (snaps.removed.length === 0) return [];
     const removed = removedAfter(snaps, trimmedTo(pool, rows));
-    return removed.length === snaps.removed.length ? [] : [withSnaps(pool, { ...snaps, removed })];
+    const ended = snaps.removed.slice(0, snaps.removed.length - removed.length);
+    if (ended.length === 0) return [];
+    return [withSnaps(pool, { ...snaps, removed, purged: purgedWith(snaps.purged, ended) })];
   });
   return pools.length === 0 ? undefined : { pools };
 }

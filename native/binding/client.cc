@@ -82,6 +82,7 @@ class Client : public Napi::ObjectWrap<Client> {
          InstanceMethod<&Client::job<&measure_image_task>>("measureImage"),
          InstanceMethod<&Client::job<&rollback_image_task>>("rollbackImage"),
          InstanceMethod<&Client::job<&flatten_image_task>>("flattenImage"),
+         InstanceMethod<&Client::job<&sparsify_image_task>>("sparsifyImage"),
          InstanceMethod<&Client::job<&remove_objects_task>>("removeObjects"),
          InstanceMethod<&Client::task<&cancel_jobs_task>>("cancelJobs"),
          InstanceMethod<&Client::set_image_size>("setImageSize"),
@@ -101,6 +102,7 @@ class Client : public Napi::ObjectWrap<Client> {
          InstanceMethod<&Client::device_io<DeviceIo::Kind::flush>>("flush"),
          InstanceMethod<&Client::serve_vhost_user>("serveVhostUser"),
          InstanceMethod<&Client::serve_nbd>("serveNbd"),
+         InstanceMethod<&Client::set_dirty_bitmaps>("setDirtyBitmaps"),
          InstanceMethod<&Client::stop_export>("stopExport"),
          InstanceMethod<&Client::bench>("bench"),
          InstanceMethod<&Client::history>("history"),
@@ -338,6 +340,12 @@ class Client : public Napi::ObjectWrap<Client> {
                       spec = get_nbd_spec(info[1].As<Napi::Object>())](
                          ClientState& state, const Promise& promise) mutable {
       resolve_number(promise, state.serve_nbd(handle, std::move(spec)));
+    });
+  }
+  Napi::Value set_dirty_bitmaps(const Napi::CallbackInfo& info) {
+    return ask(info, [handle = info[0].ToNumber().Uint32Value(), bitmaps = get_bitmaps(info[1])](
+                         ClientState& state, const Promise& promise) {
+      promise.settle(state.set_dirty_bitmaps(handle, bitmaps));
     });
   }
   Napi::Value stop_export(const Napi::CallbackInfo& info) {

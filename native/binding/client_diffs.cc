@@ -151,7 +151,8 @@ ClientQuestion next_diff_task(const Napi::CallbackInfo& info) {
 
 ClientQuestion import_diff_task(const Napi::CallbackInfo& info, CoreThread& thread) {
   return [handle = info[0].ToNumber().Uint32Value(), number = info[1].ToNumber().Uint32Value(),
-          progress = get_copy_progress(info[2], thread)](ClientState& state,
+          zero_unit = get_u64(info[2].As<Napi::Object>(), "sparseBytes"),
+          progress = get_copy_progress(info[3], thread)](ClientState& state,
                                                          const Promise& promise) mutable {
     image::BlockDevice* const device = state.device(handle);
     const auto reader = state.diffs().find(number);
@@ -159,7 +160,8 @@ ClientQuestion import_diff_task(const Napi::CallbackInfo& info, CoreThread& thre
       return promise.reject(Status(ErrorCode::not_found, "the image or the diff is closed"));
     state.run_copy(
         [&](qcow2::CopyDone done) {
-          return diff::DiffImportJob::create(state.reactor(), *device, reader, std::move(done));
+          return diff::DiffImportJob::create(state.reactor(), *device, reader, zero_unit,
+                                             std::move(done));
         },
         std::move(progress), copy_answer(promise));
   };

@@ -37,11 +37,11 @@ std::shared_ptr<const std::vector<int>> get_descriptors(const Napi::Array& array
           }};
 }
 
-// {chunkBytes, fileBytes}; absent: the files are here.
+// {chunkBytes, maxKeptBytes, fileBytes}; absent: the files are here.
 std::optional<RemoteFiles> get_remote(const Napi::Value& value) {
   if (!value.IsObject()) return std::nullopt;
   const auto object = value.As<Napi::Object>();
-  RemoteFiles remote{get_u64(object, "chunkBytes"), {}};
+  RemoteFiles remote{get_u64(object, "chunkBytes"), get_u64(object, "maxKeptBytes"), {}};
   const auto sizes = object.Get("fileBytes").As<Napi::Array>();
   for (std::uint32_t i = 0; i < sizes.Length(); ++i)
     remote.file_bytes.push_back(static_cast<std::uint64_t>(sizes.Get(i).ToNumber().Int64Value()));
@@ -272,6 +272,25 @@ ClientQuestion flatten_image_task(const Napi::CallbackInfo& info, CoreThread& th
                      [](const std::shared_ptr<image::ObjectIo>& objects, auto done) {
                        return image::FlattenJob::start(objects, std::move(done));
                      });
+}
+
+ClientQuestion sparsify_image_task(const Napi::CallbackInfo& info, CoreThread& thread) {
+  const auto options = info[1].As<Napi::Object>();
+  const image::SparsifySpec spec{get_u64(options, "unitBytes"), get_u64(options, "shownBytes")};
+  return [handle = handle_of(info), spec, progress = get_progress(info[2], thread)](
+             ClientState& state, const Promise& promise) {
+    const auto objects = objects_of(state, handle, promise);
+    if (objects == nullptr) return;
+    const auto answer = [promise](const Status& status, std::uint64_t freed_bytes) {
+      if (!status) return promise.reject(status);
+      promise.resolve([freed_bytes](Napi::Env env) -> Napi::Value {
+        return Napi::Number::New(env, static_cast<double>(freed_bytes));
+      });
+    };
+    const auto job = image::SparsifyJob::start(objects, spec, answer);
+    state.devices().add_job(handle, job);
+    watch_progress(state.reactor(), job, progress);
+  };
 }
 
 ClientQuestion remove_objects_task(const Napi::CallbackInfo& info, CoreThread& thread) {

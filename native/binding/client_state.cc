@@ -25,6 +25,11 @@ class SnapshotDiffs final : public nbd::DirtySource {
  public:
   SnapshotDiffs(std::shared_ptr<image::ObjectIo> objects, std::vector<BitmapSpec> bitmaps)
       : objects_(std::move(objects)), bitmaps_(std::move(bitmaps)) {}
+  std::vector<std::string> names() const override {
+    std::vector<std::string> names;
+    for (const BitmapSpec& bitmap : bitmaps_) names.push_back(bitmap.name);
+    return names;
+  }
   void dirty(std::size_t bitmap, std::uint64_t offset, std::uint64_t length_bytes,
              image::ExtentsDone done) override {
     image::diff_range(objects_, bitmaps_[bitmap].snap, offset, length_bytes, std::move(done));
@@ -37,7 +42,7 @@ class SnapshotDiffs final : public nbd::DirtySource {
 
 // One of the two servers, with what it needs.
 struct ClientState::Export {
-  std::unique_ptr<SnapshotDiffs> dirty;  // of nbd
+  std::shared_ptr<image::ObjectIo> objects;  // of nbd: the image's, if it is one
   std::unique_ptr<virtio::BlockBackend> backend;
   std::unique_ptr<vhost_user::Server> vhost_user;
   std::unique_ptr<nbd::NbdServer> nbd;
@@ -107,7 +112,7 @@ void ClientState::open_source(std::uint32_t handle, const std::vector<int>& fds,
       hooks_.source_closed(handle);
     };
     ranges = std::make_shared<qcow2::RemoteRanges>(remote->chunk_bytes, remote->file_bytes,
-                                                   std::move(hooks));
+                                                   remote->max_kept_bytes, std::move(hooks));
     remotes_[handle] = ranges;
   }
   const Status opened = devices_->open_source(handle, fds, extents, size_bytes, std::move(ranges));
@@ -147,19 +152,26 @@ Result<std::uint32_t> ClientState::serve_nbd(std::uint32_t handle, NbdSpec spec)
   options.tcp = spec.tcp;
   options.export_name = std::move(spec.export_name);
   options.read_only = device->read_only();
+  if (image::Image* const image = this->image(handle)) entry->objects = image->objects();
   if (!spec.bitmaps.empty()) {
-    image::Image* const image = this->image(handle);
-    if (image == nullptr)
+    if (entry->objects == nullptr)
       return Status(ErrorCode::invalid_argument, "only images have dirty bitmaps");
-    for (const BitmapSpec& bitmap : spec.bitmaps) options.bitmaps.push_back(bitmap.name);
-    entry->dirty = std::make_unique<SnapshotDiffs>(image->objects(), std::move(spec.bitmaps));
-    options.dirty = entry->dirty.get();
+    options.dirty = std::make_shared<SnapshotDiffs>(entry->objects, std::move(spec.bitmaps));
   }
   auto server = nbd::NbdServer::listen(reactor_, *device, std::move(options), hooks_.log);
   if (!server) return server.status();
   entry->nbd = std::move(*server);
   exports_[next_export_] = std::move(entry);
   return next_export_++;
+}
+
+Status ClientState::set_dirty_bitmaps(std::uint32_t handle, std::vector<BitmapSpec> bitmaps) {
+  const auto found = exports_.find(handle);
+  if (found == exports_.end() || found->second->nbd == nullptr || !found->second->objects)
+    return {ErrorCode::not_found, "no such NBD export of an image"};
+  Export& entry = *found->second;
+  entry.nbd->set_dirty(std::make_shared<SnapshotDiffs>(entry.objects, std::move(bitmaps)));
+  return Status::ok();
 }
 
 void ClientState::stop_export(std::uint32_t handle, UniqueFunction<void(Status)> done) {

@@ -53,6 +53,7 @@ struct NbdSpec {
 // Files that fill as they are read.
 struct RemoteFiles {
   std::uint64_t chunk_bytes = 0;
+  std::uint64_t max_kept_bytes = 0;
   std::vector<std::uint64_t> file_bytes;
 };
 
@@ -85,6 +86,8 @@ class ClientState {
   Result<std::uint32_t> serve_vhost_user(image::BlockDevice& device, const std::string& socket,
                                          std::uint16_t queues, const std::string& serial);
   Result<std::uint32_t> serve_nbd(std::uint32_t handle, NbdSpec spec);
+  // For NBD clients that connect from now on.
+  Status set_dirty_bitmaps(std::uint32_t handle, std::vector<BitmapSpec> bitmaps);
   void stop_export(std::uint32_t handle, UniqueFunction<void(Status)> done);
   // Before it goes: stops all exports. What their front ends wait for is answered if it can be in a
   // moment, and fails otherwise. Calls done from the reactor, when the state can be destroyed.

@@ -23,6 +23,16 @@ qcow2::SourceExtent get_extent(const Napi::Object& object) {
   return extent;
 }
 
+std::vector<BitmapSpec> get_bitmaps(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<BitmapSpec> bitmaps;
+  for (std::uint32_t i = 0; i < array.Length(); ++i) {
+    const auto bitmap = array.Get(i).As<Napi::Object>();
+    bitmaps.push_back({get_text(bitmap, "name"), get_u64(bitmap, "snap")});
+  }
+  return bitmaps;
+}
+
 NbdSpec get_nbd_spec(const Napi::Object& object) {
   NbdSpec spec;
   spec.export_name = get_text(object, "exportName");
@@ -33,12 +43,7 @@ NbdSpec get_nbd_spec(const Napi::Object& object) {
     spec.tcp = get_address(object.Get("tcp"));
   }
   const Napi::Value bitmaps = object.Get("dirtyBitmaps");
-  if (!bitmaps.IsArray()) return spec;
-  const auto array = bitmaps.As<Napi::Array>();
-  for (std::uint32_t i = 0; i < array.Length(); ++i) {
-    const auto bitmap = array.Get(i).As<Napi::Object>();
-    spec.bitmaps.push_back({get_text(bitmap, "name"), get_u64(bitmap, "snap")});
-  }
+  if (bitmaps.IsArray()) spec.bitmaps = get_bitmaps(bitmaps);
   return spec;
 }
 

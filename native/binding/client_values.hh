@@ -10,6 +10,7 @@ namespace cairn::binding {
 qcow2::SourceExtent get_extent(const Napi::Object& object);
 
 // Options of serveNbd().
+std::vector<BitmapSpec> get_bitmaps(const Napi::Value& value);
 NbdSpec get_nbd_spec(const Napi::Object& object);
 
 }  // namespace cairn::binding

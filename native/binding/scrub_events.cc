@@ -102,7 +102,12 @@ std::map<PoolId, pg::RemovedSnaps> get_removed_snaps(const Napi::Value& value) {
   for (std::uint32_t i = 0; i < array.Length(); ++i) {
     const auto pool = array.Get(i).As<Napi::Object>();
     const std::vector<std::uint64_t> snaps = get_numbers(pool.Get("snaps"));
-    pools[static_cast<PoolId>(get_u64(pool, "pool"))].insert(snaps.begin(), snaps.end());
+    pg::RemovedSnaps& removed = pools[static_cast<PoolId>(get_u64(pool, "pool"))];
+    removed.insert(snaps.begin(), snaps.end());
+    // First and last of each, one behind the other.
+    const std::vector<std::uint64_t> runs = get_numbers(pool.Get("runs"));
+    for (std::size_t at = 0; at + 1 < runs.size(); at += 2)
+      removed.insert_run(runs[at], runs[at + 1]);
   }
   return pools;
 }

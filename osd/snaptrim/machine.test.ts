@@ -32,7 +32,7 @@ class Runner {
 
   /** Removals `removals - removed.length + 1` to `removals` are under way. */
   map(removed: number[], removals: number, more: Partial<typeof settings> = {}): void {
-    const pools = new Map<number, PoolSnaps>([[1, { seq: 99, removed, removals }]]);
+    const pools = new Map<number, PoolSnaps>([[1, { seq: 99, removed, removals, purged: [] }]]);
     this.handle({ kind: "map", pools, settings: { ...settings, ...more } });
   }
 

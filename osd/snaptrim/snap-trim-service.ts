@@ -44,13 +44,15 @@ export class SnapTrimService {
    * snapshot getting no new clone.
    */
   beforeMap(map: OsdMap): void {
-    const pools = [...trimmedPools(map)].filter(([, { removed }]) => removed.length > 0);
+    const pools = [...trimmedPools(map)].map(([pool, { removed, purged }]) => ({
+      pool,
+      snaps: [...removed],
+      runs: purged.flat(),
+    }));
     const told = JSON.stringify(pools);
     if (told === this.told) return;
     this.told = told;
-    this.ports.core.setRemovedSnaps(
-      pools.map(([pool, { removed }]) => ({ pool, snaps: [...removed] })),
-    );
+    this.ports.core.setRemovedSnaps(pools);
   }
 
   /**

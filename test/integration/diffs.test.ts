@@ -314,7 +314,7 @@ describe("over NBD", () => {
       return await use();
     } finally {
       child.kill("SIGTERM");
-      await ended;
+      expect(await ended).toBe(0);
     }
   }
 
@@ -377,6 +377,22 @@ describe("over NBD", () => {
         [15 * mebibyte + 2 * blockBytes, mebibyte - 2 * blockBytes, 0],
       ]);
       expect(() => nbdMap("disk", monday)).toThrow();
+    });
+    // A client that connects later compares with what has come since, and not with what has gone.
+    await attached(["rbd/disk"], async () => {
+      const listed = () => execFileSync("nbdinfo", ["--list", uri("disk")], { encoding: "utf8" });
+      expect(listed()).not.toContain("qemu:dirty-bitmap:now");
+      await ok("snap", "create", "rbd/disk@now");
+      await expect.poll(listed, { timeout: 10_000 }).toContain("qemu:dirty-bitmap:now");
+      execFileSync("qemu-io", ["-f", "raw", "-c", "write -q -P 9 4M 4k", uri("disk")]);
+      expect(nbdMap("disk", "qemu:dirty-bitmap:now")).toEqual([
+        [0, 4 * mebibyte, 0],
+        [4 * mebibyte, blockBytes, 1],
+        [4 * mebibyte + blockBytes, 12 * mebibyte - blockBytes, 0],
+      ]);
+      execFileSync("qemu-io", ["-f", "raw", "-c", "discard -q 4M 4k", uri("disk")]);
+      await ok("snap", "rm", "rbd/disk@now");
+      await expect.poll(listed, { timeout: 10_000 }).not.toContain("qemu:dirty-bitmap:now");
     });
     const none = await cairn(
       dir,

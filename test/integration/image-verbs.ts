@@ -33,6 +33,12 @@ const verbs: Record<string, () => Promise<unknown>> = {
   clone: () => images.clones.create(name(), snap(), target(name())),
   flatten: () => images.clones.flatten(name()),
   resize: () => images.resize(name(), pick([4, 8, 16]) * mebibyte, { allowShrink: true }),
+  zeros: async () => {
+    const image = await Image.open(cluster, ports, `rbd/${name()}`);
+    await image.write(pick([0, 4, 8]) * mebibyte, new Uint8Array(mebibyte));
+    await image.close();
+  },
+  sparsify: () => images.copies.sparsify(name()),
   copy: () => images.copies.deepCopy(name(), target(name())),
   rename: () => images.rename(name(), name()),
   remove: () => images.remove(name()),

@@ -2,6 +2,7 @@
 #include "diff/diff_import_job.hh"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -19,18 +20,26 @@ constexpr std::uint64_t kZeroChargeBytes = std::uint64_t{256} << 10;
 std::shared_ptr<DiffImportJob> DiffImportJob::create(io::Reactor& reactor,
                                                      image::BlockDevice& target,
                                                      std::shared_ptr<DiffReader> source,
+                                                     std::uint64_t zero_unit_bytes,
                                                      qcow2::CopyDone done) {
   std::shared_ptr<DiffImportJob> job(
-      new DiffImportJob(reactor, target, std::move(source), std::move(done)));
+      new DiffImportJob(reactor, target, std::move(source), zero_unit_bytes, std::move(done)));
+  if (zero_unit_bytes < kBlockBytes || zero_unit_bytes > kPieceBytes ||
+      !std::has_single_bit(zero_unit_bytes)) {
+    job->fail({ErrorCode::invalid_argument, "zeros are freed in units of 4096 bytes to 1 MiB"});
+    return job;
+  }
   job->resume();
   return job;
 }
 
 DiffImportJob::DiffImportJob(io::Reactor& reactor, image::BlockDevice& target,
-                             std::shared_ptr<DiffReader> source, qcow2::CopyDone done)
+                             std::shared_ptr<DiffReader> source, std::uint64_t zero_unit_bytes,
+                             qcow2::CopyDone done)
     : CopyJob(reactor, kMaxInFlightBytes, std::move(done)),
       target_(target),
-      source_(std::move(source)) {}
+      source_(std::move(source)),
+      zero_unit_bytes_(zero_unit_bytes) {}
 
 std::shared_ptr<DiffImportJob> DiffImportJob::self() {
   return std::static_pointer_cast<DiffImportJob>(shared_from_this());
@@ -127,7 +136,7 @@ void DiffImportJob::write_piece() {
   const std::size_t length = std::exchange(piece_bytes_, 0);
   begin_piece(kPieceBytes);
   write_to_device(
-      target_, piece_offset_, std::exchange(piece_, {}).slice(0, length), false,
+      target_, piece_offset_, std::exchange(piece_, {}).slice(0, length), {false, zero_unit_bytes_},
       [job = self(), length](Status status) { job->piece_ended(kPieceBytes, length, status); });
 }
 

@@ -3,7 +3,8 @@
 // Invariants
 // - Records that follow each other in the image are applied side by side; one that goes back waits
 //   until all before it are applied, so that the last one wins where records overlap.
-// - Zeros inside the data are zeroed without payload, as the sparse import of RBD does.
+// - Zeros inside the data are zeroed without payload, as the sparse import of RBD does, in units of
+//   zero_unit_bytes; what is left of a unit with other bytes is written.
 // - It ends with the diff's end record. When the diff breaks off, a part of it is applied: applying
 //   the whole of it again gives what applying it once gives.
 // Does not: know snapshots; the caller makes the end snapshot when the job has succeeded.
@@ -24,11 +25,12 @@ class DiffImportJob final : public qcow2::CopyJob {
   // The reader has given the event diff. done: corrupt, canceled, or what the device reports.
   static std::shared_ptr<DiffImportJob> create(io::Reactor& reactor, image::BlockDevice& target,
                                                std::shared_ptr<DiffReader> source,
-                                               qcow2::CopyDone done);
+                                               std::uint64_t zero_unit_bytes, qcow2::CopyDone done);
 
  private:
   DiffImportJob(io::Reactor& reactor, image::BlockDevice& target,
-                std::shared_ptr<DiffReader> source, qcow2::CopyDone done);
+                std::shared_ptr<DiffReader> source, std::uint64_t zero_unit_bytes,
+                qcow2::CopyDone done);
   std::shared_ptr<DiffImportJob> self();
   void start_pieces() override;
   void on_failure() override;
@@ -43,6 +45,7 @@ class DiffImportJob final : public qcow2::CopyJob {
 
   image::BlockDevice& target_;
   std::shared_ptr<DiffReader> source_;
+  const std::uint64_t zero_unit_bytes_;
   bool filling_ = false;
   bool ended_ = false;
   std::optional<DiffEvent> waiting_;  // a record that goes back

@@ -65,7 +65,8 @@ Status export_diff(io::Reactor& reactor, MemoryDevice& device, std::vector<image
 }
 
 // Reads the diff's header, then applies it.
-Status import_diff(io::Reactor& reactor, image::BlockDevice& device, int fd) {
+Status import_diff(io::Reactor& reactor, image::BlockDevice& device, int fd,
+                   std::uint64_t zero_unit_bytes = kBlockBytes) {
   auto reader = DiffReader::open(reactor, fd);
   REQUIRE(reader.is_ok());
   Status outcome;
@@ -84,7 +85,7 @@ Status import_diff(io::Reactor& reactor, image::BlockDevice& device, int fd) {
   }
   if (!outcome) return outcome;
   return run_job(reactor, [&](qcow2::CopyDone done) {
-    return DiffImportJob::create(reactor, device, *reader, std::move(done));
+    return DiffImportJob::create(reactor, device, *reader, zero_unit_bytes, std::move(done));
   });
 }
 
@@ -207,6 +208,39 @@ TEST_CASE("diff jobs: a chain of diffs makes an empty disk equal at each step") 
           CHECK_FALSE(all_zero(ByteSpan(record.data).subspan(i, kBlockBytes)));
       }
     }
+  }
+}
+
+TEST_CASE("diff jobs: zeros of a write free space in units, others are written") {
+  auto reactor = make_reactor();
+  TestDiff diff;
+  diff.header.version = 1;
+  diff.header.size_bytes = 16 * kBlockBytes;
+  TestRecord record{false, 0, std::vector<std::byte>(16 * kBlockBytes), 16 * kBlockBytes};
+  for (const std::uint64_t block : {0, 6, 15}) record.data[block * kBlockBytes] = std::byte{1};
+  diff.records.push_back(record);
+  const net::OwnedFd file = memory_file(bytes_of(diff));
+  const auto data_blocks = [&](std::uint64_t unit_blocks) {
+    MemoryDevice device(*reactor, 16 * kBlockBytes);
+    rewind(file);
+    CHECK(import_diff(*reactor, device, file.get(), unit_blocks * kBlockBytes).is_ok());
+    CHECK(std::equal(record.data.begin(), record.data.end(), device.bytes().begin()));
+    std::string text;
+    device.extents(0, 16 * kBlockBytes, [&](const Status&, std::vector<image::Extent> extents) {
+      for (const image::Extent& extent : extents)
+        text.append(extent.length_bytes / kBlockBytes,
+                    extent.state == image::ExtentState::data ? 'd' : '.');
+      reactor->stop();
+    });
+    reactor->run();
+    return text;
+  };
+  CHECK(data_blocks(1) == "d.....d........d");
+  CHECK(data_blocks(4) == "dddddddd....dddd");
+  MemoryDevice device(*reactor, 16 * kBlockBytes);
+  for (const std::uint64_t unit : {std::uint64_t{512}, 3 * kBlockBytes, 2 * kMiB}) {
+    rewind(file);
+    CHECK(import_diff(*reactor, device, file.get(), unit).code() == ErrorCode::invalid_argument);
   }
 }
 

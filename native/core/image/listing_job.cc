@@ -1,6 +1,7 @@
 // Pages of listed objects, and what is done with them: see listing_job.hh.
 #include "image/listing_job.hh"
 
+#include <bit>
 #include <charconv>
 #include <optional>
 #include <utility>
@@ -153,6 +154,46 @@ void ChangeJob::handle(const ListedObject& object) {
     objects_->submit(number, {change_}, {},
                      [self = shared_from_this(), this](Status status, const net::OpReply&,
                                                        const Buffer&) { end(std::move(status)); });
+  });
+}
+
+SparsifyJob::SparsifyJob(std::shared_ptr<ObjectIo> objects, const SparsifySpec& spec,
+                         std::shared_ptr<std::uint64_t> freed_bytes, Done done)
+    : ListingJob(std::move(objects), StepCode::list_objects, 0, std::move(done)),
+      spec_(spec),
+      objects_end_(object_count(objects_->striping(), objects_->layout().size_bytes)),
+      freed_bytes_(std::move(freed_bytes)) {}
+
+std::shared_ptr<SparsifyJob> SparsifyJob::start(std::shared_ptr<ObjectIo> objects,
+                                                const SparsifySpec& spec, FreedDone done) {
+  auto freed_bytes = std::make_shared<std::uint64_t>(0);
+  std::shared_ptr<SparsifyJob> job(
+      new SparsifyJob(std::move(objects), spec, freed_bytes,
+                      [freed_bytes, done = std::move(done)](Status status) mutable {
+                        done(std::move(status), *freed_bytes);
+                      }));
+  const std::uint64_t unit = spec.unit_bytes;
+  if (unit < kBlockBytes || !std::has_single_bit(unit) ||
+      unit > job->objects_->striping().object_bytes) {
+    job->fail({ErrorCode::invalid_argument, "such units do not divide the image's objects"});
+  } else {
+    job->resume();
+  }
+  return job;
+}
+
+void SparsifyJob::handle(const ListedObject& object) {
+  if (!object.exists || object.number >= objects_end_) return;
+  when_open([this, number = object.number] {
+    begin();
+    const std::uint64_t shown = bytes_below(objects_->striping(), number, spec_.shown_bytes);
+    const std::uint64_t blocks_end = (shown + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+    objects_->submit(
+        number, {{StepCode::sparsify, blocks_end, spec_.unit_bytes, {}, {}}}, {},
+        [self = shared_from_this(), this](Status status, const net::OpReply& reply, const Buffer&) {
+          for (const net::ExtentRun& run : reply.extents) *freed_bytes_ += run.length;
+          end(std::move(status));
+        });
   });
 }
 

@@ -92,4 +92,30 @@ class ChangeJob final : public ListingJob {
   std::uint64_t first_object_ = 0;
 };
 
+struct SparsifySpec {
+  std::uint64_t unit_bytes = kBlockBytes;  // what holds other bytes too stays whole
+  // Zeros before this place of the image stay explicit: so far reaches what any of its layers, the
+  // head or a snapshot, may show of a parent.
+  std::uint64_t shown_bytes = 0;
+};
+
+// The OSDs free the blocks of zeros of the image's objects. No layer shows other bytes afterwards,
+// so it needs neither the image's lock nor its snap context: without one no snapshot gets a clone
+// for the sake of zeros. Progress in PGs.
+class SparsifyJob final : public ListingJob {
+ public:
+  using FreedDone = UniqueFunction<void(Status, std::uint64_t freed_bytes)>;
+  // done: also of a job that fails, what was freed.
+  static std::shared_ptr<SparsifyJob> start(std::shared_ptr<ObjectIo> objects,
+                                            const SparsifySpec& spec, FreedDone done);
+
+ private:
+  SparsifyJob(std::shared_ptr<ObjectIo> objects, const SparsifySpec& spec,
+              std::shared_ptr<std::uint64_t> freed_bytes, Done done);
+  void handle(const ListedObject& object) override;
+  SparsifySpec spec_;
+  std::uint64_t objects_end_ = 0;
+  std::shared_ptr<std::uint64_t> freed_bytes_;
+};
+
 }  // namespace cairn::image

@@ -18,11 +18,11 @@ constexpr std::uint64_t kRangeStepBytes = std::uint64_t{64} << 20;
 }  // namespace
 
 Connection::Connection(io::Reactor& reactor, image::BlockDevice& device, net::OwnedFd socket,
-                       ExportInfo info, DirtySource* dirty, ConnectionLimits limits,
+                       ExportInfo info, std::shared_ptr<DirtySource> dirty, ConnectionLimits limits,
                        Counters& counters, LogFunction& log, UniqueFunction<void()> on_closed)
     : reactor_(reactor),
       device_(device),
-      dirty_(dirty),
+      dirty_(std::move(dirty)),
       socket_(std::move(socket)),
       limits_(limits),
       counters_(counters),

@@ -46,11 +46,11 @@ struct ConnectionLimits {
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  // device, dirty, counters and log must live until on_closed or abandon(). dirty: when the export
-  // has bitmaps.
+  // device, counters and log must live until on_closed or abandon(). dirty: when the export has
+  // bitmaps.
   Connection(io::Reactor& reactor, image::BlockDevice& device, net::OwnedFd socket, ExportInfo info,
-             DirtySource* dirty, ConnectionLimits limits, Counters& counters, LogFunction& log,
-             UniqueFunction<void()> on_closed);
+             std::shared_ptr<DirtySource> dirty, ConnectionLimits limits, Counters& counters,
+             LogFunction& log, UniqueFunction<void()> on_closed);
   // Greets the client. The connection keeps itself alive as long as something is pending.
   void start();
   // Takes no further requests, answers the running ones, closes.
@@ -96,7 +96,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   io::Reactor& reactor_;
   image::BlockDevice& device_;
-  DirtySource* dirty_;
+  std::shared_ptr<DirtySource> dirty_;
   net::OwnedFd socket_;
   ConnectionLimits limits_;
   Counters& counters_;

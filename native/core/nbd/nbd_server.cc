@@ -144,7 +144,8 @@ void NbdServer::on_accepted(int result) {
                   .description = options_.description,
                   .size_bytes = device_.size_bytes(),
                   .read_only = options_.read_only || device_.read_only(),
-                  .bitmaps = options_.bitmaps};
+                  .bitmaps = {}};
+  if (options_.dirty != nullptr) info.bitmaps = options_.dirty->names();
   if (!std::exchange(in_use_, true)) device_.begin_use();
   auto connection = std::make_shared<Connection>(
       reactor_, device_, std::move(socket), std::move(info), options_.dirty, options_.limits,

@@ -23,11 +23,8 @@ struct ServerOptions {
   net::Address tcp;       // port 0 takes a free one
   std::string export_name;
   std::string description;
-  bool read_only = false;  // also when the device is
-  // Names of the dirty bitmaps that are offered, and what they are asked of, which outlives the
-  // server.
-  std::vector<std::string> bitmaps;
-  DirtySource* dirty = nullptr;
+  bool read_only = false;              // also when the device is
+  std::shared_ptr<DirtySource> dirty;  // the dirty bitmaps that are offered; null: none
   std::size_t max_connections = 16;
   ConnectionLimits limits;
 };
@@ -47,6 +44,9 @@ class NbdServer {
   // Stops listening, answers the running requests, and closes the connections; those that take
   // longer than the grace period are cut. done runs once, when no connection is left.
   void close(UniqueFunction<void()> done);
+
+  // What is offered to connections that begin from now on.
+  void set_dirty(std::shared_ptr<DirtySource> dirty) { options_.dirty = std::move(dirty); }
 
   std::uint16_t port() const { return port_; }  // 0 for a Unix socket
   const Counters& counters() const { return counters_; }

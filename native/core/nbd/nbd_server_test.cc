@@ -95,6 +95,24 @@ TEST_CASE("nbd server: block status of dirty bitmaps, a chunk for each context")
   CHECK(other.chunk().type == ReplyType::none);
 }
 
+TEST_CASE("nbd server: a connection is offered the bitmaps of the moment that it begins at") {
+  Fixture fixture;
+  Client before(fixture.path());
+  before.start(true, {"qemu:dirty-bitmap:good"});
+  fixture.run([&] {
+    fixture.server().set_dirty(std::make_shared<TestBitmaps>(std::vector<std::string>{"newer"}));
+  });
+  // The index 0 of what was offered then.
+  before.request(Command::block_status, 4096, 1 << 20);
+  CHECK(before.chunk().body.size() == 4 + 3 * 8);
+  Client after(fixture.path());
+  after.start(true, {"qemu:dirty-bitmap:newer"});
+  after.request(Command::block_status, 4096, 1 << 20);
+  const Client::Chunk dirty = after.chunk();
+  REQUIRE(dirty.body.size() == 4 + 3 * 8);
+  CHECK(load_be<std::uint32_t>(dirty.body.data()) == kFirstBitmapContextId);
+}
+
 TEST_CASE("nbd server: TRIM and WRITE_ZEROES of ranges longer than a step") {
   Fixture fixture;
   Client client(fixture.path());

@@ -138,6 +138,9 @@ class Client {
 // Two bitmaps: of the first the blocks 2 and 3 are dirty, the second can't be told.
 class TestBitmaps final : public DirtySource {
  public:
+  explicit TestBitmaps(std::vector<std::string> names = {"good", "bad"})
+      : names_(std::move(names)) {}
+  std::vector<std::string> names() const override { return names_; }
   void dirty(std::size_t bitmap, std::uint64_t offset, std::uint64_t,
              image::ExtentsDone done) override {
     if (bitmap == 1) return done({ErrorCode::timed_out, "the test's bitmap"}, {});
@@ -145,6 +148,9 @@ class TestBitmaps final : public DirtySource {
     if (offset < 16384) extents.push_back({8192, 8192, image::ExtentState::data});
     done(Status::ok(), std::move(extents));
   }
+
+ private:
+  std::vector<std::string> names_;
 };
 
 // A server on a reactor of its own thread. The device belongs to that thread: run() enters it.
@@ -158,8 +164,7 @@ class Fixture {
     ServerOptions options;
     options.unix_path = path();
     options.export_name = "disk";
-    options.bitmaps = {"good", "bad"};
-    options.dirty = &bitmaps_;
+    options.dirty = std::make_shared<TestBitmaps>();
     options.max_connections = 4;
     options.limits.negotiation_timeout_ns = 300'000'000;
     auto server = NbdServer::listen(*reactor_, *device_, options,
@@ -206,7 +211,6 @@ class Fixture {
   std::string folder_;
   std::unique_ptr<io::Reactor> reactor_;
   std::unique_ptr<test::MemoryDevice> device_;
-  TestBitmaps bitmaps_;
   std::unique_ptr<NbdServer> server_;
   std::thread thread_;
 };

@@ -296,7 +296,8 @@ Status decode(const Frame& frame, Replicate& into) {
   for (const Step& step : into.steps) {
     const bool whole = !has_range(step.code) || (step.offset | step.length) % kBlockBytes == 0;
     // The primary has made other steps of these two.
-    const bool is_open = step.code == StepCode::copyup || step.code == StepCode::rollback;
+    const bool is_open = step.code == StepCode::copyup || step.code == StepCode::rollback ||
+                         step.code == StepCode::sparsify;
     if (!(is_mutation(step.code) || is_internal(step.code)) || is_open || !whole)
       return bad("replicate");
     if (step.code != StepCode::write) continue;

@@ -29,8 +29,8 @@ constexpr std::size_t kMaxReplyMessageBytes = 1024;
 constexpr std::uint8_t kMaxBlockState = 2;  // of object_store::BlockState
 constexpr std::size_t kMaxContextSnaps = 512;
 constexpr std::uint64_t kMaxListedObjects = 1024;  // by one list_objects or measure_objects
-// A Replicate has the operation's own steps and what the primary adds for snapshots; a copyup may
-// become a write of each other block.
+// A Replicate has the operation's own steps and what the primary adds for snapshots; a copyup or
+// a sparsify may become a change of each other block.
 constexpr std::size_t kMaxStepsPerEntry = 2 * kMaxStepsPerOp + kMaxObjectBytes / kBlockBytes / 2;
 constexpr std::size_t kMaxSnapSetBytes = std::size_t{16} << 10;
 
@@ -71,8 +71,11 @@ enum class StepCode : std::uint8_t {
   set_snapset = 28,   // value: the family's snap set (pg/snapset.hh)
   remove_clone = 29,  // offset: id of the clone
   restore_head = 30,  // offset: id of the clone that the head becomes a copy of
+  // From clients again.
+  sparsify = 31,  // offset: zeros before it stay explicit, length: of units; frees the blocks of
+                  // data of units that hold nothing but zeros; the only change, too
 };
-constexpr std::uint8_t kMaxStepCode = 30;
+constexpr std::uint8_t kMaxStepCode = 31;
 bool is_mutation(StepCode code);
 // A step that no client may send.
 bool is_internal(StepCode code);

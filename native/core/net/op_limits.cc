@@ -2,6 +2,7 @@
 #include "net/op_limits.hh"
 
 #include <algorithm>
+#include <bit>
 
 namespace cairn::net {
 
@@ -36,6 +37,13 @@ bool watch_fits(const Step& step) {
   }
 }
 
+// A place of the object, and a length that divides it.
+bool sparsify_fits(const Step& step) {
+  return step.offset % kBlockBytes == 0 && step.offset <= kMaxObjectBytes &&
+         step.length >= kBlockBytes && step.length <= kMaxObjectBytes &&
+         std::has_single_bit(step.length);
+}
+
 // Of the steps about snapshots that have no range: a snapshot's id in the offset.
 bool snap_step_fits(const Step& step) {
   const bool is_some = step.offset != 0 && step.offset != kHead;
@@ -46,6 +54,8 @@ bool snap_step_fits(const Step& step) {
     case StepCode::measure_objects:
       return step.offset != kHead && step.length >= 1 && step.length <= kMaxListedObjects &&
              step.key.size() <= kMaxObjectNameBytes && step.value.size() <= kMaxObjectNameBytes;
+    case StepCode::sparsify:
+      return sparsify_fits(step);
     case StepCode::rollback:
     case StepCode::clone_head:
     case StepCode::remove_clone:
@@ -106,10 +116,10 @@ Status check_steps(const OpRequest& request, std::size_t data_bytes) {
   if (count(answers_much) > 1 || count(has_data) > 1)
     return invalid("an operation has one read and one write at most");
   const auto stands_alone = [](StepCode code) {
-    return code == StepCode::copyup || code == StepCode::rollback;
+    return code == StepCode::copyup || code == StepCode::rollback || code == StepCode::sparsify;
   };
   if (count(stands_alone) > 0 && count(is_mutation) > 1)
-    return invalid("a copyup or a rollback is the only change of its operation");
+    return invalid("a copyup, a rollback or a sparsify is the only change of its operation");
   if (request.snap != kHead && request.mutates())
     return invalid("a snapshot can't be changed: only the head can");
   const auto with_data = std::find_if(steps.begin(), steps.end(),

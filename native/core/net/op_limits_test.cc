@@ -142,6 +142,26 @@ TEST_CASE("op limits: snapshots") {
   }
 }
 
+TEST_CASE("op limits: a sparsify names a place and a unit, and is alone") {
+  OpRequest request = good_request();
+  const auto with = [&request](std::uint64_t offset, std::uint64_t length) {
+    request.steps = {{StepCode::sparsify, offset, length, {}, {}}};
+    return code_of(request);
+  };
+  CHECK(with(0, kBlockBytes) == ErrorCode::ok);
+  CHECK(with(kMaxObjectBytes, kMaxObjectBytes) == ErrorCode::ok);
+  CHECK(with(kMaxObjectBytes + kBlockBytes, kBlockBytes) == ErrorCode::invalid_argument);
+  CHECK(with(100, kBlockBytes) == ErrorCode::invalid_argument);
+  for (const std::uint64_t unit :
+       {std::uint64_t{0}, std::uint64_t{2048}, 3 * kBlockBytes, 2 * kMaxObjectBytes})
+    CHECK(with(0, unit) == ErrorCode::invalid_argument);
+  request.steps = {{StepCode::sparsify, 0, kBlockBytes, {}, {}}, {StepCode::touch, 0, 0, {}, {}}};
+  CHECK(code_of(request) == ErrorCode::invalid_argument);
+  request.steps.pop_back();
+  request.snap = 4;
+  CHECK(code_of(request) == ErrorCode::invalid_argument);
+}
+
 TEST_CASE("op limits: fences and watches") {
   OpRequest request = good_request();
   request.fence = {std::string(kMaxFenceKeyBytes, 'k'), 1};

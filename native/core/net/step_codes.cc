@@ -18,7 +18,9 @@ bool has_range(StepCode code) {
 
 bool has_data(StepCode code) { return code == StepCode::write || code == StepCode::copyup; }
 
-bool is_internal(StepCode code) { return code >= StepCode::clone_head; }
+bool is_internal(StepCode code) {
+  return code >= StepCode::clone_head && code <= StepCode::restore_head;
+}
 
 bool is_mutation(StepCode code) {
   switch (code) {
@@ -31,6 +33,7 @@ bool is_mutation(StepCode code) {
     case StepCode::omap_remove:
     case StepCode::copyup:
     case StepCode::rollback:
+    case StepCode::sparsify:
       return true;
     default:
       return false;

@@ -63,7 +63,9 @@ struct OmapQuery {
 };
 
 // A change that depends on what there is, so that it is one read and one change.
-bool looks_first(StepCode code) { return code == StepCode::copyup || code == StepCode::rollback; }
+bool looks_first(StepCode code) {
+  return code == StepCode::copyup || code == StepCode::rollback || code == StepCode::sparsify;
+}
 
 // Of its snapshot, if it names one beside the request's.
 std::uint64_t other_snap(const Step& step) {
@@ -137,6 +139,9 @@ void Pg::execute(ClientOp op) {
     return commit_change(std::move(op), {});
   }
   if (!has_lease_for(op)) return wait_for_lease(std::move(op));
+  if (op.zeros == nullptr && has_step(op.request, StepCode::sparsify)) {
+    return find_zeros(std::move(op));
+  }
   auto running = std::make_unique<Running>();
   running->op = std::move(op);
   running->interval = spec_.interval;
@@ -331,6 +336,7 @@ void Pg::steps_done(std::unique_ptr<Running> running) {
   if (!fence_still_holds(running)) return;
   if (running->op.request.mutates()) {
     if (has_step(running->op.request, StepCode::copyup)) return run_copyup(std::move(running));
+    if (running->op.zeros != nullptr) return run_sparsify(std::move(running));
     if (!whole_blocks(running->op)) return merge_partial_write(std::move(running));
     return commit_running(std::move(running));
   }

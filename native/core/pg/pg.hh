@@ -56,6 +56,7 @@
 #include "pg/scrubber.hh"
 #include "pg/snap_trimmer.hh"
 #include "pg/watch.hh"
+#include "pg/zero_blocks.hh"
 
 namespace cairn::pg {
 
@@ -110,7 +111,8 @@ struct ClientOp {
   bool trims = false;
   bool trims_more = false;  // it had to leave some
   bool changes() const { return trims || request.mutates(); }
-  std::unique_ptr<OpTimes> times = nullptr;  // of a traced one
+  std::unique_ptr<OpTimes> times = nullptr;     // of a traced one
+  std::unique_ptr<ZeroBlocks> zeros = nullptr;  // of a sparsify: what it has found
   OpSlot slot = {};
   // Of a change that the PG makes by itself: called when it is durable, in place of a reply.
   UniqueFunction<void()> committed;
@@ -307,6 +309,13 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   void commit_running(std::unique_ptr<Running> running);
   // With what snapshots ask for. What the operation depends on is in the cache.
   void commit_change(ClientOp op, net::OpReply reply);
+
+  // sparsify.cc
+  struct ZeroSearch;
+  // Reads the object beside other operations on it; then the operation passes the gate again.
+  void find_zeros(ClientOp op);
+  void search_next(const std::shared_ptr<ZeroSearch>& search);
+  void run_sparsify(std::unique_ptr<Running> running);
 
   // pg_snap_trim.cc: SnapTrimGate, and the change of an object
   PgId trimmed_pg() const override { return id_; }

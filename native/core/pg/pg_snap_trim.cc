@@ -28,7 +28,7 @@ RemovedSnaps served_by_oldest(const SnapSet& set, const RemovedSnaps& removed) {
   std::size_t clones = 0;
   for (const SnapSet::Clone& clone : set.clones) {
     if (clones++ == kMaxClonesAtOnce) break;
-    const std::size_t before = served.size();
+    const std::uint64_t before = served.size();
     for (const std::uint64_t snap : clone.snaps) {
       if (removed.contains(snap)) served.insert(snap);
     }

@@ -33,9 +33,14 @@ struct TrimCluster : SimOsds {
   void remove(const std::vector<std::uint64_t>& snaps) {
     removed.insert(snaps.begin(), snaps.end());
     for (const auto& [id, osd] : osds) {
-      if (osd->core != nullptr) osd->core->set_removed_snaps(kTestPg.pool, removed);
+      if (osd->core != nullptr) osd->core->set_removed_snaps(kTestPg.pool, known());
     }
     std::erase_if(image.context.snaps, [this](std::uint64_t id) { return removed.contains(id); });
+  }
+  RemovedSnaps known() const {
+    RemovedSnaps snaps;
+    snaps.insert(removed.begin(), removed.end());
+    return snaps;
   }
   std::uint64_t start(std::uint64_t objects_per_second = 0) {
     const SnapTrimSpec spec{++trims, {removed.begin(), removed.end()}, 3, objects_per_second};
@@ -59,7 +64,7 @@ struct TrimCluster : SimOsds {
 
   SnapTestClient image;
   std::vector<OsdId> acting{0, 1, 2};
-  RemovedSnaps removed;
+  std::set<std::uint64_t> removed;
   std::uint64_t trims = 0;
 };
 
@@ -230,7 +235,7 @@ TEST_CASE("trim: one that a death interrupts is ended by the next primary") {
     CHECK(cluster.trim() == "ok");
     model.check();
     cluster.restart(0);
-    cluster.osds[0]->core->set_removed_snaps(kTestPg.pool, cluster.removed);
+    cluster.osds[0]->core->set_removed_snaps(kTestPg.pool, cluster.known());
     cluster.go_on_with({1, 2, 0});
     cluster.run_until([&cluster] { return cluster.clean(); });
     cluster.check_same_copies();

@@ -10,7 +10,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,10 +17,9 @@
 #include "base/ids.hh"
 #include "base/status.hh"
 #include "net/messages.hh"
+#include "pg/removed_snaps.hh"
 
 namespace cairn::pg {
-
-using RemovedSnaps = std::set<std::uint64_t>;
 
 struct SnapSet {
   struct Clone {

@@ -3,7 +3,6 @@
 
 #include <utility>
 
-#include "base/ids.hh"
 #include "base/zeros.hh"
 
 namespace cairn::qcow2 {
@@ -64,18 +63,19 @@ void CopyJob::finish(Status status) {
 }
 
 void CopyJob::write_to_device(image::BlockDevice& device, std::uint64_t offset, Buffer data,
-                              bool target_is_blank, image::WriteDone done) {
+                              Zeros zeros, image::WriteDone done) {
   auto writes = std::make_shared<Writes>();
   writes->done = std::move(done);
   for (std::size_t position = 0; position < data.size();) {
     const std::uint64_t at = offset + position;
-    const ZeroRun run = next_zero_run(data.span().subspan(position), at % kBlockBytes, kBlockBytes);
+    const std::uint64_t unit = zeros.unit_bytes;
+    const ZeroRun run = next_zero_run(data.span().subspan(position), at % unit, unit);
     auto ended = [writes](Status status) { Writes::ended(writes, status); };
     if (!run.zero) {
       ++writes->pending;
       progress_.written_bytes += run.length;
       device.write(at, data.slice(position, run.length), std::move(ended));
-    } else if (!target_is_blank) {
+    } else if (!zeros.target_is_blank) {
       ++writes->pending;
       device.write_zeroes(at, run.length, true, std::move(ended));
     }

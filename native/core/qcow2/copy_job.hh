@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 
+#include "base/ids.hh"
 #include "base/status.hh"
 #include "base/unique_function.hh"
 #include "image/block_device.hh"
@@ -60,10 +61,14 @@ class CopyJob : public std::enable_shared_from_this<CopyJob> {
   // The copy is complete.
   void succeed() { finish(Status::ok()); }
 
-  // Writes what is not zero in data to the device, in runs that break at 4 KiB blocks. Runs of
+  struct Zeros {
+    bool target_is_blank = false;
+    std::uint64_t unit_bytes = kBlockBytes;
+  };
+  // Writes what is not zero in data to the device, in runs that break at units of zeros. Runs of
   // zeros are skipped when the target is blank, else zeroed without payload.
-  void write_to_device(image::BlockDevice& device, std::uint64_t offset, Buffer data,
-                       bool target_is_blank, image::WriteDone done);
+  void write_to_device(image::BlockDevice& device, std::uint64_t offset, Buffer data, Zeros zeros,
+                       image::WriteDone done);
 
   io::Reactor& reactor_;
   CopyProgress progress_;

@@ -135,7 +135,7 @@ void ImportJob::segment_ended(const std::shared_ptr<PieceCopy>& copy, const Stat
 
 void ImportJob::write_piece(const std::shared_ptr<PieceCopy>& copy) {
   write_to_device(target_, copy->piece.guest_offset, std::exchange(copy->data, {}),
-                  options_.target_is_blank,
+                  {options_.target_is_blank},
                   [job = self(), copy](Status status) { job->piece_ended(copy->piece, status); });
 }
 
@@ -199,7 +199,7 @@ void StreamImportJob::on_read(Buffer data, const Status& status, std::size_t len
   if (stopped() || length == 0) return end_piece(kPieceBytes);
   resume();
   const std::uint64_t at = std::exchange(offset_, offset_ + length);
-  write_to_device(target_, at, data.slice(0, length), options_.target_is_blank,
+  write_to_device(target_, at, data.slice(0, length), {options_.target_is_blank},
                   [job = self(), length](Status written) {
                     if (!written) job->fail(written);
                     job->progress_.handled_bytes += length;

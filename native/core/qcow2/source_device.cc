@@ -38,8 +38,16 @@ Status refusal() { return {ErrorCode::read_only, "an image file is opened read-o
 class SourceDevice::Files : public std::enable_shared_from_this<Files> {
  public:
   Files(io::Reactor& reactor, std::shared_ptr<RemoteRanges> remote)
-      : reactor_(reactor), remote_(std::move(remote)) {}
+      : reactor_(reactor), remote_(std::move(remote)) {
+    if (remote_ == nullptr) return;
+    // Where the file system can't do it, the bytes stay: they are fetched again all the same.
+    remote_->drop_with([this](std::uint32_t source, std::uint64_t offset, std::uint64_t length) {
+      static_cast<void>(::fallocate(fds_[source], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                    static_cast<off_t>(offset), static_cast<off_t>(length)));
+    });
+  }
   ~Files() {
+    if (remote_ != nullptr) remote_->drop_with(nullptr);
     for (const int fd : fds_) ::close(fd);
   }
   Files(const Files&) = delete;
@@ -106,8 +114,17 @@ class SourceDevice::Files : public std::enable_shared_from_this<Files> {
                     [self = shared_from_this(), source, into, host_offset,
                      done = std::move(done)](Status status) mutable {
                       if (!status) return done(std::move(status), 0);
-                      self->read_here(source, into, host_offset, std::move(done));
+                      self->read_held(source, into, host_offset, std::move(done));
                     });
+  }
+  void read_held(std::uint32_t source, MutableByteSpan into, std::uint64_t host_offset,
+                 FileRead done) {
+    read_here(source, into, host_offset,
+              [self = shared_from_this(), source, host_offset, wanted = into.size(),
+               done = std::move(done)](Status status, std::size_t length) mutable {
+                self->remote_->release(source, host_offset, wanted);
+                done(std::move(status), length);
+              });
   }
   void read_here(std::uint32_t source, MutableByteSpan into, std::uint64_t host_offset,
                  FileRead done) {

@@ -22,7 +22,8 @@ class SourceDevice final : public image::BlockDevice {
   static constexpr std::size_t kMaxCachedBytes = std::size_t{8} << 20;
 
   // The descriptors are duplicated. invalid_argument: check_extent() refuses one of the extents,
-  // which are in guest order; or what dup reports. remote: the files fill as they are read.
+  // which are in guest order; or what dup reports. remote: the files fill as they are
+  // read, and must be writable: what is dropped is punched out of them.
   static Result<std::unique_ptr<SourceDevice>> open(io::Reactor& reactor, std::span<const int> fds,
                                                     std::vector<SourceExtent> extents,
                                                     std::uint64_t size_bytes,

@@ -1,6 +1,7 @@
 // Image files as a disk: random layouts against the model, damage, and what is refused.
 #include "qcow2/source_device.hh"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "qcow2/copy_test.hh"
@@ -158,7 +159,10 @@ TEST_CASE("source device: extents out of order, or that name no file, are refuse
   CHECK_FALSE(SourceDevice::open(*reactor, closed, {}, kMiB).is_ok());
 }
 
-TEST_CASE("source device: remote files are read when their chunks have come, and fail with them") {
+namespace {
+
+// Remote files of which at most so much is kept.
+void check_remote(std::uint64_t max_kept_bytes) {
   std::mt19937_64 random(11);
   auto reactor = make_reactor();
   const Layout layout(random, std::vector<std::byte>(kDiskBytes));
@@ -182,7 +186,7 @@ TEST_CASE("source device: remote files are read when their chunks have come, and
   hooks.closed = [&closed] { closed = true; };
   remote = std::make_shared<RemoteRanges>(
       65536, std::vector<std::uint64_t>{layout.files[0].size(), layout.files[1].size()},
-      std::move(hooks));
+      max_kept_bytes, std::move(hooks));
   auto device = SourceDevice::open(*reactor, numbers, layout.extents, layout.disk.size(), remote);
   REQUIRE(device.status().to_string() == "ok");
   away = true;
@@ -200,9 +204,27 @@ TEST_CASE("source device: remote files are read when their chunks have come, and
     CHECK(same_bytes(answers[i].data.span(),
                      std::span(layout.disk).subspan(ranges[i].first, ranges[i].second)));
   }
+  CHECK(remote->kept_bytes() <= max_kept_bytes);
+  std::uint64_t used_bytes = 0;
+  for (const int number : numbers) {
+    struct stat attributes = {};
+    REQUIRE(::fstat(number, &attributes) == 0);
+    used_bytes += static_cast<std::uint64_t>(attributes.st_blocks) * 512;
+  }
+  CHECK(used_bytes <= max_kept_bytes + 2 * kBlockBytes);
   *device = nullptr;
   remote.reset();
   CHECK(closed);
+}
+
+}  // namespace
+
+TEST_CASE("source device: remote files are read when their chunks have come, and fail with them") {
+  check_remote(kMiB * 1024);
+}
+
+TEST_CASE("source device: of remote files no more is kept than may be, and all is read right") {
+  check_remote(200'000);
 }
 
 }  // namespace cairn::qcow2
