@@ -280,7 +280,6 @@ const importDiff = verb({
       4096,
     ),
     thinOvercommit: flag("allow an image that is larger than its pool can hold"),
-    ...sparseRow,
     ...longRows,
   },
   examples: ["cairn import-diff tuesday.diff rbd/copy", "zcat d.gz | cairn import-diff - rbd/copy"],
