@@ -147,7 +147,7 @@ export function fastLink(host: Host): number {
 
 /** Connections to the port come and go later: what was under way is reset, and dialled anew. */
 export async function delayPort(host: Host, port: number, delayMs: number): Promise<() => number> {
-  const script = fileURLToPath(new URL("delay-proxy.ts", import.meta.url));
+  const script = fileURLToPath(new URL("../../test/chaos/delay-proxy.ts", import.meta.url));
   const words = [String(proxyPort), host.address, String(port), String(delayMs)];
   const [command = "", ...inside] = insideOf(host);
   const node = [process.execPath, "--import", "tsx", script, ...words];
