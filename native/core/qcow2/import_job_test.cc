@@ -122,7 +122,8 @@ TEST_CASE("import: cancel waits for what is under way, then ends") {
   device.hold(true);
   std::shared_ptr<ImportJob> job;
   const Status status = run_job(*reactor, [&](CopyDone done) {
-    job = ImportJob::create(*reactor, device, {file.get()}, {}, {}, std::move(done));
+    const ImportOptions options{.max_in_flight_bytes = 16 * kMiB};
+    job = ImportJob::create(*reactor, device, {file.get()}, options, {}, std::move(done));
     REQUIRE(job->add(std::vector{plain(0, 40 * kMiB)}).is_ok());
     wait_until(
         *reactor, [&] { return device.in_flight_bytes == 16 * kMiB; },
