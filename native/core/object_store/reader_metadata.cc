@@ -133,13 +133,12 @@ CheckpointSet::PendingValues Reader::pending_headers(const std::string& begin,
                                                      const std::string& end) {
   CheckpointSet::PendingValues pending;
   const std::uint64_t collection = keys::number64(begin);
-  state_.checkpoint_set.for_each_dirty([&](CheckpointEntry& entry) {
-    const auto* onode = dynamic_cast<const Onode*>(&entry);
-    if (onode == nullptr || onode->collection() != collection) return;
-    std::string key = keys::header(collection, onode->name(), onode->snap());
+  state_.checkpoint_set.for_each_dirty_of(collection, [&](CheckpointEntry& entry) {
+    const auto& onode = static_cast<const Onode&>(entry);
+    std::string key = keys::header(collection, onode.name(), onode.snap());
     if (key < begin || key >= end) return;
     std::optional<std::string> value;
-    if (onode->exists) value = encode_header(onode->header);
+    if (onode.exists) value = encode_header(onode.header);
     pending.insert_or_assign(std::move(key), std::move(value));
   });
   return pending;
