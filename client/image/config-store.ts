@@ -44,7 +44,8 @@ async function readOwn(scope: Scope, id: string): Promise<ConfigValues> {
 
 /** What holds for an image: its own values, then those of its pool. */
 export async function readConfig(scope: Scope, id: string): Promise<ConfigValues> {
-  return { ...(await readPool(scope)), ...(await readOwn(scope, id)) };
+  const [pool, own] = await Promise.all([readPool(scope), readOwn(scope, id)]);
+  return { ...pool, ...own };
 }
 
 function rows(pool: ConfigValues, image: ConfigValues): ConfigRow[] {

@@ -66,6 +66,45 @@ describe("an image in use", () => {
     expect(user.read()).toBe("new");
   });
 
+  it("keeps its guest waiting for the decision alone, and opens with it in force", async () => {
+    const cluster = await made("a");
+    const { io, handle } = await guest(cluster, "a");
+    const { images } = cluster.client();
+    const order: string[] = [];
+    const [drain, open, operate] = [
+      io.drainGate.bind(io),
+      io.openGate.bind(io),
+      io.operate.bind(io),
+    ];
+    io.drainGate = async (device) => {
+      order.push("drain");
+      await drain(device);
+    };
+    io.openGate = (device, fence) => {
+      order.push(`open with ${io.deviceContext(handle)?.snaps.join(" ")}`);
+      open(device, fence);
+    };
+    io.operate = (pool, name, steps) => {
+      const writes = steps.some(({ code }) => code === "omapSet" || code === "omapRemove");
+      order.push(writes ? "write" : "read");
+      return operate(pool, name, steps);
+    };
+    io.removeSnapshots = async (ids) => {
+      order.push(`remove ${ids.join(" ")}`);
+    };
+    const closed = (from: string) =>
+      order.slice(order.indexOf("drain"), order.findIndex((entry) => entry === from) + 1);
+    await during(cluster, images.snapshots.create("a", "s"));
+    const { id } = await images.snapshots.info("a", "s");
+    expect(closed(`open with ${id}`)).toEqual(["drain", "write", `open with ${id}`]);
+    order.length = 0;
+    await during(cluster, images.snapshots.remove("a", "s"));
+    expect(closed("open with ")).toEqual(["drain", "open with "]);
+    // Before that no write could have kept it from then on, after it none does.
+    expect(order.indexOf("write")).toBeLessThan(order.indexOf("drain"));
+    expect(order.indexOf(`remove ${id}`)).toBeGreaterThan(order.indexOf("open with "));
+  });
+
   it("is rolled back while its guest waits", async () => {
     const cluster = await made("a");
     const user = await guest(cluster, "a");

@@ -117,6 +117,10 @@ export class FakeIo implements ImageIo, ImportIo, WatchingClient {
     this.devices.get(device).snapContext = context;
   }
 
+  deviceContext(device: DeviceHandle): NativeSnapContext | undefined {
+    return this.devices.get(device).snapContext;
+  }
+
   async setParent(device: DeviceHandle, parent: NativeParent | null): Promise<void> {
     this.devices.get(device).parent = this.devices.parentOf(parent);
   }
