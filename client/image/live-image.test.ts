@@ -92,8 +92,7 @@ describe("an image in use", () => {
     io.removeSnapshots = async (ids) => {
       order.push(`remove ${ids.join(" ")}`);
     };
-    const closed = (from: string) =>
-      order.slice(order.indexOf("drain"), order.findIndex((entry) => entry === from) + 1);
+    const closed = (from: string) => order.slice(order.indexOf("drain"), order.indexOf(from) + 1);
     await during(cluster, images.snapshots.create("a", "s"));
     const { id } = await images.snapshots.info("a", "s");
     expect(closed(`open with ${id}`)).toEqual(["drain", "write", `open with ${id}`]);

@@ -16,7 +16,8 @@ void CheckpointSet::touch_slowly(CheckpointEntry& entry) {
   entry.dirty_period_ = period_;
   entry.encoded_ = false;
   active_.push_back(&entry);
-  if (const std::uint64_t group = entry.group(); group != 0) active_groups_[group].push_back(&entry);
+  if (const std::uint64_t group = entry.group(); group != 0)
+    active_groups_[group].push_back(&entry);
 }
 
 void CheckpointSet::put(std::string key, std::string value) {

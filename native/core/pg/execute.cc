@@ -165,7 +165,7 @@ void Pg::run_steps(std::unique_ptr<Running> running) {
     case StepCode::notify:
       return run_notify(std::move(running), step);
     default:
-      return run_omap(std::move(running), step);
+      return run_omap(std::move(running));
   }
 }
 
@@ -208,48 +208,6 @@ void Pg::run_exists(std::unique_ptr<Running> running, StepCode code) {
     run_steps(std::move(running));
   };
   read_layer(std::move(read));
-}
-
-void Pg::run_omap(std::unique_ptr<Running> running, const Step& step) {
-  const ObjectId object = object_id(running->op.request.object);
-  const bool lists = step.code == StepCode::omap_list;
-  std::vector<std::string> keys;
-  if (!lists) keys.push_back(step.key);
-  const std::string prefix = lists ? step.key : std::string();
-  const std::string after = lists ? step.value : std::string();
-  const std::size_t limit = lists ? static_cast<std::size_t>(step.length) : 1;
-  const StepCode code = step.code;
-  const std::string expected = step.value;
-  host_.store().omap_get(
-      id_, object, std::move(keys), prefix, after, limit,
-      [this, code, expected, running = std::move(running)](
-          Status status, bool exists,
-          std::vector<std::pair<std::string, std::string>> values) mutable {
-        if (!still_current(*running)) return;
-        if (!status) return fail_steps(std::move(running), status.code(), status.message());
-        running->reply.exists = exists;
-        if (code == StepCode::omap_compare) {
-          const std::string found = values.empty() ? std::string() : values.front().second;
-          if (found != expected) {
-            return fail_steps(std::move(running), ErrorCode::precondition_failed,
-                              "the value has been changed by somebody else");
-          }
-        } else if (code == StepCode::omap_get && values.empty()) {
-          return fail_steps(std::move(running), ErrorCode::not_found, "no such key");
-        } else {
-          for (const auto& [key, value] : values) {
-            running->omap_bytes += net::kPairOverheadBytes + key.size() + value.size();
-          }
-          if (running->omap_bytes > net::kMaxReplyOmapBytes) {
-            return fail_steps(std::move(running), ErrorCode::too_large,
-                              "too many key-values for one reply; list fewer at a time");
-          }
-          auto& omap = running->reply.omap;
-          omap.insert(omap.end(), std::make_move_iterator(values.begin()),
-                      std::make_move_iterator(values.end()));
-        }
-        run_steps(std::move(running));
-      });
 }
 
 // The store shows what is submitted, durable everywhere or not, and it may look some time after it

@@ -250,7 +250,6 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   void run_steps(std::unique_ptr<Running> running);
   void run_read(std::unique_ptr<Running> running, const net::Step& step);
   void run_exists(std::unique_ptr<Running> running, net::StepCode code);
-  void run_omap(std::unique_ptr<Running> running, const net::Step& step);
   void steps_done(std::unique_ptr<Running> running);
   // False when a higher token was seen meanwhile: the operation has been refused.
   bool fence_still_holds(std::unique_ptr<Running>& running);
@@ -268,6 +267,12 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   bool overlaps_in_flight(const ClientOp& op) const;
   // True: a write that the read overlaps began meanwhile; it is carried out again behind it.
   bool read_again(Running& running);
+
+  // omap_steps.cc
+  struct OmapRead;
+  void run_omap(std::unique_ptr<Running> running);
+  void ask_omap(const std::shared_ptr<OmapRead>& read, std::size_t index);
+  void judge_omap(OmapRead& read);
 
   // snap_steps.cc: reading steps about blocks and layers
   struct Listing;
