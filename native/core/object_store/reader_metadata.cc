@@ -115,9 +115,9 @@ void Reader::get_omap(std::uint64_t omap_id, std::vector<std::string> keys, Page
   std::sort(keys.begin(), keys.end());
   for (std::string& key : keys) key = keys::omap(omap_id, key);
   std::vector<std::string> asked = keys;
-  state_.kv->get(std::move(asked), [this, keys = std::move(keys), done = std::move(done),
-                                    alive = std::weak_ptr(state_.lifetime)](
-                                       Status status, kv::Values found) mutable {
+  state_.kv->get_settled(std::move(asked), [this, keys = std::move(keys), done = std::move(done),
+                                            alive = std::weak_ptr(state_.lifetime)](
+                                               Status status, kv::Values found) mutable {
     if (alive.expired()) return;
     std::vector<kv::KeyValue> pairs;
     for (std::size_t i = 0; status && i < keys.size(); ++i) {
@@ -158,7 +158,7 @@ void Reader::scan_more(std::string begin, std::string end, std::size_t limit, bo
   const std::size_t asked = limit == kNoLimit ? kNoLimit : limit - found.size() + kExtraPairs;
   std::string from = begin;
   std::string to = end;
-  state_.kv->scan(
+  state_.kv->scan_settled(
       std::move(from), std::move(to), asked,
       [this, begin = std::move(begin), end = std::move(end), limit, asked, of_headers,
        found = std::move(found), done = std::move(done), alive = std::weak_ptr(state_.lifetime)](
