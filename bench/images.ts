@@ -60,8 +60,18 @@ interface SnapshotFigures {
   removeMs: number;
 }
 
+/** Waits until no PG has anything of removed snapshots left. */
+async function trimmed(cluster: BenchCluster): Promise<void> {
+  do await new Promise((done) => setTimeout(done, 1000));
+  while (cluster.cairn("status").includes("snaptrim"));
+}
+
 /** The load goes through one client, which holds the lock; the verbs come from another one. */
-async function snapshotsUnderLoad(client: ClusterClient, verbs: Images): Promise<SnapshotFigures> {
+async function snapshotsUnderLoad(
+  cluster: BenchCluster,
+  client: ClusterClient,
+  verbs: Images,
+): Promise<SnapshotFigures> {
   const own = new Images(client, "rbd", ports);
   const locked = await openLocked(own, "thin");
   const load = (): Promise<BenchResult> =>
@@ -83,6 +93,7 @@ async function snapshotsUnderLoad(client: ClusterClient, verbs: Images): Promise
   try {
     await load();
     for (let i = 0; i < repeat; i++) {
+      await trimmed(cluster);
       quiet.push(p99Us(await load()));
       let running = true;
       const result = load().finally(() => {
@@ -185,7 +196,8 @@ async function main(): Promise<void> {
       }
     });
     const firstWrite = await firstWrites(client, images);
-    const underLoad = await snapshotsUnderLoad(client, new Images(await connect(), "rbd", ports));
+    const verbs = new Images(await connect(), "rbd", ports);
+    const underLoad = await snapshotsUnderLoad(cluster, client, verbs);
     const options = `--objects ${objects} --seconds ${values.seconds} --repeat ${repeat}`;
     const figures = {
       machine: machineFacts(),

@@ -2,7 +2,7 @@
 import type { Logger } from "../common/log.js";
 import type { Clock } from "../common/ports.js";
 import type { PgId } from "../common/units.js";
-import type { NativePgStatus, OsdEvent } from "../native/index.js";
+import type { OsdStats as CoreStats, NativePgStatus, OsdEvent } from "../native/index.js";
 import type { ScrubPg } from "../proto/messages.js";
 import type { OsdMap } from "../proto/osd-map.js";
 import type { PgState } from "./peering/state.js";
@@ -50,6 +50,11 @@ export class Background {
   /** What the native core has of the PGs. */
   updateStored(states: readonly PgState[], statuses: readonly NativePgStatus[], map: OsdMap): void {
     this.scrubs.update(states, statuses, map);
+  }
+
+  /** The native core's counters, about once a second. */
+  counted({ reads = 0, writes = 0, trimmedObjects = 0 }: CoreStats["counters"]): void {
+    this.trims.countedClientOps(reads + writes - trimmedObjects);
   }
 
   /** To be called about once a second. */

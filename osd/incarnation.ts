@@ -462,7 +462,8 @@ export class Incarnation {
   /** Each second, with or without a monitor: the failsafe ratio is this OSD's own business. */
   private async checkRoom(): Promise<void> {
     try {
-      const { usedBytes, reservedBytes, totalBytes } = await this.core.stats();
+      const { counters, usedBytes, reservedBytes, totalBytes } = await this.core.stats();
+      this.background.counted(counters);
       this.usedRatio = (usedBytes + reservedBytes) / totalBytes;
       if (!this.ended && this.map !== undefined) this.followFull(this.map);
     } catch (thrown) {

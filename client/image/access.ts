@@ -1,7 +1,10 @@
 // Exclusive access to an image, in which a change of it is carried out: by the holder of its lock
 // beside the front ends' requests, or by a management client that has taken the lock for it.
-import type { NativeFence } from "../../native/binding.js";
+import type { NativeFence, NativeSnapContext } from "../../native/binding.js";
 import type { Progress, Scope } from "./scope.js";
+
+/** The snap context of writes after a change, from the one before. */
+export type ContextChange = (context: NativeSnapContext) => NativeSnapContext;
 
 export interface ImageAccess {
   readonly scope: Scope;
@@ -15,6 +18,11 @@ export interface ImageAccess {
   /**
    * Runs a change with no request of a front end in flight, none starting before its device knows
    * what has changed.
+   * @param contextChange of a change that concerns nothing of the device but its snap context:
+   *   requests then go on before the header is read again; undefined: it may concern anything
    */
-  quiesced<T>(change: () => Promise<T>): Promise<T>;
+  quiesced<T>(
+    change: () => Promise<T>,
+    contextChange?: (made: T) => ContextChange | undefined,
+  ): Promise<T>;
 }

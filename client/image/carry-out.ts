@@ -12,13 +12,16 @@ import { createSnapshot, removeSnapshot, renameSnapshot } from "./snapshot-chang
 import { finishBeforeUse, finishLater } from "./unfinished.js";
 
 export async function carryOutChange(access: ImageAccess, change: ImageChange): Promise<void> {
-  if (await isDone(access)) {
+  const { scope, id, request } = access;
+  const header = await scope.header(id);
+  // An earlier holder may have made the change, and was heard of no more.
+  if (request !== undefined && header.requests.includes(request)) {
     // Decided, but perhaps not carried through.
     await finishTrim(access);
     return finishLater(access);
   }
   if (!["settle", "migrationMark", "migrationExecute"].includes(change.kind)) {
-    await refuseMigrating(access.scope, await access.scope.header(access.id));
+    await refuseMigrating(scope, header);
   }
   switch (change.kind) {
     case "resize":
@@ -48,9 +51,4 @@ export async function carryOutChange(access: ImageAccess, change: ImageChange): 
     case "resume":
       throw new StorageError("invalid_argument", "only an image that is in use can be paused");
   }
-}
-
-/** Whether an earlier holder has made the change, and was heard of no more. */
-async function isDone({ scope, id, request }: ImageAccess): Promise<boolean> {
-  return request !== undefined && (await scope.header(id)).requests.includes(request);
 }

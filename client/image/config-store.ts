@@ -53,7 +53,8 @@ function readGlobal({ cluster }: Scope): ConfigValues {
 
 /** What holds for an image: its own values, then those of its pool, then those of all pools. */
 export async function readConfig(scope: Scope, id: string): Promise<ConfigValues> {
-  return { ...readGlobal(scope), ...(await readPool(scope)), ...(await readOwn(scope, id)) };
+  const [pool, own] = await Promise.all([readPool(scope), readOwn(scope, id)]);
+  return { ...readGlobal(scope), ...pool, ...own };
 }
 
 function rows(global: ConfigValues, pool: ConfigValues, image: ConfigValues): ConfigRow[] {

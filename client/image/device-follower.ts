@@ -1,6 +1,7 @@
 // Lets a device of an image follow the header: its size, its snapshots, its parent, its limits. One
 // after the other, so that an older view of the header never comes last.
-import type { DeviceHandle } from "../../native/binding.js";
+import type { DeviceHandle, NativeSnapContext } from "../../native/binding.js";
+import type { ContextChange } from "./access.js";
 import { readConfig } from "./config-store.js";
 import type { ImageHeader } from "./header.js";
 import { qosLimits } from "./image-config.js";
@@ -15,6 +16,8 @@ export class DeviceFollower {
   /** as text; undefined: not set by us yet */
   private parent: string | undefined;
   private limits = "{}";
+  /** seq 0: the image has never had a snapshot */
+  private context: NativeSnapContext = { seq: 0, snaps: [] };
 
   constructor(
     private readonly scope: Scope,
@@ -35,15 +38,30 @@ export class DeviceFollower {
     return next;
   }
 
+  /** As follow(), of a change of the header of which this is known: nothing is read. */
+  followChange(change: ContextChange): Promise<void> {
+    const next = this.last.then(() => this.setContext(change(this.context)));
+    this.last = next.catch(() => undefined);
+    return next;
+  }
+
+  private setContext(context: NativeSnapContext): void {
+    this.context = context;
+    if (context.seq > 0) this.scope.io.setSnapContext(this.device, context);
+  }
+
   private async read(): Promise<ImageRef | undefined> {
     const { io } = this.scope;
-    const header = await this.scope.header(this.id);
+    const [header, config] = await Promise.all([
+      this.scope.header(this.id),
+      readConfig(this.scope, this.id),
+    ]);
     const target = goesTo(header);
     if (target !== undefined) return target;
     await this.followParent(header);
     io.setImageSize(this.device, header.sizeBytes);
-    if (header.snapSeq > 0) io.setSnapContext(this.device, snapContextOf(header));
-    const limits = qosLimits(await readConfig(this.scope, this.id));
+    this.setContext(snapContextOf(header));
+    const limits = qosLimits(config);
     const text = JSON.stringify(limits);
     if (text !== this.limits) await io.setQos(this.device, limits);
     this.limits = text;

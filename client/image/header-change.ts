@@ -58,19 +58,22 @@ export async function changeHeader(
 /**
  * The step of a change that decides it: made once for each request, though that may come again to
  * another holder of the lock, whose predecessor has not told the outcome any more.
+ * @param known as of changeHeader
  */
 export function changeOnce(
   { scope, id, fence, request }: ImageAccess,
   decide: (view: HeaderView) => NativeStep[] | undefined,
+  known?: Omap,
 ): Promise<ImageHeader> {
-  return changeHeader(scope, id, fence, (view) => {
+  const noting = (view: HeaderView): NativeStep[] | undefined => {
     const { requests } = view.header;
     if (request === undefined) return decide(view);
     const steps = requests.includes(request) ? undefined : decide(view);
     if (steps === undefined) return undefined;
     const noted = [...requests, request].slice(-rememberedRequests);
     return [...steps, view.unchanged("requests"), setStep("requests", encodeValue(noted))];
-  });
+  };
+  return changeHeader(scope, id, fence, noting, known);
 }
 
 function requireToken(stored: Uint8Array | undefined, { token }: NativeFence): void {

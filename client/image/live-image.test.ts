@@ -81,6 +81,80 @@ describe("an image in use", () => {
     expect(user.read()).toBe("new");
   });
 
+  it("keeps its guest waiting for the decision alone, and opens with it in force", async () => {
+    const cluster = await made("a");
+    const { io, handle } = await guest(cluster, "a");
+    const { images } = cluster.client();
+    const order: string[] = [];
+    const [drain, open, operate] = [
+      io.drainGate.bind(io),
+      io.openGate.bind(io),
+      io.operate.bind(io),
+    ];
+    io.drainGate = async (device) => {
+      order.push("drain");
+      await drain(device);
+    };
+    io.openGate = (device, fence) => {
+      order.push(`open with ${io.deviceContext(handle)?.snaps.join(" ")}`);
+      open(device, fence);
+    };
+    io.operate = (pool, name, steps) => {
+      const writes = steps.some(({ code }) => code === "omapSet" || code === "omapRemove");
+      order.push(writes ? "write" : "read");
+      return operate(pool, name, steps);
+    };
+    io.removeSnapshots = async (ids) => {
+      order.push(`remove ${ids.join(" ")}`);
+    };
+    const closed = (from: string) => order.slice(order.indexOf("drain"), order.indexOf(from) + 1);
+    await during(cluster, images.snapshots.create("a", "s"));
+    const { id } = await images.snapshots.info("a", "s");
+    expect(closed(`open with ${id}`)).toEqual(["drain", "write", `open with ${id}`]);
+    order.length = 0;
+    await during(cluster, images.snapshots.remove("a", "s"));
+    expect(closed("open with ")).toEqual(["drain", "open with "]);
+    // Before that no write could have kept it from then on, after it none does.
+    expect(order.indexOf("write")).toBeLessThan(order.indexOf("drain"));
+    expect(order.indexOf(`remove ${id}`)).toBeGreaterThan(order.indexOf("open with "));
+  });
+
+  it("never goes back to snapshots as they were read before a change", async () => {
+    const cluster = await made("a");
+    const { io } = await guest(cluster, "a");
+    const { images } = cluster.client();
+    await during(cluster, images.snapshots.create("a", "first"));
+    const { id } = await images.info("a");
+    const seqs: number[] = [];
+    const [setSnapContext, operate] = [io.setSnapContext.bind(io), io.operate.bind(io)];
+    io.setSnapContext = (device, context) => {
+      seqs.push(context.seq);
+      setSnapContext(device, context);
+    };
+    // The answer to the first reading of the whole header is late.
+    let answer: (() => void) | undefined;
+    io.operate = async (pool, name, steps) => {
+      const reply = await operate(pool, name, steps);
+      if (answer === undefined && steps.length > 8 && steps[0]?.code === "omapList") {
+        await new Promise<void>((resolve) => {
+          answer = resolve;
+        });
+      }
+      return reply;
+    };
+    const announced = encodeRequest({ op: "header.changed" });
+    void cluster.pool.watchers.notify(`rbd_header.${id}`, announced);
+    await cluster.pass(0);
+    expect(answer).toBeDefined();
+    const created = images.snapshots.create("a", "second");
+    await cluster.pass(250);
+    answer?.();
+    await during(cluster, created);
+    expect(seqs.length).toBeGreaterThan(2);
+    expect(seqs).toEqual([...seqs].sort((one, other) => one - other));
+    expect(new Set(seqs).size).toBe(2);
+  });
+
   it("is rolled back while its guest waits", async () => {
     const cluster = await made("a");
     const user = await guest(cluster, "a");

@@ -2,13 +2,13 @@
 // that others ask for, and lets the device follow the header.
 //
 // Invariants
-//  - The gate opens only when the device has followed the header as it is then; where that cannot
-//    be, the lock is given up as lost.
+//  - The gate opens only when the device knows what the change before has made of the header; where
+//    that cannot be found out, the lock is given up as lost.
 //  - A request is carried out once, however often it comes.
 //  - Of the changes but flatten's copying, one at a time.
 import { StorageError, toStorageError } from "../../common/errors.js";
 import type { DeviceHandle } from "../../native/binding.js";
-import type { ImageAccess } from "./access.js";
+import type { ContextChange, ImageAccess } from "./access.js";
 import { carryOutChange } from "./carry-out.js";
 import { DeviceFollower } from "./device-follower.js";
 import type { ImageChange } from "./image-change.js";
@@ -81,7 +81,7 @@ export class LiveImage {
 
   private async finishRest(token: number): Promise<void> {
     if (this.lock?.holds(token) !== true) return;
-    const access = this.access(token, (change) => this.quiesced(token, change));
+    const access = this.access(token, (...change) => this.quiesced(token, ...change));
     // What fails stays noted in the header: the next one who takes the lock tries again.
     await this.serially(() => finishLater(access)).catch(() => undefined);
   }
@@ -129,11 +129,13 @@ export class LiveImage {
     if (change.kind === "resume") return this.resume(change.pause);
     const access = this.access(
       token,
-      (quietly) =>
-        this.quiesced(token, async () => {
+      (quietly, contextChange) => {
+        const work = async () => {
           if (change.kind === "snapCreate") this.requirePause(change.pause);
           return quietly();
-        }),
+        };
+        return this.quiesced(token, work, contextChange);
+      },
       progress,
     );
     const work = () => carryOutChange({ ...access, request }, change);
@@ -156,21 +158,35 @@ export class LiveImage {
     return next;
   }
 
-  private quiesced<T>(token: number, change: () => Promise<T>): Promise<T> {
+  private quiesced<T>(
+    token: number,
+    change: () => Promise<T>,
+    contextChange?: (made: T) => ContextChange | undefined,
+  ): Promise<T> {
     const lock = this.held();
     return lock.keeping(token, async () => {
       this.closings += 1;
+      let known: ContextChange | undefined;
       try {
         await this.scope.io.drainGate(this.device);
-        return await change();
+        const made = await change();
+        known = contextChange?.(made);
+        return made;
       } finally {
-        await this.reopen(lock, token);
+        await this.reopen(lock, token, known);
       }
     });
   }
 
-  /** After a change, whether it has succeeded or not: nobody may know how far it came. */
-  private async reopen(lock: ImageLock, token: number): Promise<void> {
+  /**
+   * After a change, whether it has succeeded or not: nobody may know how far it came.
+   * @param known what it has made of the device, when that is all that it can have done
+   */
+  private async reopen(lock: ImageLock, token: number, known?: ContextChange): Promise<void> {
+    if (known !== undefined) {
+      await this.follower.followChange(known);
+      this.openUnlessClosed(lock, token);
+    }
     let target: ImageRef | undefined;
     try {
       target = await this.follower.follow();
@@ -178,8 +194,15 @@ export class LiveImage {
     } catch (thrown) {
       lock.lose(`the header can't be read after a change: ${toStorageError(thrown).message}`);
     }
+    if (known !== undefined) return;
+    if (target === undefined) this.openUnlessClosed(lock, token);
+    else this.closings -= 1;
+  }
+
+  /** One who has closed the gate needs it no more. */
+  private openUnlessClosed(lock: ImageLock, token: number): void {
     this.closings -= 1;
-    if (target !== undefined || this.closings > 0 || !lock.holds(token)) return;
+    if (this.closings > 0 || !lock.holds(token)) return;
     this.scope.io.openGate(this.device, { key: this.id, token });
   }
 

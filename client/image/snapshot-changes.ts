@@ -8,8 +8,8 @@
 import { StorageError } from "../../common/errors.js";
 import type { ImageAccess } from "./access.js";
 import { detachSteps, finishDetach } from "./family.js";
-import type { ImageHeader } from "./header.js";
-import { changeHeader, changeOnce } from "./header-change.js";
+import { decodeHeader, type ImageHeader } from "./header.js";
+import { changeHeader, changeOnce, type HeaderView } from "./header-change.js";
 import type { ChangeOf } from "./image-change.js";
 import { compareStep, removeStep, setStep, u64Value } from "./omap-values.js";
 import { isListed } from "./scope.js";
@@ -22,40 +22,53 @@ export async function createSnapshot(
   { name, group }: ChangeOf<"snapCreate">,
 ): Promise<void> {
   const { scope, id } = access;
-  // What a cut-off shrink has left behind the end would be part of the snapshot.
-  await finishTrim(access);
-  const before = await scope.header(id);
+  // Read before the requests wait, which then need not wait for that.
+  let known = await scope.valuesOfNamed(id);
+  let before = decodeHeader(id, known);
+  if (before.trimEndBytes !== undefined) {
+    // What a cut-off shrink has left behind the end would be part of the snapshot.
+    await finishTrim(access);
+    known = await scope.valuesOfNamed(id);
+    before = decodeHeader(id, known);
+  }
   checkNewName(before, name);
   checkCount(before, group === undefined);
   const snapId = await scope.cluster.snapshotIds.allocate(scope.dataPoolOf(before));
-  const create = () =>
-    changeOnce(access, ({ header, unchanged }) => {
-      checkNewName(header, name);
-      checkCount(header, group === undefined);
-      if (snapId <= header.snapSeq) {
-        const message = `the monitor gave the snapshot id ${snapId}; ${header.snapSeq} is in use`;
-        throw new StorageError("corrupt", message);
-      }
-      const snapshot: Snapshot = {
-        id: snapId,
-        name,
-        sizeBytes: header.sizeBytes,
-        createdAt: scope.nowMs(),
-        protected: false,
-        state: "ready",
-        kind: group === undefined ? "user" : "group",
-        children: 0,
-        ...(header.parent === undefined ? {} : { parent: header.parent }),
-        ...(group === undefined ? {} : { group }),
-      };
-      return [
-        ...["snap_seq", "size", "parent", "snap_limit"].map(unchanged),
-        compareStep(snapshotKey(snapId), undefined),
-        setStep(snapshotKey(snapId), encodeSnapshot(snapshot)),
-        setStep("snap_seq", u64Value(snapId)),
-      ];
-    });
-  await access.quiesced(create);
+  const decide = ({ header, unchanged }: HeaderView) => {
+    checkNewName(header, name);
+    checkCount(header, group === undefined);
+    if (snapId <= header.snapSeq) {
+      const message = `the monitor gave the snapshot id ${snapId}; ${header.snapSeq} is in use`;
+      throw new StorageError("corrupt", message);
+    }
+    const snapshot: Snapshot = {
+      id: snapId,
+      name,
+      sizeBytes: header.sizeBytes,
+      createdAt: scope.nowMs(),
+      protected: false,
+      state: "ready",
+      kind: group === undefined ? "user" : "group",
+      children: 0,
+      ...(header.parent === undefined ? {} : { parent: header.parent }),
+      ...(group === undefined ? {} : { group }),
+    };
+    return [
+      ...["snap_seq", "size", "parent", "snap_limit"].map(unchanged),
+      compareStep(snapshotKey(snapId), undefined),
+      setStep(snapshotKey(snapId), encodeSnapshot(snapshot)),
+      setStep("snap_seq", u64Value(snapId)),
+    ];
+  };
+  const { request } = access;
+  await access.quiesced(
+    () => changeOnce(access, decide, known),
+    // Else an earlier holder has made it, maybe with another id.
+    ({ requests }) =>
+      request === undefined || !requests.includes(request)
+        ? ({ snaps }) => ({ seq: snapId, snaps: [snapId, ...snaps] })
+        : undefined,
+  );
 }
 
 function checkNewName({ snapshots }: ImageHeader, name: string): void {
@@ -86,18 +99,16 @@ export async function removeSnapshot(
   access: ImageAccess,
   { snapId, group }: ChangeOf<"snapRemove">,
 ): Promise<void> {
-  await access.quiesced(() =>
-    changeOnce(access, ({ header, unchanged }) => {
-      const snapshot = header.snapshots.find((candidate) => candidate.id === snapId);
-      if (snapshot?.state !== "ready" || snapshot.kind === "trash") throw gone(snapId);
-      refuseRemoval(snapshot, group);
-      const kept: Snapshot = { ...snapshot, kind: "trash", name: `trash-${snapId}` };
-      const removing: Snapshot = { ...snapshot, state: "removing" };
-      const next = snapshot.children > 0 ? kept : removing;
-      const key = snapshotKey(snapId);
-      return [unchanged(key), setStep(key, encodeSnapshot(next))];
-    }),
-  );
+  await changeOnce(access, ({ header, unchanged }) => {
+    const snapshot = header.snapshots.find((candidate) => candidate.id === snapId);
+    if (snapshot?.state !== "ready" || snapshot.kind === "trash") throw gone(snapId);
+    refuseRemoval(snapshot, group);
+    const kept: Snapshot = { ...snapshot, kind: "trash", name: `trash-${snapId}` };
+    const removing: Snapshot = { ...snapshot, state: "removing" };
+    const next = snapshot.children > 0 ? kept : removing;
+    const key = snapshotKey(snapId);
+    return [unchanged(key), setStep(key, encodeSnapshot(next))];
+  });
   await finishRemovals(access);
 }
 
@@ -127,8 +138,9 @@ export async function finishRemovals(access: ImageAccess): Promise<void> {
   const { scope, id, fence } = access;
   const header = await scope.header(id);
   for (const { id: snapId, state } of header.snapshots.filter(isOver)) {
-    // One that waited for its last child is still in the context of writes.
-    if (state === "ready") await access.quiesced(() => beginRemoval(access, snapId));
+    // One that waited for its last child.
+    if (state === "ready") await beginRemoval(access, snapId);
+    await leaveContext(access, snapId);
     await scope.cluster.snapshotIds.remove(scope.dataPoolOf(header), [snapId]);
     const key = snapshotKey(snapId);
     await changeHeader(scope, id, fence, (view) => {
@@ -139,6 +151,16 @@ export async function finishRemovals(access: ImageAccess): Promise<void> {
     });
     await finishDetach(access);
   }
+}
+
+/**
+ * No write names the snapshot any more. Requests wait no longer than for those before them: that it
+ * goes was noted before, and a write that still keeps it does no harm until then.
+ */
+function leaveContext(access: ImageAccess, snapId: number): Promise<void> {
+  const nothing = async () => undefined;
+  const without = (snaps: readonly number[]) => snaps.filter((other) => other !== snapId);
+  return access.quiesced(nothing, () => ({ seq, snaps }) => ({ seq, snaps: without(snaps) }));
 }
 
 function beginRemoval({ scope, id, fence }: ImageAccess, snapId: number) {

@@ -120,6 +120,10 @@ export class FakeIo implements ImageIo, ImportIo, DiffIo, WatchingClient {
     this.devices.get(device).snapContext = context;
   }
 
+  deviceContext(device: DeviceHandle): NativeSnapContext | undefined {
+    return this.devices.get(device).snapContext;
+  }
+
   async setParent(device: DeviceHandle, parent: NativeParent | null): Promise<void> {
     this.devices.get(device).parent = this.devices.parentOf(parent);
   }

@@ -116,6 +116,37 @@ describe("trimming", () => {
     expect(run.take("log")).toEqual([]);
   });
 
+  it("leaves the disk to clients as long as they use it, but for a part", () => {
+    const run = new Runner();
+    const load = (clientOpsPerSecond: number) => run.handle({ kind: "load", clientOpsPerSecond });
+    const rates = () =>
+      run.take("start").map(({ trim, objectsPerSecond }) => [trim, objectsPerSecond]);
+    run.pgs({ pgid: a }, { pgid: b }, { pgid: c });
+    load(200);
+    run.map([7], 1);
+    expect(rates()).toEqual([
+      [1, 150],
+      [2, 150],
+    ]);
+    load(210);
+    expect(rates()).toEqual([]);
+    load(5000);
+    expect(rates()).toEqual([
+      [1, 25],
+      [2, 25],
+    ]);
+    run.done(1);
+    expect(rates()).toEqual([[3, 25]]);
+    load(0);
+    expect(rates()).toEqual([
+      [2, 250],
+      [3, 250],
+    ]);
+    run.map([7], 1, { isUrgent: true });
+    load(5000);
+    expect(rates()).toEqual([]);
+  });
+
   it("is paused by the flag", () => {
     const run = new Runner();
     run.pgs({ pgid: a });
@@ -179,6 +210,7 @@ describe("the settings", () => {
     expect(trimSettings({ config, flags: ["nosnaptrim"] })).toEqual({
       objectsPerSecond: 12,
       isPaused: true,
+      isUrgent: false,
     });
     expect(trimmedPools({ pools: [] })).toEqual(new Map());
   });

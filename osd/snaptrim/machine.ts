@@ -30,6 +30,8 @@ interface Running {
   readonly isStopping: boolean;
   /** number of the newest removal that it is about */
   readonly upTo: number;
+  readonly removed: readonly number[];
+  readonly objectsPerSecond: number;
 }
 
 export interface TrimState {
@@ -40,15 +42,19 @@ export interface TrimState {
   /** of the pools in which snapshots are being removed */
   readonly pools: ReadonlyMap<number, PoolSnaps>;
   readonly settings: TrimSettings;
+  /** of this OSD, in the last second or so */
+  readonly clientOpsPerSecond: number;
 }
 
 export type TrimEvent =
   | { kind: "map"; pools: ReadonlyMap<number, PoolSnaps>; settings: TrimSettings }
   | { kind: "pgs"; pgs: readonly TrimCandidate[] }
   | { kind: "done"; trim: number; code?: string }
+  | { kind: "load"; clientOpsPerSecond: number }
   | { kind: "tick" };
 
 export type TrimEffect =
+  /** of a trim that runs: it goes on at this rate */
   | {
       kind: "start";
       pgid: PgId;
@@ -69,6 +75,8 @@ export interface TrimStep {
 
 /** PGs that are trimmed at a time. */
 export const maxTrims = 2;
+/** Of the rate, that is kept however much clients do: what they make is to be rid of some day. */
+export const leastShare = 0.1;
 /** A PG whose trim has failed waits for so long. */
 export const failedRetryMs = 10_000;
 
@@ -77,7 +85,8 @@ export const initialTrimState: TrimState = {
   running: new Map(),
   nextTrim: 1,
   pools: new Map(),
-  settings: { objectsPerSecond: 0, isPaused: true },
+  settings: { objectsPerSecond: 0, isPaused: true, isUrgent: false },
+  clientOpsPerSecond: 0,
 };
 
 /** What an event leads to. @param now monotonic milliseconds */
@@ -87,6 +96,8 @@ export function step(state: TrimState, event: TrimEvent, now: number): TrimStep 
       return follow({ ...state, pools: event.pools, settings: event.settings }, [], now);
     case "pgs":
       return follow(withPgs(state, event.pgs), [], now);
+    case "load":
+      return paced({ ...state, clientOpsPerSecond: event.clientOpsPerSecond });
     case "tick":
       return follow(state, [], now);
     case "done":
@@ -171,10 +182,34 @@ function follow(before: TrimState, effects: TrimEffect[], now: number): TrimStep
     const { pgid, interval } = entry;
     const trim = state.nextTrim;
     const removed = removedAfter(snaps, entry.trimmedTo);
-    const objectsPerSecond = Math.ceil(state.settings.objectsPerSecond / maxTrims);
+    const objectsPerSecond = rateOf(state);
     effects.push({ kind: "start", pgid, interval, trim, removed, objectsPerSecond });
-    const begun = { pgid, isStopping: false, upTo: snaps.removals };
+    const upTo = snaps.removals;
+    const begun = { pgid, isStopping: false, upTo, removed, objectsPerSecond };
     state = { ...withRunning(state, trim, begun), nextTrim: trim + 1 };
+  }
+  return { state, effects };
+}
+
+/** Of one PG. Each operation of a client takes the place of an object, up to a part of them. */
+function rateOf({ settings, clientOpsPerSecond }: TrimState): number {
+  const most = settings.objectsPerSecond;
+  const left = settings.isUrgent ? most : Math.max(most - clientOpsPerSecond, most * leastShare);
+  return Math.ceil(left / maxTrims);
+}
+
+/** Those that run go on at the rate of now, when that is quite another one. */
+function paced(before: TrimState): TrimStep {
+  let state = before;
+  const effects: TrimEffect[] = [];
+  const wanted = rateOf(state);
+  for (const [trim, one] of state.running) {
+    const interval = state.pgs.get(one.pgid)?.interval;
+    const isNear = Math.abs(wanted - one.objectsPerSecond) <= one.objectsPerSecond / 4;
+    if (interval === undefined || one.isStopping || isNear) continue;
+    const { pgid, removed } = one;
+    effects.push({ kind: "start", pgid, interval, trim, removed, objectsPerSecond: wanted });
+    state = withRunning(state, trim, { ...one, objectsPerSecond: wanted });
   }
   return { state, effects };
 }

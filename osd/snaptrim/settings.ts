@@ -9,13 +9,19 @@ export interface TrimSettings {
   objectsPerSecond: number;
   /** flag nosnaptrim */
   isPaused: boolean;
+  /** space is short: that goes before the clients' operations */
+  isUrgent: boolean;
 }
 
 /** The settings that a map makes. */
-export function trimSettings(map: Pick<OsdMap, "config" | "flags">): TrimSettings {
+export function trimSettings(
+  map: Pick<OsdMap, "config" | "flags">,
+  isUrgent = false,
+): TrimSettings {
   return {
     objectsPerSecond: numberSetting(map, "osd.snap_trim_objects_per_second"),
     isPaused: hasFlag(map, "nosnaptrim"),
+    isUrgent,
   };
 }
 

@@ -30,12 +30,13 @@ export interface SnapTrimServicePorts {
 }
 
 /** Objects of one PG whose change is under way. */
-const objectsInFlight = 4;
+const objectsInFlight = 8;
 
 export class SnapTrimService {
   private state: TrimState = initialTrimState;
   /** what the native core was told last */
   private told = "[]";
+  private counted: { total: number; atMs: number } | undefined;
 
   constructor(private readonly ports: SnapTrimServicePorts) {}
 
@@ -68,7 +69,17 @@ export class SnapTrimService {
         return { pgid, interval: interval.first, isReady };
       });
     this.handle({ kind: "pgs", pgs });
-    this.handle({ kind: "map", pools: trimmedPools(map), settings: trimSettings(map) });
+    this.handle({ kind: "map", pools: trimmedPools(map), settings: trimSettings(map, isFull) });
+  }
+
+  /** How many operations of clients there have been so far; to be told about once a second. */
+  countedClientOps(total: number): void {
+    const atMs = this.ports.nowMs();
+    const { total: before, atMs: beforeMs } = this.counted ?? { total, atMs };
+    this.counted = { total, atMs };
+    if (atMs <= beforeMs) return;
+    const clientOpsPerSecond = Math.max(0, ((total - before) * 1000) / (atMs - beforeMs));
+    this.handle({ kind: "load", clientOpsPerSecond });
   }
 
   /** To be called about once a second. */

@@ -16,6 +16,8 @@ void CheckpointSet::touch_slowly(CheckpointEntry& entry) {
   entry.dirty_period_ = period_;
   entry.encoded_ = false;
   active_.push_back(&entry);
+  if (const std::uint64_t group = entry.group(); group != 0)
+    active_groups_[group].push_back(&entry);
 }
 
 void CheckpointSet::put(std::string key, std::string value) {
@@ -32,6 +34,7 @@ void CheckpointSet::freeze() {
   ++period_;
   position_ = 0;
   frozen_.swap(active_);
+  frozen_groups_.swap(active_groups_);
   frozen_values_.swap(values_);
   frozen_orphans_.swap(orphans_);
 }
@@ -67,6 +70,7 @@ bool CheckpointSet::finish_some(std::size_t count) {
   }
   if (position_ < frozen_.size()) return false;
   frozen_.clear();
+  frozen_groups_.clear();
   frozen_values_.clear();
   frozen_orphans_.clear();
   batch_ = {};

@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "object_store/kv/kv_store.hh"
@@ -27,6 +28,8 @@ class CheckpointEntry {
  public:
   virtual ~CheckpointEntry() = default;
   virtual void encode(kv::WriteBatch& batch) = 0;
+  // Entries with the same number, other than 0, can be asked for (for_each_dirty_of).
+  virtual std::uint64_t group() const { return 0; }
   bool is_dirty() const { return dirty_period_ != 0; }
 
  protected:
@@ -72,14 +75,18 @@ class CheckpointSet {
   const std::optional<std::string>* find(std::string_view key) const;
   // Copies what is pending in [begin, end) over into.
   void overlay(std::string_view begin, std::string_view end, PendingValues& into) const;
-  // Calls visit(CheckpointEntry&) for each dirty entry, some twice.
+  // Calls visit(CheckpointEntry&) for each dirty entry of the group, for some twice.
   template <typename Visit>
-  void for_each_dirty(Visit visit) const {
-    for (CheckpointEntry* entry : frozen_) visit(*entry);
-    for (CheckpointEntry* entry : active_) visit(*entry);
+  void for_each_dirty_of(std::uint64_t group, Visit visit) const {
+    for (const Groups* groups : {&frozen_groups_, &active_groups_}) {
+      const auto found = groups->find(group);
+      if (found == groups->end()) continue;
+      for (CheckpointEntry* entry : found->second) visit(*entry);
+    }
   }
 
  private:
+  using Groups = std::unordered_map<std::uint64_t, std::vector<CheckpointEntry*>>;
   void touch_slowly(CheckpointEntry& entry);
 
   std::uint32_t period_ = 1;
@@ -87,6 +94,9 @@ class CheckpointSet {
   std::size_t position_ = 0;  // in frozen_, of encoding, then of finishing
   std::vector<CheckpointEntry*> active_;
   std::vector<CheckpointEntry*> frozen_;
+  // Those of them that have a group.
+  Groups active_groups_;
+  Groups frozen_groups_;
   PendingValues values_;
   PendingValues frozen_values_;
   std::vector<std::unique_ptr<CheckpointEntry>> orphans_;

@@ -175,27 +175,28 @@ void Loader::unpin(Missing& missing) {
 void Loader::load(Missing missing, UniqueFunction<void(Status)> done) {
   pin(missing);
   std::vector<std::string> item_keys = std::move(missing.item_keys);
-  state_.kv->get(std::move(item_keys), [this, missing = std::move(missing), done = std::move(done)](
-                                           Status status, kv::Values values) mutable {
-    if (status) status = fill(missing, values);
-    unpin(missing);
-    if (!status || missing.omap_ids.empty()) return done(std::move(status));
-    load_omaps(std::move(missing.omap_ids), std::move(done));
-  });
+  state_.kv->get_settled(std::move(item_keys),
+                         [this, missing = std::move(missing), done = std::move(done)](
+                             Status status, kv::Values values) mutable {
+                           if (status) status = fill(missing, values);
+                           unpin(missing);
+                           if (!status || missing.omap_ids.empty()) return done(std::move(status));
+                           load_omaps(std::move(missing.omap_ids), std::move(done));
+                         });
 }
 
 void Loader::load_omaps(std::vector<std::uint64_t> omap_ids, UniqueFunction<void(Status)> done) {
   const std::uint64_t omap_id = omap_ids.back();
   omap_ids.pop_back();
   auto [begin, end] = keys::all_of('m', omap_id);
-  state_.kv->scan(std::move(begin), std::move(end), kNoLimit,
-                  [this, omap_id, omap_ids = std::move(omap_ids), done = std::move(done)](
-                      Status status, std::vector<kv::KeyValue> values) mutable {
-                    if (!status) return done(std::move(status));
-                    keep_omap(omap_id, std::move(values));
-                    if (omap_ids.empty()) return done(Status::ok());
-                    load_omaps(std::move(omap_ids), std::move(done));
-                  });
+  state_.kv->scan_settled(std::move(begin), std::move(end), kNoLimit,
+                          [this, omap_id, omap_ids = std::move(omap_ids), done = std::move(done)](
+                              Status status, std::vector<kv::KeyValue> values) mutable {
+                            if (!status) return done(std::move(status));
+                            keep_omap(omap_id, std::move(values));
+                            if (omap_ids.empty()) return done(Status::ok());
+                            load_omaps(std::move(omap_ids), std::move(done));
+                          });
 }
 
 void Loader::keep_omap(std::uint64_t omap_id, std::vector<kv::KeyValue> values) {

@@ -81,6 +81,8 @@ class Onode final : public CheckpointEntry {
     dirty_count_ = &dirty_parts;
   }
   void encode(kv::WriteBatch& batch) override;
+  // Headers alone have one: their collection.
+  std::uint64_t group() const override { return collection_; }
 
   keys::Collection collection() const { return collection_; }
   const std::string& name() const { return name_; }

@@ -115,9 +115,9 @@ void Reader::get_omap(std::uint64_t omap_id, std::vector<std::string> keys, Page
   std::sort(keys.begin(), keys.end());
   for (std::string& key : keys) key = keys::omap(omap_id, key);
   std::vector<std::string> asked = keys;
-  state_.kv->get(std::move(asked), [this, keys = std::move(keys), done = std::move(done),
-                                    alive = std::weak_ptr(state_.lifetime)](
-                                       Status status, kv::Values found) mutable {
+  state_.kv->get_settled(std::move(asked), [this, keys = std::move(keys), done = std::move(done),
+                                            alive = std::weak_ptr(state_.lifetime)](
+                                               Status status, kv::Values found) mutable {
     if (alive.expired()) return;
     std::vector<kv::KeyValue> pairs;
     for (std::size_t i = 0; status && i < keys.size(); ++i) {
@@ -133,13 +133,12 @@ CheckpointSet::PendingValues Reader::pending_headers(const std::string& begin,
                                                      const std::string& end) {
   CheckpointSet::PendingValues pending;
   const std::uint64_t collection = keys::number64(begin);
-  state_.checkpoint_set.for_each_dirty([&](CheckpointEntry& entry) {
-    const auto* onode = dynamic_cast<const Onode*>(&entry);
-    if (onode == nullptr || onode->collection() != collection) return;
-    std::string key = keys::header(collection, onode->name(), onode->snap());
+  state_.checkpoint_set.for_each_dirty_of(collection, [&](CheckpointEntry& entry) {
+    const auto& onode = static_cast<const Onode&>(entry);
+    std::string key = keys::header(collection, onode.name(), onode.snap());
     if (key < begin || key >= end) return;
     std::optional<std::string> value;
-    if (onode->exists) value = encode_header(onode->header);
+    if (onode.exists) value = encode_header(onode.header);
     pending.insert_or_assign(std::move(key), std::move(value));
   });
   return pending;
@@ -159,7 +158,7 @@ void Reader::scan_more(std::string begin, std::string end, std::size_t limit, bo
   const std::size_t asked = limit == kNoLimit ? kNoLimit : limit - found.size() + kExtraPairs;
   std::string from = begin;
   std::string to = end;
-  state_.kv->scan(
+  state_.kv->scan_settled(
       std::move(from), std::move(to), asked,
       [this, begin = std::move(begin), end = std::move(end), limit, asked, of_headers,
        found = std::move(found), done = std::move(done), alive = std::weak_ptr(state_.lifetime)](

@@ -39,29 +39,6 @@ bool has_step(const net::OpRequest& request, StepCode code) {
                      [code](const Step& step) { return step.code == code; });
 }
 
-// Which key-values a step asks for.
-struct OmapQuery {
-  std::vector<std::string> keys;  // just these; empty: those with the prefix, behind `after`
-  std::string prefix, after;
-  std::size_t limit = 1;
-
-  static OmapQuery of(const Step& step) {
-    if (step.code != StepCode::omap_list) return {{step.key}, {}, {}, 1};
-    return {{}, step.key, step.value, static_cast<std::size_t>(step.length)};
-  }
-  // What the store would give of them.
-  std::vector<std::pair<std::string, std::string>> choose(
-      const std::map<std::string, std::string>& omap) const {
-    std::vector<std::pair<std::string, std::string>> chosen;
-    for (const auto& [key, value] : omap) {
-      const bool fits = keys.empty() ? key.starts_with(prefix) && (after.empty() || key > after)
-                                     : key == keys.front();
-      if (fits && chosen.size() < limit) chosen.emplace_back(key, value);
-    }
-    return chosen;
-  }
-};
-
 // A change that depends on what there is, so that it is one read and one change.
 bool looks_first(StepCode code) {
   return code == StepCode::copyup || code == StepCode::rollback || code == StepCode::sparsify;
@@ -193,7 +170,7 @@ void Pg::run_steps(std::unique_ptr<Running> running) {
     case StepCode::notify:
       return run_notify(std::move(running), step);
     default:
-      return run_omap(std::move(running), step);
+      return run_omap(std::move(running));
   }
 }
 
@@ -243,51 +220,6 @@ void Pg::exists_found(std::unique_ptr<Running> running, StepCode code, bool exis
   }
   if (code == StepCode::assert_absent && exists) {
     return fail_steps(std::move(running), ErrorCode::already_exists, "the object exists");
-  }
-  run_steps(std::move(running));
-}
-
-void Pg::run_omap(std::unique_ptr<Running> running, const Step& step) {
-  const ObjectId object = object_id(running->op.request.object);
-  const OmapQuery query = OmapQuery::of(step);
-  host_.store().omap_get(
-      id_, object, query.keys, query.prefix, query.after, query.limit,
-      [this, step, query, running = std::move(running)](
-          Status status, bool exists,
-          std::vector<std::pair<std::string, std::string>> values) mutable {
-        if (!still_current(*running)) return;
-        const auto from_other = [this, step, query](std::unique_ptr<Running> waiting,
-                                                    FetchedRange range) {
-          omap_found(std::move(waiting), step, range.exists, query.choose(range.omap));
-        };
-        if (helped_by_others(running, status, {kHead, 0, 0}, from_other)) return;
-        if (!status) return fail_steps(std::move(running), status.code(), status.message());
-        omap_found(std::move(running), step, exists, std::move(values));
-      });
-}
-
-void Pg::omap_found(std::unique_ptr<Running> running, const Step& step, bool exists,
-                    std::vector<std::pair<std::string, std::string>> values) {
-  running->reply.exists = exists;
-  if (step.code == StepCode::omap_compare) {
-    const std::string found = values.empty() ? std::string() : values.front().second;
-    if (found != step.value) {
-      return fail_steps(std::move(running), ErrorCode::precondition_failed,
-                        "the value has been changed by somebody else");
-    }
-  } else if (step.code == StepCode::omap_get && values.empty()) {
-    return fail_steps(std::move(running), ErrorCode::not_found, "no such key");
-  } else {
-    for (const auto& [key, value] : values) {
-      running->omap_bytes += net::kPairOverheadBytes + key.size() + value.size();
-    }
-    if (running->omap_bytes > net::kMaxReplyOmapBytes) {
-      return fail_steps(std::move(running), ErrorCode::too_large,
-                        "too many key-values for one reply; list fewer at a time");
-    }
-    auto& omap = running->reply.omap;
-    omap.insert(omap.end(), std::make_move_iterator(values.begin()),
-                std::make_move_iterator(values.end()));
   }
   run_steps(std::move(running));
 }

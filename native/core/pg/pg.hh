@@ -253,9 +253,6 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   void run_read(std::unique_ptr<Running> running, const net::Step& step);
   void run_exists(std::unique_ptr<Running> running, net::StepCode code);
   void exists_found(std::unique_ptr<Running> running, net::StepCode code, bool exists);
-  void run_omap(std::unique_ptr<Running> running, const net::Step& step);
-  void omap_found(std::unique_ptr<Running> running, const net::Step& step, bool exists,
-                  std::vector<std::pair<std::string, std::string>> values);
   void steps_done(std::unique_ptr<Running> running);
   // False when a higher token was seen meanwhile: the operation has been refused.
   bool fence_still_holds(std::unique_ptr<Running>& running);
@@ -273,6 +270,13 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   bool overlaps_in_flight(const ClientOp& op) const;
   // True: a write that the read overlaps began meanwhile; it is carried out again behind it.
   bool read_again(Running& running);
+
+  // omap_steps.cc
+  struct OmapRead;
+  void run_omap(std::unique_ptr<Running> running);
+  void ask_omap(const std::shared_ptr<OmapRead>& read, std::size_t index);
+  void omap_found(const std::shared_ptr<OmapRead>& read);
+  void judge_omap(OmapRead& read);
 
   // snap_steps.cc: reading steps about blocks and layers
   struct Listing;

@@ -78,6 +78,33 @@ TEST_CASE("pg: partial blocks keep their other bytes; zeroing takes whole blocks
   check_copies(cluster, "a", {0, 1, 2});
 }
 
+TEST_CASE("pg: steps about key-values are answered, and fail, in their order") {
+  SimOsds cluster(31);
+  cluster.new_interval({0, 1, 2});
+  // More than are asked for at once, with changes between them.
+  std::vector<Step> fill;
+  std::vector<Step> look;
+  for (int i = 0; i < 50; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    fill.push_back({StepCode::omap_set, 0, 0, key, "v" + std::to_string(i)});
+    look.push_back({StepCode::omap_get, 0, 0, key, {}});
+    if (i % 10 == 0) look.push_back({StepCode::omap_remove, 0, 0, key, {}});
+  }
+  cluster.operate("a", fill, {});
+  look.insert(look.begin() + 40, {StepCode::stat, 0, 0, {}, {}});
+  const net::OpReply reply = cluster.operate("a", look, {});
+  REQUIRE(reply.omap.size() == 50);
+  for (int i = 0; i < 50; ++i)
+    CHECK(reply.omap[static_cast<std::size_t>(i)].second == "v" + std::to_string(i));
+  const Step gone{StepCode::omap_get, 0, 0, "k0", {}};
+  const Step other{StepCode::omap_compare, 0, 0, "k1", "another"};
+  Status status;
+  cluster.operate("a", {gone, other}, {}, &status);
+  CHECK(status.code() == ErrorCode::not_found);
+  cluster.operate("a", {other, gone}, {}, &status);
+  CHECK(status.code() == ErrorCode::precondition_failed);
+}
+
 TEST_CASE("pg: guards make operations atomic") {
   SimOsds cluster(3);
   cluster.new_interval({0, 1, 2});

@@ -326,4 +326,25 @@ TEST_CASE("trim: it keeps to its rate, and stops when it is told to") {
   CHECK(cluster.osds[0]->core->counters().trimmed_objects == 20);
 }
 
+TEST_CASE("trim: one that runs goes on at another rate when it is told so") {
+  TrimCluster cluster(152);
+  for (int i = 0; i < 20; ++i) cluster.image.write(name_of(i), 0, 1);
+  const std::uint64_t snap = cluster.image.take_snapshot();
+  for (int i = 0; i < 20; ++i) cluster.image.write(name_of(i), 0, 2);
+  cluster.remove({snap});
+  const std::uint64_t id = cluster.start(1);
+  cluster.executor.run_for(3 * kSecond);
+  const std::uint64_t slowly = cluster.osds[0]->core->counters().trimmed_objects;
+  CHECK(slowly >= 2);
+  CHECK(slowly <= 4);
+  CHECK(cluster.osds[0]->trims.empty());
+  const std::uint64_t told_ns = cluster.executor.now_ns();
+  cluster.osds[0]->core->start_snap_trim(kTestPg, cluster.epoch, {id, {snap}, 3, 100});
+  CHECK(cluster.outcome_of(id) == "ok");
+  // At most what was left of the second before the next one, then a hundredth for each.
+  CHECK(cluster.executor.now_ns() - told_ns < 2 * kSecond);
+  CHECK(cluster.executor.now_ns() - told_ns >= 14 * kSecond / 100);
+  CHECK(cluster.osds[0]->core->counters().trimmed_objects == 20);
+}
+
 }  // namespace cairn::pg

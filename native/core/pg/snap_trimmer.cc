@@ -9,6 +9,9 @@ namespace cairn::pg {
 namespace {
 
 constexpr std::size_t kPageLayers = 256;
+// Objects that are due in so long a time begin together: their changes share messages, records of
+// the WAL and flushes.
+constexpr std::uint64_t kBurstNs = 20'000'000;
 
 bool has_any(const SnapSet& set, const RemovedSnaps& removed) {
   return std::any_of(set.clones.begin(), set.clones.end(), [&removed](const SnapSet::Clone& clone) {
@@ -34,6 +37,10 @@ struct SnapTrimmer::Run {
 };
 
 void SnapTrimmer::start(SnapTrimSpec spec) {
+  if (is_running() && run_->spec.id == spec.id) {
+    run_->spec.objects_per_second = spec.objects_per_second;
+    return pump();
+  }
   stop();
   run_ = std::make_shared<Run>();
   run_->removed.insert(spec.removed.begin(), spec.removed.end());
@@ -84,14 +91,18 @@ void SnapTrimmer::pump() {
   const std::uint64_t rate = run->spec.objects_per_second;
   while (run == run_ && !run->waiting.empty() && run->in_flight.size() < run->spec.max_in_flight) {
     const std::uint64_t now = gate_.trim_executor().now_ns();
-    if (now < run->next_start_ns) return pump_at(run->next_start_ns);
+    if (now < run->next_start_ns) return pump_at(run->next_start_ns + kBurstNs);
     const std::string object = std::move(run->waiting.front());
     run->waiting.pop_front();
     if (!run->in_flight.insert(object).second) {
       run->again.insert(object);
       continue;
     }
-    if (rate != 0) run->next_start_ns = now + 1'000'000'000 / rate;
+    if (rate != 0) {
+      // What could not begin in time is not made up for.
+      const std::uint64_t due_ns = std::max(run->next_start_ns, now - std::min(now, kBurstNs));
+      run->next_start_ns = due_ns + 1'000'000'000 / rate;
+    }
     gate_.trim_object(object);
   }
   if (run != run_ || !run->waiting.empty() || run->is_listing) return;

@@ -1,5 +1,6 @@
 // Database: LevelDB on a RegionFs, with the settings that Cairn needs, as plain blocking calls.
-// One thread at a time calls it; it keeps the reserve that erases and compactions need.
+// One thread at a time calls it, and beside it another one get() and scan() unless everything is
+// stepped; it keeps the reserve that erases and compactions need.
 //
 // The reserve. A compaction writes its outputs before its inputs are given back, so a batch with a
 // put is only taken while there is room for

@@ -1,4 +1,5 @@
-// The queue between the owner and the database: one worker thread, or none in stepped mode.
+// The queues between the owner and the database: a worker thread for calls that keep their order,
+// one for looks that need not wait for them, or none in stepped mode.
 #include "object_store/kv/kv_store.hh"
 
 #include <leveldb/write_batch.h>
@@ -51,23 +52,61 @@ class Mailbox {
   bool closed_ = false;
 };
 
-class QueuedKvStore : public KvStore {
+// A thread that does what it is given, one after the other. Its end waits for all of it.
+class Worker {
  public:
-  QueuedKvStore(std::unique_ptr<Database> database, io::Executor& executor, Options options)
-      : database_(std::move(database)), executor_(executor), options_(std::move(options)) {
-    if (options_.threaded) worker_ = std::thread([this] { work_loop(); });
-  }
+  using Job = UniqueFunction<void()>;
 
-  ~QueuedKvStore() override {
-    mailbox_->close();
-    if (!worker_.joinable()) return;
+  Worker() : thread_([this] { work_loop(); }) {}
+  ~Worker() {
     {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
     }
     wake_.notify_one();
-    worker_.join();
+    thread_.join();
   }
+
+  void submit(Job job) {
+    {
+      const std::lock_guard lock(mutex_);
+      jobs_.push_back(std::move(job));
+    }
+    wake_.notify_one();
+  }
+
+ private:
+  void work_loop() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+      if (jobs_.empty()) return;
+      Job job = std::move(jobs_.front());
+      jobs_.pop_front();
+      lock.unlock();
+      job();
+      job = nullptr;
+      lock.lock();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job> jobs_;
+  bool stopping_ = false;
+  std::thread thread_;  // the last one: it uses the others
+};
+
+class QueuedKvStore : public KvStore {
+ public:
+  QueuedKvStore(std::unique_ptr<Database> database, io::Executor& executor, Options options)
+      : database_(std::move(database)), executor_(executor), options_(std::move(options)) {
+    if (!options_.threaded) return;
+    in_order_ = std::make_unique<Worker>();
+    looks_ = std::make_unique<Worker>();
+  }
+
+  ~QueuedKvStore() override { mailbox_->close(); }
 
   void get(std::vector<std::string> keys, GetDone done) override {
     submit([this, keys = std::move(keys), done = std::move(done)]() mutable {
@@ -85,10 +124,23 @@ class QueuedKvStore : public KvStore {
   void apply(WriteBatch batch, bool sync, ApplyDone done) override {
     submit([this, batch = std::move(batch), sync, done = std::move(done)]() mutable {
       Status status = database_->apply(batch, sync);
-      post([status = std::move(status), done = std::move(done)]() mutable {
+      post([this, status = std::move(status), done = std::move(done)]() mutable {
+        ++completed_applies_;
         done(std::move(status));
       });
     });
+  }
+
+  void get_settled(std::vector<std::string> keys, GetDone done) override {
+    if (looks_ == nullptr) return get(std::move(keys), std::move(done));
+    look([this, keys = std::move(keys)] { return database_->get(keys); }, std::move(done));
+  }
+
+  void scan_settled(std::string begin, std::string end, std::size_t limit, ScanDone done) override {
+    if (looks_ == nullptr) return scan(std::move(begin), std::move(end), limit, std::move(done));
+    look([this, begin = std::move(begin), end = std::move(end),
+          limit] { return database_->scan(begin, end, limit); },
+         std::move(done));
   }
 
   Result<Values> get_now(const std::vector<std::string>& keys) override {
@@ -115,15 +167,24 @@ class QueuedKvStore : public KvStore {
   Stats stats() const override { return database_->stats(); }
 
  private:
-  using Job = UniqueFunction<void()>;
+  void submit(Worker::Job job) {
+    if (in_order_ == nullptr) return job();
+    in_order_->submit(std::move(job));
+  }
 
-  void submit(Job job) {
-    if (!options_.threaded) return job();
-    {
-      const std::lock_guard lock(mutex_);
-      jobs_.push_back(std::move(job));
-    }
-    wake_.notify_one();
+  // What a look has found is out of date when a batch has completed since it was asked for: who
+  // waits for the answer may have let go of what the batch brought here. Then it looks again.
+  template <typename Look, typename Done>
+  void look(Look look_now, Done done) {
+    looks_->submit([this, asked = completed_applies_, look_now = std::move(look_now),
+                    done = std::move(done)]() mutable {
+      auto result = look_now();
+      post([this, asked, look_now = std::move(look_now), result = std::move(result),
+            done = std::move(done)]() mutable {
+        if (asked != completed_applies_) return look(std::move(look_now), std::move(done));
+        answer(std::move(result), std::move(done));
+      });
+    });
   }
 
   template <typename Call>
@@ -136,27 +197,18 @@ class QueuedKvStore : public KvStore {
     finished.acquire();
   }
 
-  void work_loop() {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-      if (jobs_.empty()) return;
-      Job job = std::move(jobs_.front());
-      jobs_.pop_front();
-      lock.unlock();
-      job();
-      job = nullptr;
-      lock.lock();
-    }
+  template <typename T, typename Done>
+  static void answer(Result<T> result, Done done) {
+    if (result)
+      done(Status::ok(), std::move(*result));
+    else
+      done(result.status(), {});
   }
 
   template <typename T, typename Done>
   void complete(Result<T> result, Done done) {
     post([result = std::move(result), done = std::move(done)]() mutable {
-      if (result)
-        done(Status::ok(), std::move(*result));
-      else
-        done(result.status(), {});
+      answer(std::move(result), std::move(done));
     });
   }
 
@@ -173,11 +225,10 @@ class QueuedKvStore : public KvStore {
   io::Executor& executor_;
   const Options options_;
   const std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Job> jobs_;
-  bool stopping_ = false;
-  std::thread worker_;
+  std::uint64_t completed_applies_ = 0;  // of the owner's thread
+  // Null in stepped mode. They end before what their jobs use.
+  std::unique_ptr<Worker> in_order_;
+  std::unique_ptr<Worker> looks_;
 };
 
 Result<std::unique_ptr<KvStore>> start(Result<std::unique_ptr<RegionFs>> fs,

@@ -15,9 +15,9 @@
 // writers, snapshots, iteration backwards.
 //
 // Modes
-// - threaded: a worker thread makes the LevelDB calls and a second one compacts; completions come
-//   back through Options::post_back. The disk's *_now methods are then called by two threads at
-//   the same time.
+// - threaded: a worker thread makes the LevelDB calls in their order, a second one those of
+//   get_settled() and scan_settled(), and a third one compacts; completions come back through
+//   Options::post_back. The disk's *_now methods are then called by three threads at the same time.
 // - stepped: everything, compaction too, runs before the call returns, on the caller's thread (or,
 //   where LevelDB waits for itself, in lock-step with a second one), in an order that depends on
 //   nothing but the calls; completions are posted on the executor.
@@ -150,6 +150,12 @@ class KvStore {
   // io_error, corrupt (the store takes no more batches until it is reopened; whether this one is in
   // then is not known).
   virtual void apply(WriteBatch batch, bool sync, ApplyDone done) = 0;
+
+  // As get() and scan(), but without waiting for what was called before: they see every batch whose
+  // completion has run, and none completes between their look and their answer.
+  virtual void get_settled(std::vector<std::string> keys, GetDone done) = 0;
+  virtual void scan_settled(std::string begin, std::string end, std::size_t limit,
+                            ScanDone done) = 0;
 
   // The same, blocking, after everything called before. For opening a store, tests and tools.
   virtual Result<Values> get_now(const std::vector<std::string>& keys) = 0;
