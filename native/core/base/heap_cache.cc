@@ -1,0 +1,104 @@
+// Operator new and delete of the core: a cache per thread in front of malloc.
+//
+// A wake-up handles a batch of operations: it allocates hundreds of small pieces and frees them
+// together. glibc keeps seven freed pieces of a size per thread; the others go through its lists,
+// and each freed buffer that touches the end of its heap makes it merge them all again. That was a
+// quarter of an OSD's time in user mode.
+//
+// Invariants
+// - Every piece is one of malloc's, so that new here and delete elsewhere (in libstdc++, in Node),
+//   or the other way round, go together. Sizes come from malloc_usable_size, never from the caller.
+// - A thread keeps at most kMaxListBytes of each size, and gives all back when it ends.
+// - In the addon these operators are its own (CMakeLists.txt: --exclude-libs): Node keeps malloc.
+// Not in builds with sanitizers, which have to see each free.
+#include <malloc.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#include "base/assert.hh"
+
+namespace {
+
+// As glibc's sizes: 24 bytes, then steps of 16.
+constexpr std::size_t kFirstBytes = 24;
+constexpr std::size_t kStepBytes = 16;
+constexpr std::size_t kLists = 64;
+constexpr std::size_t kMaxListBytes = std::size_t{128} << 10;
+
+struct Piece {
+  Piece* next;
+};
+struct List {
+  Piece* first;
+  std::uint32_t room;  // for so many more; 0 until the thread has freed something
+};
+enum class Phase : std::uint8_t { unused, open, ended };
+
+// Without constructors or a destructor: usable from the thread's first instruction to its last.
+constinit thread_local List lists[kLists] = {};
+constinit thread_local Phase phase = Phase::unused;
+
+constexpr std::size_t bytes_of(std::size_t list) { return kFirstBytes + kStepBytes * list; }
+
+struct EndOfThread {
+  ~EndOfThread() {
+    phase = Phase::ended;
+    for (List& list : lists) {
+      list.room = 0;
+      while (list.first != nullptr) {
+        Piece* const piece = list.first;
+        list.first = piece->next;
+        std::free(piece);
+      }
+    }
+  }
+};
+
+void open_lists() {
+  phase = Phase::open;
+  static thread_local EndOfThread end;
+  static_cast<void>(&end);
+  for (std::size_t i = 0; i < kLists; ++i)
+    lists[i].room = static_cast<std::uint32_t>(kMaxListBytes / bytes_of(i));
+}
+
+void* take_from_malloc(std::size_t length) {
+  void* const memory = std::malloc(length);
+  CAIRN_ASSERT(memory != nullptr);
+  return memory;
+}
+
+}  // namespace
+
+void* operator new(std::size_t length) {
+  const std::size_t list =
+      length <= kFirstBytes ? 0 : (length - kFirstBytes + kStepBytes - 1) / kStepBytes;
+  if (list >= kLists) return take_from_malloc(length);
+  List& own = lists[list];
+  Piece* const piece = own.first;
+  if (piece == nullptr) return take_from_malloc(bytes_of(list));
+  own.first = piece->next;
+  ++own.room;
+  return piece;
+}
+
+void operator delete(void* memory) noexcept {
+  if (memory == nullptr) return;
+  const std::size_t usable = ::malloc_usable_size(memory);
+  const std::size_t list = (usable - kFirstBytes) / kStepBytes;
+  if (usable < kFirstBytes || list >= kLists) return std::free(memory);
+  List& own = lists[list];
+  if (own.room == 0) {
+    if (phase == Phase::unused) open_lists();
+    if (own.room == 0) return std::free(memory);
+  }
+  auto* const piece = static_cast<Piece*>(memory);
+  piece->next = own.first;
+  own.first = piece;
+  --own.room;
+}
+
+void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
