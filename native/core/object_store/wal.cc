@@ -157,14 +157,21 @@ std::vector<Buffer> Wal::record_buffers(const Group& group) const {
   header.metadata_crc = crc32c(group.metadata);
   header.data_blocks = group.data_blocks;
   header.transaction_count = group.transaction_count;
-  Buffer front = Buffer::allocate(group.front_bytes());
-  const std::size_t used = kRecordHeaderBytes + group.metadata.size();
-  encode_record_header(header, front.data());
-  std::memcpy(front.data() + kRecordHeaderBytes, group.metadata.data(), group.metadata.size());
-  std::memset(front.data() + used, 0, front.size() - used);
   std::vector<Buffer> buffers;
-  buffers.reserve(group.data.size() + 2);
-  buffers.push_back(std::move(front));
+  buffers.reserve(group.front_bytes() / kBlockBytes + group.data.size());
+  // In single blocks, which Buffer keeps for reuse.
+  ByteSpan rest = group.metadata;
+  for (std::uint64_t filled = 0; filled < group.front_bytes(); filled += kBlockBytes) {
+    Buffer block = Buffer::allocate(kBlockBytes);
+    const std::size_t header_bytes = filled == 0 ? kRecordHeaderBytes : 0;
+    if (header_bytes != 0) encode_record_header(header, block.data());
+    const std::size_t length = std::min<std::size_t>(rest.size(), kBlockBytes - header_bytes);
+    if (length != 0) std::memcpy(block.data() + header_bytes, rest.data(), length);
+    const std::size_t used = header_bytes + length;
+    std::memset(block.data() + used, 0, kBlockBytes - used);
+    rest = rest.subspan(length);
+    buffers.push_back(std::move(block));
+  }
   buffers.insert(buffers.end(), group.data.begin(), group.data.end());
   return buffers;
 }
