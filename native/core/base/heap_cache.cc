@@ -8,7 +8,7 @@
 // Invariants
 // - Every piece is one of malloc's, so that new here and delete elsewhere (in libstdc++, in Node),
 //   or the other way round, go together. Sizes come from malloc_usable_size, never from the caller.
-// - A thread keeps at most kMaxListBytes of each size, and gives all back when it ends.
+// - A thread keeps at most kMaxThreadBytes, and gives all back when it ends.
 // - In the addon these operators are its own (CMakeLists.txt: --exclude-libs): Node keeps malloc.
 // Not in builds with sanitizers, which have to see each free.
 #include <malloc.h>
@@ -26,19 +26,17 @@ namespace {
 constexpr std::size_t kFirstBytes = 24;
 constexpr std::size_t kStepBytes = 16;
 constexpr std::size_t kLists = 64;
-constexpr std::size_t kMaxListBytes = std::size_t{128} << 10;
+// The end of a checkpoint period frees some ten thousand pieces at once.
+constexpr std::size_t kMaxThreadBytes = std::size_t{4} << 20;
 
 struct Piece {
   Piece* next;
 };
-struct List {
-  Piece* first;
-  std::uint32_t room;  // for so many more; 0 until the thread has freed something
-};
 enum class Phase : std::uint8_t { unused, open, ended };
 
 // Without constructors or a destructor: usable from the thread's first instruction to its last.
-constinit thread_local List lists[kLists] = {};
+constinit thread_local Piece* lists[kLists] = {};
+constinit thread_local std::size_t room_bytes = 0;  // for more; 0 until something has been freed
 constinit thread_local Phase phase = Phase::unused;
 
 constexpr std::size_t bytes_of(std::size_t list) { return kFirstBytes + kStepBytes * list; }
@@ -46,14 +44,13 @@ constexpr std::size_t bytes_of(std::size_t list) { return kFirstBytes + kStepByt
 struct EndOfThread {
   ~EndOfThread() {
     phase = Phase::ended;
-    for (List& list : lists) {
-      list.room = 0;
-      while (list.first != nullptr) {
-        Piece* const piece = list.first;
-        list.first = piece->next;
+    room_bytes = 0;
+    for (Piece*& list : lists)
+      while (list != nullptr) {
+        Piece* const piece = list;
+        list = piece->next;
         std::free(piece);
       }
-    }
   }
 };
 
@@ -61,8 +58,7 @@ void open_lists() {
   phase = Phase::open;
   static thread_local EndOfThread end;
   static_cast<void>(&end);
-  for (std::size_t i = 0; i < kLists; ++i)
-    lists[i].room = static_cast<std::uint32_t>(kMaxListBytes / bytes_of(i));
+  room_bytes = kMaxThreadBytes;
 }
 
 void* take_from_malloc(std::size_t length) {
@@ -77,11 +73,10 @@ void* operator new(std::size_t length) {
   const std::size_t list =
       length <= kFirstBytes ? 0 : (length - kFirstBytes + kStepBytes - 1) / kStepBytes;
   if (list >= kLists) return take_from_malloc(length);
-  List& own = lists[list];
-  Piece* const piece = own.first;
+  Piece* const piece = lists[list];
   if (piece == nullptr) return take_from_malloc(bytes_of(list));
-  own.first = piece->next;
-  ++own.room;
+  lists[list] = piece->next;
+  room_bytes += bytes_of(list);
   return piece;
 }
 
@@ -90,15 +85,14 @@ void operator delete(void* memory) noexcept {
   const std::size_t usable = ::malloc_usable_size(memory);
   const std::size_t list = (usable - kFirstBytes) / kStepBytes;
   if (usable < kFirstBytes || list >= kLists) return std::free(memory);
-  List& own = lists[list];
-  if (own.room == 0) {
+  if (room_bytes < bytes_of(list)) {
     if (phase == Phase::unused) open_lists();
-    if (own.room == 0) return std::free(memory);
+    if (room_bytes < bytes_of(list)) return std::free(memory);
   }
   auto* const piece = static_cast<Piece*>(memory);
-  piece->next = own.first;
-  own.first = piece;
-  --own.room;
+  piece->next = lists[list];
+  lists[list] = piece;
+  room_bytes -= bytes_of(list);
 }
 
 void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
