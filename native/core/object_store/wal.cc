@@ -44,11 +44,16 @@ bool Wal::has_room(std::size_t metadata_bytes, std::uint32_t images) const {
   return used_bytes() + padded(metadata_bytes) + images * kBlockBytes <= max_record_bytes();
 }
 
+void Wal::begin_group() {
+  Group& group = groups_.emplace_back().group;
+  group.sequence = next_sequence_++;
+  group.metadata.reserve(usual_metadata_bytes_);
+  group.data.reserve(usual_pieces_);
+  group.completions.reserve(usual_completions_);
+}
+
 void Wal::add(const Transaction& transaction, Completion completion) {
-  if (!collects()) {
-    groups_.emplace_back();
-    groups_.back().group.sequence = next_sequence_++;
-  }
+  if (!collects()) begin_group();
   Group& group = groups_.back().group;
   encode_transaction(transaction, group.metadata);
   ++group.transaction_count;
@@ -114,6 +119,9 @@ void Wal::start() {
   if (groups_.size() == 1) seal();  // else the first one is sealed, and the last one goes on
   writing_ = std::move(groups_.front().group);
   groups_.pop_front();
+  usual_metadata_bytes_ = writing_.metadata.size();
+  usual_pieces_ = writing_.data.size();
+  usual_completions_ = writing_.completions.size();
   is_writing_ = true;
   const bool has_direct = !writing_.direct.empty();
   const bool is_flushed = !planted(PlantedBug::skip_flush);
