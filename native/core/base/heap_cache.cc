@@ -11,6 +11,8 @@
 // - A thread keeps at most kMaxThreadBytes, and gives all back when it ends.
 // - In the addon these operators are its own (CMakeLists.txt: --exclude-libs): Node keeps malloc.
 // Not in builds with sanitizers, which have to see each free.
+#include "base/heap_cache.hh"
+
 #include <malloc.h>
 
 #include <cstddef>
@@ -19,6 +21,19 @@
 #include <new>
 
 #include "base/assert.hh"
+
+#ifdef __has_feature
+#define CAIRN_HAS_FEATURE(feature) __has_feature(feature)
+#else
+#define CAIRN_HAS_FEATURE(feature) 0
+#endif
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+    CAIRN_HAS_FEATURE(address_sanitizer) || CAIRN_HAS_FEATURE(thread_sanitizer)
+
+void cairn::release_heap_cache() {}
+
+#else
 
 namespace {
 
@@ -41,16 +56,20 @@ constinit thread_local Phase phase = Phase::unused;
 
 constexpr std::size_t bytes_of(std::size_t list) { return kFirstBytes + kStepBytes * list; }
 
+void free_lists() {
+  for (Piece*& list : lists)
+    while (list != nullptr) {
+      Piece* const piece = list;
+      list = piece->next;
+      std::free(piece);
+    }
+}
+
 struct EndOfThread {
   ~EndOfThread() {
     phase = Phase::ended;
     room_bytes = 0;
-    for (Piece*& list : lists)
-      while (list != nullptr) {
-        Piece* const piece = list;
-        list = piece->next;
-        std::free(piece);
-      }
+    free_lists();
   }
 };
 
@@ -68,6 +87,11 @@ void* take_from_malloc(std::size_t length) {
 }
 
 }  // namespace
+
+void cairn::release_heap_cache() {
+  free_lists();
+  if (phase == Phase::open) room_bytes = kMaxThreadBytes;
+}
 
 void* operator new(std::size_t length) {
   const std::size_t list =
@@ -96,3 +120,5 @@ void operator delete(void* memory) noexcept {
 }
 
 void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
+
+#endif
