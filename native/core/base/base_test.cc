@@ -1,6 +1,5 @@
 // Bytes, buffers, statuses, checksums, histograms and callables.
 #include <doctest/doctest.h>
-#include <sys/mman.h>
 
 #include <memory>
 #include <set>
@@ -58,33 +57,6 @@ TEST_CASE("buffer: memory that was released comes back as memory") {
   for (int i = 0; i < 300; ++i) {
     CHECK(held[static_cast<std::size_t>(i)].data()[4095] == static_cast<std::byte>(i));
   }
-}
-
-TEST_CASE("buffer: freed pages go back to the kernel in a pause, not while blocks are in use") {
-  constexpr std::size_t kBlocks = 1500;
-  std::vector<std::byte*> blocks;
-  {
-    std::vector<Buffer> held;
-    for (std::size_t i = 0; i < kBlocks; ++i) {
-      held.push_back(Buffer::zeroed(4096));
-      blocks.push_back(held.back().data());
-    }
-  }
-  const auto resident = [&blocks] {
-    std::size_t count = 0;
-    for (std::byte* block : blocks) {
-      unsigned char is_resident = 0;
-      REQUIRE(::mincore(block, 4096, &is_resident) == 0);
-      count += is_resident & 1;
-    }
-    return count;
-  };
-  Buffer::release_unused();  // the period that begins here needs none of them
-  for (int i = 0; i < 5000; ++i) Buffer::allocate(4096);
-  Buffer::release_unused();
-  CHECK(resident() == kBlocks);
-  Buffer::release_unused();
-  CHECK(resident() < kBlocks / 10);
 }
 
 TEST_CASE("unique function: inline and heap callables move and run") {

@@ -28,10 +28,6 @@ namespace {
 // block's header. A freed block stays hot up to kMaxCachedBytes; beyond that its page goes back to
 // the kernel and only its address is kept.
 constexpr std::size_t kSlabBytes = 64 * Buffer::kAlignment;
-// A thread that has taken so many since the last release_unused() is at work: what it holds idle is
-// for the end of a checkpoint period, which may be longer than the caller's. To give each page back
-// and fault it in again costs a write as much as its way through the network.
-constexpr std::size_t kBusyBlocks = 1024;
 
 // Blocks of threads that have ended, for whoever needs some next: slabs are shared among threads,
 // so no thread can free one.
@@ -48,7 +44,6 @@ struct Cache {
   std::vector<std::byte*> hot;
   std::vector<std::byte*> cold;
   std::size_t fewest_hot = 0;  // since the last release_unused()
-  std::size_t taken = 0;       // since then, too
   ~Cache() {
     Orphans& left = orphans();
     const std::lock_guard lock(left.mutex);
@@ -83,7 +78,6 @@ std::byte* take_block() {
   std::vector<std::byte*>& list = local.hot.empty() ? local.cold : local.hot;
   std::byte* memory = list.back();
   list.pop_back();
-  ++local.taken;
   local.fewest_hot = std::min(local.fewest_hot, local.hot.size());
   return memory;
 }
@@ -114,8 +108,7 @@ void give_memory(std::byte* memory, std::size_t capacity) {
 
 void Buffer::release_unused() {
   Cache& local = cache();
-  const bool is_busy = std::exchange(local.taken, 0) > kBusyBlocks;
-  const std::size_t unused = is_busy ? 0 : std::min(local.fewest_hot, kMaxReleasedPages);
+  const std::size_t unused = std::min(local.fewest_hot, kMaxReleasedPages);
   for (std::size_t i = 0; i < unused; ++i) {
     ::madvise(local.hot.back(), kAlignment, MADV_DONTNEED);
     local.cold.push_back(local.hot.back());
