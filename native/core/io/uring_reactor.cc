@@ -409,6 +409,8 @@ void UringReactor::cancel_fd(int fd) {
 void UringReactor::recv(int fd, MutableByteSpan into, IoDone done) {
   io_uring_sqe sqe;
   io_uring_prep_recv(&sqe, fd, into.data(), into.size(), 0);
+  // Mostly the socket has just been emptied: a first try would find nothing.
+  sqe.ioprio |= IORING_RECVSEND_POLL_FIRST;
   start(sqe, std::move(done));
 }
 

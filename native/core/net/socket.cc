@@ -95,6 +95,11 @@ void configure_stream(int fd) {
   set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(kPeerGoneMs));
 }
 
+int send_now(int fd, const msghdr& message) {
+  const ssize_t sent = ::sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return sent < 0 ? -errno : static_cast<int>(sent);
+}
+
 Result<std::uint16_t> local_port(int fd) {
   sockaddr_storage storage{};
   socklen_t length = sizeof storage;

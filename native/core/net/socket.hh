@@ -47,6 +47,8 @@ Result<OwnedFd> open_stream(const SocketAddress& address);
 // kPeerGoneMs. Buffer sizes stay the kernel's: setting them would end its tuning of them.
 constexpr unsigned kPeerGoneMs = 15'000;
 void configure_stream(int fd);
+// Sends as much as the socket takes without waiting. The bytes sent, or a negative errno.
+int send_now(int fd, const msghdr& message);
 // The port a socket is bound to.
 Result<std::uint16_t> local_port(int fd);
 // Who is at the other end; the host is empty when the socket is not connected.

@@ -359,30 +359,38 @@ void TcpMessenger::queue_frame(const ConnectionPtr& connection, Frame frame) {
   schedule_end_of_wakeup();
 }
 
+// What the socket's buffer takes goes at once: nearly all does, and a completion from the ring
+// would cost the loop a turn of its own. The ring waits for room.
 void TcpMessenger::start_send(const ConnectionPtr& connection) {
-  const msghdr* message = connection->queue.next_message();
-  if (message == nullptr) {
-    if (connection->state == Connection::State::refusing)
-      close_connection(connection, disconnected("refused"));
+  while (const msghdr* message = connection->queue.next_message()) {
+    const int result = send_now(connection->fd.get(), *message);
+    if (result != -EAGAIN) {
+      if (!sent(connection, result)) return;
+      continue;
+    }
+    connection->sending = true;
+    reactor_.sendmsg(connection->fd.get(), message, [connection](int later) {
+      connection->sending = false;
+      if (connection->closed()) return;
+      if (connection->owner->sent(connection, later)) connection->owner->start_send(connection);
+    });
     return;
   }
-  connection->sending = true;
-  reactor_.sendmsg(connection->fd.get(), message, [connection](int result) {
-    connection->sending = false;
-    if (!connection->closed()) connection->owner->sent(connection, result);
-  });
+  if (connection->state == Connection::State::refusing)
+    close_connection(connection, disconnected("refused"));
 }
 
-void TcpMessenger::sent(const ConnectionPtr& connection, int result) {
+// False: the connection has been closed.
+bool TcpMessenger::sent(const ConnectionPtr& connection, int result) {
   if (result < 0 && result != -EAGAIN && result != -EINTR) {
     close_connection(connection, disconnected(std::strerror(-result)));
-    return;
+    return false;
   }
   if (result > 0) {
     counters_.bytes_sent += static_cast<std::uint64_t>(result);
     connection->queue.sent(static_cast<std::size_t>(result));
   }
-  start_send(connection);
+  return true;
 }
 
 void TcpMessenger::schedule_end_of_wakeup() {

@@ -81,7 +81,7 @@ class TcpMessenger final : public Messenger {
 
   void queue_frame(const ConnectionPtr& connection, Frame frame);
   void start_send(const ConnectionPtr& connection);
-  void sent(const ConnectionPtr& connection, int result);
+  bool sent(const ConnectionPtr& connection, int result);
   void schedule_end_of_wakeup();
   void end_of_wakeup();
 

@@ -99,7 +99,8 @@ class Onode final : public CheckpointEntry {
   std::vector<std::unique_ptr<Shard>> shards;
   std::uint32_t dirty_parts = 0;  // header and shards that a checkpoint has yet to write
   std::uint32_t pins = 0;         // operations that rely on its staying in memory
-  Onode* newer = nullptr;         // the cache's list, by last use
+  bool is_used = false;           // since the cache last looked at it
+  Onode* newer = nullptr;         // the cache's list
   Onode* older = nullptr;
   std::size_t charged_bytes = 0;  // what the cache has counted for it
 

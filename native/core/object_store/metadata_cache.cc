@@ -2,6 +2,7 @@
 #include "object_store/metadata_cache.hh"
 
 #include <algorithm>
+#include <utility>
 
 namespace cairn::object_store {
 
@@ -28,12 +29,8 @@ void MetadataCache::link_newest(Onode& onode) {
 Onode* MetadataCache::find(const ObjectKey& key) {
   const auto found = onodes_.find(key);
   if (found == onodes_.end()) return nullptr;
-  Onode& onode = *found->second;
-  if (list_.older != &onode) {
-    unlink(onode);
-    link_newest(onode);
-  }
-  return &onode;
+  found->second->is_used = true;
+  return found->second.get();
 }
 
 Onode& MetadataCache::insert(const ObjectKey& key) {
@@ -79,13 +76,14 @@ ReferenceChunk& MetadataCache::make_references(std::uint32_t physical) {
 
 void MetadataCache::evict() {
   // Entries that must stay go to the newest end; only so many are looked at in one call, so that
-  // its cost stays constant when most are dirty.
+  // its cost stays constant when most are dirty or used.
   std::size_t left = std::min(onodes_.size(), kLookedAt);
   while (used_bytes_ > limit_bytes_ && left > 0) {
     Onode& oldest = *list_.newer;
     --left;
     unlink(oldest);
-    if (oldest.dirty_parts > 0 || oldest.is_dirty() || oldest.pins > 0) {
+    const bool was_used = std::exchange(oldest.is_used, false);
+    if (was_used || oldest.dirty_parts > 0 || oldest.is_dirty() || oldest.pins > 0) {
       link_newest(oldest);
       continue;
     }

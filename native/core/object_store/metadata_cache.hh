@@ -5,6 +5,8 @@
 //   one loaded when it is first needed. "No such object" is cached too.
 // - A dirty or pinned entry stays. Dirty entries are bounded by what one WAL can hold, so the cache
 //   is bounded by its limit plus about 450 bytes for each shard changed since the last checkpoint.
+// - A use is a mark on the entry and does not move it in the list: its neighbours are cold memory.
+//   Whoever has the mark when his turn to go comes loses it, and goes to the end.
 // - Values that come late from the region never replace an entry that is there.
 // Knows no disk: the Loader fills it.
 #pragma once
@@ -47,7 +49,7 @@ class MetadataCache {
   ReferenceChunk* find_references(std::uint32_t physical) const;
   ReferenceChunk& make_references(std::uint32_t physical);
 
-  // Lets the longest unused entries go until the limit holds.
+  // Lets entries go that were not used since they were last looked at, until the limit holds.
   void evict();
   std::uint64_t used_bytes() const { return used_bytes_; }
 
@@ -65,7 +67,7 @@ class MetadataCache {
   std::uint64_t used_bytes_ = 0;
   // The key's name is the entry's own.
   std::unordered_map<ObjectKey, std::unique_ptr<Onode>, KeyHash> onodes_;
-  Onode list_{0, {}, 0};  // newer: the longest unused; older: the newest
+  Onode list_{0, {}, 0};  // newer: the next to be looked at; older: the last
   std::unordered_map<std::uint32_t, std::unique_ptr<ReferenceChunk>> references_;
 };
 

@@ -49,7 +49,8 @@ class Overlay {
 
   // The moment of a checkpoint: its images, sorted by block. They stay visible until thaw().
   std::vector<std::pair<std::uint32_t, Buffer>> freeze();
-  void thaw() { Images().swap(frozen_); }
+  // Keeps the table's room: the two tables take turns, and need it again each time.
+  void thaw() { frozen_.clear(); }
 
  private:
   using Images = std::unordered_map<std::uint32_t, Buffer>;

@@ -2,6 +2,7 @@
 #include "object_store/pg_table.hh"
 
 #include <algorithm>
+#include <iterator>
 
 #include "object_store/varint.hh"
 
@@ -104,7 +105,11 @@ bool PgEntry::decode(std::string_view value) {
 
 void PgEntry::append(std::uint64_t number, ByteSpan entry) {
   CAIRN_ASSERT(number == log_next);
-  LogSegment& segment = segments[number / kSegmentEntries];
+  // It is the last one, or becomes that: no walk through the tree.
+  auto last = segments.empty() ? segments.end() : std::prev(segments.end());
+  if (last == segments.end() || last->first != number / kSegmentEntries)
+    last = segments.try_emplace(segments.end(), number / kSegmentEntries);
+  LogSegment& segment = last->second;
   if (segment.count == 0) segment.first = number;
   CAIRN_ASSERT(segment.first + segment.count == number);
   segment.append(entry);

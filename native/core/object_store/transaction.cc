@@ -92,7 +92,10 @@ Status validate(const Transaction& transaction) {
   return {};
 }
 
-Transaction::Transaction() = default;
+// A write and its log entry.
+constexpr std::size_t kUsualOps = 2;
+
+Transaction::Transaction() { ops_.reserve(kUsualOps); }
 Transaction::Transaction(Transaction&&) noexcept = default;
 Transaction& Transaction::operator=(Transaction&&) noexcept = default;
 Transaction::~Transaction() = default;

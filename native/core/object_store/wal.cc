@@ -44,11 +44,16 @@ bool Wal::has_room(std::size_t metadata_bytes, std::uint32_t images) const {
   return used_bytes() + padded(metadata_bytes) + images * kBlockBytes <= max_record_bytes();
 }
 
+void Wal::begin_group() {
+  Group& group = groups_.emplace_back().group;
+  group.sequence = next_sequence_++;
+  group.metadata.reserve(usual_metadata_bytes_);
+  group.data.reserve(usual_pieces_);
+  group.completions.reserve(usual_completions_);
+}
+
 void Wal::add(const Transaction& transaction, Completion completion) {
-  if (!collects()) {
-    groups_.emplace_back();
-    groups_.back().group.sequence = next_sequence_++;
-  }
+  if (!collects()) begin_group();
   Group& group = groups_.back().group;
   encode_transaction(transaction, group.metadata);
   ++group.transaction_count;
@@ -114,6 +119,9 @@ void Wal::start() {
   if (groups_.size() == 1) seal();  // else the first one is sealed, and the last one goes on
   writing_ = std::move(groups_.front().group);
   groups_.pop_front();
+  usual_metadata_bytes_ = writing_.metadata.size();
+  usual_pieces_ = writing_.data.size();
+  usual_completions_ = writing_.completions.size();
   is_writing_ = true;
   const bool has_direct = !writing_.direct.empty();
   const bool is_flushed = !planted(PlantedBug::skip_flush);
@@ -172,14 +180,21 @@ std::vector<Buffer> Wal::record_buffers(const Group& group) const {
   header.metadata_crc = crc32c(group.metadata);
   header.data_blocks = group.data_blocks;
   header.transaction_count = group.transaction_count;
-  Buffer front = Buffer::allocate(group.front_bytes());
-  const std::size_t used = kRecordHeaderBytes + group.metadata.size();
-  encode_record_header(header, front.data());
-  std::memcpy(front.data() + kRecordHeaderBytes, group.metadata.data(), group.metadata.size());
-  std::memset(front.data() + used, 0, front.size() - used);
   std::vector<Buffer> buffers;
-  buffers.reserve(group.data.size() + 2);
-  buffers.push_back(std::move(front));
+  buffers.reserve(group.front_bytes() / kBlockBytes + group.data.size());
+  // In single blocks, which Buffer keeps for reuse.
+  ByteSpan rest = group.metadata;
+  for (std::uint64_t filled = 0; filled < group.front_bytes(); filled += kBlockBytes) {
+    Buffer block = Buffer::allocate(kBlockBytes);
+    const std::size_t header_bytes = filled == 0 ? kRecordHeaderBytes : 0;
+    if (header_bytes != 0) encode_record_header(header, block.data());
+    const std::size_t length = std::min<std::size_t>(rest.size(), kBlockBytes - header_bytes);
+    if (length != 0) std::memcpy(block.data() + header_bytes, rest.data(), length);
+    const std::size_t used = header_bytes + length;
+    std::memset(block.data() + used, 0, kBlockBytes - used);
+    rest = rest.subspan(length);
+    buffers.push_back(std::move(block));
+  }
   buffers.insert(buffers.end(), group.data.begin(), group.data.end());
   return buffers;
 }

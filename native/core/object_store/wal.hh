@@ -94,6 +94,7 @@ class Wal {
   void trim(std::uint64_t position) { tail_ = position; }
 
  private:
+  void begin_group();
   void schedule();
   void run_scheduled();
   void start();
@@ -120,6 +121,10 @@ class Wal {
   std::uint64_t durable_sequence_;
   std::deque<Waiting> groups_;  // the last one may be collecting
   Group writing_;
+  // Of the last group that was written: the next one is about as long.
+  std::size_t usual_metadata_bytes_ = 0;
+  std::size_t usual_pieces_ = 0;
+  std::size_t usual_completions_ = 0;
   bool is_writing_ = false;
   bool is_scheduled_ = false;
   std::uint32_t parts_left_ = 0;

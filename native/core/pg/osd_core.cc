@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/heap_cache.hh"
 #include "net/handshake.hh"
 
 namespace cairn::pg {
@@ -36,6 +37,7 @@ void OsdCore::attach(net::Messenger& messenger) {
 
 void OsdCore::release_memory() {
   Buffer::release_unused();
+  release_heap_cache();
   executor_.run_after(kReleaseIntervalNs, [this] { release_memory(); });
 }
 

@@ -341,7 +341,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   // Adds what an entry does to the transaction.
   void add_steps(const net::LogEntry& entry, const std::vector<net::Step>& steps,
                  const Buffer& data, object_store::Transaction& transaction) const;
-  void apply_entry(const net::LogEntry& entry, const std::vector<net::Step>& steps, Buffer data,
+  void apply_entry(net::LogEntry entry, const std::vector<net::Step>& steps, Buffer data,
                    std::uint64_t trim_to, object_store::Done done);
   void member_done(std::uint64_t number, OsdId member);
   // For the trace of a write: it has become durable there.

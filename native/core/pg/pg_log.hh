@@ -1,6 +1,11 @@
-// PgLog: the newest changes of a PG, in memory, with an index by request for dedup. The store holds
-// the same entries durably. Numbers are contiguous: tail_number + 1 .. head_number.
-// It does not know which entries are acked: the gate does.
+// PgLog: the newest changes of a PG, in memory. The store holds the same entries durably. Numbers
+// are contiguous: tail_number + 1 .. head_number. It does not know which entries are acked: the
+// gate does.
+//
+// Dedup asks for each request. Nearly all are newer than all that their client has in the log,
+// which takes one look at what is known of the client. For the others there is an index of all
+// requests, made when one is asked for, and dropped when a trim has come and nobody had asked since
+// the one before: thousands of nodes that are cold whenever they are touched.
 #pragma once
 
 #include <deque>
@@ -35,10 +40,21 @@ class PgLog {
   std::vector<net::LogEntry> entries_after(std::uint64_t after, std::size_t limit) const;
 
  private:
+  // Of a client with entries in the log.
+  struct ClientEntries {
+    std::uint64_t highest_sequence = 0;  // at least that of each of them
+    std::uint64_t count = 0;
+  };
+  void forget_client_entry(const net::LogEntry& entry);
+  void make_index() const;
+
   Version base_;  // version of the entry tail_number_
   std::uint64_t tail_number_ = 0;
   std::deque<net::LogEntry> entries_;
-  std::unordered_map<RequestId, std::uint64_t, RequestIdHash> by_request_;
+  std::unordered_map<ClientId, ClientEntries> clients_;
+  mutable bool has_index_ = false;
+  mutable bool index_is_used_ = false;  // since the last trim
+  mutable std::unordered_map<RequestId, std::uint64_t, RequestIdHash> by_request_;
 };
 
 }  // namespace cairn::pg

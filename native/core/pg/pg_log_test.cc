@@ -73,6 +73,37 @@ TEST_CASE("pg log: rewinding forgets the newest and their requests") {
   CHECK(log.head() == Version{1, 2});
 }
 
+TEST_CASE("pg log: a request is found also when a newer one of its client was logged and trimmed") {
+  PgLog log;
+  for (const std::uint64_t sequence : {1010, 1008, 1009}) {
+    net::LogEntry next = entry(log.head_number() + 1);
+    next.request.sequence = sequence;
+    log.append(next);
+  }
+  log.trim(1);
+  CHECK(log.find({9, 1010}) == nullptr);
+  REQUIRE(log.find({9, 1008}) != nullptr);
+  CHECK(log.find({9, 1008})->version.number == 2);
+  log.rewind(2);
+  CHECK(log.find({9, 1009}) == nullptr);
+  CHECK(log.find({9, 1008}) != nullptr);
+}
+
+TEST_CASE("pg log: requests are found again after trims between which nobody asked") {
+  PgLog log = log_of(6);
+  CHECK(log.find({9, 1002}) != nullptr);
+  log.append(entry(7));
+  REQUIRE(log.find({9, 1007}) != nullptr);
+  log.trim(1);
+  log.trim(2);
+  log.append(entry(8));
+  CHECK(log.find({9, 1002}) == nullptr);
+  REQUIRE(log.find({9, 1003}) != nullptr);
+  CHECK(log.find({9, 1003})->version.number == 3);
+  REQUIRE(log.find({9, 1008}) != nullptr);
+  CHECK(log.find({9, 1008})->version.number == 8);
+}
+
 TEST_CASE("pg log: a reset begins behind its base") {
   PgLog log = log_of(5);
   log.reset({3, 40});

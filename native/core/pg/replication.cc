@@ -117,7 +117,7 @@ void Pg::add_steps(const net::LogEntry& entry, const std::vector<Step>& steps, c
   }
 }
 
-void Pg::apply_entry(const net::LogEntry& entry, const std::vector<Step>& steps, Buffer data,
+void Pg::apply_entry(net::LogEntry entry, const std::vector<Step>& steps, Buffer data,
                      std::uint64_t trim_to, object_store::Done done) {
   object_store::Transaction transaction;
   // The primary has asked for room; what is logged must happen on every member.
@@ -128,7 +128,7 @@ void Pg::apply_entry(const net::LogEntry& entry, const std::vector<Step>& steps,
   writer.reserve(48 + entry.object.size());
   net::encode(entry, writer);
   transaction.log_append(id_, version.number, writer.take());
-  log_.append(entry);
+  log_.append(std::move(entry));
   if (trim_to > log_.tail_number()) trim_log(trim_to, transaction);
   submit(std::move(transaction), std::move(done));
 }
@@ -146,6 +146,7 @@ void Pg::commit_write(ClientOp op, net::OpReply answer, const FamilyPlan& plan) 
   message.entry.object = op.request.object;
   message.trim_to = trim_point();
   write.begin = ~std::uint64_t{0};
+  message.steps.reserve(op.request.steps.size() + 2);  // with what snapshots add
   if (plan.clone != 0 && !planted(PlantedBug::skip_clone))
     message.steps.push_back({StepCode::clone_head, plan.clone, 0, {}, {}});
   for (const Step& step : op.request.steps) {
@@ -177,7 +178,7 @@ void Pg::commit_write(ClientOp op, net::OpReply answer, const FamilyPlan& plan) 
     }
   }
   in_flight_.emplace(number, std::move(write));
-  apply_entry(message.entry, message.steps, data, message.trim_to,
+  apply_entry(std::move(message.entry), message.steps, data, message.trim_to,
               [this, number, interval = spec_.interval](Status status) {
                 // A failed store acknowledges nothing; the OSD reports itself failed.
                 if (!status || !current(interval)) return;
@@ -260,7 +261,7 @@ void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer dat
   // again in order when it has reconnected.
   if (number != log_.head_number() + 1) return;
   replica_acks_[number] = from;
-  apply_entry(message.entry, message.steps, std::move(data), message.trim_to,
+  apply_entry(std::move(message.entry), message.steps, std::move(data), message.trim_to,
               [this, number, interval, acknowledge, traced = message.traced,
                started_ns = host_.executor().now_ns()](Status status) {
                 if (!status || !current(interval)) return;

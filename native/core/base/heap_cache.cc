@@ -1,0 +1,131 @@
+// Operator new and delete of the core: a cache per thread in front of malloc.
+//
+// A wake-up handles a batch of operations: it allocates hundreds of small pieces and frees them
+// together. glibc keeps seven freed pieces of a size per thread; the others go through its lists,
+// and each freed buffer that touches the end of its heap makes it merge them all again. That was a
+// quarter of an OSD's time in user mode.
+//
+// Invariants
+// - Every piece is one of malloc's, so that new here and delete elsewhere (in libstdc++, in Node),
+//   or the other way round, go together. Sizes come from malloc_usable_size, never from the caller.
+// - A thread keeps at most kMaxThreadBytes, and gives all back when it ends.
+// - In the addon these operators are its own (CMakeLists.txt: --exclude-libs): Node keeps malloc.
+// Not in builds with sanitizers, which have to see each free.
+#include "base/heap_cache.hh"
+
+#include <malloc.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#include "base/assert.hh"
+
+#ifdef __has_feature
+#define CAIRN_HAS_FEATURE(feature) __has_feature(feature)
+#else
+#define CAIRN_HAS_FEATURE(feature) 0
+#endif
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+    CAIRN_HAS_FEATURE(address_sanitizer) || CAIRN_HAS_FEATURE(thread_sanitizer)
+
+void cairn::release_heap_cache() {}
+
+#else
+
+namespace {
+
+// As glibc's sizes: 24 bytes, then steps of 16.
+constexpr std::size_t kFirstBytes = 24;
+constexpr std::size_t kStepBytes = 16;
+constexpr std::size_t kLists = 64;
+// The end of a checkpoint period frees some ten thousand pieces at once.
+constexpr std::size_t kMaxThreadBytes = std::size_t{4} << 20;
+
+struct Piece {
+  Piece* next;
+};
+// A thread that has taken fewer pieces from malloc since the last release does hardly anything.
+constexpr std::size_t kPausePieces = 1000;
+enum class Phase : std::uint8_t { unused, open, ended };
+
+// Without constructors or a destructor: usable from the thread's first instruction to its last.
+constinit thread_local Piece* lists[kLists] = {};
+constinit thread_local std::size_t room_bytes = 0;  // for more; 0 until something has been freed
+constinit thread_local Phase phase = Phase::unused;
+constinit thread_local std::size_t taken_from_malloc = 0;  // since the last release
+
+constexpr std::size_t bytes_of(std::size_t list) { return kFirstBytes + kStepBytes * list; }
+
+void free_lists() {
+  for (Piece*& list : lists)
+    while (list != nullptr) {
+      Piece* const piece = list;
+      list = piece->next;
+      std::free(piece);
+    }
+}
+
+struct EndOfThread {
+  ~EndOfThread() {
+    phase = Phase::ended;
+    room_bytes = 0;
+    free_lists();
+  }
+};
+
+void open_lists() {
+  phase = Phase::open;
+  static thread_local EndOfThread end;
+  static_cast<void>(&end);
+  room_bytes = kMaxThreadBytes;
+}
+
+void* take_from_malloc(std::size_t length) {
+  void* const memory = std::malloc(length);
+  CAIRN_ASSERT(memory != nullptr);
+  ++taken_from_malloc;
+  return memory;
+}
+
+}  // namespace
+
+void cairn::release_heap_cache() {
+  free_lists();
+  if (phase == Phase::open) room_bytes = kMaxThreadBytes;
+  // Looks through all free memory: only when nobody waits.
+  if (taken_from_malloc < kPausePieces) ::malloc_trim(0);
+  taken_from_malloc = 0;
+}
+
+void* operator new(std::size_t length) {
+  const std::size_t list =
+      length <= kFirstBytes ? 0 : (length - kFirstBytes + kStepBytes - 1) / kStepBytes;
+  if (list >= kLists) return take_from_malloc(length);
+  Piece* const piece = lists[list];
+  if (piece == nullptr) return take_from_malloc(bytes_of(list));
+  lists[list] = piece->next;
+  room_bytes += bytes_of(list);
+  return piece;
+}
+
+void operator delete(void* memory) noexcept {
+  if (memory == nullptr) return;
+  const std::size_t usable = ::malloc_usable_size(memory);
+  const std::size_t list = (usable - kFirstBytes) / kStepBytes;
+  if (usable < kFirstBytes || list >= kLists) return std::free(memory);
+  if (room_bytes < bytes_of(list)) {
+    if (phase == Phase::unused) open_lists();
+    if (room_bytes < bytes_of(list)) return std::free(memory);
+  }
+  auto* const piece = static_cast<Piece*>(memory);
+  piece->next = lists[list];
+  lists[list] = piece;
+  room_bytes -= bytes_of(list);
+}
+
+void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
+
+#endif
