@@ -9,6 +9,7 @@ import type { NativeDiffExport, NativeDiffPart } from "./binding-diffs.js";
 import type {
   DeviceHandle,
   DeviceStats,
+  FlattenScope,
   ImageLayout,
   ImageUsage,
   JobProgress,
@@ -293,8 +294,11 @@ export declare class NativeClient {
   measureImage(device: DeviceHandle, fromSnap: number): Promise<ImageUsage>;
   /** The head becomes what the snapshot shows. */
   rollbackImage(device: DeviceHandle, snap: number, onProgress?: JobProgress): Promise<void>;
-  /** Copies what only the parent has, while the image is in use; then the parent may go. */
-  flattenImage(device: DeviceHandle, onProgress?: JobProgress): Promise<void>;
+  /**
+   * Copies what only the parent has, while the image is in use; then the parent may go.
+   * @param scope with what snapshots show of the parent; absent: of the image itself, all
+   */
+  flattenImage(device: DeviceHandle, onProgress?: JobProgress, scope?: FlattenScope): Promise<void>;
   /** Data objects from this number on, also behind the image's end; no parent shows there. */
   removeObjects(device: DeviceHandle, firstObject: number, onProgress?: JobProgress): Promise<void>;
   /** Of the five above: they reject with canceled. closeDevice() does so too. */

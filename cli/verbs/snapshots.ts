@@ -166,7 +166,10 @@ const children = verb({
 const flatten = verb({
   name: "flatten",
   summary: "Copy into a clone what it has from its parent, so that it stands for itself.",
-  details: ["Goes on while the image is in use. It can be stopped and begun again."],
+  details: [
+    "Goes on while the image is in use. It can be stopped and begun again. Its snapshots keep the " +
+      "parent, unless it has the feature deep-flatten, as images have by default.",
+  ],
   slots: [image("the clone")],
   options: longRows,
   examples: ["cairn flatten rbd/vm1"],
@@ -190,8 +193,13 @@ const deepCopy = verb({
   name: "deep cp",
   aliases: ["deep copy"],
   summary: "Copy an image with all its snapshots.",
+  details: ["The copy of a clone is a clone of the same parent, and so are its snapshots."],
   slots: [imageOrSnapshot("the source"), destImage("the new image")],
-  options: { ...layoutRows, ...longRows },
+  options: {
+    flatten: flag("the copy of a clone stands for itself, with all its data"),
+    ...layoutRows,
+    ...longRows,
+  },
   examples: ["cairn deep cp rbd/disk1 fast/disk1"],
   load: async () => (await import("../clones.js")).deepCopyAction,
 });

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -71,8 +72,20 @@ enum class StepCode : std::uint8_t {
   set_snapset = 28,   // value: the family's snap set (pg/snapset.hh)
   remove_clone = 29,  // offset: id of the clone
   restore_head = 30,  // offset: id of the clone that the head becomes a copy of
+  // Deep flattening. value: layers (pack_ids), ascending: snapshots, and kHead for the head.
+  fill_layers = 31,  // offset; data as of a write, whole blocks: each layer gets those that are
+                     // absent in it; the only change, too
+  lacking = 32,      // offset, length: extents; absent where one of the layers lacks the block
+  // What a primary makes of fill_layers; only inside Replicate.
+  write_layer = 33,  // offset, data as of a write; value: the layer
+  share_blocks =
+      34,           // offset, length; value: the layer that has the blocks, the one that gets them
+  copy_clone = 35,  // offset: id of the new clone, length: id of the clone that it is a copy of
 };
-constexpr std::uint8_t kMaxStepCode = 30;
+constexpr std::uint8_t kMaxStepCode = 35;
+// Ids of layers as the value of a step.
+std::string pack_ids(const std::vector<std::uint64_t>& ids);
+std::vector<std::uint64_t> unpack_ids(std::string_view value);
 bool is_mutation(StepCode code);
 // A step that no client may send.
 bool is_internal(StepCode code);

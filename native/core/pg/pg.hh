@@ -300,6 +300,15 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   // With what snapshots ask for. What the operation depends on is in the cache.
   void commit_change(ClientOp op, net::OpReply reply);
 
+  // layer_steps.cc: several layers at once
+  struct LayerLook;
+  void run_lacking(std::unique_ptr<Running> running, const net::Step& step);
+  void run_fill(std::unique_ptr<Running> running);
+  // Finds the family and the blocks of its layers.
+  void look_at_layers(std::unique_ptr<LayerLook> look);
+  void look_at_next(std::unique_ptr<LayerLook> look);
+  void commit_fill(std::unique_ptr<LayerLook> look);
+
   // pg_snap_trim.cc: SnapTrimGate, and the change of an object
   PgId trimmed_pg() const override { return id_; }
   io::Executor& trim_executor() override { return host_.executor(); }
