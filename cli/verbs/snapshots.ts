@@ -167,8 +167,8 @@ const flatten = verb({
   name: "flatten",
   summary: "Copy into a clone what it has from its parent, so that it stands for itself.",
   details: [
-    "Goes on while the image is in use. It can be stopped and begun again. Its snapshots keep the " +
-      "parent, unless it has the feature deep-flatten, as images have by default.",
+    "Goes on while the image is in use. It can be stopped and begun again. Its snapshots keep " +
+      "the parent, unless it has the feature deep-flatten, as images have by default.",
   ],
   slots: [image("the clone")],
   options: longRows,

@@ -46,7 +46,7 @@ type Moment = Snapshot | undefined;
 interface Source {
   header: ImageHeader;
   moments: Moment[];
-  /** the copy is a clone of this too, and gets what the source itself has; undefined: it gets all */
+  /** the copy is a clone of it too, and gets only what the source itself has; undefined: all */
   parent: ParentRef | undefined;
 }
 

@@ -1,4 +1,5 @@
-// Deep copies of clones: with the parent that each of their moments shows, or standing for themselves.
+// Deep copies of clones: with the parent that each of their moments shows, or standing for
+// themselves.
 import { describe, expect, it } from "vitest";
 import { FakeCluster } from "../testing/fake-cluster.js";
 import { violations } from "../testing/invariants.js";
@@ -50,7 +51,7 @@ async function made() {
 }
 
 describe("a deep copy of a clone", () => {
-  it("is a clone of the same parent, and so are its snapshots; it has the clone's own data", async () => {
+  it("is a clone of the same parent, as are its snapshots; it has the clone's data", async () => {
     const { cluster, images, check, to } = await made();
     const info = await images.copies.deepCopy("c", to);
     await check("d");

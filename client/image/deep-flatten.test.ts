@@ -77,7 +77,7 @@ describe("a clone with the feature deep-flatten", () => {
     expect(await read("c")).toEqual(["base", "base", undefined, undefined]);
   });
 
-  it("lets the parent go that a snapshot shows more of, and then says that there is none", async () => {
+  it("lets the parent go that a snapshot shows more of, then says that there is none", async () => {
     const all = await made();
     const { images, read } = all;
     await images.snapshots.create("c", "t");

@@ -120,7 +120,7 @@ export async function openSnapshot(
   }
 }
 
-/** A device of what an image has itself (of a snapshot: undefined: now), whatever its parent has. */
+/** A device of what an image has itself, without its parent. snapId undefined: now. */
 export function openOwn(
   scope: Scope,
   header: ImageHeader,

@@ -1,5 +1,5 @@
-// The snapshots of an image that is migrated: the target has the same ones from the beginning, which
-// show those of the source until they are filled. docs/operating/migration.md
+// The snapshots of an image that is migrated: the target has the same ones from the beginning,
+// which show those of the source until they are filled. docs/operating/migration.md
 import { StorageError } from "../../common/errors.js";
 import type { ImageAccess } from "./access.js";
 import { changedRanges, wholeBlocks } from "./changed-ranges.js";
@@ -31,7 +31,7 @@ export function hasSameSnapshots(target: ImageHeader, source: ImageHeader): bool
   );
 }
 
-/** Makes the target's snapshots those of the source, before anybody can open it. Can be repeated. */
+/** Makes the target's snapshots those of the source, before anybody can open it; repeatable. */
 export async function takeOverSnapshots(
   scope: Scope,
   id: string,

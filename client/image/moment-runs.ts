@@ -1,5 +1,5 @@
-// Which parts of an image are the same over which of its moments: so that what is copied once can be
-// shared by all of them. Pure.
+// Which parts of an image are the same over which of its moments: so that what is copied once can
+// be shared by all of them. Pure.
 
 /** Sorted, apart from each other. */
 export type Ranges = readonly (readonly [begin: number, end: number])[];

@@ -26,7 +26,7 @@ const SnapshotRecordSchema = Type.Object(
     children: Type.Integer({ minimum: 0 }),
     /** what the image's parent was when the snapshot was taken */
     parent: Type.Optional(ParentRefSchema),
-    /** of the target of a migration that is not executed: the snapshot of its source that it shows */
+    /** while its image is the target of a migration: the snapshot of the source that it shows */
     source: Type.Optional(SnapIdSchema),
     /** of kind group */
     group: Type.Optional(GroupRefSchema),

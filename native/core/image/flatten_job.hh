@@ -18,7 +18,7 @@ struct FlattenScope {
   std::uint64_t from_bytes = 0;
   std::uint64_t to_bytes = ~std::uint64_t{0};  // both whole blocks, or the parent's end
   // Parts of that, ascending, whole blocks as well: begins and ends; none: all of it.
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges = {};
   // Blocks of data that are zeros are copied too: else they stay absent.
   bool copies_zeros = false;
 };

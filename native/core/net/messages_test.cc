@@ -373,37 +373,6 @@ TEST_CASE("messages: the steps between primary and replica are refused from clie
   CHECK(replicate_refused(snapset(kMaxSnapSetBytes + 1), {}));
 }
 
-TEST_CASE("messages: steps about several layers name them in order, in a value of their length") {
-  using enum StepCode;
-  const auto of = [](StepCode code, const std::vector<std::uint64_t>& layers,
-                     std::uint64_t length = kBlockBytes) {
-    Step step = range(code, 0, length);
-    step.value = pack_ids(layers);
-    return step;
-  };
-  CHECK(unpack_ids(pack_ids({3, kHead})) == std::vector<std::uint64_t>{3, kHead});
-  const auto with = [](Step step) { return [step](OpRequest& op) { op.steps = {step}; }; };
-  CHECK_FALSE(op_refused(with(of(fill_layers, {3, 4, kHead})), one_block()));
-  CHECK(op_refused(with(of(fill_layers, {4, 3})), one_block()));
-  CHECK(op_refused(with(of(fill_layers, {0})), one_block()));
-  CHECK(op_refused(with(of(fill_layers, {})), one_block()));
-  CHECK(op_refused(with(of(fill_layers, {3}, 100)), one_block()));
-  CHECK_FALSE(op_refused(with(of(lacking, {3})), {}));
-  CHECK_FALSE(op_refused(with(of(lacking, {3}, 100)), {}));
-  CHECK(op_refused(with(of(write_layer, {3})), one_block()));
-  CHECK(op_refused(with(of(share_blocks, {3, 4})), {}));
-  CHECK(op_refused(with(range(copy_clone, 3, 4)), {}));
-  const auto entry = [](std::vector<Step> steps) {
-    return [steps](Replicate& message) { message.steps = steps; };
-  };
-  CHECK_FALSE(replicate_refused(entry({of(write_layer, {3}), of(share_blocks, {3, 4})})));
-  CHECK_FALSE(replicate_refused(entry({range(copy_clone, 3, 4)}), {}));
-  CHECK(replicate_refused(entry({of(write_layer, {3, 4})})));
-  CHECK(replicate_refused(entry({of(share_blocks, {3})}), {}));
-  CHECK(replicate_refused(entry({range(copy_clone, 4, 4)}), {}));
-  CHECK(replicate_refused(entry({of(fill_layers, {3})})));
-}
-
 TEST_CASE("messages: data belongs to exactly one write of its length") {
   const auto with = [](std::vector<Step> steps) {
     return [steps](OpRequest& op) { op.steps = steps; };
