@@ -6,7 +6,7 @@
 import { StorageError } from "../../common/errors.js";
 import type { FlattenScope } from "../../native/binding.js";
 import type { ImageAccess } from "./access.js";
-import { detachSteps, finishDetach, tellDescendants } from "./family.js";
+import { detachSteps, finishDetach } from "./family.js";
 import { blockBytes, type ImageHeader } from "./header.js";
 import { changeHeader, type HeaderView, noteSteps } from "./header-change.js";
 import { withParent, withWorkDevice } from "./layout.js";
@@ -38,7 +38,6 @@ export async function flattenDeep(access: ImageAccess): Promise<void> {
     const heirs = heirsOf(header, parent);
     await fill(access, header, parent, heirs);
     while (await dropReferences(access, parent, heirs));
-    await tellDescendants(scope, scope.refOf(id));
     await finishDetach(access);
   }
 }

@@ -177,6 +177,7 @@ export function detachSteps({ header, unchanged }: HeaderView, after: ImageHeade
 export async function finishDetach({ scope, id, fence }: ImageAccess): Promise<void> {
   const { detaching } = await scope.header(id);
   if (detaching === undefined) return;
+  await tellDescendants(scope, scope.refOf(id));
   await leaveParent(scope, detaching, scope.refOf(id));
   await changeHeader(scope, id, fence, ({ header, unchanged }) =>
     header.detaching === undefined ? undefined : [unchanged("detaching"), removeStep("detaching")],

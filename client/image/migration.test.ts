@@ -223,7 +223,7 @@ it("a source whose target has gone while it was prepared can be freed", async ()
 });
 
 describe("what can't be moved", () => {
-  it("one whose snapshots have clones, one of a group, one without the exclusive lock", async () => {
+  it("one whose snapshots have clones, of a group, or without the exclusive lock", async () => {
     const cluster = await made();
     const { images } = cluster.client();
     const to = { scope: images.scope, name: "b" };

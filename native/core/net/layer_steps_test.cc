@@ -8,6 +8,7 @@ namespace cairn::net {
 
 namespace {
 
+using namespace sample;
 using enum StepCode;
 
 Step of(StepCode code, const std::vector<std::uint64_t>& layers,
