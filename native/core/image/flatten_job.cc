@@ -16,8 +16,8 @@ namespace {
 // Objects are looked at while fewer ranges wait to be copied.
 constexpr std::size_t kMaxWaiting = 64;
 constexpr std::size_t kLooksAtOnce = 4;
-// What a filling becomes at most, on its way to replicas: a step for each block of each layer.
-constexpr std::uint64_t kMaxLayerBlocks = 4096;
+// A filling becomes a step for each block of each layer at most, and one for each that is divided.
+constexpr std::uint64_t kMaxLayerBlocks = 3584;
 
 }  // namespace
 
