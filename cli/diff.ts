@@ -132,7 +132,7 @@ export async function usageAction(
     doing,
     { pool, namespace },
     async (images, progress) => {
-      const infos = spec === undefined ? await images.list() : [await images.info(spec.image)];
+      const infos = spec === undefined ? await measurable(images) : [await images.info(spec.image)];
       const found: UsageRow[] = [];
       for (const [at, info] of infos.entries()) {
         progress(at, infos.length);
@@ -143,6 +143,15 @@ export async function usageAction(
   );
   const total = totalOf(rows);
   printResult(flags, { images: rows, ...total }, () => usageTable(rows, total));
+}
+
+/** All images of a pool but those that go elsewhere: what they have counts for their target. */
+async function measurable(images: ImageLayer): Promise<ImageInfo[]> {
+  const found: ImageInfo[] = [];
+  for (const info of await images.list()) {
+    if ((await images.migrations.info(info.name))?.side !== "source") found.push(info);
+  }
+  return found;
 }
 
 async function usageOf(

@@ -169,7 +169,8 @@ describe("an image in use", () => {
       await drain(device);
       if (opened++ === 0) {
         second.io.deliver({ type: "device", device: image.handle, state: "wanted" });
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        // Long enough for the request to arrive, far less than a silent holder is given.
+        for (let turn = 0; turn < 20; turn += 1) await new Promise((go) => setImmediate(go));
       }
     };
     const { images } = cluster.client();

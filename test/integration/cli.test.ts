@@ -271,8 +271,6 @@ describe("what rbd has and Cairn has not", () => {
     "journal status --image disk1",
     "device map disk1 -t nbd",
     "encryption format disk1 luks2 file",
-    "migration prepare disk1 disk2",
-    "trash purge schedule add 1d",
     "persistent-cache flush disk1",
   ])("cairn %s: exit code 2, and what to do instead", async (line) => {
     const { code, stdout, stderr } = await cairn(dir, ...line.split(" "));

@@ -333,6 +333,7 @@ describe("an image that is moved", () => {
     await ok("image-meta", "set", "rbd/vm", "owner", "anna");
     await migrate("prepare", "rbd/vm", "rbd/other");
     expect(await ok("image-meta", "get", "rbd/other", "owner")).toBe("anna");
+    expect(await ok("du", "--pool", "rbd", "--no-progress")).not.toMatch(/^vm /m);
     const socket = path.join(folder, "c.sock");
     const server = await startCairn(dir, "attach", "rbd/other", "--nbd", `unix:${socket}`);
     const client = new NbdClient(socket, "other");

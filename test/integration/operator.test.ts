@@ -35,7 +35,10 @@ async function health(): Promise<Health> {
 async function until(what: string, isSo: () => Promise<boolean>, limitMs = 60_000): Promise<void> {
   const endMs = performance.now() + limitMs;
   while (!(await isSo())) {
-    if (performance.now() > endMs) throw new Error(`${what}: not within ${limitMs} ms`);
+    if (performance.now() > endMs) {
+      const { checks } = await health();
+      throw new Error(`${what}: not within ${limitMs} ms; health: ${JSON.stringify(checks)}`);
+    }
     await sleep(500);
   }
 }
