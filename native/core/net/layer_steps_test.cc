@@ -42,7 +42,7 @@ TEST_CASE("layer steps: an operation names layers in order, in a value of their 
   CHECK_FALSE(op_fits(of(fill_layers, {}), one_block()));
   CHECK_FALSE(op_fits(of(fill_layers, {3}, 100), one_block()));
   Step keyed = of(fill_layers, {3});
-  keyed.key = "k";
+  keyed.key.push_back('k');
   CHECK_FALSE(op_fits(keyed, one_block()));
   CHECK(op_fits(of(lacking, {3})));
   CHECK(op_fits(of(lacking, {3}, 100)));
