@@ -77,7 +77,7 @@ export async function copyAction(
 export async function deepCopyAction(
   from: ImageOrSnap,
   to: ImageAddress,
-  flags: LongFlags & LayoutFlags,
+  flags: LongFlags & LayoutFlags & { flatten?: boolean },
 ): Promise<void> {
   if (from.snap !== undefined) {
     throw new StorageError("invalid_argument", "a deep copy is of an image with its snapshots", {
@@ -87,7 +87,8 @@ export async function deepCopyAction(
   const doing = `copying ${nameOf(from)}`;
   const info = await withImageProgress(flags, doing, from, async (images, progress, client) => {
     const target = { scope: (await imagesOf(client, to)).scope, name: to.image };
-    return images.copies.deepCopy(from.image, target, { ...layoutOf(flags), progress });
+    const { flatten = false } = flags;
+    return images.copies.deepCopy(from.image, target, { ...layoutOf(flags), flatten, progress });
   });
   printResult(
     flags,

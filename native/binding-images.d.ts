@@ -120,6 +120,22 @@ export interface NativeTrace {
   flushes: NativeTraceFigures;
 }
 
+/** A part of an image whose blocks the same snapshots show of the parent. */
+export interface FlattenScope {
+  /** ascending */
+  snaps: number[];
+  /** the image itself too */
+  head: boolean;
+  /** a whole block */
+  fromBytes: number;
+  /** a whole block, or the parent's end */
+  toBytes: number;
+  /** parts of that, ascending: begins and ends, all of whole blocks; absent: all of it */
+  ranges?: Float64Array;
+  /** blocks of data that are zeros are copied too: something else shows where they are absent */
+  zeros?: boolean;
+}
+
 export interface ImageUsage {
   usedBytes: number;
   objects: number;

@@ -9,6 +9,7 @@ import type { NativeDiffExport, NativeDiffPart } from "./binding-diffs.js";
 import type {
   DeviceHandle,
   DeviceStats,
+  FlattenScope,
   ImageLayout,
   ImageUsage,
   JobProgress,
@@ -293,8 +294,11 @@ export declare class NativeClient {
   measureImage(device: DeviceHandle, fromSnap: number): Promise<ImageUsage>;
   /** The head becomes what the snapshot shows. */
   rollbackImage(device: DeviceHandle, snap: number, onProgress?: JobProgress): Promise<void>;
-  /** Copies what only the parent has, while the image is in use; then the parent may go. */
-  flattenImage(device: DeviceHandle, onProgress?: JobProgress): Promise<void>;
+  /**
+   * Copies what only the parent has, while the image is in use; then the parent may go.
+   * @param scope with what snapshots show of the parent; absent: of the image itself, all
+   */
+  flattenImage(device: DeviceHandle, onProgress?: JobProgress, scope?: FlattenScope): Promise<void>;
   /**
    * Has the OSDs free the blocks of zeros, while the image is in use. Resolves with how many bytes
    * went; answers that were lost on their way count for nothing. @throws invalid_argument

@@ -170,7 +170,10 @@ const children = verb({
 const flatten = verb({
   name: "flatten",
   summary: "Copy into a clone what it has from its parent, so that it stands for itself.",
-  details: ["Goes on while the image is in use. It can be stopped and begun again."],
+  details: [
+    "Goes on while the image is in use. It can be stopped and begun again. Its snapshots keep " +
+      "the parent, unless it has the feature deep-flatten, as images have by default.",
+  ],
   slots: [image("the clone")],
   options: longRows,
   examples: ["cairn flatten rbd/vm1"],
@@ -194,9 +197,10 @@ const deepCopy = verb({
   name: "deep cp",
   aliases: ["deep copy"],
   summary: "Copy an image with all its snapshots.",
+  details: ["The copy of a clone is a clone of the same parent, and so are its snapshots."],
   slots: [imageOrSnapshot("the source"), destImage("the new image")],
   options: {
-    flatten: flag("a copy never has a parent; for the sake of rbd"),
+    flatten: flag("the copy of a clone stands for itself, with all its data"),
     ...layoutRows,
     ...longRows,
   },

@@ -4,10 +4,13 @@ import { describe, expect, it } from "vitest";
 import { FakeCluster } from "../testing/fake-cluster.js";
 import { violations } from "../testing/invariants.js";
 import { Images } from "./images.js";
+import type { LayoutOptions } from "./making.js";
 import { Namespaces } from "./namespaces.js";
 
 const mebibyte = 2 ** 20;
 const sizeBytes = 16 * mebibyte;
+/** Snapshots of a clone that is flattened keep the parent. */
+const shallow: LayoutOptions = { features: ["layering", "exclusive-lock"] };
 
 async function made() {
   const cluster = new FakeCluster();
@@ -24,9 +27,9 @@ async function made() {
     from.close(handle);
     return content;
   };
-  const clone = (name: string, of = "base@s", to = images) => {
+  const clone = (name: string, of = "base@s", to = images, layout: LayoutOptions = {}) => {
     const [image = "", snap = ""] = of.split("@");
-    return images.clones.create(image, snap, { scope: to.scope, name });
+    return images.clones.create(image, snap, { scope: to.scope, name }, layout);
   };
   await images.create("base", sizeBytes, { objectBytes: mebibyte });
   await write("base", "base");
@@ -120,7 +123,7 @@ describe("a clone", () => {
 
   it("keeps its parent for its snapshots when it is flattened, until they are gone", async () => {
     const { cluster, io, images, clone } = await made();
-    await clone("c");
+    await clone("c", "base@s", images, shallow);
     await images.snapshots.create("c", "t");
     await images.clones.flatten("c");
     expect(await images.clones.parent("c")).toBeUndefined();
@@ -134,7 +137,7 @@ describe("a clone", () => {
 
   it("gets its parent back when it is rolled back to before it was flattened", async () => {
     const { cluster, images, read, clone } = await made();
-    await clone("c");
+    await clone("c", "base@s", images, shallow);
     await images.snapshots.create("c", "t");
     await images.clones.flatten("c");
     await images.snapshots.rollback("c", "t");

@@ -5,17 +5,21 @@
 // what was written, and what a client that died has left is a pending entry.
 import { StorageError, toStorageError } from "../../common/errors.js";
 import type { DeviceHandle } from "../../native/binding.js";
+import { encodeValue } from "../../proto/encoding.js";
 import type { ImageAccess } from "./access.js";
+import { changedRanges, stateZero, wholeBlocks } from "./changed-ranges.js";
 import { withAccess } from "./exclusive.js";
+import { joinParent } from "./family.js";
 import type { ImageHeader } from "./header.js";
 import { changeHeader } from "./header-change.js";
 import { type Every, everyByClock, HeldEntry } from "./held-entry.js";
-import { openHead, openSnapshot, withWorkDevice } from "./layout.js";
+import { openHead, openOwn, openSnapshot, withParent, withWorkDevice } from "./layout.js";
 import { begin, checkNew, clear, clearStale, type LayoutOptions } from "./making.js";
-import { refuseSource } from "./migration-state.js";
-import { setStep, u64Value } from "./omap-values.js";
+import { refuseSource, targetRecord } from "./migration-state.js";
+import { removeStep, setStep, u64Value } from "./omap-values.js";
+import type { ParentRef } from "./references.js";
 import { type ImageInfo, isListed, noProgress, type Progress, type Scope } from "./scope.js";
-import { discardFrom } from "./size.js";
+import { discardFrom, discardStepBytes } from "./size.js";
 import { createSnapshot } from "./snapshot-changes.js";
 import { encodeSnapshot, type Snapshot, snapshotKey } from "./snapshot-record.js";
 import { snapshotByName } from "./snapshots.js";
@@ -24,6 +28,8 @@ import { type SparsifyOptions, sparsify } from "./sparsify.js";
 export interface CopyOptions extends LayoutOptions {
   /** in objects, of each of the copied moments in turn */
   progress?: Progress;
+  /** of a clone with its snapshots: the copy stands for itself, and is no clone */
+  flatten?: boolean;
   /** stops the copy; nothing of it stays */
   signal?: AbortSignal;
   every?: Every;
@@ -36,6 +42,13 @@ export interface CopyTarget {
 
 /** A moment of the source; undefined: now. */
 type Moment = Snapshot | undefined;
+
+interface Source {
+  header: ImageHeader;
+  moments: Moment[];
+  /** the copy is a clone of it too, and gets only what the source itself has; undefined: all */
+  parent: ParentRef | undefined;
+}
 
 export class Copies {
   constructor(private readonly scope: Scope) {}
@@ -50,13 +63,15 @@ export class Copies {
     const header = await this.source(image);
     const spec = this.scope.prefix + image;
     const moment = snap === undefined ? undefined : snapshotByName(header, snap, spec);
-    return this.make(header, [moment], to, options);
+    return this.make({ header, moments: [moment], parent: undefined }, to, options);
   }
 
-  /** The image with all its snapshots; the copy of a clone stands for itself. */
+  /** The image with all its snapshots; the copy of a clone is a clone of the same parent. */
   async deepCopy(image: string, to: CopyTarget, options: CopyOptions = {}): Promise<ImageInfo> {
     const header = await this.source(image);
-    return this.make(header, [...header.snapshots.filter(isListed), undefined], to, options);
+    const moments = [...header.snapshots.filter(isListed), undefined];
+    const parent = options.flatten === true ? undefined : commonParent(header, moments);
+    return this.make({ header, moments, parent }, to, options);
   }
 
   /** Gives the space of blocks of zeros back, also while the image is in use. */
@@ -70,29 +85,29 @@ export class Copies {
     return header;
   }
 
-  private async make(
-    source: ImageHeader,
-    moments: Moment[],
-    to: CopyTarget,
-    options: CopyOptions,
-  ): Promise<ImageInfo> {
-    const { progress = noProgress, every = everyByClock(to.scope), signal, ...layout } = options;
+  private async make(source: Source, to: CopyTarget, options: CopyOptions): Promise<ImageInfo> {
+    const { header, moments, parent } = source;
+    const { progress = noProgress, every = everyByClock(to.scope), signal } = options;
+    const { flatten: _, progress: _p, every: _e, signal: _s, ...layout } = options;
     const own: LayoutOptions = {
-      objectBytes: 2 ** source.order,
-      stripeUnitBytes: source.stripeUnitBytes,
-      stripeCount: source.stripeCount,
+      objectBytes: 2 ** header.order,
+      stripeUnitBytes: header.stripeUnitBytes,
+      stripeCount: header.stripeCount,
     };
-    const sizeBytes = moments[0]?.sizeBytes ?? source.sizeBytes;
+    const sizeBytes = moments[0]?.sizeBytes ?? header.sizeBytes;
     const chosen = layout.objectBytes === undefined ? { ...own, ...layout } : layout;
-    const image = { ...chosen, sizeBytes };
+    const image = { ...chosen, sizeBytes, ...(parent === undefined ? {} : { parent }) };
     checkNew(to.scope, to.name, image, true);
     await clearStale(to.scope, ["creating", "importing", "removing"]);
-    const { entry } = await begin(to.scope, "importing", to.name, image);
+    const { entry } = await begin(to.scope, "importing", to.name, image, async (id) => {
+      if (parent === undefined) return;
+      await joinParent(to.scope, parent, to.scope.refOf(id), undefined, true);
+    });
     const held = new HeldEntry(to.scope, entry, every);
     try {
       const stops = signal === undefined ? [held.lost] : [held.lost, signal];
       const stop = AbortSignal.any(stops);
-      const fill = (access: ImageAccess) => this.fill(source, moments, access, stop);
+      const fill = (access: ImageAccess) => this.fill(source, access, stop);
       await withAccess(to.scope, entry.id, fill, progress);
       // No renewal may run beside the publication, which compares the entry's bytes.
       await held.release();
@@ -106,21 +121,16 @@ export class Copies {
     return to.scope.infoOf(to.name, await to.scope.header(entry.id));
   }
 
-  private async fill(
-    source: ImageHeader,
-    moments: Moment[],
-    access: ImageAccess,
-    stop: AbortSignal,
-  ): Promise<void> {
+  private async fill(source: Source, access: ImageAccess, stop: AbortSignal): Promise<void> {
+    const { header, moments } = source;
     let earlier: Moment;
     for (const moment of moments) {
-      const from =
-        moment === undefined
-          ? await openHead(this.scope, source, { readOnly: true })
-          : await openSnapshot(this.scope, source, moment.id);
+      const from = await this.open(source, moment);
       try {
-        const sizeBytes = moment?.sizeBytes ?? source.sizeBytes;
-        await fillFrom(access, { from, sizeBytes, earlier }, stop);
+        const { sizeBytes, parent } = moment ?? header;
+        const ownOnly = source.parent !== undefined;
+        const filling = { from, sizeBytes, earlier, parent, ownOnly };
+        await fillFrom(access, filling, stop);
       } finally {
         this.scope.io.closeDevice(from);
       }
@@ -129,35 +139,56 @@ export class Copies {
       earlier = moment;
     }
   }
+
+  private async open({ header, parent }: Source, moment: Moment): Promise<DeviceHandle> {
+    if (parent !== undefined) return openOwn(this.scope, header, moment?.id);
+    if (moment !== undefined) return openSnapshot(this.scope, header, moment.id);
+    return openHead(this.scope, header, { readOnly: true });
+  }
+}
+
+/** The parent that the moments show; undefined: none, or the image is being migrated to here. */
+function commonParent(header: ImageHeader, moments: Moment[]): ParentRef | undefined {
+  const record = targetRecord(header);
+  if (record !== undefined && record.state !== "executed") return undefined;
+  const parents = moments.flatMap((moment) => (moment ?? header).parent ?? []);
+  const [first] = parents;
+  const isSame = ({ imageId, snapId, pool }: ParentRef) =>
+    imageId === first?.imageId && snapId === first.snapId && pool === first.pool;
+  return parents.every(isSame) ? first : undefined;
+}
+
+interface Filling {
+  from: DeviceHandle;
+  sizeBytes: number;
+  /** what the copy shows by now */
+  earlier: Moment;
+  /** that the source shows at this moment */
+  parent: ParentRef | undefined;
+  /** it shows through the copy too: `from` has the rest only, and what is absent there stays so */
+  ownOnly: boolean;
 }
 
 /** The copy, which shows `earlier`, comes to show what `from` does. */
-async function fillFrom(
-  access: ImageAccess,
-  { from, sizeBytes, earlier }: { from: DeviceHandle; sizeBytes: number; earlier: Moment },
-  stop: AbortSignal,
-): Promise<void> {
+async function fillFrom(access: ImageAccess, filling: Filling, stop: AbortSignal): Promise<void> {
   const { scope, id, fence, progress } = access;
   const { io } = scope;
+  const { from, sizeBytes, ownOnly } = filling;
+  const parent = ownOnly ? filling.parent : undefined;
   throwIfStopped(stop);
   const before = await scope.header(id);
-  // Discards of what lies behind the new end need the old one.
-  const spanBytes = Math.max(before.sizeBytes, sizeBytes);
+  // Discards of what lies behind the new end need the old one; they are of whole blocks.
+  const endBytes = Math.max(before.sizeBytes, sizeBytes);
+  const spanBytes = wholeBlocks(endBytes);
   const update = async (device: DeviceHandle) => {
-    if (earlier !== undefined) {
-      for (const [offset, lengthBytes] of await changedRanges(access, from, earlier.id)) {
-        await io.discard(device, offset, Math.min(lengthBytes, spanBytes - offset));
-      }
-      if (before.sizeBytes > sizeBytes) {
-        await discardFrom(scope, before, sizeBytes, noProgress, fence);
-      }
-    }
+    await clearChanged(access, device, filling, before);
     // Now exactly those blocks are absent that are to be copied.
     await io.setParent(device, { device: from, overlapBytes: sizeBytes });
     const cancel = () => io.cancelJobs(device);
     stop.addEventListener("abort", cancel, { once: true });
+    const own = { snaps: [], head: true, fromBytes: 0, toBytes: sizeBytes, zeros: true };
     try {
-      await io.flattenImage(device, progress);
+      await io.flattenImage(device, progress, ...(ownOnly ? [own] : []));
     } catch (thrown) {
       throwIfStopped(stop);
       throw thrown;
@@ -165,25 +196,60 @@ async function fillFrom(
       stop.removeEventListener("abort", cancel);
     }
   };
-  await withWorkDevice(scope, before, fence, update, { sizeBytes: spanBytes });
+  await withWorkDevice(scope, before, fence, update, {
+    sizeBytes: spanBytes,
+    withoutParent: true,
+  });
   await changeHeader(scope, id, fence, ({ unchanged }) => [
-    unchanged("size"),
+    ...["size", "parent"].map(unchanged),
     setStep("size", u64Value(sizeBytes)),
+    parent === undefined ? removeStep("parent") : setStep("parent", encodeValue(parent)),
   ]);
 }
 
-async function changedRanges(
-  { scope }: ImageAccess,
+/** What has changed since the earlier moment becomes absent, or explicit zeros as it is there. */
+async function clearChanged(
+  access: ImageAccess,
   device: DeviceHandle,
-  fromSnap: number,
-): Promise<[offset: number, lengthBytes: number][]> {
-  const ranges: [number, number][] = [];
-  await scope.io.diffImage(device, fromSnap, (triples) => {
-    for (let at = 0; at + 1 < triples.length; at += 3) {
-      ranges.push([triples[at] ?? 0, triples[at + 1] ?? 0]);
+  { from, sizeBytes, earlier, parent, ownOnly }: Filling,
+  before: ImageHeader,
+): Promise<void> {
+  const { scope, fence } = access;
+  const changed =
+    earlier === undefined && !ownOnly ? [] : await changedRanges(scope, from, earlier?.id ?? 0);
+  if (earlier !== undefined) {
+    for (const { offset, lengthBytes } of changed) {
+      await scope.io.discard(device, offset, wholeBlocks(lengthBytes));
     }
-  });
-  return ranges;
+    if (before.sizeBytes > sizeBytes) {
+      await discardFrom(scope, before, sizeBytes, noProgress, fence);
+    }
+    if (!ownOnly) {
+      const overlaps = [earlier.parent?.overlapBytes ?? 0, parent?.overlapBytes ?? 0];
+      await discardBetween(scope, device, overlaps.map(wholeBlocks), sizeBytes);
+    }
+  }
+  if (parent === undefined || !ownOnly) return;
+  // Where the parent shows, a discard leaves zeros that hide it.
+  await withParent(scope, parent, (open) => scope.io.setParent(device, open ?? null));
+  for (const { offset, lengthBytes, state } of changed) {
+    if (state === stateZero) await scope.io.discard(device, offset, wholeBlocks(lengthBytes));
+  }
+}
+
+/** What the parent has shown before, and shows no more, or the other way round. */
+async function discardBetween(
+  scope: Scope,
+  device: DeviceHandle,
+  overlaps: readonly number[],
+  sizeBytes: number,
+): Promise<void> {
+  const end = Math.min(Math.max(...overlaps), wholeBlocks(sizeBytes));
+  for (let at = Math.min(...overlaps); at < end; ) {
+    const next = Math.min(end, at - (at % discardStepBytes) + discardStepBytes);
+    await scope.io.discard(device, at, next - at);
+    at = next;
+  }
 }
 
 /** Takes a snapshot as another one is. */

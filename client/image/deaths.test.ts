@@ -174,6 +174,25 @@ const rows: MortalVerb[] = [
     operations: 12,
   },
   {
+    verb: "flatten of a clone with snapshots",
+    prepare: async (client) => {
+      await cloned(client);
+      const { images } = client;
+      await images.snapshots.create("child", "first");
+      await images.resize("child", shrunk, { allowShrink: true });
+      await images.snapshots.create("child", "second");
+    },
+    act: ({ images }) => images.clones.flatten("child"),
+    check: async (client) => {
+      const { images } = client;
+      await images.snapshots.purge("parent");
+      await images.remove("parent");
+      for (const snap of ["first", "second", undefined])
+        expect(await contents(client, "child", snap)).toEqual(["old"]);
+    },
+    operations: 20,
+  },
+  {
     verb: "flatten of the last clone of a removed snapshot",
     prepare: orphaned,
     act: ({ images }) => images.clones.flatten("child"),
@@ -409,6 +428,26 @@ const rows: MortalVerb[] = [
       expect(await contents(client, "b", "t")).toEqual(["new"]);
     },
     operations: 16,
+  },
+  {
+    verb: "deep copy of a clone",
+    prepare: async (client) => {
+      await cloned(client);
+      await client.images.snapshots.create("child", "s");
+    },
+    act: ({ images }) => images.copies.deepCopy("child", { scope: images.scope, name: "b" }),
+    check: async (client) => {
+      const { images } = client;
+      expect(await contents(client, "b", "s")).toEqual(["old"]);
+      expect(await images.clones.children("parent")).toHaveLength(2);
+      for (const name of ["child", "b"]) {
+        await images.snapshots.purge(name);
+        await images.remove(name);
+      }
+      await images.snapshots.purge("parent");
+      await images.remove("parent");
+    },
+    operations: 20,
   },
 ];
 

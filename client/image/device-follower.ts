@@ -5,9 +5,9 @@ import type { ContextChange } from "./access.js";
 import { readConfig } from "./config-store.js";
 import type { ImageHeader } from "./header.js";
 import { qosLimits } from "./image-config.js";
-import { snapContextOf, withLower } from "./layout.js";
+import { maxDepth, snapContextOf, withLower } from "./layout.js";
 import { goesTo, targetRecord } from "./migration-state.js";
-import type { ImageRef } from "./references.js";
+import type { ImageRef, ParentRef } from "./references.js";
 import type { Scope } from "./scope.js";
 import { type SnapshotInfo, snapshotsIn } from "./snapshots.js";
 
@@ -72,7 +72,7 @@ export class DeviceFollower {
   private async followParent(header: ImageHeader): Promise<void> {
     const record = targetRecord(header);
     const origin = record?.state === "executed" ? undefined : record?.source;
-    const text = JSON.stringify([header.parent ?? null, origin ?? null]);
+    const text = JSON.stringify([await ancestors(this.scope, header.parent), origin ?? null]);
     if (text === this.parent) return;
     const hasLower = header.parent !== undefined || origin !== undefined;
     // What was opened without a parent needs none now.
@@ -83,4 +83,16 @@ export class DeviceFollower {
     }
     this.parent = text;
   }
+}
+
+/** What an image is a clone of, and that, and so on: a flatten of any of them changes it. */
+async function ancestors(scope: Scope, parent: ParentRef | undefined): Promise<ParentRef[]> {
+  const found: ParentRef[] = [];
+  for (let next = parent; next !== undefined && found.length < maxDepth; ) {
+    found.push(next);
+    const { pool, namespace, imageId, snapId } = next;
+    const header = await scope.elsewhere(pool, namespace).header(imageId);
+    next = header.snapshots.find(({ id }) => id === snapId)?.parent;
+  }
+  return found;
 }

@@ -6,12 +6,22 @@ import { StorageError } from "../../common/errors.js";
 import type { NativeStep } from "../../native/binding.js";
 import { encodeValue } from "../../proto/encoding.js";
 import type { ImageAccess } from "./access.js";
+import { listKeys } from "./directory-object.js";
 import { makeChange } from "./exclusive.js";
 import { headerObject, type ImageHeader } from "./header.js";
 import type { HeaderView } from "./header-change.js";
 import { changeHeader } from "./header-change.js";
-import { compareStep, hasCode, type Omap, removeStep, setStep } from "./omap-values.js";
-import { childKey, type ImageRef, type SnapRef, snapRefOf } from "./references.js";
+import { announceChange } from "./management-lock.js";
+import { targetRecord } from "./migration-state.js";
+import { compareStep, hasCode, type Omap, removeStep, setStep, valueMap } from "./omap-values.js";
+import {
+  childKey,
+  childPrefix,
+  type ImageRef,
+  imageRefChecker,
+  type SnapRef,
+  snapRefOf,
+} from "./references.js";
 import type { Scope } from "./scope.js";
 import { encodeSnapshot, snapshotKey } from "./snapshot-record.js";
 
@@ -33,25 +43,33 @@ async function isChild(scope: Scope, { imageId }: SnapRef, key: string): Promise
 
 /**
  * Counts a new image as a child of a snapshot.
- * @param known the parent's header as it was just read
+ * @param known the parent's header as it was just read; undefined: it is read
+ * @param evenRemoved the copy of a clone may have a parent that is kept for its clones only
  * @throws not_found when the snapshot is gone
  */
 export async function joinParent(
   scope: Scope,
   parent: SnapRef,
   child: ImageRef,
-  known: Omap,
+  known: Omap | undefined,
+  evenRemoved = false,
 ): Promise<void> {
   const there = scope.elsewhere(parent.pool, parent.namespace);
   const key = childKey(parent.snapId, child);
   const count = ({ header, unchanged }: HeaderView) => {
+    if (header.migration !== undefined && targetRecord(header)?.state !== "executed") {
+      throw new StorageError("busy", "the image to be cloned is being migrated", {
+        remedy: "Clone it afterwards: cairn migration execute.",
+      });
+    }
     const snapshot = header.snapshots.find(({ id }) => id === parent.snapId);
-    if (snapshot?.state !== "ready" || snapshot.kind !== "user") {
+    const isKept = evenRemoved && snapshot?.kind === "trash" && snapshot.children > 0;
+    if (snapshot?.state !== "ready" || (snapshot.kind !== "user" && !isKept)) {
       throw new StorageError("not_found", "the snapshot to be cloned has just been removed");
     }
     const counted = { ...snapshot, children: snapshot.children + 1 };
     return [
-      unchanged(snapshotKey(snapshot.id)),
+      ...[snapshotKey(snapshot.id), "migration"].map(unchanged),
       compareStep(key, undefined),
       setStep(snapshotKey(snapshot.id), encodeSnapshot(counted)),
       setStep(key, encodeValue(child)),
@@ -111,6 +129,26 @@ async function discount(
   return true;
 }
 
+/**
+ * Whoever has a clone of this image open, or a clone of such a one, opens its parents anew: what
+ * they refer to has changed, and what they referred to may be removed.
+ */
+export async function tellDescendants(scope: Scope, image: ImageRef): Promise<void> {
+  const there = scopeOf(scope, image);
+  if (there === undefined) return;
+  const at: [number, string] = [there.pool.id, headerObject(image.imageId)];
+  const { omap } = await listKeys(there.io, at, childPrefix);
+  const tell = async ([key, value]: [string, Uint8Array]) => {
+    const child = valueMap(value, imageRefChecker, key);
+    // One that is just being made, or has gone, has nobody who listens.
+    await announceChange(scope.lockPorts(), { pool: child.pool, id: child.imageId }).catch(
+      () => undefined,
+    );
+    await tellDescendants(scope, child).catch(() => undefined);
+  };
+  await Promise.all(omap.map(tell));
+}
+
 /** Every snapshot of other images that something in this header refers to. */
 export function parentsOf(header: ImageHeader): SnapRef[] {
   const { parent, detaching, snapshots } = header;
@@ -139,6 +177,7 @@ export function detachSteps({ header, unchanged }: HeaderView, after: ImageHeade
 export async function finishDetach({ scope, id, fence }: ImageAccess): Promise<void> {
   const { detaching } = await scope.header(id);
   if (detaching === undefined) return;
+  await tellDescendants(scope, scope.refOf(id));
   await leaveParent(scope, detaching, scope.refOf(id));
   await changeHeader(scope, id, fence, ({ header, unchanged }) =>
     header.detaching === undefined ? undefined : [unchanged("detaching"), removeStep("detaching")],

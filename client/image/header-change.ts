@@ -66,14 +66,21 @@ export function changeOnce(
   known?: Omap,
 ): Promise<ImageHeader> {
   const noting = (view: HeaderView): NativeStep[] | undefined => {
-    const { requests } = view.header;
-    if (request === undefined) return decide(view);
-    const steps = requests.includes(request) ? undefined : decide(view);
-    if (steps === undefined) return undefined;
-    const noted = [...requests, request].slice(-rememberedRequests);
-    return [...steps, view.unchanged("requests"), setStep("requests", encodeValue(noted))];
+    if (request !== undefined && view.header.requests.includes(request)) return undefined;
+    const steps = decide(view);
+    return steps === undefined ? undefined : [...steps, ...noteSteps(view, request)];
   };
   return changeHeader(scope, id, fence, noting, known);
+}
+
+/** Notes in the header that the request has been carried out. */
+export function noteSteps(
+  { header, unchanged }: HeaderView,
+  request: string | undefined,
+): NativeStep[] {
+  if (request === undefined) return [];
+  const noted = [...header.requests, request].slice(-rememberedRequests);
+  return [unchanged("requests"), setStep("requests", encodeValue(noted))];
 }
 
 function requireToken(stored: Uint8Array | undefined, { token }: NativeFence): void {

@@ -193,8 +193,9 @@ export class Images<Io extends ImageIo = ImageIo> {
     const info = this.scope.infoOf(name, header);
     if (snap !== undefined) {
       const snapshot = snapshotByName(header, snap, this.scope.prefix + name);
-      const handle = await openSnapshot(this.scope, header, snapshot.id);
-      return { handle, info: { ...info, sizeBytes: snapshot.sizeBytes } };
+      return this.openHeld(header, { ...info, sizeBytes: snapshot.sizeBytes }, () =>
+        openSnapshot(this.scope, header, snapshot.id),
+      );
     }
     // One that is opened for its lock finishes the rollback when it takes that.
     if (header.rollback !== undefined && !locked) {
@@ -204,7 +205,9 @@ export class Images<Io extends ImageIo = ImageIo> {
       });
     }
     const underLock = locked && hasFeature(header.features, "exclusive-lock");
-    if (!underLock) return this.openLowered(header, info, readOnly);
+    if (!underLock) {
+      return this.openHeld(header, info, () => openHead(this.scope, header, { readOnly }));
+    }
     return { handle: await openHead(this.scope, header, { readOnly, locked: underLock }), info };
   }
 
@@ -216,14 +219,14 @@ export class Images<Io extends ImageIo = ImageIo> {
   }
 
   /** Under no lock nobody tells the device that its source goes: so it is held by a watch. */
-  private async openLowered(
+  private async openHeld(
     header: ImageHeader,
     info: ImageInfo,
-    readOnly: boolean,
+    open: () => Promise<DeviceHandle>,
   ): Promise<OpenDevice> {
     const end = await watchSource(this.scope, header);
     try {
-      const handle = await openHead(this.scope, header, { readOnly });
+      const handle = await open();
       if (end !== undefined) this.sourceWatches.set(handle, end);
       return { handle, info };
     } catch (thrown) {

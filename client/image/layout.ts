@@ -15,7 +15,7 @@ import type { ImageIo, Scope } from "./scope.js";
 import type { Snapshot } from "./snapshot-record.js";
 
 /** A chain of clones that is longer is taken for one that bites its tail. */
-const maxDepth = 512;
+export const maxDepth = 512;
 
 /** What writes to the image carry, so that the OSDs keep what its snapshots show. */
 export function snapContextOf({ snapSeq, snapshots }: ImageHeader): NativeSnapContext {
@@ -85,7 +85,7 @@ export async function withLower<T>(
 }
 
 /** A device that reads what a snapshot shows. @throws not_found, corrupt, unsupported_feature */
-export function openSnapshot(
+export async function openSnapshot(
   scope: Scope,
   header: ImageHeader,
   snapId: number,
@@ -93,20 +93,42 @@ export function openSnapshot(
   depth = 0,
 ): Promise<DeviceHandle> {
   const snapshot = snapshotById(header, snapId);
-  return withParent(
-    scope,
-    snapshot.parent,
-    (parent) =>
-      scope.io.openImage({
-        ...layoutOf(scope, header),
-        sizeBytes: snapshot.sizeBytes,
-        readOnly: true,
-        snap: snapId,
-        ...(cached ? { cache: { image: header.id } } : {}),
-        ...(parent === undefined ? {} : { parent }),
-      }),
-    depth,
-  );
+  const { sizeBytes } = snapshot;
+  const open = (parent: { device: DeviceHandle; overlapBytes: number } | undefined) =>
+    scope.io.openImage({
+      ...layoutOf(scope, header),
+      sizeBytes,
+      readOnly: true,
+      snap: snapId,
+      ...(cached ? { cache: { image: header.id } } : {}),
+      ...(parent === undefined ? {} : { parent }),
+    });
+  const record = targetRecord(header);
+  const moved = record?.state === "executed" ? undefined : snapshot.source;
+  if (record === undefined || moved === undefined) {
+    return withParent(scope, snapshot.parent, open, depth);
+  }
+  // While it is migrated, what is below it is the source's snapshot.
+  await requireUsable(scope, header);
+  const source = await sourceImage(scope, record);
+  if (source === undefined) throw new StorageError("not_found", "the migration's source is gone");
+  const device = await openSnapshot(source.scope, source.header, moved, false, depth + 1);
+  try {
+    return open({ device, overlapBytes: sizeBytes });
+  } finally {
+    scope.io.closeDevice(device);
+  }
+}
+
+/** A device of what an image has itself, without its parent. snapId undefined: now. */
+export function openOwn(
+  scope: Scope,
+  header: ImageHeader,
+  snapId: number | undefined,
+): DeviceHandle {
+  const { sizeBytes } = snapId === undefined ? header : snapshotById(header, snapId);
+  const of = snapId === undefined ? {} : { snap: snapId };
+  return scope.io.openImage({ ...layoutOf(scope, header), sizeBytes, readOnly: true, ...of });
 }
 
 export interface HeadOptions {

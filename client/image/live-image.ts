@@ -41,6 +41,8 @@ export class LiveImage {
   private readonly follower: DeviceFollower;
   /** the last of the changes that go one after the other */
   private last: Promise<unknown> = Promise.resolve();
+  /** flattens and the like under way */
+  private copyings = 0;
   /** how many want the gate closed */
   private closings = 0;
   private readonly requests = new Map<string, Running>();
@@ -139,9 +141,33 @@ export class LiveImage {
       progress,
     );
     const work = () => carryOutChange({ ...access, request }, change);
+    if (change.kind !== "flatten" && change.kind !== "migrationExecute") {
+      return this.serially(async () => {
+        await this.refuseBesideCopying(change);
+        await work();
+      });
+    }
     // Copying may take hours, and replaces nothing: neither others nor a hand-over wait for it.
-    if (change.kind === "flatten" || change.kind === "migrationExecute") await work();
-    else await this.serially(work);
+    await this.serially(async () => {
+      this.copyings += 1;
+    });
+    try {
+      await work();
+    } finally {
+      this.copyings -= 1;
+    }
+  }
+
+  /** What takes blocks away that have been copied already: they would show nothing afterwards. */
+  private async refuseBesideCopying(change: ImageChange): Promise<void> {
+    if (this.copyings === 0) return;
+    const { kind } = change;
+    const shrinks =
+      kind === "resize" && change.sizeBytes < (await this.scope.header(this.id)).sizeBytes;
+    if (!shrinks && kind !== "rollback" && kind !== "rollbackMark") return;
+    throw new StorageError("busy", "the image is being flattened", {
+      remedy: "Wait for the end of `cairn flatten`, or stop it by closing the image.",
+    });
   }
 
   private access(

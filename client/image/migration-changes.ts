@@ -9,8 +9,10 @@ import type { ChangeOf } from "./image-change.js";
 import { withWorkDevice } from "./layout.js";
 import { nextStep } from "./migration-machine.js";
 import type { Migration, MigrationState } from "./migration-record.js";
-import { goesTo, migrationView, specOf, targetRecord } from "./migration-state.js";
+import { fillMoments, hasSameSnapshots } from "./migration-snapshots.js";
+import { goesTo, migrationView, sourceImage, specOf, targetRecord } from "./migration-state.js";
 import { removeStep, setStep, u64Value } from "./omap-values.js";
+import type { ImageRef } from "./references.js";
 import { finishTrim } from "./size.js";
 
 /** The steps that set or take away the record, and the feature that older clients refuse. */
@@ -35,9 +37,11 @@ export function refuseUnmovable(header: ImageHeader, spec: string): void {
   if (group !== undefined) {
     refuse("belongs to a group", `Take it out first: cairn group image rm GROUP ${spec}`);
   }
-  if (snapshots.length > 0) {
-    const deep = "or, while it is not in use, copy it with them: cairn deep cp";
-    refuse("has snapshots, which do not move", `Remove them: cairn snap purge ${spec}; ${deep}`);
+  if (snapshots.some(({ children }) => children > 0)) {
+    refuse("has clones", `Flatten them first: cairn children ${spec}, cairn flatten`);
+  }
+  if (snapshots.some(({ kind }) => kind === "group")) {
+    refuse("has snapshots of a group", "Remove those of the group: cairn group snap rm");
   }
   if (!hasFeature(features, "exclusive-lock")) {
     const remedy = `Enable it: cairn feature enable ${spec} exclusive-lock`;
@@ -53,19 +57,41 @@ export async function markSource(
   const { scope, id, fence } = access;
   const spec = await specOf(scope, id);
   await finishTrim(access);
-  await access.quiesced(() =>
-    changeHeader(scope, id, fence, (view) => {
+  const there = await scope.elsewhere(target.pool, target.namespace).headerIfAny(target.imageId);
+  await access.quiesced(async () => {
+    await changeHeader(scope, id, fence, (view) => {
       if (goesTo(view.header)?.imageId === target.imageId) return undefined;
       refuseUnmovable(view.header, spec);
+      // They change under this lock only, which the change is guarded with.
+      if (there !== undefined && !hasSameSnapshots(there, view.header)) {
+        throw new StorageError("precondition_failed", `the snapshots of ${spec} have changed`);
+      }
       const guards = ["snap_seq", "size", "parent", "group"].map(view.unchanged);
       return [...guards, ...recordSteps(view, { side: "source", target })];
-    }),
+    });
+    await unmarkIfCloned(access, target, spec);
+  });
+}
+
+/** A clone that has come just before the mark: none comes behind it (joinParent). */
+async function unmarkIfCloned(
+  { scope, id, fence }: ImageAccess,
+  target: ImageRef,
+  spec: string,
+): Promise<void> {
+  const { snapshots } = await scope.header(id);
+  if (!snapshots.some(({ children }) => children > 0)) return;
+  await changeHeader(scope, id, fence, (view) =>
+    goesTo(view.header)?.imageId === target.imageId ? recordSteps(view, undefined) : undefined,
   );
+  throw new StorageError("busy", `${spec} has just been cloned`, {
+    remedy: `Flatten its clones first: cairn children ${spec}, cairn flatten`,
+  });
 }
 
 /** Copies what the target has not yet; can be cut off anywhere, and repeated. */
 export async function copyRest(access: ImageAccess): Promise<void> {
-  const { scope, id, fence, progress } = access;
+  const { scope, id } = access;
   const spec = await specOf(scope, id);
   for (;;) {
     const header = await scope.header(id);
@@ -76,9 +102,19 @@ export async function copyRest(access: ImageAccess): Promise<void> {
       continue;
     }
     // Fills only what is absent, so front ends may write meanwhile.
-    await withWorkDevice(scope, header, fence, (device) => scope.io.flattenImage(device, progress));
+    await fillTarget(access, header);
     await access.quiesced(() => setState(access, "executing", "executed"));
   }
+}
+
+async function fillTarget(access: ImageAccess, header: ImageHeader): Promise<void> {
+  const { scope, fence, progress } = access;
+  const record = targetRecord(header);
+  const source = record && (await sourceImage(scope, record));
+  if (source !== undefined && header.snapshots.length > 0) {
+    return fillMoments(access, header, source);
+  }
+  await withWorkDevice(scope, header, fence, (device) => scope.io.flattenImage(device, progress));
 }
 
 function setState({ scope, id, fence }: ImageAccess, from: MigrationState, to: MigrationState) {

@@ -34,7 +34,78 @@ async function executed(client: FakeClient): Promise<void> {
   await client.images.migrations.execute("b");
 }
 
+/** An image with two snapshots that differ. */
+async function snapshotted(client: FakeClient): Promise<void> {
+  await image(client, "a", "first");
+  await client.images.snapshots.create("a", "s1");
+  await write(client, "a", "second");
+  await client.images.snapshots.create("a", "s2");
+  await write(client, "a", "third");
+}
+
+async function checkMoved(client: FakeClient, name = "b"): Promise<void> {
+  expect(await contents(client, name, "s1")).toEqual(["first"]);
+  expect(await contents(client, name, "s2")).toEqual(["second"]);
+  expect(await contents(client, name)).toEqual(["third"]);
+  expect(await client.images.snapshots.list(name, { all: true })).toHaveLength(2);
+}
+
+async function preparedWithSnapshots(client: FakeClient): Promise<void> {
+  await snapshotted(client);
+  await moved(client);
+}
+
+async function executedWithSnapshots(client: FakeClient): Promise<void> {
+  await preparedWithSnapshots(client);
+  await client.images.migrations.execute("b");
+}
+
 const rows: MortalVerb[] = [
+  {
+    verb: "migration prepare of an image with snapshots",
+    prepare: snapshotted,
+    act: moved,
+    check: (client) => checkMoved(client),
+    operations: 20,
+  },
+  {
+    verb: "migration prepare of an image with snapshots, and then abort",
+    prepare: snapshotted,
+    act: moved,
+    next: ({ images }) => images.migrations.abort("b"),
+    check: (client) => checkMoved(client, "a"),
+    operations: 20,
+  },
+  {
+    verb: "migration execute of an image with snapshots",
+    prepare: preparedWithSnapshots,
+    act: ({ images }) => images.migrations.execute("b"),
+    check: async (client) => {
+      await client.images.migrations.commit("b");
+      await checkMoved(client);
+    },
+    operations: 30,
+  },
+  {
+    verb: "migration commit of an image with snapshots",
+    prepare: executedWithSnapshots,
+    act: ({ images }) => images.migrations.commit("b"),
+    check: async (client) => {
+      expect((await client.images.list()).map(({ name }) => name)).toEqual(["b"]);
+      await checkMoved(client);
+    },
+    operations: 16,
+  },
+  {
+    verb: "migration abort of an image with snapshots",
+    prepare: executedWithSnapshots,
+    act: ({ images }) => images.migrations.abort("b"),
+    check: async (client) => {
+      expect((await client.images.list()).map(({ name }) => name)).toEqual(["a"]);
+      await checkMoved(client, "a");
+    },
+    operations: 16,
+  },
   {
     verb: "migration prepare",
     prepare: (client) => image(client, "a"),

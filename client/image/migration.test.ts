@@ -223,7 +223,7 @@ it("a source whose target has gone while it was prepared can be freed", async ()
 });
 
 describe("what can't be moved", () => {
-  it("an image with snapshots, in a group, or without the exclusive lock", async () => {
+  it("one whose snapshots have clones, of a group, or without the exclusive lock", async () => {
     const cluster = await made();
     const { images } = cluster.client();
     const to = { scope: images.scope, name: "b" };
@@ -233,7 +233,10 @@ describe("what can't be moved", () => {
         remedy: expect.stringMatching(remedy),
       });
     await images.snapshots.create("a", "s");
-    await refused(/snap purge rbd\/a/);
+    await images.clones.create("a", "s", { scope: images.scope, name: "child" });
+    await refused(/Flatten them first: cairn children rbd\/a/);
+    await images.clones.flatten("child");
+    await images.remove("child");
     await images.snapshots.purge("a");
     await images.groups.create("g");
     await images.groups.addImage("g", { scope: images.scope, name: "a" });

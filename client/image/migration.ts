@@ -13,11 +13,16 @@ import { listMetadata, metadataSteps } from "./metadata.js";
 import { recordSteps, refuseUnmovable } from "./migration-changes.js";
 import { type MigrationStep, type MigrationVerb, nextStep } from "./migration-machine.js";
 import type { MigrationOrigin, MigrationState } from "./migration-record.js";
+import { forgetSources, takeOverSnapshots } from "./migration-snapshots.js";
 import { describeOrigin, type OriginSpec } from "./migration-source.js";
 import { goesTo, migrationView, sourceImage, specOf, targetRecord } from "./migration-state.js";
+import { hasCode } from "./omap-values.js";
 import type { ImageRef } from "./references.js";
 import { unpublish, withImageLock } from "./removal.js";
 import { type ImageInfo, noProgress, type Progress, type Scope } from "./scope.js";
+
+/** The source's snapshots may change until it is marked. */
+const maxMarks = 5;
 
 export interface MigrationInfo {
   side: "target" | "source";
@@ -166,14 +171,14 @@ export class Migrations {
     const source = await sourceOf(scope, header);
     switch (step) {
       case "markSource": {
-        const change = { kind: "migrationMark" as const, target: scope.refOf(header.id) };
-        if (source !== undefined) await makeChange(source.scope, source.header.id, change);
+        if (source !== undefined) await this.mark(source, header.id);
         return false;
       }
       case "removeSource":
         if (source !== undefined) await removeSource(source.scope, source.header, progress);
         return false;
       case "endMigration":
+        await forgetSources(scope, header.id);
         await changeHeader(scope, header.id, undefined, (view) =>
           targetRecord(view.header) === undefined ? undefined : recordSteps(view, undefined),
         );
@@ -190,6 +195,20 @@ export class Migrations {
     }
   }
 
+  /** The target has the snapshots of the source as they are when that is marked. */
+  private async mark(source: { scope: Scope; header: ImageHeader }, id: string): Promise<void> {
+    const { scope } = this;
+    const change = { kind: "migrationMark" as const, target: scope.refOf(id) };
+    for (let attempt = 1; ; attempt += 1) {
+      await takeOverSnapshots(scope, id, await source.scope.header(source.header.id));
+      try {
+        return await makeChange(source.scope, source.header.id, change);
+      } catch (thrown) {
+        if (!hasCode(thrown, "precondition_failed") || attempt === maxMarks) throw thrown;
+      }
+    }
+  }
+
   /** Under the target's lock: nobody writes to it when its source is free again. */
   private undo(header: ImageHeader, progress: Progress): Promise<void> {
     const { scope } = this;
@@ -197,7 +216,7 @@ export class Migrations {
     return withImageLock(scope, id, header, async (fence) => {
       const now = await scope.header(id);
       const spec = await specOf(scope, id);
-      if (now.snapshots.length > 0) {
+      if (now.snapshots.some((snapshot) => snapshot.source === undefined)) {
         throw new StorageError("busy", `${spec} has snapshots`, {
           remedy: `Remove them first: cairn snap purge ${spec}`,
         });
@@ -295,6 +314,12 @@ async function unname(scope: Scope, id: string): Promise<PendingEntry> {
 /** @throws busy while anybody has the source open */
 function removeSource(scope: Scope, header: ImageHeader, progress: Progress): Promise<void> {
   return withImageLock(scope, header.id, header, async (fence) => {
+    const { snapshots } = await scope.header(header.id);
+    if (snapshots.some(({ children }) => children > 0)) {
+      throw new StorageError("busy", "the image that was migrated has clones", {
+        remedy: "Flatten them first: `cairn children` lists them.",
+      });
+    }
     await clear(scope, await unname(scope, header.id), progress, fence);
   });
 }

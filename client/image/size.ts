@@ -11,7 +11,7 @@ import { compareStep, removeStep, setStep, u64Value } from "./omap-values.js";
 import type { Progress, Scope } from "./scope.js";
 
 /** Range of one discard. */
-const discardStepBytes = 256 << 20;
+export const discardStepBytes = 256 << 20;
 
 export interface ResizeArguments {
   sizeBytes: number;

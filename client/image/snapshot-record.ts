@@ -4,7 +4,7 @@ import { StorageError } from "../../common/errors.js";
 import { Checker } from "../../common/schema.js";
 import { encodeValue } from "../../proto/encoding.js";
 import { hex16, type Omap, valueMap } from "./omap-values.js";
-import { GroupRefSchema, ParentRefSchema } from "./references.js";
+import { GroupRefSchema, ParentRefSchema, SnapIdSchema } from "./references.js";
 
 /** of an image: as many ids a write can carry (docs/protocol/data-path.md) */
 export const maxSnapshots = 512;
@@ -26,6 +26,8 @@ const SnapshotRecordSchema = Type.Object(
     children: Type.Integer({ minimum: 0 }),
     /** what the image's parent was when the snapshot was taken */
     parent: Type.Optional(ParentRefSchema),
+    /** while its image is the target of a migration: the snapshot of the source that it shows */
+    source: Type.Optional(SnapIdSchema),
     /** of kind group */
     group: Type.Optional(GroupRefSchema),
   },

@@ -40,6 +40,32 @@ export class FakeData {
     this.store(name, family);
   }
 
+  /** Gives the content to those layers (undefined: the head) that are absent, and to no others. */
+  fill(
+    name: string,
+    content: string,
+    layers: readonly (number | undefined)[],
+    context: NativeSnapContext = noContext,
+  ): void {
+    const shown = [...context.snaps]
+      .filter((id) => !this.removed.has(id))
+      .sort((a, b) => a - b)
+      .map((id) => ({ id, snaps: [id], content: this.read(name, id) }));
+    for (const layer of shown) if (layers.includes(layer.id)) layer.content ??= content;
+    const head = this.read(name, undefined) ?? (layers.includes(undefined) ? content : undefined);
+    const before = this.objects.get(name) ?? new Map<string, Uint8Array>();
+    const seq = Math.max(context.seq, Number(text(before.get("seq")) ?? 0));
+    const family = new Map<string, Uint8Array>([["seq", bytes(String(seq))]]);
+    if (head !== undefined) family.set("head", bytes(head));
+    // Each has a layer of its own from now on; those that the context does not know stay.
+    const own = shown.flatMap((layer) =>
+      layer.content === undefined ? [] : [{ ...layer, content: layer.content }],
+    );
+    const newer = layersOf(before).filter(({ id }) => id > context.seq);
+    this.setLayers(family, [...own, ...newer]);
+    this.store(name, family);
+  }
+
   /** @param snap undefined: the head */
   read(name: string, snap: number | undefined): Content {
     const family = this.objects.get(name);

@@ -101,11 +101,25 @@ export class FakeDevices {
   }
 
   write(device: FakeDevice, offset: number, content: Content): void {
-    const { readOnly, snap, fence, locked = false } = device;
+    this.requireWritable(device);
+    this.pool.data.write(this.objectName(device, offset), content, device.snapContext);
+  }
+
+  /** Where it is absent, in the head (undefined) and in snapshots. */
+  fill(
+    device: FakeDevice,
+    offset: number,
+    content: string,
+    layers: readonly (number | undefined)[],
+  ): void {
+    this.requireWritable(device);
+    this.pool.data.fill(this.objectName(device, offset), content, layers, device.snapContext);
+  }
+
+  private requireWritable({ readOnly, snap, fence, locked = false }: FakeDevice): void {
     if (readOnly || snap !== undefined) throw new StorageError("read_only", "a read-only device");
     if (locked && fence === undefined) throw new StorageError("busy", "the gate is closed");
     if (fence !== undefined) this.pool.requireToken(fence);
-    this.pool.data.write(this.objectName(device, offset), content, device.snapContext);
   }
 
   /** A whole object: absent, or explicit zeros where the parent would show. */

@@ -5,6 +5,7 @@ import type {
   ClientEvent,
   DeviceHandle,
   DeviceStats,
+  FlattenScope,
   ImageLayout,
   NativeDiffExport,
   NativeDiffPart,
@@ -28,6 +29,11 @@ import type { WatchingClient } from "./fake-watchers.js";
 
 /** Says of the operation with that number whether the client dies before it, after it, or lives. */
 export type Fate = (operation: number) => "before" | "after" | undefined;
+
+/** ranges: begins and ends; undefined: everything. */
+function isWithin(ranges: Float64Array | undefined, at: number): boolean {
+  return ranges === undefined || ranges.findIndex((place) => place > at) % 2 === 1;
+}
 
 export class FakeIo implements ImageIo, ImportIo, DiffIo, WatchingClient {
   operations = 0;
@@ -247,16 +253,24 @@ export class FakeIo implements ImageIo, ImportIo, DiffIo, WatchingClient {
     }
   }
 
-  async flattenImage(handle: DeviceHandle): Promise<void> {
+  async flattenImage(handle: DeviceHandle, _progress?: unknown, scope?: FlattenScope) {
     const device = this.devices.get(handle);
     const { parent, objectBytes } = device;
-    for (let at = 0; at < (parent?.overlapBytes ?? 0); at += objectBytes) {
-      if (parent === undefined || this.devices.own(device, at) !== undefined) continue;
+    const layers = scope === undefined ? [undefined] : scope.snaps;
+    const all = scope?.head === true ? [...layers, undefined] : layers;
+    const end = scope?.toBytes ?? parent?.overlapBytes ?? 0;
+    for (let at = scope?.fromBytes ?? 0; at < end; at += objectBytes) {
+      if (!isWithin(scope?.ranges, at)) continue;
+      const lacks = all.some(
+        (snap) =>
+          this.devices.own(snap === undefined ? device : { ...device, snap }, at) === undefined,
+      );
+      if (parent === undefined || !lacks) continue;
       const content = this.devices.content(parent.device, at);
       if (content === undefined) continue;
       this.duringFlatten();
       if (this.jobsCanceled) throw new StorageError("canceled", "the job was canceled");
-      this.live(() => this.devices.write(device, at, content));
+      this.live(() => this.devices.fill(device, at, content, all));
     }
   }
 

@@ -268,9 +268,28 @@ ClientQuestion rollback_image_task(const Napi::CallbackInfo& info, CoreThread& t
 }
 
 ClientQuestion flatten_image_task(const Napi::CallbackInfo& info, CoreThread& thread) {
+  image::FlattenScope scope;
+  if (info[2].IsObject()) {
+    const auto options = info[2].As<Napi::Object>();
+    const auto snaps = options.Get("snaps").As<Napi::Array>();
+    for (std::uint32_t i = 0; i < snaps.Length(); ++i) {
+      scope.layers.push_back(static_cast<std::uint64_t>(snaps.Get(i).ToNumber().Int64Value()));
+    }
+    if (options.Get("head").ToBoolean().Value()) scope.layers.push_back(kHead);
+    scope.from_bytes = static_cast<std::uint64_t>(options.Get("fromBytes").ToNumber().Int64Value());
+    if (const Napi::Value ranges = options.Get("ranges"); ranges.IsTypedArray()) {
+      const auto places = ranges.As<Napi::Float64Array>();
+      for (std::size_t i = 0; i + 1 < places.ElementLength(); i += 2) {
+        scope.ranges.emplace_back(static_cast<std::uint64_t>(places[i]),
+                                  static_cast<std::uint64_t>(places[i + 1]));
+      }
+    }
+    scope.copies_zeros = options.Get("zeros").ToBoolean().Value();
+    scope.to_bytes = static_cast<std::uint64_t>(options.Get("toBytes").ToNumber().Int64Value());
+  }
   return change_task(handle_of(info), get_progress(info[1], thread),
-                     [](const std::shared_ptr<image::ObjectIo>& objects, auto done) {
-                       return image::FlattenJob::start(objects, std::move(done));
+                     [scope](const std::shared_ptr<image::ObjectIo>& objects, auto done) {
+                       return image::FlattenJob::start(objects, scope, std::move(done));
                      });
 }
 

@@ -108,6 +108,26 @@ void add_clone(Draw& draw) {
   objects[{draw.name, to}] = std::move(copy);
 }
 
+void add_share(Draw& draw) {
+  const std::uint64_t from = snap_of(draw.random.next());
+  const std::uint64_t to = from == kHead ? draw.random.below(kSnaps) : kHead;
+  const auto first = static_cast<std::uint32_t>(draw.random.below(draw.mix.blocks));
+  const auto count = 1 + static_cast<std::uint32_t>(draw.random.below(draw.mix.blocks));
+  draw.to.share(draw.pg, draw.object(from), draw.object(to), first * kBlockBytes,
+                count * kBlockBytes, draw.version);
+  auto& objects = draw.model.pgs[draw.pg].objects;
+  const auto found = objects.find({draw.name, from});
+  const ModelObject source = found == objects.end() ? ModelObject{} : found->second;
+  ModelObject& target = draw.change(to);
+  for (std::uint32_t block = first; block < first + count; ++block) {
+    const auto shared = source.blocks.find(block);
+    if (shared == source.blocks.end())
+      target.blocks.erase(block);
+    else
+      target.blocks[block] = shared->second;
+  }
+}
+
 void add_remove(Draw& draw) {
   const std::uint64_t snap = snap_of(draw.random.next());
   draw.to.remove(draw.pg, draw.object(snap));
@@ -217,7 +237,8 @@ void add_op(Draw& draw) {
   if (kind < 40) return add_rewrite(draw);
   if (kind < 46) return add_checked_write(draw);
   if (kind < 55) return add_range(draw);
-  if (kind < 65) return add_clone(draw);
+  if (kind < 61) return add_clone(draw);
+  if (kind < 67) return add_share(draw);
   if (kind < 75) return add_remove(draw);
   if (kind < 81) return add_omap(draw);
   if (kind < 85) return add_attr(draw);

@@ -39,8 +39,6 @@ export class Family {
   private images: FamilyImage[];
   private nextImage = 1;
   private nextSnapshot = 0;
-  /** its flattening may still be under way */
-  private isFlattening = false;
 
   constructor(
     sizeBytes: number,
@@ -97,14 +95,13 @@ export class Family {
     if (current.snapshots.length >= maxSnapshots) return this.remove(this.pick(current.snapshots));
     const snapshot = this.nextSnapshot++;
     const { image, sizeBytes } = current;
-    const hasParent = current.hasParent || this.isFlattening;
+    const { hasParent } = current;
     current.snapshots.push({ image, snapshot, sizeBytes, hasParent });
     return { kind: "snapCreate", snapshot };
   }
 
   private remove(chosen: FamilySnapshot | undefined): FamilyOperation {
     if (chosen === undefined) return this.create();
-    this.isFlattening = false;
     for (const image of this.images) {
       image.snapshots = image.snapshots.filter((other) => other !== chosen);
     }
@@ -114,7 +111,6 @@ export class Family {
   private rollback(): FamilyOperation {
     const chosen = this.pick(this.current.snapshots);
     if (chosen === undefined) return this.create();
-    this.isFlattening = false;
     const { sizeBytes, hasParent } = chosen;
     Object.assign(this.current, { sizeBytes, hasParent });
     return { kind: "rollback", snapshot: chosen.snapshot };
@@ -124,7 +120,6 @@ export class Family {
     if (this.images.length >= maxImages) return this.next("retire");
     const chosen = this.anySnapshot();
     if (chosen === undefined) return this.create();
-    this.isFlattening = false;
     const { image, snapshot, sizeBytes } = chosen;
     const clone = this.nextImage++;
     this.images.push({ image: clone, sizeBytes, hasParent: true, snapshots: [] });
@@ -132,14 +127,14 @@ export class Family {
   }
 
   private flatten(): FamilyOperation {
+    // With its snapshots, also with those that are taken meanwhile (deep-flatten).
+    for (const snapshot of this.current.snapshots) snapshot.hasParent = false;
     this.current.hasParent = false;
-    this.isFlattening = true;
     return { kind: "flatten" };
   }
 
   private retire(): FamilyOperation {
     const { current } = this;
-    this.isFlattening = false;
     const gone = current.snapshots.filter(({ hasParent }) => hasParent);
     current.snapshots = current.snapshots.filter(({ hasParent }) => !hasParent);
     // A clone is younger than its parent, and goes before it.

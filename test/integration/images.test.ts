@@ -121,10 +121,13 @@ describe("the library", () => {
     expect(await bytesAt(c1, places.slice(1))).toEqual([1, 2, 3]);
     expect(await bytesAt(c2, places.slice(1))).toEqual([1, 2, 1]);
     expect(await manager.clones.parent("c2")).toBeUndefined();
-    // The snapshot of c1 still needs the base.
-    await c1.removeSnapshot("s");
+    // Nobody needs the base any more, not even the snapshot of c1.
     await manager.remove("base");
     expect(await bytesAt(c1, places.slice(1))).toEqual([1, 2, 3]);
+    const snap = await Image.open(other, ports, "rbd/c1@s");
+    expect(await bytesAt(snap, places.slice(1))).toEqual([1, 2, 1]);
+    await snap.close();
+    await c1.removeSnapshot("s");
     await c1.close();
     await c2.close();
     for (const name of ["c1", "c2"]) await manager.remove(name);
@@ -185,6 +188,117 @@ describe("the library", () => {
     await manager.remove("narrow");
   });
 
+  it("flattens a clone with its snapshots, which need the parent no more", async () => {
+    const base = await written("golden", 1, places);
+    await base.createSnapshot("s");
+    await base.clone("s", "deep");
+    const clone = await Image.open(one, ports, "rbd/deep");
+    await clone.createSnapshot("untouched");
+    await clone.write(0, blockOf(2));
+    await clone.discard(4 * mebibyte, block);
+    await clone.createSnapshot("written");
+    await clone.write(20 * mebibyte, blockOf(3));
+    const manager = imagesOf(other);
+    const changed = async (from: string, to: string) => {
+      const image = await Image.open(other, ports, `rbd/deep${to}`, { readOnly: true });
+      const found: [number, string][] = [];
+      for await (const { offset, state } of image.diff(from)) found.push([offset, state]);
+      await image.close();
+      return found;
+    };
+    const before = [await changed("untouched", "@written"), await changed("written", "")];
+    await manager.clones.flatten("deep");
+    expect([await changed("untouched", "@written"), await changed("written", "")]).toEqual(before);
+    await base.removeSnapshot("s");
+    await base.close();
+    await manager.remove("golden");
+    const shown: number[][] = [];
+    for (const spec of ["rbd/deep@untouched", "rbd/deep@written"]) {
+      const snap = await Image.open(other, ports, spec);
+      shown.push(await bytesAt(snap, places));
+      await snap.close();
+    }
+    expect(shown).toEqual([
+      [1, 1, 1, 1],
+      [2, 1, 0, 1],
+    ]);
+    expect(await bytesAt(clone, places)).toEqual([2, 1, 0, 3]);
+    // Four blocks of the base, and two that were written: what layers have in common they share.
+    expect(await clone.usage()).toMatchObject({ usedBytes: 3 * block });
+    await clone.close();
+    await manager.snapshots.rollback("deep", "untouched");
+    const back = await Image.open(one, ports, "rbd/deep");
+    expect(await bytesAt(back, places)).toEqual([1, 1, 1, 1]);
+    await back.close();
+    await manager.snapshots.purge("deep");
+    await manager.remove("deep");
+  });
+
+  it("copies a clone as a clone, with blocks of zeros that hide the parent", async () => {
+    const base = await written("origin", 1, places);
+    await base.createSnapshot("s");
+    await base.clone("s", "kin");
+    const clone = await Image.open(one, ports, "rbd/kin");
+    await clone.write(0, blockOf(0));
+    await clone.createSnapshot("t");
+    await clone.discard(4 * mebibyte, block);
+    await clone.write(20 * mebibyte, blockOf(3));
+    await clone.close();
+    const manager = imagesOf(other);
+    await manager.copies.deepCopy("kin", { scope: manager.scope, name: "twin" });
+    expect(await manager.clones.parent("twin")).toMatchObject({ name: "origin" });
+    const copy = await Image.open(other, ports, "rbd/twin");
+    expect(await bytesAt(copy, places)).toEqual([0, 1, 0, 3]);
+    // Its own: the block of zeros and the one that was written.
+    expect((await copy.usage()).usedBytes).toBe(2 * block);
+    await copy.close();
+    const snap = await Image.open(other, ports, "rbd/twin@t");
+    expect(await bytesAt(snap, places)).toEqual([0, 1, 1, 1]);
+    await snap.close();
+    await base.close();
+    for (const name of ["kin", "twin"]) {
+      await manager.snapshots.purge(name);
+      await manager.remove(name);
+    }
+    await manager.snapshots.purge("origin");
+    await manager.remove("origin");
+  });
+
+  it("migrates an image with its snapshots while a client writes", async () => {
+    const image = await written("old", 1, places);
+    await image.createSnapshot("s");
+    await image.write(0, blockOf(2));
+    await image.discard(4 * mebibyte, 4 * mebibyte);
+    await image.createSnapshot("t");
+    await image.write(20 * mebibyte, blockOf(3));
+    const manager = imagesOf(other);
+    const layout = { objectBytes: mebibyte };
+    await manager.migrations.prepare("old", { scope: manager.scope, name: "moved" }, layout);
+    const shown = async () => {
+      const found: number[][] = [];
+      for (const spec of ["rbd/moved@s", "rbd/moved@t"]) {
+        const snap = await Image.open(other, ports, spec);
+        found.push(await bytesAt(snap, places));
+        await snap.close();
+      }
+      return found;
+    };
+    const expected = [
+      [1, 1, 1, 1],
+      [2, 1, 0, 1],
+    ];
+    expect(await shown()).toEqual(expected);
+    await Promise.all([manager.migrations.execute("moved"), image.write(block, blockOf(4))]);
+    await manager.migrations.commit("moved");
+    expect(await shown()).toEqual(expected);
+    expect(await bytesAt(image, [...places, block])).toEqual([2, 1, 0, 3, 4]);
+    // Of all that is shown: the five above; 1 at 0, at 4 MiB and at 20 MiB belong to snapshots.
+    expect((await image.usage()).usedBytes).toBe(4 * block);
+    await image.close();
+    await manager.snapshots.purge("moved");
+    await manager.remove("moved");
+  });
+
   it("copies with all snapshots", async () => {
     const image = await written("many", 1, places);
     await image.createSnapshot("s");
@@ -206,6 +320,26 @@ describe("the library", () => {
       [2, 1, 0, 1],
       [3, 1, 0, 1],
     ]);
+  });
+
+  it("copies the last block of an image that ends within it, as each moment has it", async () => {
+    const manager = imagesOf(other);
+    await manager.create("odd", 2 * block + 512);
+    const image = await Image.open(one, ports, "rbd/odd");
+    const end = (value: number) => new Uint8Array(512).fill(value);
+    await image.write(2 * block, end(1));
+    await image.createSnapshot("s");
+    await image.write(2 * block, end(2));
+    await image.close();
+    await manager.copies.deepCopy("odd", { scope: manager.scope, name: "odd2" });
+    for (const [spec, value] of [
+      ["rbd/odd2@s", 1],
+      ["rbd/odd2", 2],
+    ] as const) {
+      const copy = await Image.open(other, ports, spec, { readOnly: true });
+      expect(new Uint8Array(await copy.read(2 * block, 512))).toEqual(end(value));
+      await copy.close();
+    }
   });
 
   it("copies an image that was larger at an earlier snapshot", async () => {

@@ -405,8 +405,9 @@ describe("what cannot be", () => {
       expect(refused.code).not.toBe(0);
     }
     await ok("snap", "create", "rbd/there@s");
-    const snapped = await cairn(dir, "migration", "prepare", "rbd/there", "rbd/bad");
-    expect(snapped.stderr).toMatch(/cairn snap purge rbd\/there/);
+    await ok("clone", "rbd/there@s", "rbd/child");
+    const cloned = await cairn(dir, "migration", "prepare", "rbd/there", "rbd/bad");
+    expect(cloned.stderr).toMatch(/Flatten them first: cairn children rbd\/there/);
     expect(await ok("ls", "rbd")).not.toContain("bad");
   });
 

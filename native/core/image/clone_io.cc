@@ -195,6 +195,16 @@ void ObjectIo::copyup(const ObjectRange& range, Buffer data, WriteDone done) {
          });
 }
 
+void ObjectIo::fill_layers(const ObjectRange& range, Buffer data,
+                           const std::vector<std::uint64_t>& layers, WriteDone done) {
+  const Step step{
+      StepCode::fill_layers, range.offset, range.length_bytes, {}, net::pack_ids(layers)};
+  submit(range.object_number, {step}, std::move(data),
+         [done = std::move(done)](Status status, const net::OpReply&, const Buffer&) mutable {
+           done(std::move(status));
+         });
+}
+
 void ObjectIo::add_extents(const ObjectRange& range, const std::vector<net::ExtentRun>& runs,
                            const ParentLink& parent, ExtentsDone done) {
   auto found = std::make_shared<std::vector<Extent>>();

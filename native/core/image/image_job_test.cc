@@ -267,6 +267,50 @@ TEST_CASE("flatten: under load all stays right, and afterwards the parent is not
   }
 }
 
+TEST_CASE("flatten: with its snapshots, under load; afterwards none of them needs the parent") {
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    INFO("seed ", seed);
+    CloneRig rig(40 + seed);
+    io::Random random(seed);
+    const std::uint64_t overlap = 8 * kObject + 7, lower = 5 * kObject;
+    ModelImage base(rig, image_layout("b", 9 * kObject + 100));
+    for (int i = 0; i < 40; ++i) base.step(random, i + 1);
+    const std::uint64_t origin = base.snapshot();
+    const bool striped = seed % 2 == 0;
+    ModelImage clone(
+        rig, image_layout("c", 8 * kObject + 100, kObject, striped ? 4096 : 0, striped ? 2 : 1),
+        base.at_snapshot(origin), base.model, overlap);
+    std::vector<std::uint64_t> snaps{clone.snapshot()};
+    for (int i = 0; i < 8; ++i) clone.step(random, i + 50);
+    snaps.push_back(clone.snapshot());
+    for (int i = 0; i < 4; ++i) clone.step(random, i + 60);
+    // It was smaller for a while: from here on the parent shows in its front only.
+    REQUIRE(clone.zero(lower, clone.model.size() - lower, true).is_ok());
+    clone.layout.parent.overlap_bytes = lower;
+    clone.image->set_parent(clone.layout.parent);
+    const std::uint64_t late = clone.snapshot();
+    const std::vector<FlattenScope> scopes = {{{snaps[0], snaps[1], late, kHead}, 0, lower},
+                                              {{snaps[0], snaps[1]}, lower, overlap}};
+    for (const FlattenScope& scope : scopes) {
+      bool flattened = false;
+      const auto job = FlattenJob::start(clone.image->objects(), scope, [&](const Status& status) {
+        CHECK(status.to_string() == "ok");
+        flattened = true;
+      });
+      for (int i = 0; i < 20 && !flattened; ++i) clone.step(random, i + 100);
+      rig.cluster.run_until([&] { return flattened; });
+      CHECK(job->progress().done == job->progress().total);
+    }
+    clone.layout.parent = {};
+    clone.image->set_parent({});
+    clone.check();
+    for (const std::uint64_t snap : {snaps[0], snaps[1], late})
+      rig.check(*clone.at_snapshot(snap), clone.snapshots[snap]);
+    for (int i = 0; i < 20; ++i) clone.step(random, i + 150);
+    rig.check(*clone.at_snapshot(late), clone.snapshots[late]);
+  }
+}
+
 TEST_CASE("flatten: nothing is sent while the gate is closed; canceling and closing end it") {
   CloneRig rig(8);
   auto parent = std::make_shared<test::MemoryDevice>(rig.cluster.executor, 8 * kObject, true);

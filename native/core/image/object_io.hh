@@ -93,6 +93,9 @@ class ObjectIo : public std::enable_shared_from_this<ObjectIo> {
   void read_parent(const ParentLink& parent, const ObjectRange& range, ReadDone done);
   // Fills the absent blocks of a range of whole blocks.
   void copyup(const ObjectRange& range, Buffer data, WriteDone done);
+  // The same in several layers: snapshots, ascending, and kHead.
+  void fill_layers(const ObjectRange& range, Buffer data, const std::vector<std::uint64_t>& layers,
+                   WriteDone done);
 
   // An operation on one object, under the gate's token; the gate does not hold it back.
   void submit(std::uint64_t object_number, std::vector<net::Step> steps, Buffer data,

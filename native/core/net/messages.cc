@@ -295,12 +295,12 @@ Status decode(const Frame& frame, Replicate& into) {
   std::uint64_t written = 0;
   for (const Step& step : into.steps) {
     const bool whole = !has_range(step.code) || (step.offset | step.length) % kBlockBytes == 0;
-    // The primary has made other steps of these two.
+    // The primary has made other steps of these.
     const bool is_open = step.code == StepCode::copyup || step.code == StepCode::rollback ||
-                         step.code == StepCode::sparsify;
+                         step.code == StepCode::sparsify || step.code == StepCode::fill_layers;
     if (!(is_mutation(step.code) || is_internal(step.code)) || is_open || !whole)
       return bad("replicate");
-    if (step.code != StepCode::write) continue;
+    if (!has_data(step.code)) continue;
     if (step.length == 0) return bad("replicate");
     written += step.length;
   }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -74,8 +75,20 @@ enum class StepCode : std::uint8_t {
   // From clients again.
   sparsify = 31,  // offset: zeros before it stay explicit, length: of units; frees the blocks of
                   // data of units that hold nothing but zeros; the only change, too
+  // Deep flattening. value: layers (pack_ids), ascending: snapshots, and kHead for the head.
+  fill_layers = 32,  // offset; data as of a write, whole blocks: each layer gets those that are
+                     // absent in it; the only change, too
+  lacking = 33,      // offset, length: extents; absent where one of the layers lacks the block
+  // What a primary makes of fill_layers; only inside Replicate.
+  write_layer = 34,  // offset, data as of a write; value: the layer
+  share_blocks =
+      35,           // offset, length; value: the layer that has the blocks, the one that gets them
+  copy_clone = 36,  // offset: id of the new clone, length: id of the clone that it is a copy of
 };
-constexpr std::uint8_t kMaxStepCode = 31;
+constexpr std::uint8_t kMaxStepCode = 36;
+// Ids of layers as the value of a step.
+std::string pack_ids(const std::vector<std::uint64_t>& ids);
+std::vector<std::uint64_t> unpack_ids(std::string_view value);
 bool is_mutation(StepCode code);
 // A step that no client may send.
 bool is_internal(StepCode code);

@@ -44,6 +44,33 @@ bool sparsify_fits(const Step& step) {
          std::has_single_bit(step.length);
 }
 
+// Of the steps that name layers in their value.
+bool layers_fit(const Step& step) {
+  constexpr std::size_t kIdBytes = sizeof(std::uint64_t);
+  const std::size_t bytes = step.value.size();
+  const bool is_whole = (step.offset | step.length) % kBlockBytes == 0;
+  switch (step.code) {
+    case StepCode::write_layer:
+    case StepCode::share_blocks:
+      return step.key.empty() && is_whole &&
+             bytes == (step.code == StepCode::write_layer ? kIdBytes : 2 * kIdBytes);
+    case StepCode::fill_layers:
+    case StepCode::lacking: {
+      if (step.code == StepCode::fill_layers && !is_whole) return false;
+      if (!step.key.empty() || bytes == 0 || bytes % kIdBytes != 0) return false;
+      if (bytes > (kMaxContextSnaps + 1) * kIdBytes) return false;
+      std::uint64_t last = 0;
+      for (const std::uint64_t id : unpack_ids(step.value)) {
+        if (id <= last) return false;
+        last = id;
+      }
+      return true;
+    }
+    default:
+      return true;
+  }
+}
+
 // Of the steps about snapshots that have no range: a snapshot's id in the offset.
 bool snap_step_fits(const Step& step) {
   const bool is_some = step.offset != 0 && step.offset != kHead;
@@ -61,6 +88,8 @@ bool snap_step_fits(const Step& step) {
     case StepCode::remove_clone:
     case StepCode::restore_head:
       return is_some && step.length == 0;
+    case StepCode::copy_clone:
+      return is_some && step.length > step.offset && step.length != kHead;
     case StepCode::set_snapset:
       return step.offset == 0 && step.length == 0 && step.key.empty() &&
              step.value.size() <= kMaxSnapSetBytes;
@@ -85,7 +114,8 @@ Status check_step(const Step& step) {
       return too_large("a value", step.value.size(), kMaxOmapValueBytes);
     if (!watch_fits(step)) return invalid("a step of a watch is beyond its limits");
   }
-  if (!snap_step_fits(step)) return invalid("a step about snapshots is beyond its limits");
+  if (!snap_step_fits(step) || !layers_fit(step))
+    return invalid("a step about snapshots is beyond its limits");
   if (!has_range(step.code)) return Status::ok();
   if (step.offset > kMaxObjectBytes || step.length > kMaxObjectBytes - step.offset)
     return {ErrorCode::out_of_range, "a range reaches behind the largest object"};
@@ -116,10 +146,11 @@ Status check_steps(const OpRequest& request, std::size_t data_bytes) {
   if (count(answers_much) > 1 || count(has_data) > 1)
     return invalid("an operation has one read and one write at most");
   const auto stands_alone = [](StepCode code) {
-    return code == StepCode::copyup || code == StepCode::rollback || code == StepCode::sparsify;
+    return code == StepCode::copyup || code == StepCode::rollback || code == StepCode::sparsify ||
+           code == StepCode::fill_layers;
   };
   if (count(stands_alone) > 0 && count(is_mutation) > 1)
-    return invalid("a copyup, a rollback or a sparsify is the only change of its operation");
+    return invalid("a copyup, filling, rollback or sparsify is the only change of its operation");
   if (request.snap != kHead && request.mutates())
     return invalid("a snapshot can't be changed: only the head can");
   const auto with_data = std::find_if(steps.begin(), steps.end(),

@@ -78,7 +78,9 @@ void Loader::need(const Transaction::Op& op, Missing& missing) {
     }
     return;
   }
-  if (op.type > OpType::set_object_version && op.type != OpType::set_attr) return;
+  if (op.type > OpType::set_object_version && op.type != OpType::set_attr &&
+      op.type != OpType::share)
+    return;
   ObjectKey key{pg->collection, op.object.name, op.object.snap};
   // An object of a new PG that is not in memory does not exist.
   const auto need_part = [&](std::uint32_t first, std::uint32_t end, References references) {
@@ -104,6 +106,11 @@ void Loader::need(const Transaction::Op& op, Missing& missing) {
       need_part(0, kAllBlocks, References::of_shared_blocks);
       break;
     }
+    case OpType::share:
+      need_part(op.first_block, op.first_block + op.block_count, References::of_all_blocks);
+      key.snap = op.number;
+      need_part(op.first_block, op.first_block + op.block_count, References::of_shared_blocks);
+      break;
     default:
       need_part(0, 0, References::none);
   }

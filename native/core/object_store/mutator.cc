@@ -42,10 +42,10 @@ Status Mutator::check(const Transaction& transaction) {
 }
 
 std::uint32_t Mutator::blocks_needed(const Transaction& transaction) {
-  // A clone makes blocks shared that the same transaction may write: count all of them then.
+  // Clones make blocks shared that the same transaction may write: count all of them then.
   const auto& ops = transaction.ops();
   const bool clones =
-      std::any_of(ops.begin(), ops.end(), [](const auto& op) { return op.type == OpType::clone; });
+      std::any_of(ops.begin(), ops.end(), [](const auto& op) { return op.shares_blocks(); });
   std::uint32_t needed = 0;
   for (const Transaction::Op& op : ops) {
     if (!changes_data(op.type)) continue;
@@ -274,6 +274,14 @@ void Mutator::remove(PgEntry* pg, Onode& onode) {
   count_data(*pg, -data_blocks);
 }
 
+void Mutator::add_reference(BlockEntry& block) {
+  ReferenceChunk* chunk = state_.cache.find_references(block.physical);
+  CAIRN_ASSERT(chunk != nullptr);
+  state_.checkpoint_set.touch(*chunk);
+  ++chunk->extra[block.physical % kReferenceChunkBlocks];
+  block.shared = true;
+}
+
 void Mutator::apply_clone(const Transaction::Op& op) {
   PgEntry& pg = make_pg(op.pg);
   Onode& from = lookup(pg, op.object.name, op.object.snap);
@@ -291,11 +299,7 @@ void Mutator::apply_clone(const Transaction::Op& op) {
     for (BlockEntry& block : source->blocks) {
       if (block.state != BlockState::data) continue;
       count_data(pg, 1);
-      ReferenceChunk* chunk = state_.cache.find_references(block.physical);
-      CAIRN_ASSERT(chunk != nullptr);
-      state_.checkpoint_set.touch(*chunk);
-      ++chunk->extra[block.physical % kReferenceChunkBlocks];
-      block.shared = true;
+      add_reference(block);
     }
     Shard& target = state_.cache.make_shard(to, index);
     state_.checkpoint_set.touch(target);
@@ -311,6 +315,31 @@ void Mutator::apply_clone(const Transaction::Op& op) {
   for (const auto& [key, value] : omap)
     if (value)
       state_.checkpoint_set.put(keys::omap(to.header.omap_id, keys::user_key(key)), *value);
+}
+
+void Mutator::apply_share(const Transaction::Op& op) {
+  PgEntry& pg = make_pg(op.pg);
+  Onode& from = lookup(pg, op.object.name, op.object.snap);
+  Onode& to = lookup(pg, op.object.name, op.number);
+  state_.checkpoint_set.touch(to);
+  if (!to.exists) create(pg, to);
+  to.header.version = op.version;
+  for (std::uint32_t block = op.first_block; block < op.first_block + op.block_count; ++block) {
+    Shard* source = from.exists ? from.shard(block / kShardBlocks) : nullptr;
+    BlockEntry* entry = source == nullptr ? nullptr : &source->blocks[block % kShardBlocks];
+    const BlockEntry* old = known_block(&to, block);
+    if (entry == nullptr || entry->state == BlockState::absent) {
+      if (old != nullptr) set_block(pg, to, block, {});
+      continue;
+    }
+    if (entry->state == BlockState::data) {
+      const bool has_it = old != nullptr && old->state == BlockState::data;
+      if (has_it && old->physical == entry->physical) continue;
+      state_.checkpoint_set.touch(*source);
+      add_reference(*entry);
+    }
+    set_block(pg, to, block, *entry);
+  }
 }
 
 void Mutator::apply_omap(const Transaction::Op& op) {
@@ -371,6 +400,8 @@ void Mutator::apply(const Transaction::Op& op) {
       return apply_range(op);
     case OpType::clone:
       return apply_clone(op);
+    case OpType::share:
+      return apply_share(op);
     case OpType::touch:
     case OpType::omap_set:
     case OpType::omap_remove:

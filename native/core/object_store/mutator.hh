@@ -46,6 +46,9 @@ class Mutator {
   void apply_data(const Transaction::Op& op);
   void apply_range(const Transaction::Op& op);
   void apply_clone(const Transaction::Op& op);
+  void apply_share(const Transaction::Op& op);
+  // One more layer has the block.
+  void add_reference(BlockEntry& block);
   void apply_omap(const Transaction::Op& op);
   void apply_log(const Transaction::Op& op);
   void apply_remove_pg(const Transaction::Op& op);

@@ -148,6 +148,10 @@ class Transaction {
   // to becomes a copy of from that shares its blocks (reference counted); to's former content goes.
   // The attribute is not copied: to has none.
   void clone(PgId pg, const ObjectId& from, const ObjectId& to, Version version);
+  // The blocks of a range of `to` become those of `from`, shared, with their versions; all else of
+  // `to` stays. Both have one name, as for clone.
+  void share(PgId pg, const ObjectId& from, const ObjectId& to, std::uint64_t offset,
+             std::uint64_t length, Version version);
   void omap_set(PgId pg, const ObjectId& object, std::string key, std::string value,
                 Version version);
   void omap_remove(PgId pg, const ObjectId& object, std::string key, Version version);

@@ -25,7 +25,7 @@ constexpr const char* kRegionFull = "the key-value region is full";
 bool may_use_reserve(const Transaction& transaction) {
   if (transaction.may_use_reserve()) return true;
   return std::none_of(transaction.ops().begin(), transaction.ops().end(), [](const auto& op) {
-    return op.writes_data() || op.type == OpType::omap_set || op.type == OpType::clone ||
+    return op.writes_data() || op.type == OpType::omap_set || op.shares_blocks() ||
            op.type == OpType::write_zeroes || op.type == OpType::touch ||
            op.type == OpType::set_attr;
   });
@@ -116,7 +116,7 @@ Store::Start Store::start_transaction(Pending& pending) {
   Missing missing;
   for (const Transaction::Op& op : pending.transaction.ops()) {
     loader_.need(op, missing);
-    pending.has_clone = pending.has_clone || op.type == OpType::clone;
+    pending.has_clone = pending.has_clone || op.shares_blocks();
   }
   if (!missing.empty()) {
     load_ahead(missing);

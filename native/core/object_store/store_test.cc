@@ -98,6 +98,39 @@ TEST_CASE("an absent object reads as zeros") {
   CHECK(equal(result.data, Buffer::zeroed(4096)));
 }
 
+TEST_CASE("blocks that are shared with another layer take no space, and keep their version") {
+  Machine machine(formatted_image(64));
+  machine.must_open();
+  const ObjectId layer{7, kObject.name, 4};
+  Transaction first;
+  first.write(kPg, layer, 4096, block_of(9), {1, 1});
+  first.write(kPg, kObject, 0, block_of(1), {1, 1});
+  first.write(kPg, kObject, 4096, block_of(2), {1, 1});
+  REQUIRE(machine.submit(std::move(first)).is_ok());
+  Transaction second;
+  // What the same transaction writes can be shared by it.
+  second.write(kPg, kObject, 8192, block_of(3), {1, 2});
+  second.share(kPg, kObject, layer, 0, 4096, {1, 2});
+  second.share(kPg, kObject, layer, 8192, 4096, {1, 2});
+  second.share(kPg, kObject, layer, 8192, 4096, {1, 2});
+  REQUIRE(machine.submit(std::move(second)).is_ok());
+  const auto has = [&](const ObjectId& object, std::uint64_t block, std::uint8_t content) {
+    const Buffer data = machine.read(kPg, object, block * 4096, 4096).second.data;
+    const Buffer wanted = block_of(content);
+    return std::memcmp(data.data(), wanted.data(), wanted.size()) == 0;
+  };
+  CHECK(machine.store->usage().used_bytes == 4 * 4096);
+  CHECK(has(layer, 0, 1));
+  CHECK(has(layer, 1, 9));
+  CHECK(has(layer, 2, 3));
+  Transaction third;
+  third.write(kPg, kObject, 0, block_of(5), {1, 3});
+  third.remove(kPg, kObject);
+  REQUIRE(machine.submit(std::move(third)).is_ok());
+  CHECK(has(layer, 0, 1));
+  CHECK(has(layer, 2, 3));
+}
+
 TEST_CASE("bad arguments refuse the whole transaction and nothing else") {
   Machine machine(formatted_image(64));
   machine.must_open();
@@ -124,6 +157,12 @@ TEST_CASE("bad arguments refuse the whole transaction and nothing else") {
   CHECK(refused([](Transaction& t) { t.log_append(kPg, 2, {}); }) == ErrorCode::invalid_argument);
   CHECK(refused([](Transaction& t) {
           t.clone(kPg, kObject, {7, "another", kHead}, {1, 1});
+        }) == ErrorCode::invalid_argument);
+  CHECK(refused([](Transaction& t) {
+          t.share(kPg, kObject, {7, kObject.name, 4}, 512, 4096, {1, 1});
+        }) == ErrorCode::invalid_argument);
+  CHECK(refused([](Transaction& t) {
+          t.share(kPg, kObject, kObject, 0, 4096, {1, 1});
         }) == ErrorCode::invalid_argument);
   CHECK(refused([](Transaction& t) {
           t.write_checked(kPg, kObject, 0, block_of(1), {{BlockState::data, 12345, {1, 1}}});

@@ -29,7 +29,7 @@ void set_range(Transaction::Op& op, std::uint64_t offset, std::uint64_t length) 
 }
 
 bool names_object(OpType type) {
-  return type <= OpType::set_object_version || type == OpType::set_attr;
+  return type <= OpType::set_object_version || type == OpType::set_attr || type == OpType::share;
 }
 
 Status check_blocks(const Transaction::Op& op) {
@@ -164,6 +164,13 @@ void Transaction::clone(PgId pg, const ObjectId& from, const ObjectId& to, Versi
     op.refused = {ErrorCode::invalid_argument,
                   "a clone has the name of its source and another snapshot id, because the name "
                   "is part of the shared blocks' checksums"};
+}
+
+void Transaction::share(PgId pg, const ObjectId& from, const ObjectId& to, std::uint64_t offset,
+                        std::uint64_t length, Version version) {
+  clone(pg, from, to, version);
+  ops_.back().type = OpType::share;
+  if (ops_.back().refused) set_range(ops_.back(), offset, length);
 }
 
 void Transaction::omap_set(PgId pg, const ObjectId& object, std::string key, std::string value,

@@ -34,6 +34,7 @@ enum class OpType : std::uint8_t {
   store_meta_set = 19,
   reap_object = 20,  // internal: an object of a removed PG; number is its collection
   set_attr = 21,
+  share = 22,
 };
 
 // Where a data block goes, and its seeded checksum: fixed when the transaction is committed.
@@ -49,10 +50,10 @@ struct Transaction::Op {
   PgId pg;
   ObjectId object;
   Version version;
-  std::uint32_t first_block = 0;  // write, write_checked, write_zeroes, punch
+  std::uint32_t first_block = 0;  // of the range of write..., punch, share
   std::uint32_t block_count = 0;
-  std::uint64_t number = 0;         // of a log entry; clone: the target's snap; reap: collection
-  Buffer data;                      // empty in a decoded direct write
+  std::uint64_t number = 0;  // of a log entry; clone, share: the target's snap; reap: collection
+  Buffer data;               // empty in a decoded direct write
   std::vector<BlockInfo> blocks;    // write_checked
   std::vector<PlacedBlock> placed;  // write, write_checked: one per block, made at commit
   std::string key;                  // clone: the target's name
@@ -61,6 +62,7 @@ struct Transaction::Op {
   Status refused;                   // what is wrong with the arguments, if anything
 
   bool writes_data() const { return type == OpType::write || type == OpType::write_checked; }
+  bool shares_blocks() const { return type == OpType::clone || type == OpType::share; }
   // State that the block [0, block_count) gets by a write or write_checked.
   BlockState block_state(std::uint32_t block) const {
     return type == OpType::write_checked ? blocks[block].state : BlockState::data;

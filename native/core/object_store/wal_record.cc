@@ -43,6 +43,8 @@ constexpr std::uint32_t fields_of(OpType type) {
       return kPg | kObject;
     case OpType::clone:
       return kPg | kObject | kVersion | kNumber;
+    case OpType::share:
+      return kPg | kObject | kVersion | kRange | kNumber;
     case OpType::omap_set:
       return kPg | kObject | kVersion | kKey | kValue;
     case OpType::omap_remove:

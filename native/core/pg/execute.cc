@@ -26,7 +26,7 @@ const Step* write_step(const std::vector<Step>& steps) {
 
 bool may_grow(StepCode code) {
   return code == StepCode::write || code == StepCode::write_zeroes || code == StepCode::touch ||
-         code == StepCode::omap_set || code == StepCode::copyup;
+         code == StepCode::omap_set || code == StepCode::copyup || code == StepCode::fill_layers;
 }
 
 bool is_aligned(const Step& step) { return (step.offset | step.length) % kBlockBytes == 0; }
@@ -41,7 +41,8 @@ bool has_step(const net::OpRequest& request, StepCode code) {
 
 // A change that depends on what there is, so that it is one read and one change.
 bool looks_first(StepCode code) {
-  return code == StepCode::copyup || code == StepCode::rollback || code == StepCode::sparsify;
+  return code == StepCode::copyup || code == StepCode::rollback || code == StepCode::sparsify ||
+         code == StepCode::fill_layers;
 }
 
 // Of its snapshot, if it names one beside the request's.
@@ -153,6 +154,8 @@ void Pg::run_steps(std::unique_ptr<Running> running) {
     case StepCode::extents:
     case StepCode::assert_present:
       return run_extents(std::move(running), step);
+    case StepCode::lacking:
+      return run_lacking(std::move(running), step);
     case StepCode::diff:
       return run_diff(std::move(running), step);
     case StepCode::list_objects:
@@ -269,6 +272,7 @@ void Pg::steps_done(std::unique_ptr<Running> running) {
   if (running->op.request.mutates()) {
     if (has_step(running->op.request, StepCode::copyup)) return run_copyup(std::move(running));
     if (running->op.zeros != nullptr) return run_sparsify(std::move(running));
+    if (has_step(running->op.request, StepCode::fill_layers)) return run_fill(std::move(running));
     if (!whole_blocks(running->op)) return merge_partial_write(std::move(running));
     return commit_running(std::move(running));
   }

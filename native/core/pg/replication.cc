@@ -108,6 +108,21 @@ void Pg::add_steps(const net::LogEntry& entry, const std::vector<Step>& steps, c
       case StepCode::remove_clone:
         transaction.remove(id_, layer_id(entry.object, step.offset));
         break;
+      case StepCode::write_layer:
+        transaction.write(id_, layer_id(entry.object, net::unpack_ids(step.value).front()),
+                          step.offset, data.slice(written, step.length), version);
+        written += step.length;
+        break;
+      case StepCode::share_blocks: {
+        const std::vector<std::uint64_t> layers = net::unpack_ids(step.value);
+        transaction.share(id_, layer_id(entry.object, layers.front()),
+                          layer_id(entry.object, layers.back()), step.offset, step.length, version);
+        break;
+      }
+      case StepCode::copy_clone:
+        transaction.clone(id_, layer_id(entry.object, step.length),
+                          layer_id(entry.object, step.offset), version);
+        break;
       case StepCode::set_snapset:
         transaction.set_attr(id_, object, step.value, version);
         break;

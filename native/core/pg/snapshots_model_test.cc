@@ -45,6 +45,8 @@ class ModelTest {
       change_primary();
     } else if (draw < 26) {
       compare_one();
+    } else if (draw < 34) {
+      fill_some_layers();
     } else {
       change();
     }
@@ -73,7 +75,8 @@ class ModelTest {
     // Those that look first may wait for a lease while what was sent behind them passes, and when
     // they had nothing to do they are in no log and a resend is carried out again. Both are right
     // for operations under way together, but nothing that a model foresees.
-    const bool looks_first = step.code == StepCode::copyup || step.code == StepCode::rollback;
+    const bool looks_first = step.code == StepCode::copyup || step.code == StepCode::rollback ||
+                             step.code == StepCode::fill_layers;
     if (looks_first) settle();
     pending_.push_back(image_.send(object, {std::move(step)}, std::move(data)));
     if (looks_first) settle();
@@ -114,6 +117,27 @@ class ModelTest {
       object = snapshots_[snap][name];
       send(name, {StepCode::rollback, snap, 0, {}, {}});
     }
+  }
+  // Of some snapshots, and maybe the head.
+  void fill_some_layers() {
+    const std::string name = any_object();
+    const std::uint64_t first = random_.below(kBlocks);
+    const std::uint64_t count = 1 + random_.below(kBlocks - first);
+    const std::uint64_t chosen_percent = random_.below(3) * 50;
+    std::vector<std::uint64_t> layers;
+    ++value_;
+    for (auto& [snap, objects] : snapshots_) {
+      if (random_.below(100) >= chosen_percent) continue;
+      layers.push_back(snap);
+      fill(objects[name], first, count, value_, true);
+    }
+    if (layers.empty() || random_.below(2) == 0) {
+      layers.push_back(kHead);
+      fill(now_[name], first, count, value_, true);
+    }
+    Step step = range(StepCode::fill_layers, first, count);
+    step.value = net::pack_ids(layers);
+    send(name, step, filled(count, value_));
   }
   static void fill(ModelObject& object, std::uint64_t first, std::uint64_t count, int value,
                    bool absent_only) {
