@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { deflateRawSync } from "node:zlib";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { type ClientEvent, type CopyExtent, type NativeClient, native } from "./index.js";
 
 const clusterBytes = 65_536;
@@ -130,8 +130,9 @@ const vhostDisk = fileURLToPath(new URL("../build/native/vhost_disk", import.met
 async function connectFrontEnd(socket: string) {
   const child = spawn(vhostDisk, [socket], { stdio: ["pipe", "pipe", "ignore"] });
   await once(child.stdout, "data");
+  const answer = once(child.stdout, "data");
   child.stdin.write(readRequest());
-  return child;
+  return { child, answer };
 }
 
 /** A request of vhost_disk: a read of 4 KiB from the beginning. */
@@ -165,16 +166,19 @@ test("a client closes while front ends are connected, and while their requests w
     handles.push(await serving.serveVhostUser(device, { socket, queues: 1, serial: "s" }));
   }
   const frontEnds = await Promise.all(sockets.map(connectFrontEnd));
-  const [first, answer] = frontEnds.map((child) => once(child.stdout, "data"));
-  await first;
-  const ended = frontEnds.map((child) => once(child, "exit"));
+  const [idle, waiting] = frontEnds;
+  await idle?.answer;
+  await vi.waitFor(async () => {
+    expect((await serving.deviceStats(locked)).counters.inFlight).toBe(1);
+  });
+  const ended = frontEnds.map(({ child }) => once(child, "exit"));
   // One that is being stopped already, and is stopped once more by the end.
   const stopped = serving.stopExport(handles[0] ?? 0);
   await serving.close();
   await stopped;
   // It is answered, with an error of virtio-blk.
-  const [reply] = (await answer) as [Buffer];
+  const [reply] = (await waiting?.answer) as [Buffer];
   expect([reply.readBigUInt64LE(0), reply.readUInt32LE(8)]).toEqual([1n, 1]);
-  for (const child of frontEnds) child.stdin.end();
+  for (const { child } of frontEnds) child.stdin.end();
   await Promise.all(ended);
 });

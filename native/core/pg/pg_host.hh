@@ -7,8 +7,6 @@
 #include "base/ids.hh"
 #include "net/messenger.hh"
 #include "object_store/object_store.hh"
-#include "pg/dup_horizon.hh"
-#include "pg/pg_log.hh"
 #include "pg/pg_values.hh"
 #include "pg/removed_snaps.hh"
 #include "pg/scrub_gate.hh"
