@@ -166,8 +166,8 @@ test("a client closes while front ends are connected, and while their requests w
     handles.push(await serving.serveVhostUser(device, { socket, queues: 1, serial: "s" }));
   }
   const frontEnds = await Promise.all(sockets.map(connectFrontEnd));
-  const [idle, waiting] = frontEnds;
-  await idle?.answer;
+  const [idleAnswer, answer] = frontEnds.map((frontEnd) => frontEnd.answer);
+  await idleAnswer;
   await vi.waitFor(async () => {
     expect((await serving.deviceStats(locked)).counters.inFlight).toBe(1);
   });
@@ -177,7 +177,7 @@ test("a client closes while front ends are connected, and while their requests w
   await serving.close();
   await stopped;
   // It is answered, with an error of virtio-blk.
-  const [reply] = (await waiting?.answer) as [Buffer];
+  const [reply] = (await answer) as [Buffer];
   expect([reply.readBigUInt64LE(0), reply.readUInt32LE(8)]).toEqual([1n, 1]);
   for (const { child } of frontEnds) child.stdin.end();
   await Promise.all(ended);
