@@ -2,10 +2,15 @@
 #include "object_store/metadata.hh"
 
 #include <algorithm>
+#include <limits>
 
 #include "object_store/varint.hh"
 
 namespace cairn::object_store {
+
+namespace {
+constexpr std::int64_t kLastPhysical = std::numeric_limits<std::uint32_t>::max();
+}
 
 // u32 states (two bits a block), u16 shared blocks (a bit each), varint epoch and number that the
 // versions are relative to; then for each block that is not absent: signed varint epoch, varint
@@ -61,7 +66,10 @@ bool decode_shard(std::string_view value, ShardBlocks& blocks) {
     blocks[i].number = base_number + reader.varint();
     if (blocks[i].state != BlockState::data) continue;
     blocks[i].crc = reader.fixed<std::uint32_t>();
-    blocks[i].physical = static_cast<std::uint32_t>(expected + reader.signed_varint());
+    const std::int64_t jump = reader.signed_varint();
+    // Compared before it is added: the sum of what is in the value may not fit.
+    if (jump < -expected || jump > kLastPhysical - expected) return false;
+    blocks[i].physical = static_cast<std::uint32_t>(expected + jump);
     expected = std::int64_t{blocks[i].physical} + 1;
   }
   return states != 0 && reader.at_end();
