@@ -6,8 +6,9 @@
 // beside a bare loopback round trip and a bare durable write of the same run), random reads, and
 // what the daemons use when idle. Medians over N repeats. The cluster is made in a new folder and
 // removed.
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { cpuTimeNs } from "../cli/local-cluster/processes.js";
 import { BenchCluster, type BenchJson, root } from "./bench-cluster.js";
 import { machineFacts, measureDurableWriteUs, measureLoopbackUs, median } from "./machine.js";
 
@@ -21,22 +22,13 @@ const { values } = parseArgs({
 });
 const osdCount = 3;
 
-/** Nanoseconds of CPU of a process so far, over its threads. */
-function cpuNs(pid: number): number {
-  let sum = 0;
-  for (const task of readdirSync(`/proc/${pid}/task`)) {
-    sum += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0]);
-  }
-  return sum;
-}
-
 async function idleOf(pid: number): Promise<{ cpuPercent: number; rssMib: number }> {
   const seconds = 10;
-  const before = cpuNs(pid);
+  const before = cpuTimeNs(pid) ?? 0;
   await new Promise((done) => setTimeout(done, seconds * 1000));
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   const rssKib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]);
-  return { cpuPercent: (cpuNs(pid) - before) / seconds / 1e7, rssMib: rssKib / 1024 };
+  return { cpuPercent: ((cpuTimeNs(pid) ?? 0) - before) / seconds / 1e7, rssMib: rssKib / 1024 };
 }
 
 async function main(): Promise<void> {

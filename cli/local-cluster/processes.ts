@@ -2,8 +2,7 @@
 //
 // A pid alone can be another process's by now. A pid file therefore holds the pid and the start
 // time (clock ticks since boot, /proc/PID/stat field 22): together they name one process.
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import path from "node:path";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { StorageError } from "../../common/errors.js";
 
 export interface ProcessId {
@@ -12,17 +11,23 @@ export interface ProcessId {
   startTicks: number;
 }
 
-/** The living process of that pid; undefined: none, or a zombie. */
-export function findProcess(pid: number): ProcessId | undefined {
-  let stat: string;
+/**
+ * Fields of /proc/PID/stat from the state on: [0] is proc(5)'s field 3. The name before it, in
+ * parentheses, may hold anything. undefined: no such process
+ */
+function statFields(pid: number): string[] | undefined {
   try {
-    stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   } catch {
     return undefined;
   }
-  // The name in parentheses may hold anything; the fields after it start with the state (field 3).
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  if (fields[0] === "Z" || fields[0] === "X") return undefined;
+}
+
+/** The living process of that pid; undefined: none, or a zombie. */
+export function findProcess(pid: number): ProcessId | undefined {
+  const fields = statFields(pid);
+  if (fields === undefined || fields[0] === "Z" || fields[0] === "X") return undefined;
   return { pid, startTicks: Number(fields[19]) };
 }
 
@@ -61,28 +66,18 @@ export function claimPidFile(file: string, what: string): () => void {
   return () => rmSync(file, { force: true });
 }
 
+/** USER_HZ is 100 wherever Linux runs Node. */
+const tickNs = 1e7;
+
 /**
- * CPU time of a process, of all its threads that live, in nanoseconds
- * (/proc/PID/task/TID/schedstat: the scheduler's own clock, not ticks of 10 ms).
+ * CPU time of a process in nanoseconds, in steps of a tick (utime and stime of /proc/PID/stat). It
+ * counts the threads that have ended, too: io_uring's workers end after some seconds without work,
+ * so a sum over the threads that live may even go back.
  * @returns undefined when it is gone
  */
 export function cpuTimeNs(pid: number): number | undefined {
-  const tasks = `/proc/${pid}/task`;
-  let threads: string[];
-  try {
-    threads = readdirSync(tasks);
-  } catch {
-    return undefined;
-  }
-  return threads.reduce((sum, thread) => {
-    try {
-      const text = readFileSync(path.join(tasks, thread, "schedstat"), "utf8");
-      return sum + Number(text.split(" ", 1)[0]);
-    } catch {
-      // The thread has ended in between.
-      return sum;
-    }
-  }, 0);
+  const fields = statFields(pid);
+  return fields && (Number(fields[11]) + Number(fields[12])) * tickNs;
 }
 
 /** Resident memory in bytes; undefined when it is gone. */
