@@ -183,7 +183,7 @@ TEST_CASE("filling: only the named layers change") {
   check_same_copies(cluster);
 }
 
-TEST_CASE("filling: a copy that was away gets the filled layers, and scrub finds them equal") {
+TEST_CASE("filling: a copy that was away gets the filled layers, equal to the others") {
   FillCluster cluster(5);
   SnapTestClient& image = cluster.image;
   const std::uint64_t one = image.take_snapshot();
