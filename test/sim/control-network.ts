@@ -60,7 +60,7 @@ class SimStream extends EventEmitter implements ControlStream {
 
   /** Does something at the other end, behind all that was sent before. */
   transmit(deliver: (peer: SimStream) => void): void {
-    this.packets.push({ dueMs: this.clock.nowMs() + this.network.delayMs(), deliver });
+    this.packets.push({ dueMs: this.network.arrivalMs(), deliver });
     if (this.packets.length === 1) this.network.carryNext(this);
   }
 
@@ -123,8 +123,13 @@ export class ControlNetwork {
     this.streams.delete(stream);
   }
 
-  delayMs(): number {
-    return 0.02 + (this.random.below(1000) / 1000) * this.maxDelayMs;
+  /** When what is sent now is there: by the time of the world, which no process's clock has. */
+  arrivalMs(): number {
+    return this.nowMs() + 0.02 + (this.random.below(1000) / 1000) * this.maxDelayMs;
+  }
+
+  private nowMs(): number {
+    return this.time.nowNs() / 1e6;
   }
 
   /** Delivers the first packet of a stream when it is due and no partition is in its way. */
@@ -132,9 +137,8 @@ export class ControlNetwork {
     const to = from.peer;
     const packet = from.packets[0];
     if (to === undefined || packet === undefined) return;
-    const nowMs = this.time.nowNs() / 1e6;
     // The network's own time decides when it arrives, the receiver's process when it is heard.
-    this.time.schedule(afterMs ?? Math.max(0, packet.dueMs - nowMs), () => {
+    this.time.schedule(afterMs ?? Math.max(0, packet.dueMs - this.nowMs()), () => {
       if (this.partitions.has(`${from.host} ${to.host}`)) {
         from.stoppedMs += retransmitMs;
         if (from.stoppedMs < peerGoneMs) {
