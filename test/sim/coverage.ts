@@ -42,6 +42,18 @@ export const exempt: Readonly<Record<string, { why: string; test: string }>> = {
     why: "the simulated clients write no zeros and ask for no sparsify",
     test: "native/core/pg/sparsify_test.cc",
   },
+  pg_layers_filled: {
+    why: "the simulated clients flatten no clones",
+    test: "native/core/pg/layer_fill_test.cc",
+  },
+  pg_fill_divided_a_clone: {
+    why: "the simulated clients flatten no clones",
+    test: "native/core/pg/layer_fill_test.cc",
+  },
+  pg_fill_made_history: {
+    why: "the simulated clients flatten no clones",
+    test: "native/core/pg/layer_fill_test.cc",
+  },
   pg_scrub_place_taken: {
     why: "needs two PGs scrubbed at once, while those of a simulated cluster take milliseconds",
     test: "native/core/pg/scrub_test.cc",

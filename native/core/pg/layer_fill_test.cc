@@ -125,8 +125,10 @@ TEST_CASE("filling: snapshots from before the object was written get a history")
   const std::uint64_t three = image.take_snapshot();
   image.write("a", 2, 6);
   const std::uint64_t made = probe_hits("pg_fill_made_history");
+  const std::uint64_t filled = probe_hits("pg_layers_filled");
   cluster.fill_layers({one, two, three, kHead});
   CHECK(probe_hits("pg_fill_made_history") == made + 1);
+  CHECK(probe_hits("pg_layers_filled") == filled + 1);
   for (const std::uint64_t snap : {one, two}) CHECK(cluster.shown(snap) == "9 9 9 9");
   CHECK(cluster.shown(three) == "9 5 9 9");
   CHECK(cluster.shown() == "9 5 6 9");
