@@ -93,10 +93,11 @@ class OwnClient {
     const { ClusterClient: Client } = await import("../client/index.js");
     const { StorageError } = await import("../common/errors.js");
     const { monitor } = this;
-    if (monitor === undefined) throw new StorageError("not_active", "the monitor is starting");
     try {
+      if (monitor === undefined) throw new StorageError("not_active", "the monitor is starting");
       return await Client.connect({ monitor: monitor.address, clusterId: monitor.clusterId });
     } catch (thrown) {
+      // Whoever asks next tries anew.
       this.client = undefined;
       throw thrown;
     }

@@ -16,11 +16,10 @@ import {
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readClusterFile } from "../../cli/local-cluster/cluster-dir.js";
-import { ClusterClient, exportDiff, Image, Images, importDiff } from "../../client/index.js";
+import { type ClusterClient, exportDiff, Image, Images, importDiff } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
 import { seeded } from "../chaos/schedule.js";
-import { cairn, startCairn } from "./support.js";
+import { cairn, connectTo, startCairn } from "./support.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-diffs-"));
 const dir = path.join(folder, "cluster");
@@ -35,9 +34,7 @@ let images: Images<ClusterClient["io"]>;
 beforeAll(async () => {
   const { code, stderr } = await cairn(dir, "up", "--osds", "3", "--osd-size", "4G");
   if (code !== 0) throw new Error(stderr);
-  const monitor = readClusterFile(dir)?.monitor;
-  if (monitor === undefined) throw new Error("the cluster has no monitor");
-  client = await ClusterClient.connect({ monitor, log: () => undefined });
+  client = await connectTo(dir);
   images = new Images(client, "rbd", ports);
 }, 120_000);
 

@@ -4,10 +4,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { readClusterFile } from "../../cli/local-cluster/cluster-dir.js";
-import { ClusterClient, Image, Images } from "../../client/index.js";
+import { type ClusterClient, Image, Images } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
-import { cairn, cairnJson } from "./support.js";
+import { cairn, cairnJson, connectTo } from "./support.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-space-"));
 const dir = path.join(folder, "cluster");
@@ -21,9 +20,7 @@ let images: Images<ClusterClient["io"]>;
 beforeAll(async () => {
   const { code, stderr } = await cairn(dir, "up", "--osds", "3", "--osd-size", "4G");
   if (code !== 0) throw new Error(stderr);
-  const monitor = readClusterFile(dir)?.monitor;
-  if (monitor === undefined) throw new Error("the cluster has no monitor");
-  client = await ClusterClient.connect({ monitor, log: () => undefined });
+  client = await connectTo(dir);
   images = new Images(client, "rbd", ports);
 }, 120_000);
 

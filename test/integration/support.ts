@@ -4,6 +4,8 @@ import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { readClusterFile } from "../../cli/local-cluster/cluster-dir.js";
+import { ClusterClient } from "../../client/index.js";
 import { native } from "../../native/index.js";
 import { clusterBytes } from "../../proto/control-channel.js";
 
@@ -63,6 +65,13 @@ export async function startCairn(
     child.on("exit", (code) => reject(new Error(`cairn ${args.join(" ")}: exit code ${code}`)));
   });
   return { child, line, ended };
+}
+
+/** A client of the cluster in that folder, by the library. */
+export async function connectTo(dir: string): Promise<ClusterClient> {
+  const monitor = readClusterFile(dir)?.monitor;
+  if (monitor === undefined) throw new Error("the cluster has no monitor");
+  return ClusterClient.connect({ monitor, log: () => undefined });
 }
 
 /** The process of a daemon of a local cluster. */
