@@ -1,6 +1,7 @@
 // The lock for as long as a management verb takes: so that nobody opens the image for writing
 // meanwhile, and what the verb writes carries a token in force. A verb never takes the lock from a
-// live holder: it is refused, or sent to the holder by notify (exclusive.ts).
+// live holder: it is refused, or sent to the holder by notify (exclusive.ts). Who wants the lock
+// while a verb has it waits for the verb's end.
 import { StorageError } from "../../common/errors.js";
 import type { NativeFence } from "../../native/binding.js";
 import { headerObject } from "./header.js";
@@ -29,11 +30,21 @@ export async function lockForManagement(
   ports: LockPorts,
   address: HeaderAddress,
 ): Promise<ManagementLock> {
-  const options = { whenHeld: "refuse", exclusive: true } as const;
   const target = { ...address, reload: async () => undefined };
-  const lock = await ImageLock.watching(ports, target, options);
+  const lock = await ImageLock.watching(ports, target, { whenHeld: "refuse" });
   try {
-    return { token: await lock.acquire(), close: () => lock.close() };
+    const token = await lock.acquire();
+    let end: () => void = () => undefined;
+    const over = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const kept = lock.keeping(token, () => over);
+    const close = async () => {
+      end();
+      await kept;
+      await lock.close();
+    };
+    return { token, close };
   } catch (thrown) {
     await lock.close();
     throw thrown;
