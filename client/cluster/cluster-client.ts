@@ -43,6 +43,7 @@ export class ClusterClient {
   /** "host1 pid 7": how others see this client as a watcher or a lock's holder */
   readonly description = `${this.hostName} pid ${process.pid}`;
   private readonly listeners = new Set<(event: ClientEvent) => void>();
+  private readonly mapListeners = new Set<() => void>();
   private readonly clock: Clock;
   private readonly log: LogLine;
   private readonly cache = new MapCache();
@@ -142,6 +143,12 @@ export class ClusterClient {
     return () => this.listeners.delete(listener);
   }
 
+  /** Calls listener when there is a newer map. Returns its end. */
+  onMap(listener: () => void): () => void {
+    this.mapListeners.add(listener);
+    return () => this.mapListeners.delete(listener);
+  }
+
   /** @see MonitorSession.command */
   command<V extends Verb>(verb: V, args: CommandArgs<V>): Promise<CommandResult<V>> {
     return this.session.command(verb, args);
@@ -228,6 +235,7 @@ export class ClusterClient {
     } else if (update.kind === "newer") {
       this.io.setMap(this.builder.build(update.map));
       for (const wake of this.mapWaiters.splice(0)) wake();
+      for (const listener of [...this.mapListeners]) listener();
     }
   }
 

@@ -55,6 +55,8 @@ export interface ImageCluster<Io extends ImageIo = ImageIo> {
   /** Calls listener with each event of the native client. Returns its end. */
   onEvent(listener: (event: ClientEvent) => void): () => void;
   map(): OsdMap;
+  /** Calls listener when there is a newer map. Returns its end. */
+  onMap(listener: () => void): () => void;
   pool(name: string): PoolInfo;
 }
 

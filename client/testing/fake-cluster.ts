@@ -80,6 +80,7 @@ export class FakeCluster {
   wallMs = 1_000_000;
   /** of the cluster map */
   readonly config: Record<string, string> = {};
+  private readonly mapListeners = new Set<() => void>();
   private nextId = 1n;
   private nextClient = 1n;
   /** timers of the clients, by when they are due */
@@ -103,6 +104,10 @@ export class FakeCluster {
         remove: (_pool, ids) => io.removeSnapshots(ids),
       },
       map: () => mapOfTwoPools(this.config),
+      onMap: (listener) => {
+        this.mapListeners.add(listener);
+        return () => this.mapListeners.delete(listener);
+      },
       pool: poolNamed,
     };
     const ports: ImagePorts = {
@@ -120,6 +125,12 @@ export class FakeCluster {
     const images = new Images(cluster, "rbd", ports, namespace);
     const others = (name: string) => new Images(cluster, name, ports);
     return { io, images, inPool: others };
+  }
+
+  /** All clients get a map with that. */
+  setConfig(key: string, value: string): void {
+    this.config[key] = value;
+    for (const listener of this.mapListeners) listener();
   }
 
   /** Lets time pass, timer by timer, with all that follows from each. */
