@@ -268,8 +268,8 @@ export declare class NativeClient {
   /** Of changes that start after the call. Callers drain the gate first. */
   setSnapContext(device: DeviceHandle, context: NativeSnapContext): void;
   /**
-   * For requests that start after the call; null: detaches. Resolves when nothing goes on that began
-   * with the parent before.
+   * For requests that start after the call; null: detaches. Resolves when nothing goes on that
+   * began with the parent before.
    */
   setParent(device: DeviceHandle, parent: NativeParent | null): Promise<void>;
   /**
