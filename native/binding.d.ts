@@ -268,8 +268,8 @@ export declare class NativeClient {
   /** Of changes that start after the call. Callers drain the gate first. */
   setSnapContext(device: DeviceHandle, context: NativeSnapContext): void;
   /**
-   * For requests that start after the call; null: detaches. Resolves when nothing goes on that began
-   * with the parent before.
+   * For requests that start after the call; null: detaches. Resolves when nothing goes on that
+   * began with the parent before.
    */
   setParent(device: DeviceHandle, parent: NativeParent | null): Promise<void>;
   /**
@@ -427,6 +427,12 @@ export interface Native {
   plantedBugsBuilt(): boolean;
   /** Writes a new store (blocking; `cairn osd mkfs` and `cairn up`). */
   formatStore(options: FormatOptions): Promise<void>;
+  /**
+   * CPU time of a process in nanoseconds (clock_getcpuclockid(3)). It counts the threads that have
+   * ended, too: io_uring's workers end after some seconds without work, so a sum over the threads
+   * that live may even go back. undefined: the process is gone.
+   */
+  processCpuNs(pid: number): number | undefined;
   crc32c(bytes: Uint8Array, seed: number): number;
   errorCodes(): Record<string, number>;
   crushMapPgs(
