@@ -183,7 +183,7 @@ test("a client closes while front ends are connected, and while their requests w
   await Promise.all(ended);
 });
 
-test("what is asked of a client that is closed, or closes meanwhile, is refused by name", async () => {
+test("what is asked of a client that is closed, or closes meanwhile, is refused", async () => {
   const closed = { code: "canceled", message: expect.stringContaining("the client is clos") };
   const other = new native.Client({
     clusterId: new Uint8Array(16),

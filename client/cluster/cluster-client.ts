@@ -16,6 +16,7 @@ import { maxSnapsAtOnce } from "../../proto/pool-snaps.js";
 import { RefusedMaps } from "../../proto/refused-maps.js";
 import { limitMs } from "../../proto/settings.js";
 import { clientStatsOf } from "./client-stats.js";
+import { httpCacheBytesOf } from "./http-cache-size.js";
 import { MapCache } from "./map-cache.js";
 import { MonitorSession } from "./monitor-session.js";
 import { NativeMapBuilder } from "./native-map.js";
@@ -30,6 +31,8 @@ export interface ClusterClientOptions {
   onLogLevel?: (level: LogLevel) => void;
   /** an export of this client has got or lost its peer */
   onExport?: (handle: number, state: "connected" | "disconnected") => void;
+  /** see ImageCluster; default: CAIRN_HTTP_CACHE_BYTES of the environment, else 256 MiB */
+  httpCacheBytes?: number;
   clock?: Clock;
   random?: Random;
 }
@@ -40,6 +43,7 @@ const firstMapTimeoutMs = 5000;
 
 export class ClusterClient {
   readonly io: NativeClient;
+  readonly httpCacheBytes: number;
   readonly hostName = hostname();
   /** "host1 pid 7": how others see this client as a watcher or a lock's holder */
   readonly description = `${this.hostName} pid ${process.pid}`;
@@ -64,6 +68,7 @@ export class ClusterClient {
     this.clock = options.clock ?? systemClock;
     this.log = options.log ?? (() => undefined);
     this.session = session;
+    this.httpCacheBytes = httpCacheBytesOf(options.httpCacheBytes);
     this.io = new native.Client({
       clusterId: clusterBytes(clusterId),
       clientId,

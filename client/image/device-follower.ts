@@ -1,5 +1,5 @@
 // Lets a device of an image, or of a snapshot of one, follow the header: its size, its snapshots,
-// its parent, its limits. One after the other, so that an older view of the header never comes last.
+// its parent, its limits. One after the other, so that an older view never comes last.
 import type { DeviceHandle, NativeSnapContext } from "../../native/binding.js";
 import type { ContextChange } from "./access.js";
 import { readConfig } from "./config-store.js";

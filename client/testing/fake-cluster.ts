@@ -95,6 +95,7 @@ export class FakeCluster {
       io,
       clientId,
       hostName: "host1",
+      httpCacheBytes: 1 << 20,
       description: `host1 pid ${clientId}`,
       onEvent: (listener) => {
         io.listeners.add(listener);

@@ -398,7 +398,7 @@ describe("the library", () => {
     await b.close();
   });
 
-  it("reads a clone and its snapshot on when both let the parent go, which is removed", async () => {
+  it("reads a clone and its snapshot on when both let the parent go", async () => {
     const parent = await written("golden", 3, places);
     await parent.createSnapshot("s");
     await parent.clone("s", "copy");
