@@ -3,8 +3,8 @@
 import type { DeviceHandle, NativeSnapContext } from "../../native/binding.js";
 import type { ContextChange } from "./access.js";
 import { readConfig } from "./config-store.js";
+import { DeviceLimits } from "./device-limits.js";
 import type { ImageHeader } from "./header.js";
-import { qosLimits } from "./image-config.js";
 import { maxDepth, snapContextOf, withLower } from "./layout.js";
 import { goesTo, targetRecord } from "./migration-state.js";
 import type { ImageRef, ParentRef } from "./references.js";
@@ -15,7 +15,7 @@ export class DeviceFollower {
   private last: Promise<unknown> = Promise.resolve();
   /** as text; undefined: not set by us yet */
   private parent: string | undefined;
-  private limits = "{}";
+  private readonly limits: DeviceLimits;
   /** seq 0: the image has never had a snapshot */
   private context: NativeSnapContext = { seq: 0, snaps: [] };
 
@@ -25,7 +25,9 @@ export class DeviceFollower {
     private readonly device: DeviceHandle,
     /** the snapshots that users see, each time that the header was read */
     private readonly onSnapshots: (snapshots: SnapshotInfo[]) => void = () => undefined,
-  ) {}
+  ) {
+    this.limits = new DeviceLimits(device);
+  }
 
   /**
    * @returns where the image has gone, when it is the source of a migration: the device stays as it
@@ -61,10 +63,7 @@ export class DeviceFollower {
     await this.followParent(header);
     io.setImageSize(this.device, header.sizeBytes);
     this.setContext(snapContextOf(header));
-    const limits = qosLimits(config);
-    const text = JSON.stringify(limits);
-    if (text !== this.limits) await io.setQos(this.device, limits);
-    this.limits = text;
+    await this.limits.set(this.scope, config);
     this.onSnapshots(snapshotsIn(header));
     return undefined;
   }

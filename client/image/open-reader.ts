@@ -1,6 +1,7 @@
 // Opening an image for reading: without a lock, but as a watcher, so that others see that it is in
-// use, and can ask what its device does. It follows the image's size.
+// use, and can ask what its device does. It follows the image's size and limits.
 import type { DeviceHandle } from "../../native/binding.js";
+import { DeviceLimits } from "./device-limits.js";
 import { ImageLock } from "./image-lock.js";
 import type { Images } from "./images.js";
 import { DeviceInspector } from "./inspection.js";
@@ -30,6 +31,7 @@ export async function openReader(
   const { handle, info } = await images.open(name, options);
   try {
     const { scope } = images;
+    const limits = new DeviceLimits(handle);
     const inspector = new DeviceInspector(scope, handle);
     const watch = await ImageLock.watching(images.lockPorts(), {
       pool: images.poolId,
@@ -39,6 +41,7 @@ export async function openReader(
         // What a snapshot shows never changes.
         if (snap === undefined) scope.io.setImageSize(handle, sizeBytes);
         onSnapshots?.(snapshots);
+        await limits.follow(scope, info.id);
       },
       inspect: inspector.answer.bind(inspector),
     });
@@ -46,6 +49,11 @@ export async function openReader(
       await watch.close();
       images.close(handle);
     };
+    // What the image's configuration says holds from the first request on.
+    await limits.follow(scope, info.id).catch(async (thrown: unknown) => {
+      await watch.close();
+      throw thrown;
+    });
     return { handle, info, close };
   } catch (thrown) {
     images.close(handle);
