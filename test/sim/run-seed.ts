@@ -8,7 +8,7 @@ import { type FencedOptions, FencedWorkload } from "./fenced-workload.js";
 import { findFencingViolations } from "./fencing.js";
 import { SeededRandom } from "./random.js";
 import { initialValue, Recorder } from "./recorder.js";
-import { SimCluster, type SimClusterOptions } from "./sim-cluster.js";
+import { type ClockDrifts, SimCluster, type SimClusterOptions } from "./sim-cluster.js";
 import { type SnapOptions, SnapWorkload } from "./snap-workload.js";
 import { Trace } from "./trace.js";
 import { Workload, type WorkloadOptions } from "./workload.js";
@@ -75,26 +75,32 @@ const mostDriftPpm = [0, 200, 47_000];
 /** Drifts are drawn beside all else, which is as it was before there were any. */
 const driftSalt = 0x6472696674n;
 
-function driftsOf(seed: bigint, osds: number): number[] {
+function driftsOf(seed: bigint, osds: number, clients: number): ClockDrifts {
   const random = new SeededRandom(seed ^ driftSalt);
   const most = random.pick(mostDriftPpm);
-  return Array.from({ length: osds }, () => random.between(-most, most));
+  const drift = () => random.between(-most, most);
+  return {
+    osds: Array.from({ length: osds }, drift),
+    monitor: drift(),
+    clients: Array.from({ length: clients }, drift),
+  };
 }
 
 function planOf(random: SeededRandom, seed: bigint, mode: Mode | undefined): Plan {
   const drawn = random.percent(70) ? "safety" : "liveness";
   const osds = random.between(3, 5);
   const size = random.percent(80) ? 3 : 2;
+  const clients = random.between(2, 4);
   return {
     mode: mode ?? drawn,
     cluster: {
       osds,
-      clients: random.between(2, 4),
+      clients,
       pgNum: random.pick([1, 2, 4, 8]),
       size,
       minSize: size === 2 ? 1 : random.pick([1, 2, 2]),
       logEntriesKept: random.pick([100, 400, 1500]),
-      clockDriftsPpm: driftsOf(seed, osds),
+      driftsPpm: driftsOf(seed, osds, clients),
     },
     workload: {
       objects: random.between(2, 8),
