@@ -18,6 +18,8 @@ export interface SeedOptions {
   /** the trace goes there too */
   tracePath?: string | undefined;
   mode?: Mode | undefined;
+  /** of the clocks, at most */
+  driftPpm?: number | undefined;
   onlyFaults?: readonly FaultKind[] | undefined;
   coverage: Coverage;
 }
@@ -75,9 +77,13 @@ const mostDriftPpm = [0, 200, 47_000];
 /** Drifts are drawn beside all else, which is as it was before there were any. */
 const driftSalt = 0x6472696674n;
 
-function driftsOf(seed: bigint, osds: number, clients: number): ClockDrifts {
+function driftsOf(
+  { seed, driftPpm }: SeedOptions,
+  { osds, clients }: { osds: number; clients: number },
+): ClockDrifts {
   const random = new SeededRandom(seed ^ driftSalt);
-  const most = random.pick(mostDriftPpm);
+  const drawn = random.pick(mostDriftPpm);
+  const most = driftPpm ?? drawn;
   const drift = () => random.between(-most, most);
   return {
     osds: Array.from({ length: osds }, drift),
@@ -86,7 +92,8 @@ function driftsOf(seed: bigint, osds: number, clients: number): ClockDrifts {
   };
 }
 
-function planOf(random: SeededRandom, seed: bigint, mode: Mode | undefined): Plan {
+function planOf(random: SeededRandom, options: SeedOptions): Plan {
+  const { mode } = options;
   const drawn = random.percent(70) ? "safety" : "liveness";
   const osds = random.between(3, 5);
   const size = random.percent(80) ? 3 : 2;
@@ -100,7 +107,7 @@ function planOf(random: SeededRandom, seed: bigint, mode: Mode | undefined): Pla
       size,
       minSize: size === 2 ? 1 : random.pick([1, 2, 2]),
       logEntriesKept: random.pick([100, 400, 1500]),
-      driftsPpm: driftsOf(seed, osds, clients),
+      driftsPpm: driftsOf(options, { osds, clients }),
     },
     workload: {
       objects: random.between(2, 8),
@@ -163,7 +170,7 @@ function clientsOf(cluster: SimCluster, plan: Plan, random: SeededRandom): Clien
 /** Runs a seed from beginning to end. Findings are in the result, never thrown. */
 export async function runSeed(options: SeedOptions): Promise<SeedResult> {
   const random = new SeededRandom(options.seed);
-  const plan = planOf(random, options.seed, options.mode);
+  const plan = planOf(random, options);
   const findings: string[] = [];
   const cluster = await SimCluster.start(
     plan.cluster,
