@@ -57,8 +57,8 @@ const trimLimitMs = 60_000;
 /** In liveness mode no operation takes longer. */
 const stallLimitMs = 60_000;
 
-/** Longer than any lease, and than what peering takes. */
-const closelyMs = 1200;
+/** Longer than any lease, and than what comes before it. */
+const closelyMs = 700;
 
 interface Plan {
   mode: Mode;

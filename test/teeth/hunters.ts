@@ -26,7 +26,7 @@ const byFinding = (code: number | null, output: string): Outcome => {
   return code === 1 && /FINDING/i.test(output) ? "caught" : "broken";
 };
 
-const takeover = ["--mode", "safety", "--drift", "47000", "--faults", "replacedInSilence"];
+const takeover = ["--mode", "liveness", "--drift", "47000", "--faults", "replacedInSilence"];
 
 function simulation(root: string, seconds: number, ...options: string[]): Command {
   const programs = ["node_modules/tsx/dist/cli.mjs", "test/sim/main.ts"];
@@ -47,7 +47,7 @@ export const hunters: Readonly<Record<HunterName, Hunter>> = {
     command: (root, _, seconds) => simulation(root, seconds),
     outcome: byFinding,
   },
-  // Only the fault in which the clocks decide, and all clocks wrong by what they may be.
+  // Only the fault in which the clocks decide, once at a time, and clocks as wrong as they may be.
   "sim-takeover": {
     command: (root, _, seconds) => simulation(root, seconds, ...takeover),
     outcome: byFinding,
