@@ -1,4 +1,5 @@
-// What an OSD does to its PGs when nobody asks for it: scrubs, and trimming of removed snapshots. And what they and reads tell of its disk.
+// What an OSD does to its PGs when nobody asks for it: scrubs, and trimming of removed snapshots;
+// and what reads tell of its disk.
 import type { StorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import type { Clock } from "../common/ports.js";

@@ -13,7 +13,7 @@ export const help = `usage: npm run sim -- [options]
   --seed S          this seed alone; its trace goes to build/sim/seed-S.trace
   --seconds N       ends at the first finding, or before the first seed behind so many seconds
   --mode MODE       safety or liveness (default: drawn from the seed)
-  --drift PPM       clocks drift by at most so many parts in a million (default: drawn from the seed)
+  --drift PPM       the most that clocks drift, in parts in a million (default: drawn)
   --faults A,B      only these faults: ${faultKinds.join(", ")}
 `;
 
