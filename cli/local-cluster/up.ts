@@ -2,8 +2,8 @@
 // waits until it is healthy.
 //
 // Invariants: one `up` or `down` of a folder at a time; a call that fails or is stopped stops the
-// daemons that it has started, and takes away a cluster that it was the first to make. A folder whose first start
-// was cut off (state "creating") is cleared and made anew.
+// daemons that it has started, and takes away a cluster that it was the first to make. A folder
+// whose first start was cut off (state "creating") is cleared and made anew.
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import path from "node:path";
