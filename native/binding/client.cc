@@ -311,7 +311,7 @@ class Client : public Napi::ObjectWrap<Client> {
   void set_image_size(const Napi::CallbackInfo& info) {
     const auto size = static_cast<std::uint64_t>(info[1].ToNumber().Int64Value());
     run([handle = info[0].ToNumber().Uint32Value(), size](ClientState& state) {
-      if (image::Image* const image = state.image(handle)) image->set_size(size);
+      state.set_image_size(handle, size);
     });
   }
   Napi::Value watch(const Napi::CallbackInfo& info) {
