@@ -96,6 +96,8 @@ class Wal {
  private:
   void begin_group();
   void schedule();
+  bool waits_for_more() const;
+  void wait_for_more();
   void run_scheduled();
   void start();
   Group* find(std::uint64_t sequence);
@@ -127,6 +129,7 @@ class Wal {
   std::size_t usual_completions_ = 0;
   bool is_writing_ = false;
   bool is_scheduled_ = false;
+  io::TimerId wait_timer_ = 0;  // 0: nobody waits for more
   std::uint32_t parts_left_ = 0;
   bool needs_flush_ = false;
   GroupDone on_group_;
