@@ -7,6 +7,9 @@
 //   flushed_sequence is the sequence before its own. Replay relies on it (replay.hh).
 // - A record lies behind its predecessor, modulo the length of the ring; it may wrap.
 // - Room is taken when a transaction is added: what has been accepted can always be written.
+// - Behind a long group the next one may wait for as many transactions (Options::group_wait_ns),
+//   while nothing is being written. The wait ends when they have come, with a direct write, when
+//   the group is sealed and another one begins, and with its time.
 // - Direct data (of fresh blocks) is on its way to the disk while the records before its own still
 //   are; the record is written beside it, one flush follows both, and only then the group counts as
 //   durable. Data may thus reach the disk without its record, where it lies in blocks that nothing
