@@ -267,7 +267,10 @@ export declare class NativeClient {
   setImageSize(device: DeviceHandle, sizeBytes: number): void;
   /** Of changes that start after the call. Callers drain the gate first. */
   setSnapContext(device: DeviceHandle, context: NativeSnapContext): void;
-  /** For requests that start after the call; null: detaches. Callers drain the gate first. */
+  /**
+   * For requests that start after the call; null: detaches. Resolves when nothing goes on that
+   * began with the parent before.
+   */
   setParent(device: DeviceHandle, parent: NativeParent | null): Promise<void>;
   /**
    * From here on the device is another image, without parent: its front ends go on. Of the layout
