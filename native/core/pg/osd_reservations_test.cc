@@ -78,7 +78,7 @@ TEST_CASE("reservations: a flooded OSD gives an image at least 90 % of what is r
 TEST_CASE("reservations: without one the image would get its share, and nobody waits in a queue") {
   Flood flood(0);
   // Without a limit there are so many operations in a second that a part of it is enough.
-  const std::uint64_t iops = flood.image_iops(300 * kMillisecond);
+  const std::uint64_t iops = flood.image_iops(150 * kMillisecond);
   INFO("others: ", flood.others_iops, ", image: ", iops);
   CHECK(iops < flood.others_iops / 40);
   CHECK(flood.cluster.osds.at(0)->core->reservation_counters().queued == 0);
