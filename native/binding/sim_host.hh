@@ -19,11 +19,13 @@ class SimHost final : public CoreHost {
       : executor_(world, drift_ppm), js_tasks_(js_tasks), random_(random) {}
 
   io::ProcessExecutor& executor() { return executor_; }
-  void post(io::Task task) override { executor_.run_after(delay_ns(posted_), std::move(task)); }
+  void post(io::Task task) override {
+    posted_.push_back(std::move(task));
+    executor_.run_after(delay_ns(), [this] { take_first(posted_)(); });
+  }
   void to_js(JsTask task) override {
-    executor_.run_after(delay_ns(returned_), [this, task = std::move(task)]() mutable {
-      js_tasks_.push_back(std::move(task));
-    });
+    returned_.push_back(std::move(task));
+    executor_.run_after(delay_ns(), [this] { js_tasks_.push_back(take_first(returned_)); });
   }
   void stop_and_join() override { ended_ = true; }
   // The process is over: by stop_and_join(), or killed.
@@ -35,17 +37,20 @@ class SimHost final : public CoreHost {
 
  private:
   static constexpr std::uint64_t kMaxHopNs = 100'000;
-  // Due later than all before it.
-  std::uint64_t delay_ns(std::uint64_t& last_due_ns) {
-    const std::uint64_t now = executor_.now_ns();
-    last_due_ns = std::max(last_due_ns + 1, now + random_.below(kMaxHopNs));
-    return last_due_ns - now;
+  std::uint64_t delay_ns() { return random_.below(kMaxHopNs); }
+  // Whichever timer runs out first takes what was handed over first.
+  template <typename Handed>
+  static Handed take_first(std::deque<Handed>& queue) {
+    Handed first = std::move(queue.front());
+    queue.pop_front();
+    return first;
   }
 
   io::ProcessExecutor executor_;
   std::deque<JsTask>& js_tasks_;
   io::Random random_;
-  std::uint64_t posted_ = 0, returned_ = 0;
+  std::deque<io::Task> posted_;
+  std::deque<JsTask> returned_;
   bool ended_ = false;
 };
 
