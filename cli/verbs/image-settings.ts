@@ -130,8 +130,8 @@ const entitySlot = word("config-entity", "global, client, or client.HOST", (text
   throw new InvalidArgumentError("It should be global, client, or client.HOST.");
 });
 const entities = [
-  "They hold for images that have no value of their own or of their pool, and are opened, or " +
-    "change, from now on. What is set for client.HOST holds for clients on that host, and comes " +
+  "They hold for images that have no value of their own or of their pool, at once also for those " +
+    "that are in use. What is set for client.HOST holds for clients on that host, and comes " +
     "before what is set for client, and that before global.",
 ];
 
