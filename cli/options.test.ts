@@ -6,11 +6,27 @@ import {
   addressValue,
   countValue,
   durationValue,
+  imageSizeValue,
   momentValue,
   powerOfTwoSize,
   shareValue,
   sizeValue,
 } from "./options.js";
+
+describe("imageSizeValue", () => {
+  it.each([
+    ["1024M", 2 ** 30],
+    ["1024B", 1024],
+    ["0", 0],
+    ["1048576", 2 ** 20],
+  ])("takes %s", (text, bytes) => {
+    expect(imageSizeValue(text)).toBe(bytes);
+  });
+
+  it.each(["1", "1024", "1048575"])("refuses %s, which rbd takes for MiB", (text) => {
+    expect(() => imageSizeValue(text)).toThrow(`Write ${text}M, or ${text}B`);
+  });
+});
 
 describe("addressValue", () => {
   it.each([

@@ -40,6 +40,17 @@ export function valueParser<T>(parse: (text: string) => T): (text: string) => T 
 
 /** Bytes: "4096", "20G". */
 export const sizeValue = valueParser((text): number => parseSize(text));
+const mebibyte = 2 ** 20;
+
+/** The size of an image. A small number alone is what rbd takes for MiB: it is not guessed at. */
+export function imageSizeValue(text: string): number {
+  const bytes = sizeValue(text);
+  if (!/^[0-9]+$/.test(text) || bytes === 0 || bytes >= mebibyte) return bytes;
+  throw new InvalidArgumentError(
+    `A number alone is bytes, for rbd it is MiB. Write ${text}M, or ${text}B for bytes.`,
+  );
+}
+
 /** A size that has to be a power of two: of objects. */
 export function powerOfTwoSize(text: string): number {
   const bytes = sizeValue(text);

@@ -1,5 +1,5 @@
 // The verbs on images as a whole: `create`, `ls`, `info`, `rm`, `resize`, `import`, `export`.
-import { sizeValue } from "../options.js";
+import { imageSizeValue } from "../options.js";
 import { layoutRows } from "../table/layout-rows.js";
 import {
   choice,
@@ -37,7 +37,7 @@ const create = verb({
   summary: "Create an image. It is thin: space is taken as it is written.",
   slots: [image("its pool and name")],
   options: {
-    size: required("size", "its size: 4G, 512M, bytes", sizeValue, { short: "s" }),
+    size: required("size", "its size: 4G, 512M, bytes", imageSizeValue, { short: "s" }),
     ...layoutRows,
     ...overcommitRow,
     ...clusterRows,
@@ -89,7 +89,7 @@ const resize = verb({
   summary: "Change the size of an image, also while it is in use.",
   slots: [image("its pool and name")],
   options: {
-    size: required("size", "its new size", sizeValue, { short: "s" }),
+    size: required("size", "its new size", imageSizeValue, { short: "s" }),
     allowShrink: flag("discard what lies behind the new size"),
     ...overcommitRow,
     ...longRows,
