@@ -77,6 +77,18 @@ function driftsOf(seed: bigint, osds: number): number[] {
   return Array.from({ length: osds }, () => random.between(-most, most));
 }
 
+/** What layers are filled with and which zeros are freed: drawn beside all else, too. */
+const fillSalt = 0x66696c6c73n;
+
+function fillsOf(seed: bigint): Pick<SnapOptions, "fillPercent" | "zerosPercent" | "listPercent"> {
+  const random = new SeededRandom(seed ^ fillSalt);
+  return {
+    fillPercent: random.pick([0, 10, 30]),
+    zerosPercent: random.pick([0, 10, 30]),
+    listPercent: random.pick([0, 10]),
+  };
+}
+
 function planOf(random: SeededRandom, seed: bigint, mode: Mode | undefined): Plan {
   const drawn = random.percent(70) ? "safety" : "liveness";
   const osds = random.between(3, 5);
@@ -119,6 +131,7 @@ function planOf(random: SeededRandom, seed: bigint, mode: Mode | undefined): Pla
       takePercent: random.pick([2, 5, 10]),
       dropPercent: random.pick([2, 5, 10]),
       removePercent: random.pick([0, 5]),
+      ...fillsOf(seed),
     },
   };
 }
