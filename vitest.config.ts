@@ -1,17 +1,47 @@
-// Unit tests sit beside the code (*.test.ts); what crosses a folder is in test/. The integration
-// tests start real processes, so they run one after the other.
+// Unit tests sit beside the code (*.test.ts); what crosses a folder is in test/. Both run two files
+// at a time: the integration tests start real processes, each file a cluster of its own in a folder
+// of its own, and mostly wait for them.
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 const never = ["node_modules/**", "dist/**", "build/**", ".cache/**"];
+const filesAtOnce = 2;
+
+/** The longest of the integration tests, the longest first: else one ends long after the others. */
+const longest = [
+  "test/chaos/chaos.test.ts",
+  "test/integration/image-kills.test.ts",
+  "test/integration/operator.test.ts",
+  "test/integration/cluster.test.ts",
+  "test/integration/monitor-rebuild.test.ts",
+  "test/integration/scrub.test.ts",
+  "test/integration/cli.test.ts",
+  "test/integration/migration.test.ts",
+  "test/integration/verbs.test.ts",
+  "test/e2e/guest.test.ts",
+  "test/fsx/fsx.test.ts",
+];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const place = longest.findIndex((file) => moduleId.endsWith(`/${file}`));
+      return place < 0 ? longest.length : place;
+    };
+    return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
+  }
+}
 
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
           name: "unit",
           include: ["**/*.test.ts"],
           exclude: [...never, "test/**"],
+          maxWorkers: filesAtOnce,
           testTimeout: 30_000,
           hookTimeout: 60_000,
         },
@@ -21,7 +51,7 @@ export default defineConfig({
           name: "integration",
           include: ["test/**/*.test.ts"],
           exclude: never,
-          fileParallelism: false,
+          maxWorkers: filesAtOnce,
           testTimeout: 240_000,
           hookTimeout: 240_000,
         },

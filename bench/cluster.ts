@@ -8,7 +8,7 @@
 // removed.
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { cpuTimeNs } from "../cli/local-cluster/processes.js";
+import { native } from "../native/index.js";
 import { BenchCluster, type BenchJson, root } from "./bench-cluster.js";
 import { machineFacts, measureDurableWriteUs, measureLoopbackUs, median } from "./machine.js";
 
@@ -24,11 +24,14 @@ const osdCount = 3;
 
 async function idleOf(pid: number): Promise<{ cpuPercent: number; rssMib: number }> {
   const seconds = 10;
-  const before = cpuTimeNs(pid) ?? 0;
+  const before = native.processCpuNs(pid) ?? 0;
   await new Promise((done) => setTimeout(done, seconds * 1000));
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   const rssKib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]);
-  return { cpuPercent: ((cpuTimeNs(pid) ?? 0) - before) / seconds / 1e7, rssMib: rssKib / 1024 };
+  return {
+    cpuPercent: ((native.processCpuNs(pid) ?? 0) - before) / seconds / 1e7,
+    rssMib: rssKib / 1024,
+  };
 }
 
 async function main(): Promise<void> {

@@ -80,7 +80,7 @@ function clusterNames(flags: ClusterOptions): NameSource {
       }),
     images: (pool, namespace) =>
       withImages(flags, { pool, namespace }, async (images) =>
-        (await images.list()).map(({ name }) => name),
+        (await images.scope.directory.names()).map(([name]) => name),
       ),
     osds: () =>
       withMonitor(flags, async (monitor) => {

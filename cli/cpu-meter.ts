@@ -1,11 +1,12 @@
-// CPU time of the client and the daemons over a time. Daemons of a local cluster are read from
-// /proc exactly around the run; others tell theirs in reports to the monitor, every few seconds.
+// CPU time of the client and the daemons over a time. The CPU clocks of the daemons of a local
+// cluster are read exactly around the run; others tell theirs in reports to the monitor, every few
+// seconds.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ClusterClient } from "../client/index.js";
+import { native } from "../native/index.js";
 import { type CpuUsage, cpuUsage, type DaemonReadings, type Reading } from "./cpu-usage.js";
 import { ClusterPaths, type DaemonName, readClusterFile } from "./local-cluster/cluster-dir.js";
 import { runningDaemon } from "./local-cluster/daemons.js";
-import { cpuTimeNs } from "./local-cluster/processes.js";
 import type { ClusterOptions } from "./options.js";
 
 /** @returns ends the measurement */
@@ -27,7 +28,7 @@ export async function cpuMeter(
 }
 
 function ownCpuUs(): number {
-  return (cpuTimeNs(process.pid) ?? 0) / 1000;
+  return (native.processCpuNs(process.pid) ?? 0) / 1000;
 }
 
 /** undefined: the cluster is not on this machine */
@@ -48,7 +49,7 @@ function localReadings(paths: ClusterPaths, names: readonly DaemonName[]): Daemo
   return new Map(
     names.flatMap((name) => {
       const daemon = runningDaemon(paths, name);
-      const timeNs = daemon === undefined ? undefined : cpuTimeNs(daemon.pid);
+      const timeNs = daemon === undefined ? undefined : native.processCpuNs(daemon.pid);
       if (daemon === undefined || timeNs === undefined) return [];
       return [[name, { life: `${daemon.pid} ${daemon.startTicks}`, cpuUs: timeNs / 1000 }]];
     }),

@@ -5,7 +5,13 @@ import { defaultPool } from "../client/image/spec.js";
 import type { DiffExtent, ImageInfo, SnapshotInfo } from "../client/index.js";
 import { StorageError } from "../common/errors.js";
 import { formatSize } from "../common/units.js";
-import { type ImageLayer, nameOf, withImageProgress, withImages } from "./image-access.js";
+import {
+  type ImageLayer,
+  nameOf,
+  readableImages,
+  withImageProgress,
+  withImages,
+} from "./image-access.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { type Output, printResult, table } from "./output.js";
 import type { ImageOrSnap } from "./spec.js";
@@ -148,7 +154,7 @@ export async function usageAction(
 /** All images of a pool but those that go elsewhere: what they have counts for their target. */
 async function measurable(images: ImageLayer): Promise<ImageInfo[]> {
   const found: ImageInfo[] = [];
-  for (const info of await images.list()) {
+  for (const info of await readableImages(images)) {
     if ((await images.migrations.info(info.name))?.side !== "source") found.push(info);
   }
   return found;

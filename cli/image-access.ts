@@ -1,7 +1,9 @@
 // The image layer over a client, for the verbs on images.
-import type { ClusterClient, Images } from "../client/index.js";
+import type { ClusterClient, ImageInfo, Images } from "../client/index.js";
+import { exitCodes } from "../common/errors.js";
 import { systemClock, systemRandom } from "../common/ports.js";
 import { withCluster } from "./connect.js";
+import { plainError } from "./error-report.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { startProgress } from "./progress.js";
 import type { ImageOrSnap } from "./spec.js";
@@ -47,6 +49,17 @@ export async function withImageProgress<T>(
   } finally {
     report.end();
   }
+}
+
+/** The images whose headers can be read; of the others it says why, and has the verb fail. */
+export function readableImages(images: ImageLayer): Promise<ImageInfo[]> {
+  return images.list((name, error) => {
+    const { message, ...body } = error.toJSON();
+    process.stderr.write(
+      plainError({ ...body, message: `${images.scope.prefix}${name}: ${message}` }),
+    );
+    process.exitCode = exitCodes.failure;
+  });
 }
 
 /** "rbd/disk1", "rbd/team/disk1@monday" */

@@ -4,7 +4,7 @@ import type { ImageInfo, MigrationInfo, ParentInfo, SnapshotInfo } from "../clie
 import { StorageError } from "../common/errors.js";
 import { formatSize } from "../common/units.js";
 import { withCluster as onCluster } from "./connect.js";
-import { type ImageLayer, imagesOf, nameOf, withImages } from "./image-access.js";
+import { type ImageLayer, imagesOf, nameOf, readableImages, withImages } from "./image-access.js";
 import type { ImportFlags } from "./image-import.js";
 import { type LayoutFlags, layoutOf } from "./image-layout.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
@@ -87,7 +87,7 @@ export async function listAction(
   flags: ClusterOptions & { long?: true },
 ): Promise<void> {
   if (flags.long === true) return listLong(place, flags);
-  const infos = await withImages(flags, place, (images) => images.list());
+  const infos = await withImages(flags, place, readableImages);
   printResult(flags, infos, () =>
     table(
       [{ title: "NAME" }, { title: "SIZE", align: "right" }, { title: "CREATED" }],
@@ -110,7 +110,7 @@ interface LongRow {
 async function listLong(place: PoolAddress, flags: ClusterOptions): Promise<void> {
   const rows = await withImages(flags, place, async (images) => {
     const found: LongRow[] = [];
-    for (const info of await images.list()) found.push(...(await longRows(images, info)));
+    for (const info of await readableImages(images)) found.push(...(await longRows(images, info)));
     return found;
   });
   printResult(flags, rows, () =>

@@ -1,7 +1,7 @@
 // `cairn namespace ...`, `pool init`, `pool stats`: pools as places for images.
 import { formatSize } from "../common/units.js";
 import { withMonitor } from "./connect.js";
-import { withImages } from "./image-access.js";
+import { readableImages, withImages } from "./image-access.js";
 import type { ClusterOptions } from "./options.js";
 import { fieldsText, printResult, table } from "./output.js";
 import type { PoolAddress } from "./table/slots.js";
@@ -45,7 +45,7 @@ export async function initAction({ pool }: PoolAddress, flags: ClusterOptions): 
 
 export async function statsAction(place: PoolAddress, flags: ClusterOptions): Promise<void> {
   const stats = await withImages(flags, place, async (images) => {
-    const [list, trash] = await Promise.all([images.list(), images.trash.list()]);
+    const [list, trash] = await Promise.all([readableImages(images), images.trash.list()]);
     const provisionedBytes = list.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const snapshots = list.reduce((sum, { snapshotCount }) => sum + snapshotCount, 0);
     return { images: list.length, snapshots, provisionedBytes, trashImages: trash.length };

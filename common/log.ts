@@ -36,6 +36,7 @@ export function openLog(config: LogConfig, daemon: string): DaemonLog {
   // what changes the level of all of them at once.
   const threshold = { value: pino.levels.values[config.level] ?? Number.POSITIVE_INFINITY };
   let level = config.level;
+  let isClosed = false;
   const log = pino(
     {
       level: "trace",
@@ -44,7 +45,8 @@ export function openLog(config: LogConfig, daemon: string): DaemonLog {
       formatters: { level: (label) => ({ level: label }) },
       hooks: {
         logMethod(args, method, levelNumber) {
-          if (levelNumber >= threshold.value) method.apply(this, args);
+          // What still goes on in a daemon that has ended has nowhere to tell it.
+          if (!isClosed && levelNumber >= threshold.value) method.apply(this, args);
         },
       },
     },
@@ -59,6 +61,7 @@ export function openLog(config: LogConfig, daemon: string): DaemonLog {
     level: () => level,
     reopen: () => destination.reopen(),
     close() {
+      isClosed = true;
       destination.flushSync();
       destination.end();
     },

@@ -326,7 +326,12 @@ describe("HTTP", () => {
     await start();
     const histogram = { boundsNs: [9000, 15_000, 2e10], counts: [4, 2, 1], sumNs: 3e9 };
     const osd = await dialOsd(0);
-    osd.send(statsOf(0, { counters: { frames_sent: 9 }, histograms: { write: histogram } }));
+    osd.send(
+      statsOf(0, {
+        counters: { frames_sent: 9, refused_maps_corrupt: 2 },
+        histograms: { write: histogram },
+      }),
+    );
     const { kind: _kind, osd: _osd, epoch: _epoch, ...rest } = statsOf(0);
     const { pgs: _pgs, heartbeats: _beats, usedBytes: _used, totalBytes: _total, ...own } = rest;
     const client = await dial();
@@ -344,6 +349,7 @@ describe("HTTP", () => {
       'cairn_write_seconds_sum{daemon="osd.0"} 3',
       'cairn_write_seconds_count{daemon="osd.0"} 7',
       'cairn_frames_sent_total{daemon="osd.0"} 9',
+      'cairn_refused_maps_total{daemon="osd.0",code="corrupt"} 2',
       'cairn_reads_total{daemon="client.vm1"} 3',
       'cairn_osd_up{daemon="osd.0"} 1',
       'cairn_osd_slow{daemon="osd.0"} 0',

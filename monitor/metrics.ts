@@ -5,6 +5,7 @@ import { type Metric, Registry } from "prom-client";
 import type { ClusterStatus } from "../proto/commands.js";
 import type { ClientStats, Histogram, OsdStats } from "../proto/messages.js";
 import { fullStates, type OsdMap } from "../proto/osd-map.js";
+import { refusedMapsPrefix } from "../proto/refused-maps.js";
 import type { StatsState } from "./services/pg-stats.js";
 
 /** What a scrape shows. */
@@ -106,9 +107,6 @@ export function rebucketed(histogram: Histogram): { cumulative: number[]; count:
   return { cumulative, count: histogram.counts.reduce((sum, count) => sum + count, 0) };
 }
 
-/** OSDs report these counters with the code of the refusal behind it. */
-const refusedPrefix = "refused_connections_";
-
 const healthValues = { HEALTH_OK: 0, HEALTH_WARN: 1, HEALTH_ERR: 2 } as const;
 
 export class Metrics {
@@ -175,12 +173,28 @@ type ProcessStats = Pick<
   "counters" | "histograms" | "rssBytes" | "cpuSeconds" | "slowOpCount"
 >;
 
+/** Reported counters with the code of the refusal behind the prefix. */
+const refusals = [
+  {
+    prefix: "refused_connections_",
+    name: "cairn_refused_connections_total",
+    help: "Connections that ended because of who the peer was or what it sent",
+  },
+  {
+    prefix: refusedMapsPrefix,
+    name: "cairn_refused_maps_total",
+    help: "Cluster maps that could not be taken",
+  },
+] as const;
+
 function addProcess(scrape: Scrape, stats: ProcessStats, labels: Labels): void {
   addUsage(scrape, stats.rssBytes, stats.cpuSeconds, labels);
   scrape.gauge("cairn_slow_ops", "Operations that take too long", stats.slowOpCount, labels);
   for (const [name, value] of Object.entries(stats.counters)) {
-    if (name.startsWith(refusedPrefix)) {
-      addRefused(scrape, name.slice(refusedPrefix.length), value, labels);
+    const refusal = refusals.find(({ prefix }) => name.startsWith(prefix));
+    if (refusal !== undefined) {
+      const code = name.slice(refusal.prefix.length);
+      scrape.counter(refusal.name, refusal.help, value, { ...labels, code });
       continue;
     }
     scrape.counter(`cairn_${name}_total`, `Native counter ${name}`, value, labels);
@@ -189,11 +203,6 @@ function addProcess(scrape: Scrape, stats: ProcessStats, labels: Labels): void {
     const help = `Native latency histogram ${name}`;
     scrape.histogram(`cairn_${name}_seconds`, help, histogram, labels);
   }
-}
-
-function addRefused(scrape: Scrape, code: string, value: number, labels: Labels): void {
-  const help = "Connections that ended because of who the peer was or what it sent";
-  scrape.counter("cairn_refused_connections_total", help, value, { ...labels, code });
 }
 
 function addUsage(scrape: Scrape, rssBytes: number, cpuSeconds: number, labels: Labels): void {
@@ -207,5 +216,6 @@ function addMonitor(scrape: Scrape, refused: ReadonlyMap<string, number>): void 
   const { user, system } = process.cpuUsage();
   const labels = { daemon: "mon" };
   addUsage(scrape, process.memoryUsage.rss(), (user + system) / 1e6, labels);
-  for (const [code, value] of refused) addRefused(scrape, code, value, labels);
+  const [{ name, help }] = refusals;
+  for (const [code, value] of refused) scrape.counter(name, help, value, { ...labels, code });
 }

@@ -267,7 +267,10 @@ export declare class NativeClient {
   setImageSize(device: DeviceHandle, sizeBytes: number): void;
   /** Of changes that start after the call. Callers drain the gate first. */
   setSnapContext(device: DeviceHandle, context: NativeSnapContext): void;
-  /** For requests that start after the call; null: detaches. Callers drain the gate first. */
+  /**
+   * For requests that start after the call; null: detaches. Resolves when nothing goes on that
+   * began with the parent before.
+   */
   setParent(device: DeviceHandle, parent: NativeParent | null): Promise<void>;
   /**
    * From here on the device is another image, without parent: its front ends go on. Of the layout
@@ -424,6 +427,12 @@ export interface Native {
   plantedBugsBuilt(): boolean;
   /** Writes a new store (blocking; `cairn osd mkfs` and `cairn up`). */
   formatStore(options: FormatOptions): Promise<void>;
+  /**
+   * CPU time of a process in nanoseconds (clock_getcpuclockid(3)). It counts the threads that have
+   * ended, too: io_uring's workers end after some seconds without work, so a sum over the threads
+   * that live may even go back. undefined: the process is gone.
+   */
+  processCpuNs(pid: number): number | undefined;
   crc32c(bytes: Uint8Array, seed: number): number;
   errorCodes(): Record<string, number>;
   crushMapPgs(

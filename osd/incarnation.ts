@@ -9,7 +9,7 @@ import type { OsdConfig } from "../common/config.js";
 import { StorageError, toStorageError } from "../common/errors.js";
 import type { DaemonLog, Logger } from "../common/log.js";
 import type { CancelTimer, Clock } from "../common/ports.js";
-import { epoch, noEpoch, type PgId } from "../common/units.js";
+import { epoch, type PgId } from "../common/units.js";
 import {
   type DiskFaultCounters,
   type DiskFaults,
@@ -28,7 +28,8 @@ import { Background } from "./background.js";
 import { failureOf, recoveryOf } from "./failure-reports.js";
 import { refusesWrites } from "./full.js";
 import { type Identity, storePath } from "./identity.js";
-import { mapsAfter } from "./map/map-chain.js";
+import { mapsAfter, subscribeAnew, subscribeBehind } from "./map/map-chain.js";
+import { MapRefusals } from "./map/map-refusals.js";
 import { PlacementTracker } from "./map/placement-tracker.js";
 import { MonitorSession } from "./monitor-session.js";
 import { nativeCrush } from "./native-crush.js";
@@ -73,6 +74,7 @@ export class Incarnation {
   private readonly background: Background;
   private readonly log: Logger;
   private readonly contacted = new Set<number>();
+  private readonly mapRefusals: MapRefusals;
   private map: OsdMap | undefined;
   /** PGs of removed pools that the PG service has not heard of yet */
   private removed = new Set<PgId>();
@@ -90,6 +92,7 @@ export class Incarnation {
   constructor(private readonly options: IncarnationOptions) {
     const { config, identity, incarnation, daemonLog, clock } = options;
     this.log = daemonLog.log;
+    this.mapRefusals = new MapRefusals(this.log, () => this.session.send(subscribeAnew));
     this.core = options.createCore({
       path: storePath(config),
       clusterId: clusterBytes(identity.clusterId),
@@ -218,11 +221,7 @@ export class Incarnation {
 
   private subscribe(): void {
     const { map } = this;
-    this.session.send(
-      map === undefined
-        ? { kind: "subscribe", fromEpoch: noEpoch }
-        : { kind: "subscribe", fromEpoch: epoch(map.epoch + 1), haveHash: map.hash },
-    );
+    this.session.send(map === undefined ? subscribeAnew : subscribeBehind(map));
   }
 
   private boot(): void {
@@ -267,6 +266,7 @@ export class Incarnation {
   }
 
   private onMaps(message: Maps): void {
+    const { map: before } = this;
     try {
       const steps = mapsAfter(this.map, message);
       for (const { map, contiguous } of steps) {
@@ -279,17 +279,13 @@ export class Incarnation {
           return;
         }
       }
-      if (steps.length > 0) this.publish();
+      if (steps.length > 0) this.mapRefusals.taken();
     } catch (thrown) {
       const error = toStorageError(thrown);
-      if (error.code === "wrong_cluster") {
-        this.end(error);
-        return;
-      }
-      if (error.code !== "corrupt") throw error;
-      this.log.error({ reason: error.message }, "map refused; fetching it whole");
-      this.session.send({ kind: "subscribe", fromEpoch: noEpoch });
+      if (error.code === "wrong_cluster") this.end(error);
+      else this.mapRefusals.add(error);
     }
+    if (this.map !== before) this.publish();
   }
 
   /** Everybody here goes on to the newest map. */
@@ -336,8 +332,7 @@ export class Incarnation {
 
   private setPeers(): void {
     const map = defined(this.map, "a map");
-    const { id } = this.options.config;
-    this.core.setPeers(peersOf(map, id, this.tracker.records.values(), this.contacted));
+    this.core.setPeers(peersOf(map, this.id(), this.tracker.records.values(), this.contacted));
   }
 
   private contact(osd: number): void {
@@ -360,12 +355,11 @@ export class Incarnation {
     const now = this.options.clock.nowMs();
     if (wanted <= this.upThru.wanted && now - this.upThru.askedMs < tickMs) return;
     this.upThru = { wanted: Math.max(wanted, this.upThru.wanted), askedMs: now };
-    const newest = defined(this.map, "a map").epoch;
     this.session.send({
       kind: "osdAlive",
       osd: this.options.config.id,
       wantUpThru: epoch(this.upThru.wanted),
-      epoch: newest,
+      epoch: defined(this.map, "a map").epoch,
     });
   }
 
@@ -438,6 +432,7 @@ export class Incarnation {
     this.background.tick();
     void this.checkRoom();
     if (!this.session.isReady()) return;
+    this.mapRefusals.tick();
     if (!this.isUp()) {
       if (this.ticks % ticksPerBoot === 0) this.boot();
     } else if (this.ticks % ticksPerReport === 0) {
@@ -489,6 +484,7 @@ export class Incarnation {
         opComplaintMs: limitMs(map, "osd.op_complaint_ms"),
         statuses,
         core,
+        refusedMaps: this.mapRefusals.counters(),
         rssBytes: process.memoryUsage.rss(),
         cpuSeconds: (user + system) / 1e6,
       });

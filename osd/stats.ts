@@ -57,6 +57,8 @@ export interface ReportInput {
   opComplaintMs: number;
   statuses: readonly NativePgStatus[];
   core: CoreStats;
+  /** counters, by their names in the report */
+  refusedMaps: Readonly<Record<string, number>>;
   rssBytes: number;
   cpuSeconds: number;
 }
@@ -75,7 +77,7 @@ export function reportOf(input: ReportInput): OsdStats {
     epoch: input.epoch,
     usedBytes: core.usedBytes,
     totalBytes: core.totalBytes,
-    counters: renamed(core.counters),
+    counters: { ...renamed(core.counters), ...input.refusedMaps },
     histograms: Object.fromEntries(
       Object.entries(core.histograms).map(([name, value]) => [snakeCase(name), histogram(value)]),
     ),

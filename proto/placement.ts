@@ -1,6 +1,7 @@
 // Which OSDs a PG is on: the up set from CRUSH and the OSDs' states, the acting set from pg_temp.
 // Pure; CRUSH itself comes in as a port (the native core). Terms as in Ceph's OSDMap.
 import { assert } from "../common/assert.js";
+import { StorageError, toStorageError } from "../common/errors.js";
 import { type PgId, parsePgId, pgId } from "../common/units.js";
 import { crushHash2 } from "./crush-hash.js";
 import { fullWeight, type OsdMap, type PoolInfo } from "./osd-map.js";
@@ -86,6 +87,7 @@ function withPrimaryFirst(
 /**
  * The placements of all PGs of a pool, by seed.
  * @param compiledCrush map.crush, compiled
+ * @throws corrupt: CRUSH can do nothing with the pool's rule
  */
 export function poolPlacements(
   map: OsdMap,
@@ -93,14 +95,7 @@ export function poolPlacements(
   compiledCrush: Uint8Array,
   crush: CrushMapper,
 ): PgPlacement[] {
-  const raw = crush.mapPgs(
-    compiledCrush,
-    pool.crushRule,
-    pool.id,
-    pool.pgNum,
-    pool.size,
-    crushWeights(map),
-  );
+  const raw = rawMapping(map, pool, compiledCrush, crush);
   assert(raw.length === pool.pgNum * pool.size, "CRUSH gave size OSDs for each PG");
   const isUp = upOsds(map);
   const affinities = primaryAffinities(map);
@@ -108,6 +103,21 @@ export function poolPlacements(
     const mapped = raw.subarray(seed * pool.size, (seed + 1) * pool.size);
     return placementOf(pgId(pool.id, seed), Array.from(mapped), map, isUp, affinities);
   });
+}
+
+function rawMapping(
+  map: OsdMap,
+  { id, name, crushRule, pgNum, size }: PoolInfo,
+  compiledCrush: Uint8Array,
+  crush: CrushMapper,
+): Int32Array {
+  const weights = crushWeights(map);
+  try {
+    return crush.mapPgs(compiledCrush, crushRule, id, pgNum, size, weights);
+  } catch (thrown) {
+    const { message } = toStorageError(thrown);
+    throw new StorageError("corrupt", `map ${map.epoch} cannot place pool ${name}: ${message}`);
+  }
 }
 
 /**

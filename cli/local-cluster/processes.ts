@@ -66,20 +66,6 @@ export function claimPidFile(file: string, what: string): () => void {
   return () => rmSync(file, { force: true });
 }
 
-/** USER_HZ is 100 wherever Linux runs Node. */
-const tickNs = 1e7;
-
-/**
- * CPU time of a process in nanoseconds, in steps of a tick (utime and stime of /proc/PID/stat). It
- * counts the threads that have ended, too: io_uring's workers end after some seconds without work,
- * so a sum over the threads that live may even go back.
- * @returns undefined when it is gone
- */
-export function cpuTimeNs(pid: number): number | undefined {
-  const fields = statFields(pid);
-  return fields && (Number(fields[11]) + Number(fields[12])) * tickNs;
-}
-
 /** Resident memory in bytes; undefined when it is gone. */
 export function residentBytes(pid: number): number | undefined {
   try {

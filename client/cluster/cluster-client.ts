@@ -13,6 +13,7 @@ import { clusterBytes } from "../../proto/control-channel.js";
 import type { Maps } from "../../proto/messages.js";
 import { findPool, type OsdMap, type PoolInfo } from "../../proto/osd-map.js";
 import { maxSnapsAtOnce } from "../../proto/pool-snaps.js";
+import { RefusedMaps } from "../../proto/refused-maps.js";
 import { limitMs } from "../../proto/settings.js";
 import { clientStatsOf } from "./client-stats.js";
 import { MapCache } from "./map-cache.js";
@@ -49,7 +50,8 @@ export class ClusterClient {
   private readonly builder = new NativeMapBuilder({ mapPgs: native.crushMapPgs });
   private session: MonitorSession;
   private lastAskMs = Number.NEGATIVE_INFINITY;
-  private mapWaiters: (() => void)[] = [];
+  private mapWaiters: ((error?: StorageError) => void)[] = [];
+  private readonly refusedMaps = new RefusedMaps();
   private stopReports: () => void = () => undefined;
 
   private constructor(
@@ -155,7 +157,9 @@ export class ClusterClient {
     let cancel = () => {};
     const report = async () => {
       try {
-        const stats = await this.io.stats();
+        const native = await this.io.stats();
+        const counters = { ...native.counters, ...this.refusedMaps.counters() };
+        const stats = { ...native, counters };
         const map = this.cache.newest();
         const complaintMs = limitMs(map ?? { config: {} }, "client.op_complaint_ms");
         this.session.send(clientStatsOf(daemon, stats, process, complaintMs));
@@ -223,12 +227,25 @@ export class ClusterClient {
   private takeMaps(maps: Maps): void {
     const update = this.cache.take(maps);
     if (update.kind === "refetch") {
+      this.refusedMaps.add("corrupt");
       this.log("warn", `cluster map fetched anew: ${update.reason}`);
       this.subscribe();
     } else if (update.kind === "newer") {
-      this.io.setMap(this.builder.build(update.map));
-      for (const wake of this.mapWaiters.splice(0)) wake();
+      this.useMap(update.map);
     }
+  }
+
+  /** A map that nothing can be placed by is refused: operations go by the one before. */
+  private useMap(map: OsdMap): void {
+    let error: StorageError | undefined;
+    try {
+      this.io.setMap(this.builder.build(map));
+    } catch (thrown) {
+      error = toStorageError(thrown);
+      this.refusedMaps.add(error.code);
+      this.log("error", `map ${map.epoch} refused: ${error.code}: ${error.message}`);
+    }
+    for (const wake of this.mapWaiters.splice(0)) wake(error);
   }
 
   private refused(error: StorageError): void {
@@ -241,9 +258,10 @@ export class ClusterClient {
       const cancel = this.clock.setTimer(firstMapTimeoutMs, () => {
         reject(new StorageError("timed_out", "the monitor sent no cluster map"));
       });
-      this.mapWaiters.push(() => {
+      this.mapWaiters.push((error) => {
         cancel();
-        resolve();
+        if (error === undefined) resolve();
+        else reject(error);
       });
     });
   }

@@ -13,6 +13,8 @@ export interface ImageAccess {
   /** of the lock: every change of the header is guarded by it */
   readonly fence: NativeFence;
   readonly progress: Progress;
+  /** aborted when copying that can be begun again had better end: somebody waits for the lock */
+  readonly wantedElsewhere?: AbortSignal;
   /** of the change that is carried out; noted in the header with what decides the change */
   readonly request?: string | undefined;
   /**

@@ -95,23 +95,22 @@ export class Clones {
       const { pool, namespace, imageId } = valueMap(value, imageRefChecker, key);
       const snapshot = header.snapshots.find(({ id }) => id === snapId)?.name ?? String(snapId);
       const name = await this.nameOf(pool, namespace, imageId);
-      found.push({ pool: this.poolName(pool), namespace, name, id: imageId, snapshot });
+      found.push({ pool: this.scope.poolName(pool), namespace, name, id: imageId, snapshot });
     }
     return found;
   }
 
-  /** undefined: it is no clone. @throws not_found */
+  /** Also of a parent that is gone or damaged. undefined: it is no clone. @throws not_found */
   async parent(image: string): Promise<ParentInfo | undefined> {
     const { parent } = await this.scope.header(await this.scope.idOf(image));
     if (parent === undefined) return undefined;
     const { pool, namespace, imageId, snapId, overlapBytes } = parent;
-    const header = await this.scope.elsewhere(pool, namespace).header(imageId);
     return {
-      pool: this.poolName(pool),
+      pool: this.scope.poolName(pool),
       namespace,
       name: await this.nameOf(pool, namespace, imageId),
       id: imageId,
-      snapshot: header.snapshots.find(({ id }) => id === snapId)?.name ?? String(snapId),
+      snapshot: await this.snapshotName(pool, namespace, imageId, snapId),
       snapshotId: snapId,
       overlapBytes,
     };
@@ -125,8 +124,20 @@ export class Clones {
     await makeChange(this.scope, await this.scope.idOf(image), { kind: "flatten" }, progress);
   }
 
-  private poolName(id: number): string {
-    return this.scope.poolOf(id).name;
+  /** Its number where the parent cannot be read: then the clone is not readable either. */
+  private async snapshotName(
+    pool: number,
+    namespace: string,
+    imageId: string,
+    snapId: number,
+  ): Promise<string> {
+    try {
+      const { snapshots } = await this.scope.elsewhere(pool, namespace).header(imageId);
+      return snapshots.find(({ id }) => id === snapId)?.name ?? String(snapId);
+    } catch (thrown) {
+      if (hasCode(thrown, "not_found") || hasCode(thrown, "corrupt")) return String(snapId);
+      throw thrown;
+    }
   }
 
   private async nameOf(pool: number, namespace: string, id: string): Promise<string | undefined> {

@@ -79,7 +79,7 @@ export function scopesOf(heirs: readonly Heir[]): FlattenScope[] {
 
 /** Fills only what is absent, so front ends may write meanwhile; cut off, it has done no harm. */
 function fill(
-  { scope, fence, progress }: ImageAccess,
+  { scope, fence, progress, wantedElsewhere }: ImageAccess,
   header: ImageHeader,
   parent: ParentRef,
   heirs: readonly Heir[],
@@ -91,7 +91,10 @@ function fill(
     );
     for (const part of scopesOf(heirs)) await scope.io.flattenImage(device, progress, part);
   };
-  return withWorkDevice(scope, header, fence, copy, { withoutParent: true });
+  return withWorkDevice(scope, header, fence, copy, {
+    withoutParent: true,
+    signal: wantedElsewhere,
+  });
 }
 
 /**

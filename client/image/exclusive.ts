@@ -32,11 +32,14 @@ const pollMs = 500;
 /** For so long we look for somebody who does it, or for the lock. */
 const patienceMs = 60_000;
 const maxAttempts = 5;
+/** Whoever the lock was given up for gets this time to take it. */
+const yieldMs = 1000;
 
 /** What the group verbs and the others can have done: pauses are for live images only. */
 export type OwnChange = Exclude<ImageChange, ChangeOf<"pause"> | ChangeOf<"resume">>;
 
 /**
+ * Copying that is cut off for somebody who wants the lock goes on there.
  * @throws the error of whoever carries it out; timed_out when the holder does not answer
  */
 export async function makeChange(
@@ -54,14 +57,29 @@ export async function makeChange(
       return undefined;
     });
     if (taken === undefined) continue;
-    try {
-      await carryOutChange({ ...taken.access, request }, change);
-    } finally {
-      await taken.lock.close();
-    }
-    break;
+    if (await carriedOut(taken, request, change)) break;
+    await new Promise<void>((resolve) => scope.ports.clock.setTimer(yieldMs, resolve));
+    attempt -= 1;
   }
   await announceChange(scope.lockPorts(), { pool: scope.pool.id, id });
+}
+
+/** Lets the lock go afterwards. @returns false when it was cut off: somebody wants the lock */
+async function carriedOut(
+  { access, lock }: { access: ImageAccess; lock: ManagementLock },
+  request: string,
+  change: OwnChange,
+): Promise<boolean> {
+  const { wantedElsewhere } = lock;
+  try {
+    await carryOutChange({ ...access, request, wantedElsewhere }, change);
+    return true;
+  } catch (thrown) {
+    if (wantedElsewhere.aborted && hasCode(thrown, "canceled")) return false;
+    throw thrown;
+  } finally {
+    await lock.close();
+  }
 }
 
 /** Takes the lock of an image that nobody holds. @throws busy, naming the live holder */

@@ -26,7 +26,9 @@ export async function flatten(access: ImageAccess): Promise<void> {
   }
   if (isDeep) return flattenDeep(access);
   // Fills only what is absent, so front ends may write meanwhile; cut off, it has done no harm.
-  await withWorkDevice(scope, header, fence, (device) => scope.io.flattenImage(device, progress));
+  await withWorkDevice(scope, header, fence, (device) => scope.io.flattenImage(device, progress), {
+    signal: access.wantedElsewhere,
+  });
   await access.quiesced(() =>
     changeOnce(access, (view) => {
       if (view.header.parent === undefined) return undefined;

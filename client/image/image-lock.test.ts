@@ -72,6 +72,39 @@ describe("the lock of an image", () => {
     expect(second.io.gates).toEqual([]);
   });
 
+  it("is waited for while a management verb has it, by one that uses the image too", async () => {
+    const cluster = await made();
+    const manager = cluster.client();
+    await manager.images.snapshots.create("a", "s");
+    let goOn: () => void = () => undefined;
+    const begun = new Promise<void>((begin) => {
+      manager.io.rollbackImage = () => {
+        begin();
+        return new Promise((resolve) => {
+          goOn = resolve;
+        });
+      };
+    });
+    const rollback = manager.images.snapshots.rollback("a", "s");
+    const first = await opened(cluster);
+    const second = await opened(cluster);
+    const refusals: string[] = [];
+    for (const { image } of [first, second]) {
+      void image.ended.then(({ message }) => refusals.push(message));
+    }
+    await begun;
+    first.use("wanted");
+    second.use("wanted");
+    await cluster.pass(120_000);
+    expect([...first.io.gates, ...second.io.gates]).toEqual([]);
+    expect(refusals).toEqual([]);
+    goOn();
+    await rollback;
+    await cluster.pass(2000);
+    expect([...first.io.gates, ...second.io.gates]).toEqual(["1 open 3", "1 drain", "1 open 4"]);
+    expect(refusals).toEqual([]);
+  });
+
   it.each(["frozen", "dead"] as const)("is taken from a %s holder, and swept", async (how) => {
     const cluster = await made();
     const first = await opened(cluster);

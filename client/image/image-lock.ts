@@ -79,6 +79,8 @@ export interface LockTarget {
   reload(token: number | undefined): Promise<void>;
   /** A change that another client wants of the holder. Does not throw. */
   carryOut?(request: ChangeRequest, token: number): Promise<LockReply>;
+  /** Another client wants the lock. */
+  asked?(): void;
   /** What the device does: told whether the lock is held or not. */
   inspect?(request: InspectRequest): Promise<LockReply>;
 }
@@ -359,6 +361,7 @@ export class ImageLock {
     if (request.op === "lock.request") {
       this.answering.push(answer);
       this.handle({ kind: "requested" });
+      this.target.asked?.();
       return;
     }
     this.ports.io.answerNotify(answer, encodeReply(await this.replyTo(request)));

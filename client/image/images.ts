@@ -3,7 +3,7 @@
 //
 // It moves no payload (the native core does) and keeps no cache. What changes an image that has a
 // name does so under its exclusive lock, or is sent to whoever holds that.
-import { StorageError } from "../../common/errors.js";
+import { StorageError, toStorageError } from "../../common/errors.js";
 import type { DeviceHandle } from "../../native/binding.js";
 import { ImageLocks } from "./advisory-locks.js";
 import { Clones } from "./clones.js";
@@ -24,7 +24,7 @@ import * as making from "./making.js";
 import { ImageMetadata } from "./metadata.js";
 import { Migrations } from "./migration.js";
 import { refuseSource, watchSource } from "./migration-state.js";
-import { compareStep, setStep, u64Value } from "./omap-values.js";
+import { compareStep, hasCode, setStep, u64Value } from "./omap-values.js";
 import type { PendingState } from "./pending-record.js";
 import { removeImage } from "./removal.js";
 import {
@@ -111,8 +111,16 @@ export class Images<Io extends ImageIo = ImageIo> {
     return this.scope.infoOf(name, await this.scope.header(id));
   }
 
-  /** All images, by name. */
-  async list(): Promise<ImageInfo[]> {
+  /**
+   * All images, by name.
+   * @param onUnreadable called with those whose header is damaged, or of a newer version; without
+   *   it they fail the list
+   */
+  async list(
+    onUnreadable: (name: string, error: StorageError) => void = (_, error) => {
+      throw error;
+    },
+  ): Promise<ImageInfo[]> {
     const names = await this.scope.directory.names();
     const infos: ImageInfo[] = [];
     const parallel = 16;
@@ -120,9 +128,16 @@ export class Images<Io extends ImageIo = ImageIo> {
       const batch = names.slice(at, at + parallel);
       const found = await Promise.all(
         batch.map(async ([name, id]) => {
-          const header = await this.scope.headerIfAny(id);
-          // Gone between the two reads: not listed.
-          return header === undefined ? undefined : this.scope.infoOf(name, header);
+          try {
+            const header = await this.scope.headerIfAny(id);
+            // Gone between the two reads: not listed.
+            return header === undefined ? undefined : this.scope.infoOf(name, header);
+          } catch (thrown) {
+            const isOfImage = hasCode(thrown, "corrupt") || hasCode(thrown, "unsupported_feature");
+            if (!isOfImage) throw thrown;
+            onUnreadable(name, toStorageError(thrown));
+            return undefined;
+          }
         }),
       );
       infos.push(...found.filter((info) => info !== undefined));

@@ -140,6 +140,11 @@ export interface HeadOptions {
   withoutParent?: boolean;
 }
 
+export interface WorkOptions extends HeadOptions {
+  /** cancels the jobs of the device: `use` then throws canceled */
+  signal?: AbortSignal | undefined;
+}
+
 /** A device of the image itself. */
 export function openHead(
   scope: Scope,
@@ -165,13 +170,17 @@ export async function withWorkDevice<T>(
   header: ImageHeader,
   fence: NativeFence | undefined,
   use: (device: DeviceHandle) => Promise<T>,
-  options: HeadOptions = {},
+  { signal, ...options }: WorkOptions = {},
 ): Promise<T> {
   const device = await openHead(scope, header, { ...options, locked: fence !== undefined });
   if (fence !== undefined) scope.io.openGate(device, fence);
+  const cancel = () => scope.io.cancelJobs(device);
+  signal?.addEventListener("abort", cancel, { once: true });
   try {
+    if (signal?.aborted) throw new StorageError("canceled", "the image is wanted elsewhere");
     return await use(device);
   } finally {
+    signal?.removeEventListener("abort", cancel);
     scope.io.closeDevice(device);
   }
 }

@@ -16,6 +16,7 @@ import {
   type ImageHeader,
   maxStripeCount,
 } from "./header.js";
+import { headerToRemove } from "./header-to-remove.js";
 import { checkImageName, checkImageSize, poolCapacityBytes } from "./image-spec.js";
 import type { Migration } from "./migration-record.js";
 import { hasCode } from "./omap-values.js";
@@ -194,9 +195,9 @@ export async function clear(
   fence?: NativeFence,
 ): Promise<void> {
   const { id } = entry;
-  const header = await scope.headerIfAny(id);
+  const header = await headerToRemove(scope, id);
   const parents = header === undefined ? [] : parentsOf(header);
-  if (header !== undefined) {
+  if (header !== undefined && scope.hasData(header)) {
     await discardFrom(scope, header, 0, progress, fence);
     await removeSnapshots(scope, header);
   }

@@ -1,6 +1,7 @@
 // The lock for as long as a management verb takes: so that nobody opens the image for writing
 // meanwhile, and what the verb writes carries a token in force. A verb never takes the lock from a
-// live holder: it is refused, or sent to the holder by notify (exclusive.ts).
+// live holder: it is refused, or sent to the holder by notify (exclusive.ts). Who begins to use the
+// image meanwhile waits, and gets the lock when the verb is done or can be cut off.
 import { StorageError } from "../../common/errors.js";
 import type { NativeFence } from "../../native/binding.js";
 import { headerObject } from "./header.js";
@@ -21,6 +22,8 @@ export interface HeaderAddress {
 
 export interface ManagementLock {
   token: number;
+  /** aborted when another client wants the lock */
+  wantedElsewhere: AbortSignal;
   close(): Promise<void>;
 }
 
@@ -29,11 +32,22 @@ export async function lockForManagement(
   ports: LockPorts,
   address: HeaderAddress,
 ): Promise<ManagementLock> {
-  const options = { whenHeld: "refuse", exclusive: true } as const;
-  const target = { ...address, reload: async () => undefined };
-  const lock = await ImageLock.watching(ports, target, options);
+  const wanted = new AbortController();
+  const target = { ...address, reload: async () => undefined, asked: () => wanted.abort() };
+  const lock = await ImageLock.watching(ports, target, { whenHeld: "refuse" });
   try {
-    return { token: await lock.acquire(), close: () => lock.close() };
+    const token = await lock.acquire();
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const kept = lock.keeping(token, () => ended);
+    const close = async () => {
+      end();
+      await kept;
+      await lock.close();
+    };
+    return { token, wantedElsewhere: wanted.signal, close };
   } catch (thrown) {
     await lock.close();
     throw thrown;

@@ -114,7 +114,9 @@ async function fillTarget(access: ImageAccess, header: ImageHeader): Promise<voi
   if (source !== undefined && header.snapshots.length > 0) {
     return fillMoments(access, header, source);
   }
-  await withWorkDevice(scope, header, fence, (device) => scope.io.flattenImage(device, progress));
+  await withWorkDevice(scope, header, fence, (device) => scope.io.flattenImage(device, progress), {
+    signal: access.wantedElsewhere,
+  });
 }
 
 function setState({ scope, id, fence }: ImageAccess, from: MigrationState, to: MigrationState) {

@@ -144,9 +144,7 @@ export async function fillMoments(
       header,
       fence,
       (device) => fillRun(access, device, from, moments, run),
-      {
-        withoutParent: true,
-      },
+      { withoutParent: true, signal: access.wantedElsewhere },
     );
   }
 }

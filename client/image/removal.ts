@@ -3,6 +3,7 @@
 import { StorageError } from "../../common/errors.js";
 import type { PendingEntry } from "./directory.js";
 import { headerObject, type ImageHeader } from "./header.js";
+import { headerToRemove, type RemovableHeader } from "./header-to-remove.js";
 import { checkImageName } from "./image-spec.js";
 import { clear, clearStale } from "./making.js";
 import { refuseWatched, underLock } from "./management-lock.js";
@@ -41,11 +42,11 @@ export async function removeNamed(
   unname: () => Promise<PendingEntry>,
   first = "",
 ): Promise<void> {
-  const header = await scope.headerIfAny(id);
+  const header = await headerToRemove(scope, id);
   if (header !== undefined) await refuseWhatHolds(scope, header, spec, first);
   await withImageLock(scope, id, header, async (fence) => {
     // Once more: nobody changes it any more.
-    const now = await scope.headerIfAny(id);
+    const now = await headerToRemove(scope, id);
     if (now !== undefined) await refuseWhatHolds(scope, now, spec, first);
     await clear(scope, await unname(), progress, fence);
   });
@@ -58,7 +59,8 @@ export function withImageLock<T>(
   header: ImageHeader | undefined,
   run: (fence: { key: string; token: number } | undefined) => Promise<T>,
 ): Promise<T> {
-  const dataPool = header === undefined ? scope.pool.id : scope.dataPoolOf(header).id;
+  const hasData = header !== undefined && scope.hasData(header);
+  const dataPool = hasData ? scope.dataPoolOf(header).id : scope.pool.id;
   const address = { pool: scope.pool.id, id, dataPool };
   const ports = scope.lockPorts();
   return underLock(ports, address, async (fence) => {
@@ -69,11 +71,11 @@ export function withImageLock<T>(
 
 async function refuseWhatHolds(
   scope: Scope,
-  header: ImageHeader,
+  header: RemovableHeader,
   spec: string,
   first: string,
 ): Promise<void> {
-  const { snapshots, group, id } = header;
+  const { snapshots, group, id, isDamaged } = header;
   refuseGroup(group, spec);
   await refuseInMigration(scope, header);
   if (snapshots.length === 0) return;
@@ -83,6 +85,8 @@ async function refuseWhatHolds(
       remedy: `${first}Flatten or remove them: \`cairn children ${spec}\` lists them.`,
     });
   }
+  // No verb on snapshots can read it: they go with the image.
+  if (isDamaged) return;
   const unfinished = snapshots.filter(({ state }) => state === "removing").length;
   const what =
     unfinished === snapshots.length

@@ -9,7 +9,7 @@ import { featureNames, type ImageFeature } from "./features.js";
 import { decodeHeader, headerObject, type ImageHeader, readHeaderSteps } from "./header.js";
 import type { LockIo, LockPorts } from "./image-lock.js";
 import { checkImageName } from "./image-spec.js";
-import type { Omap } from "./omap-values.js";
+import { hasCode, type Omap } from "./omap-values.js";
 import type { ImageRef, ParentRef } from "./references.js";
 
 export type ImageIo = LockIo &
@@ -134,9 +134,24 @@ export class Scope<Io extends ImageIo = ImageIo> {
     throw new StorageError("not_found", `the pool with the id ${id} is gone`);
   }
 
+  /** For people, also of a pool that is gone. */
+  poolName(id: number): string {
+    const pool = this.cluster.map().pools.find((candidate) => candidate.id === id);
+    return pool?.name ?? `(removed pool ${id})`;
+  }
+
   /** The pool that has an image's data. @throws not_found */
   dataPoolOf(header: ImageHeader): PoolInfo {
-    return header.dataPool === undefined ? this.pool : this.poolOf(header.dataPool);
+    if (header.dataPool === undefined) return this.pool;
+    if (this.hasData(header)) return this.poolOf(header.dataPool);
+    throw new StorageError("not_found", `the pool ${header.dataPool} of the image's data is gone`, {
+      remedy: "Nothing is left to be read; `cairn rm` removes the image.",
+    });
+  }
+
+  /** False when the pool of an image's data has been removed. */
+  hasData({ dataPool }: ImageHeader): boolean {
+    return dataPool === undefined || this.cluster.map().pools.some(({ id }) => id === dataPool);
   }
 
   refOf(id: string): ImageRef {
@@ -161,7 +176,7 @@ export class Scope<Io extends ImageIo = ImageIo> {
 
   /** @throws corrupt, unsupported_feature */
   async header(id: string): Promise<ImageHeader> {
-    return decodeHeader(id, await this.valuesOfNamed(id));
+    return this.decoded(id, await this.valuesOfNamed(id));
   }
 
   /** The key-values of the header of an image that has a name. @throws corrupt */
@@ -173,7 +188,7 @@ export class Scope<Io extends ImageIo = ImageIo> {
 
   async headerIfAny(id: string): Promise<ImageHeader | undefined> {
     const omap = await this.headerValues(id);
-    return omap === undefined ? undefined : decodeHeader(id, omap);
+    return omap === undefined ? undefined : this.decoded(id, omap);
   }
 
   /** The key-values of a header but its children and metadata. */
@@ -184,6 +199,18 @@ export class Scope<Io extends ImageIo = ImageIo> {
       readHeaderSteps(),
     );
     return exists ? omap : undefined;
+  }
+
+  private decoded(id: string, omap: Omap): ImageHeader {
+    try {
+      return decodeHeader(id, omap);
+    } catch (thrown) {
+      if (!hasCode(thrown, "corrupt")) throw thrown;
+      throw new StorageError("corrupt", (thrown as StorageError).message, {
+        remedy: "The image can't be read without it; `cairn rm` removes what is left.",
+        cause: thrown,
+      });
+    }
   }
 
   infoOf(name: string, header: ImageHeader): ImageInfo {
@@ -199,7 +226,7 @@ export class Scope<Io extends ImageIo = ImageIo> {
       objectPrefix: header.objectPrefix,
       stripeUnitBytes: header.stripeUnitBytes,
       stripeCount: header.stripeCount,
-      dataPool: header.dataPool === undefined ? undefined : this.poolOf(header.dataPool).name,
+      dataPool: header.dataPool === undefined ? undefined : this.poolName(header.dataPool),
       features: featureNames(header.features),
       snapshotCount: header.snapshots.filter(isListed).length,
       snapshotLimit: header.snapLimit,

@@ -56,10 +56,10 @@ export function testMap(): OsdMap {
   });
 }
 
-/** The same with a second pool. */
-function mapOfTwoPools(config: OsdMap["config"]): OsdMap {
+/** The same with other pools. */
+function mapOf(pools: PoolInfo[], config: OsdMap["config"]): OsdMap {
   const { hash: _, ...map } = testMap();
-  return sealed({ ...map, config, pools: [pool, fast], nextPoolId: 3 });
+  return sealed({ ...map, config, pools, nextPoolId: 3 });
 }
 
 export interface FakeClient {
@@ -78,7 +78,8 @@ function poolNamed(name: string): PoolInfo {
 export class FakeCluster {
   readonly pool = new FakePool();
   wallMs = 1_000_000;
-  /** of the cluster map */
+  /** of the cluster map: rbd, and fast until it is taken away */
+  pools = [pool, fast];
   readonly config: Record<string, string> = {};
   private nextId = 1n;
   private nextClient = 1n;
@@ -102,7 +103,7 @@ export class FakeCluster {
         allocate: () => io.allocateSnapshot(),
         remove: (_pool, ids) => io.removeSnapshots(ids),
       },
-      map: () => mapOfTwoPools(this.config),
+      map: () => mapOf(this.pools, this.config),
       pool: poolNamed,
     };
     const ports: ImagePorts = {

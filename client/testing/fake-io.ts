@@ -49,7 +49,7 @@ export class FakeIo implements ImageIo, ImportIo, DiffIo, WatchingClient {
   /** called before each object of a flatten */
   duringFlatten: () => void = () => undefined;
   private canceled = false;
-  private jobsCanceled = false;
+  jobsCanceled = false;
 
   constructor(
     readonly pool: FakePool,

@@ -179,7 +179,8 @@ ClientTask set_snap_context_task(const Napi::CallbackInfo& info) {
 ClientQuestion set_parent_task(const Napi::CallbackInfo& info) {
   return [handle = handle_of(info), parent = get_parent(info[1])](ClientState& state,
                                                                   const Promise& promise) {
-    promise.settle(state.devices().set_parent(handle, parent));
+    state.devices().set_parent(handle, parent,
+                               [promise](const Status& status) { promise.settle(status); });
   };
 }
 

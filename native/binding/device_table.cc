@@ -119,13 +119,14 @@ image::Image* DeviceTable::image(std::uint32_t handle) {
   return found == devices_.end() ? nullptr : found->second.image.get();
 }
 
-Status DeviceTable::set_parent(std::uint32_t handle, const std::optional<ParentSpec>& parent) {
+void DeviceTable::set_parent(std::uint32_t handle, const std::optional<ParentSpec>& parent,
+                             UniqueFunction<void(Status)> done) {
   const auto found = devices_.find(handle);
-  if (found == devices_.end() || found->second.image == nullptr) return closed();
+  if (found == devices_.end() || found->second.image == nullptr) return done(closed());
   Result<image::ParentLink> linked = link(parent, found->second);
-  if (!linked) return linked.status();
-  found->second.image->set_parent(std::move(*linked));
-  return Status::ok();
+  if (!linked) return done(linked.status());
+  found->second.image->set_parent(std::move(*linked),
+                                  [done = std::move(done)]() mutable { done(Status::ok()); });
 }
 
 Status DeviceTable::retarget(std::uint32_t handle, const image::ImageLayout& layout) {

@@ -67,7 +67,9 @@ class DeviceTable {
   image::BlockDevice* find(std::uint32_t handle);
   // nullptr: closed, or no image.
   image::Image* image(std::uint32_t handle);
-  Status set_parent(std::uint32_t handle, const std::optional<ParentSpec>& parent);
+  // done: when nothing that began with the parent before goes on.
+  void set_parent(std::uint32_t handle, const std::optional<ParentSpec>& parent,
+                  UniqueFunction<void(Status)> done);
   Status retarget(std::uint32_t handle, const image::ImageLayout& layout);
   Status set_qos(std::uint32_t handle, const image::QosLimits& limits, std::uint32_t reserved_iops);
   Result<DeviceFigures> figures(std::uint32_t handle) const;

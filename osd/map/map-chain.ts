@@ -1,9 +1,18 @@
 // The cluster map that an OSD has, advanced by what the monitor sends: in epoch order, with the
 // hash chain checked. Pure.
 import { StorageError } from "../../common/errors.js";
+import { epoch, noEpoch } from "../../common/units.js";
 import { checkFollows } from "../../proto/generation.js";
-import type { Maps } from "../../proto/messages.js";
+import type { Maps, Subscribe } from "../../proto/messages.js";
 import { applyIncremental, checkHash, type OsdMap } from "../../proto/osd-map.js";
+
+/** Asks the monitor for a whole map, whatever we have. */
+export const subscribeAnew: Subscribe = { kind: "subscribe", fromEpoch: noEpoch };
+
+/** Asks for what follows the map that we have. */
+export function subscribeBehind({ epoch: have, hash }: OsdMap): Subscribe {
+  return { kind: "subscribe", fromEpoch: epoch(have + 1), haveHash: hash };
+}
 
 /** One map, and whether it follows the one before directly. */
 export interface MapStep {

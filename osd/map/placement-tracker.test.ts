@@ -63,6 +63,28 @@ function started() {
   return { crush, tracker, map, advance, record: (id: PgId = pg) => tracker.records.get(id) };
 }
 
+describe("a map that nothing can be placed by", () => {
+  it("is refused, and leaves all as it was", () => {
+    const { crush, tracker, map, record } = started();
+    const before = record();
+    const second = testPool(2, { pgNum: 1, createdEpoch: epoch(3), crushRule: 7 });
+    const moved = testPool(1, { pgNum: 1, createdEpoch: epoch(2), size: 2 });
+    const { mapPgs } = crush.mapper;
+    crush.mapper.mapPgs = (bytes, rule, pool, pgNum) => {
+      if (rule === 7) throw new Error("no rule 7");
+      return mapPgs(bytes, rule, pool, pgNum);
+    };
+    crush.order = [0, 1];
+    const bad = changed(map, { pools: [moved, second], nextPoolId: 3 });
+    expect(() => tracker.advance(bad, true)).toThrow("map 3 cannot place pool pool2: no rule 7");
+    expect(record()).toBe(before);
+    // What the refused map would have changed is seen in the next one.
+    const good = changed(map, { pools: [moved], nextPoolId: 3 });
+    expect([...tracker.advance(good, true).changed]).toEqual([pg]);
+    expect(record()?.interval).toMatchObject({ first: 3, size: 2 });
+  });
+});
+
 describe("an interval", () => {
   it("of a new pool begins with its epoch and has no past", () => {
     const { advance, record } = started();

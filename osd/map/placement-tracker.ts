@@ -82,12 +82,14 @@ export class PlacementTracker {
 
   /**
    * Goes on to a map.
+   * @throws corrupt: nothing can be placed by it; then all stays as it was
    * @param contiguous it follows the one before directly; else everything between is unknown
    */
   advance(map: OsdMap, contiguous: boolean): Advance {
     const previousEpoch = this.newestEpoch;
-    const result: Advance = { changed: new Set(), removed: this.dropRemoved(map) };
+    // First: a map that is refused here must have changed nothing.
     const moved = this.placePools(map);
+    const result: Advance = { changed: new Set(), removed: this.dropRemoved(map) };
     const osds = osdViews(map);
     for (const placed of this.pools.values()) {
       if (contiguous && !moved.has(placed.pool.id)) continue;
@@ -135,28 +137,31 @@ export class PlacementTracker {
     return removed;
   }
 
-  /** Places the pools whose inputs changed. @returns their ids */
+  /** Places the pools whose inputs changed: all of them, or none. @returns their ids */
   private placePools(map: OsdMap): Set<number> {
-    const moved = new Set<number>();
-    if (map.crush !== this.compiled?.text) {
-      this.compiled = { text: map.crush, bytes: this.crush.compile(map.crush) };
-      this.pools.clear();
-    }
+    const hasNewCrush = map.crush !== this.compiled?.text;
+    const compiled =
+      this.compiled === undefined || hasNewCrush
+        ? { text: map.crush, bytes: this.crush.compile(map.crush) }
+        : this.compiled;
     const lives = map.osds.map(
       ({ id, up, in: isIn, weight, upFrom, incarnation }) =>
         `${id}:${up}:${isIn}:${weight}:${upFrom}:${incarnation}`,
     );
     const affinities = [...primaryAffinities(map)].join(";");
     const shared = `${map.maxOsd}|${lives}|${affinities}|${JSON.stringify(map.pgTemp)}`;
+    const placed = new Map<number, PlacedPool>();
     for (const pool of map.pools) {
       const { pgNum, size, minSize, crushRule } = pool;
       const inputs = `${pgNum}|${size}|${minSize}|${crushRule}|${shared}`;
-      if (this.pools.get(pool.id)?.inputs === inputs) continue;
-      const placements = poolPlacements(map, pool, this.compiled.bytes, this.crush.mapper);
-      this.pools.set(pool.id, { inputs, pool, placements });
-      moved.add(pool.id);
+      if (!hasNewCrush && this.pools.get(pool.id)?.inputs === inputs) continue;
+      const placements = poolPlacements(map, pool, compiled.bytes, this.crush.mapper);
+      placed.set(pool.id, { inputs, pool, placements });
     }
-    return moved;
+    this.compiled = compiled;
+    if (hasNewCrush) this.pools.clear();
+    for (const [id, pool] of placed) this.pools.set(id, pool);
+    return new Set(placed.keys());
   }
 }
 

@@ -3,6 +3,7 @@
 import { appendFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MonitorSession } from "../../client/index.js";
+import type { Address } from "../../common/config.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
 import { mkfsOsd } from "../../osd/index.js";
 import type { ClusterStatus, PgRow } from "../../proto/commands.js";
@@ -12,7 +13,7 @@ import { cairn, Daemon } from "./daemons.js";
 import { makeBridge, makeHost } from "./network.js";
 
 export const osdCount = 4;
-export const osdPort = 6800;
+const osdPort = 6800;
 const monitorPort = 6789;
 const pgNum = 32;
 /** Small, so that checkpoints, writes in place and reads from the disk are common. */
@@ -96,6 +97,11 @@ export class Cluster {
     const daemon = this.osds[id];
     if (daemon === undefined) throw new Error(`there is no osd.${id}`);
     return daemon;
+  }
+
+  /** Where the OSD listens. */
+  addressOf(id: number): Address {
+    return { host: this.osd(id).host.address, port: osdPort };
   }
 
   monitorDaemon(): Daemon {

@@ -110,6 +110,20 @@ export class Daemon {
     return true;
   }
 
+  /** Waits for an end that is due; one that does not come is a surprise. */
+  async untilEnded(limitMs: number): Promise<void> {
+    let cancel: () => void = () => undefined;
+    const timeout = new Promise<"late">((resolve) => {
+      const timer = setTimeout(() => resolve("late"), limitMs);
+      cancel = () => clearTimeout(timer);
+    });
+    const outcome = await Promise.race([this.ended, timeout]);
+    cancel();
+    if (outcome !== "late") return;
+    this.surprises.push(`${this.name} did not end in ${limitMs / 1000} s though its disk failed`);
+    await this.end("SIGKILL");
+  }
+
   signal(signal: "SIGSTOP" | "SIGCONT"): void {
     this.child?.kill(signal);
   }

@@ -1,12 +1,16 @@
-// A program: passes TCP connections on to an address, each way so many milliseconds later. Packets
-// are brought to it by a redirection inside the host whose link is delayed (network.ts).
+// A program: passes TCP connections on to addresses, each way so many milliseconds later. Packets
+// are brought to it by redirections inside the host whose links are delayed (delay.ts).
 //
-//   node --import tsx delay-proxy.ts LISTEN_PORT HOST PORT DELAY_MS
+//   node --import tsx delay-proxy.ts DELAY_MS FIRST_PORT LISTEN_PORT/HOST/PORT...
 //
-// It prints "ready" when it listens, and runs until it is killed.
+// What it dials comes from FIRST_PORT or one of the thousands behind it, so that it is not
+// redirected once more. It prints "ready" when it listens, and runs until it is killed.
+import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 
-const [listenPort = "", host = "", port = "", delayMs = ""] = process.argv.slice(2);
+const [delayMs = "", firstPort = "", ...ways] = process.argv.slice(2);
+const ownPorts = 8000;
+let dialled = 0;
 
 function passOn(from: Socket, to: Socket): void {
   // Timers of one length fire in their order.
@@ -18,9 +22,18 @@ function passOn(from: Socket, to: Socket): void {
   from.on("close", () => later(() => to.destroy()));
 }
 
-const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
-  const target = connect({ host, port: Number(port), allowHalfOpen: true, noDelay: true });
-  passOn(client, target);
-  passOn(target, client);
-});
-server.listen(Number(listenPort), () => process.stdout.write("ready\n"));
+async function listen(way: string): Promise<void> {
+  const [listenPort = "", host = "", port = ""] = way.split("/");
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
+    const localPort = Number(firstPort) + (dialled++ % ownPorts);
+    const to = { host, port: Number(port), localPort };
+    const target = connect({ ...to, allowHalfOpen: true, noDelay: true });
+    passOn(client, target);
+    passOn(target, client);
+  });
+  server.listen(Number(listenPort));
+  await once(server, "listening");
+}
+
+await Promise.all(ways.map(listen));
+process.stdout.write("ready\n");

@@ -2,11 +2,11 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DiskFaults } from "../../native/index.js";
-import { type Cluster, osdCount, osdPort } from "./cluster.js";
+import { type Cluster, osdCount } from "./cluster.js";
 import { canJumpClocks, type Daemon } from "./daemons.js";
+import { delayHost } from "./delay.js";
 import {
   clearRules,
-  delayPort,
   fastLink,
   type LinkRule,
   resetConnections,
@@ -28,6 +28,8 @@ type Deliver = (cluster: Cluster, fault: Fault) => Promise<Delivered>;
 const slowLinkKilobits = 1000;
 const hour = 3600;
 const startLimitMs = 5000;
+/** An OSD that has been told of an error has ended by then, on the most loaded machine. */
+const endLimitMs = 30_000;
 
 /** @returns undefined when the kind can be delivered on this machine, else why not */
 export function whyNot(kind: FaultKind): string | undefined {
@@ -78,8 +80,15 @@ const table: Readonly<Record<FaultKind, Deliver>> = {
     return { heal: () => fastLink(host) > 0 };
   },
   async delay(cluster, { osd, choice }) {
-    const delayMs = choice < 0.5 ? 20 : 150;
-    const undelay = await delayPort(cluster.osd(osd).host, osdPort, delayMs);
+    const others = [1, 2, 3].map((step) => cluster.addressOf((osd + step) % osdCount));
+    const dials = [cluster.monitor, ...others];
+    const { host } = cluster.osd(osd);
+    const undelay = await delayHost(host, cluster.addressOf(osd), dials, delayOf(choice));
+    return { heal: () => undelay() > 0 };
+  },
+  async delaymonitor(cluster, { choice }) {
+    const { host } = cluster.monitorDaemon();
+    const undelay = await delayHost(host, cluster.monitor, [], delayOf(choice));
     return { heal: () => undelay() > 0 };
   },
   // The map stands still meanwhile: who fails then is known to have failed when it is back.
@@ -99,14 +108,14 @@ const table: Readonly<Record<FaultKind, Deliver>> = {
     return badDisk(cluster.osd(osd), faults, ({ delayed }) => delayed);
   },
   async fulldisk(cluster, { osd }) {
-    return badDisk(cluster.osd(osd), { full: true }, ({ failed }) => failed);
+    return badDisk(cluster.osd(osd), { full: true }, ({ failed }) => failed, true);
   },
   async readerror(cluster, { osd }) {
     return badDisk(cluster.osd(osd), { failReads: true }, ({ failed }) => failed);
   },
   async writeerror(cluster, { osd, choice }) {
     const faults = choice < 0.5 ? { failWrites: true } : { failFlushes: true };
-    return badDisk(cluster.osd(osd), faults, ({ failed }) => failed);
+    return badDisk(cluster.osd(osd), faults, ({ failed }) => failed, true);
   },
   async hungdisk(cluster, { osd }) {
     return badDisk(cluster.osd(osd), { delayMs: 3_600_000 }, ({ delayed }) => delayed);
@@ -166,6 +175,10 @@ export function badLines(daemon: Daemon, kinds: readonly FaultKind[]): string[] 
   return lines.filter((line) => bad.test(line) && !isExplained(line, kinds));
 }
 
+function delayOf(choice: number): number {
+  return choice < 0.5 ? 20 : 150;
+}
+
 function othersOf(cluster: Cluster, osd: number): string[] {
   const others = cluster.osds.filter((_, id) => id !== osd).map(({ host }) => host.address);
   return [cluster.monitor.host, ...others];
@@ -204,24 +217,31 @@ async function powerCut(daemons: readonly Daemon[], choice: number): Promise<Del
   };
 }
 
+/** @param ends an OSD that has met the fault has to end, never to try again */
 async function badDisk(
   daemon: Daemon,
   faults: Partial<DiskFaults>,
   count: (counters: { delayed: number; failed: number }) => number,
+  ends = false,
 ): Promise<Delivered> {
   // An OSD whose disk fails is to end by itself.
   daemon.expectEnd();
   // One that has just been started has no store open yet.
+  let before = 0;
   for (const end = performance.now() + startLimitMs; performance.now() < end; await sleep(50)) {
-    if (!daemon.isRunning() || (await daemon.setDiskFaults(faults)) !== undefined) break;
+    if (!daemon.isRunning()) break;
+    const counters = await daemon.setDiskFaults(faults);
+    if (counters === undefined) continue;
+    before = count(counters);
+    break;
   }
   return {
     async heal() {
       const counters = await daemon.setDiskFaults({});
-      const met = counters === undefined || count(counters) > 0;
-      // It may be about to end; one that has not noticed goes on.
+      const met = counters === undefined || count(counters) !== before;
       if (counters === undefined) await daemon.end("SIGKILL");
-      if (counters !== undefined && daemon.isRunning()) daemon.expectNoEnd();
+      else if (met && ends) await daemon.untilEnded(endLimitMs);
+      else if (daemon.isRunning()) daemon.expectNoEnd();
       daemon.start();
       return met;
     },

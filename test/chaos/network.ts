@@ -5,10 +5,8 @@
 // Faults are nft rules inside the host, with counters: a fault counts as delivered when packets met
 // it.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
 import { readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 
 export interface Host {
   name: string;
@@ -26,8 +24,6 @@ export interface LinkRule {
 
 const bridgeAddress = "10.77.0.254";
 const table = "chaos";
-const delayTable = "chaosdelay";
-const proxyPort = 6801;
 
 function run(command: string, args: readonly string[], input?: string): string {
   return execFileSync(command, args, {
@@ -42,7 +38,7 @@ export function insideOf(host: Host): string[] {
   return ["nsenter", "-t", String(host.holder.pid), "-n", "--"];
 }
 
-function runInside(host: Host, words: readonly string[], input?: string): string {
+export function runInside(host: Host, words: readonly string[], input?: string): string {
   const [command = "", ...args] = [...insideOf(host), ...words];
   return run(command, args, input);
 }
@@ -143,30 +139,6 @@ export function fastLink(host: Host): number {
   const text = runInside(host, ["tc", "-s", "qdisc", "show", "dev", "eth0"]);
   runInside(host, ["tc", "qdisc", "del", "dev", "eth0", "root"]);
   return Number(/overlimits (\d+)/.exec(text)?.[1] ?? 0);
-}
-
-/** Connections to the port come and go later: what was under way is reset, and dialled anew. */
-export async function delayPort(host: Host, port: number, delayMs: number): Promise<() => number> {
-  const script = fileURLToPath(new URL("../../test/chaos/delay-proxy.ts", import.meta.url));
-  const words = [String(proxyPort), host.address, String(port), String(delayMs)];
-  const [command = "", ...inside] = insideOf(host);
-  const node = [process.execPath, "--import", "tsx", script, ...words];
-  const proxy = spawn(command, [...inside, ...node], { stdio: ["ignore", "pipe", "inherit"] });
-  await once(proxy.stdout, "data");
-  const nat = `table ip ${delayTable} {
-  chain prerouting { type nat hook prerouting priority dstnat;
-    iif != lo tcp dport ${port} counter redirect to :${proxyPort}
-  }
-}
-`;
-  runInside(host, ["nft", "-f", "-"], nat);
-  await resetConnections(host);
-  return () => {
-    const text = runInside(host, ["nft", "list", "table", "ip", delayTable]);
-    runInside(host, ["nft", "delete", "table", "ip", delayTable]);
-    proxy.kill("SIGKILL");
-    return Number(/counter packets (\d+)/.exec(text)?.[1] ?? 0);
-  };
 }
 
 /** A connection is reset at its next packet; heartbeats bring one every 250 ms. */

@@ -1,6 +1,6 @@
 // Schedules: replayed by their seed, every kind in turn, never more at once than promised.
 import { describe, expect, it } from "vitest";
-import { makeSchedule, stormKinds } from "./schedule.js";
+import { makeSchedule, monitorKinds, stormKinds } from "./schedule.js";
 
 const options = { kinds: stormKinds, osds: 4, loadMs: 120_000, mode: "storm" } as const;
 
@@ -26,6 +26,8 @@ describe("a storm", () => {
         const alone = fault.kind === "bridge" || fault.kind === "blackout";
         expect(beside.length, `seed ${seed}`).toBeLessThanOrEqual(alone ? 0 : 2);
         expect(beside.every(({ osd }) => osd !== fault.osd)).toBe(true);
+        const ofMonitor = [fault, ...beside].filter(({ kind }) => monitorKinds.has(kind));
+        if (monitorKinds.has(fault.kind)) expect(ofMonitor).toEqual([fault]);
         expect(fault.atMs + fault.durationMs).toBeLessThan(options.loadMs);
       }
     }

@@ -1,7 +1,8 @@
 // Which faults come when: pure, from a seed. Each kind comes before any comes again; in "storm" two
 // OSDs may suffer at a time, in "single" one fault follows the other when all is clean again.
 //
-// Invariants: an OSD has one fault at a time; a fault of the whole cluster has no other beside it.
+// Invariants: an OSD has one fault at a time, and so has the monitor; a fault of the whole cluster
+// has no other beside it.
 export const faultKinds = [
   "kill",
   "stop",
@@ -20,13 +21,14 @@ export const faultKinds = [
   "bitrot",
   "monitor",
   "delay",
+  "delaymonitor",
   "hungdisk",
 ] as const;
 /** Too long for a storm: it is only found when it has lasted for 10 s. */
 export const stormKinds = faultKinds.filter((kind) => kind !== "hungdisk");
 export type FaultKind = (typeof faultKinds)[number];
 /** Those that hit no OSD. */
-export const monitorKinds: ReadonlySet<FaultKind> = new Set(["monitor"]);
+export const monitorKinds: ReadonlySet<FaultKind> = new Set(["monitor", "delaymonitor"]);
 
 /** Those that hit more than one OSD. */
 const wholeCluster: ReadonlySet<FaultKind> = new Set(["blackout", "bridge"]);
@@ -101,6 +103,7 @@ function storm({ seed, kinds, osds, loadMs }: ScheduleOptions): Fault[] {
   const random = seeded(seed);
   const faults: Fault[] = [];
   const busyUntilMs = new Array<number>(osds).fill(0);
+  let monitorBusyUntilMs = 0;
   let bag: FaultKind[] = [];
   for (let atMs = firstMs; atMs < loadMs - quietEndMs; atMs += 700 + random() * 1300) {
     if (bag.length === 0) bag = shuffled(kinds, random);
@@ -113,9 +116,12 @@ function storm({ seed, kinds, osds, loadMs }: ScheduleOptions): Fault[] {
     const choice = random();
     // Two copies of four must stay for anything to go on; what does not fit comes a little later.
     if (osd === undefined || free.length < (all ? osds : osds - 1)) continue;
+    const isOfMonitor = monitorKinds.has(kind);
+    if (isOfMonitor && monitorBusyUntilMs > atMs) continue;
     bag.shift();
     // A fault ends some time before the next one of the same OSD: its restart takes a while.
     const untilMs = atMs + durationMs + 1000;
+    if (isOfMonitor) monitorBusyUntilMs = untilMs;
     for (const id of busyUntilMs.keys()) if (all || id === osd) busyUntilMs[id] = untilMs;
     faults.push({ kind, osd, atMs: Math.round(atMs), durationMs, choice });
   }

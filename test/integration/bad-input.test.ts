@@ -12,19 +12,17 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import { connect, createServer, type Socket } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ClusterClient } from "../../client/index.js";
 import type { Address } from "../../common/config.js";
 import type { ErrorCode } from "../../common/errors.js";
-import type { Epoch } from "../../common/units.js";
 import { native } from "../../native/index.js";
 import type { ClusterStatus, OsdRow } from "../../proto/commands.js";
-import { ControlChannel, clusterBytes } from "../../proto/control-channel.js";
+import { clusterBytes } from "../../proto/control-channel.js";
 import { crc32c } from "../../proto/crc32c.js";
-import { emptyMap, testClusterId, testOsd, testPool } from "../../proto/fixtures.js";
 import { encodeFrame, FrameDecoder, frameHeaderBytes } from "../../proto/frame.js";
 import { decodeHello, type Entity, encodeHello, type Hello } from "../../proto/handshake.js";
 import { encodeMessage } from "../../proto/messages.js";
@@ -330,72 +328,7 @@ describe("an operation beyond the limits", () => {
   });
 });
 
-/** A monitor that hands out one map. */
-function fakeMonitor(crush: string): Promise<{ port: number; close(): void }> {
-  const map = emptyMap({
-    crush,
-    maxOsd: 1,
-    osds: [testOsd(0)],
-    pools: [testPool(1, { name: "rbd", size: 1, minSize: 1 })],
-    epoch: 1 as Epoch,
-  });
-  const sockets = new Set<Socket>();
-  const ours: Hello = hello({
-    cluster: clusterBytes(testClusterId),
-    self: { kind: "monitor", id: 0n, incarnation: 1n },
-  });
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on("error", () => undefined);
-    const channel = new ControlChannel({ ours, role: "acceptor", acceptAnyCluster: true });
-    socket.on("data", (chunk) => {
-      for (const event of channel.receive(chunk)) {
-        if (event.kind === "send") socket.write(event.bytes);
-        if (event.kind !== "message") continue;
-        const maps = encodeMessage({ kind: "maps", full: map, incrementals: [] });
-        socket.write(channel.encode(maps));
-      }
-    });
-  });
-  return new Promise((resolve) => {
-    server.listen(0, "127.0.0.1", () => {
-      const bound = server.address();
-      const port = typeof bound === "object" && bound !== null ? bound.port : 0;
-      resolve({
-        port,
-        close: () => {
-          for (const socket of sockets) socket.destroy();
-          server.close();
-        },
-      });
-    });
-  });
-}
-
 describe("a map with an impossible rule", () => {
-  it("ends a client with a named error", async () => {
-    const crush = [
-      "# begin crush map",
-      "device 0 osd.0 class ssd",
-      "type 0 osd",
-      "type 10 root",
-      "rule impossible {",
-      "\tid 0",
-      "\ttype replicated",
-      "\tstep take nowhere",
-      "\tstep chooseleaf firstn 0 type osd",
-      "\tstep emit",
-      "}",
-      "# end crush map",
-    ].join("\n");
-    const monitor = await fakeMonitor(crush);
-    const args = ["ls", "rbd", "--monitor", `127.0.0.1:${monitor.port}`];
-    const { code, stdout, stderr } = await cairn(path.join(folder, "none"), ...args);
-    monitor.close();
-    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
-    expect(stderr).toContain("nowhere");
-  });
-
   it("is not taken from a user: a pool names a rule that exists", async () => {
     const args = ["pool", "create", "odd", "--crush-rule", "99"];
     const { code, stderr } = await cairn(dir, ...args);

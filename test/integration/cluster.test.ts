@@ -462,11 +462,12 @@ describe("frames that are none", () => {
     ];
     for (const [log, port] of targets) {
       const logFile = path.join(dir, "log", log);
-      const before = readFileSync(logFile, "utf8").split("\n").length;
+      const lineCount = () => readFileSync(logFile, "utf8").split("\n").length;
+      const before = lineCount();
       await sendGarbage(port);
+      await expect.poll(lineCount, { timeout: 10_000 }).toBeGreaterThan(before);
       await sleep(300);
-      const lines = readFileSync(logFile, "utf8").split("\n").length - before;
-      expect({ log, lines }).toEqual({ log, lines: 1 });
+      expect({ log, lines: lineCount() - before }).toEqual({ log, lines: 1 });
     }
     expect(await cairnJson(dir, "health")).toEqual({ status: "HEALTH_OK", checks: [] });
   });

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { FaultRequest } from "../../osd/fault-control.js";
 import type { ClusterStatus, Health, OsdRow, PgRow } from "../../proto/commands.js";
-import { cairn, cairnJson, daemonPid, spawnCairn } from "./support.js";
+import { cairn, cairnJson, daemonPid, SteadyWriter, spawnCairn } from "./support.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-operator-"));
 const dir = path.join(folder, "cluster");
@@ -116,8 +116,7 @@ it("a slow OSD is named with its figure, and leads no PG any more", async () => 
   expect((await cairn(dir, "create", "rbd/load", "--size", "64M")).code).toBe(0);
   const socket = path.join(folder, "disk.sock");
   const child = await onFaultDisk(1, socket);
-  const bench = ["--io-type", "write", "--io-pattern", "rand", "--io-size", "4K", "--time", "40"];
-  const load = cairn(dir, "bench", "rbd/load", ...bench, "--io-threads", "8");
+  const writer = await SteadyWriter.start(dir, "rbd/load", 8);
   try {
     await tellDisk(socket, { holdWrites: false, delayMs: 60 });
     await until("OSD_SLOW", () => has("OSD_SLOW"));
@@ -128,7 +127,7 @@ it("a slow OSD is named with its figure, and leads no PG any more", async () => 
     expect(pgs.every(({ acting }) => acting.includes(1))).toBe(true);
   } finally {
     await tellDisk(socket, { holdWrites: false });
-    await load;
+    await writer.stop();
     const exit = new Promise((resolve) => child.once("exit", resolve));
     child.kill("SIGTERM");
     await exit;

@@ -5,12 +5,14 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { readClusterFile } from "../../cli/local-cluster/cluster-dir.js";
-import { ClusterClient } from "../../client/index.js";
+import { ClusterClient, Image } from "../../client/index.js";
+import { systemClock, systemRandom } from "../../common/ports.js";
 import { native } from "../../native/index.js";
 import { clusterBytes } from "../../proto/control-channel.js";
 
 /** A verb that hangs fails its test instead of the whole run. */
 const verbTimeoutMs = 120_000;
+const writtenBytes = 4096;
 
 const program = fileURLToPath(new URL("../../bin/cairn", import.meta.url));
 
@@ -72,6 +74,54 @@ export async function connectTo(dir: string): Promise<ClusterClient> {
   const monitor = readClusterFile(dir)?.monitor;
   if (monitor === undefined) throw new Error("the cluster has no monitor");
   return ClusterClient.connect({ monitor, log: () => undefined });
+}
+
+/** A client that writes blocks of 4 KiB all over an image, some at a time, until it is stopped. */
+export class SteadyWriter {
+  /** that were acknowledged */
+  writes = 0;
+  private begun = 0;
+  private isStopped = false;
+  private readonly lanes: Promise<void>[];
+
+  private constructor(
+    private readonly client: ClusterClient,
+    private readonly image: Image,
+    blockCount: number,
+    laneCount: number,
+  ) {
+    this.lanes = Array.from({ length: laneCount }, () => this.write(blockCount));
+    // That a write has failed, stop() says.
+    for (const lane of this.lanes) lane.catch(() => undefined);
+  }
+
+  static async start(dir: string, spec: string, laneCount: number): Promise<SteadyWriter> {
+    const client = await connectTo(dir);
+    const ports = { clock: systemClock, random: systemRandom };
+    const image = await Image.open(client, ports, spec);
+    const { sizeBytes } = await image.info();
+    return new SteadyWriter(client, image, sizeBytes / writtenBytes, laneCount);
+  }
+
+  private async write(blockCount: number): Promise<void> {
+    while (!this.isStopped) {
+      const at = ((this.begun * 7919) % blockCount) * writtenBytes;
+      this.begun += 1;
+      await this.image.write(at, new Uint8Array(writtenBytes).fill(1 + (this.begun % 255)));
+      this.writes += 1;
+    }
+  }
+
+  /** @throws what a write has failed with */
+  async stop(): Promise<void> {
+    this.isStopped = true;
+    try {
+      await Promise.all(this.lanes);
+      await this.image.close();
+    } finally {
+      await this.client.close();
+    }
+  }
 }
 
 /** The process of a daemon of a local cluster. */

@@ -89,8 +89,11 @@ describe("config global", () => {
     const limited = await json<BenchReport>("bench disk1 --io-total 100K --io-threads 1");
     expect(limited.elapsedMs).toBeGreaterThan(800);
     await ok("config pool set rbd rbd_qos_write_iops_limit 0");
-    const free = await json<BenchReport>("bench disk1 --io-total 100K --io-threads 1");
-    expect(free.elapsedMs).toBeLessThan(limited.elapsedMs);
+    const free = () => json<BenchReport>("bench disk1 --io-total 100K --io-threads 1");
+    // Less than with the limit it takes on a busy machine, too, if not each time.
+    await expect
+      .poll(async () => (await free()).elapsedMs, { timeout: 60_000 })
+      .toBeLessThan(Math.min(800, limited.elapsedMs));
     await ok("config pool rm rbd rbd_qos_write_iops_limit");
     await ok("config global rm global rbd_qos_write_iops_limit");
     expect(await json("config global ls global")).toEqual({});

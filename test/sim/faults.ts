@@ -89,6 +89,14 @@ function peersOf(cluster: SimCluster, host: string): string[] {
   return others.filter((other) => other !== host);
 }
 
+/** Cuts an OSD and a client off from all OSDs and the monitor, but not from each other. */
+function onlyEachOther(cluster: SimCluster, osd: string, client: string): () => void {
+  const ends = peersOf(cluster, osd).flatMap((host) =>
+    [osd, client].flatMap((lost) => [cut(cluster, lost, host), cut(cluster, host, lost)]),
+  );
+  return endAll(ends);
+}
+
 /** Damage on the way from the medium: as long as it lasts, one copy of what is read is bad. */
 function flips(cluster: SimCluster, osd: number, random: SeededRandom): () => void {
   const times = random.percent(50) ? random.between(1, 5) : 1000;
@@ -231,10 +239,23 @@ export const kinds = {
     begin: (cluster, random) => {
       const { host: osd } = random.pick(cluster.osds);
       const { host: client } = random.pick(cluster.clients);
-      const ends = peersOf(cluster, osd).flatMap((host) =>
-        [osd, client].flatMap((lost) => [cut(cluster, lost, host), cut(cluster, host, lost)]),
-      );
-      return endAll(ends);
+      return onlyEachOther(cluster, osd, client);
+    },
+  },
+  replacedInSilence: {
+    // As before, but the others know at once: they take over while the OSD's leases still hold, and
+    // the client reads what the OSD leads until these have run out, by its clock.
+    tolerated: false,
+    begin: async (cluster, random) => {
+      const osd = random.pick(cluster.osds);
+      const client = random.pick(cluster.clients);
+      if (!osd.isRunning()) return undefined;
+      cluster.onSilence?.(cluster.clients.indexOf(client));
+      // Leases are asked for when somebody reads.
+      await cluster.time.run(random.between(50, 500));
+      const heal = onlyEachOther(cluster, osd.host, client.host);
+      await cluster.command("osd down", { id: osd.id }).catch(() => undefined);
+      return heal;
     },
   },
   slowNetwork: { tolerated: true, begin: network({ maxDelayNs: 50_000_000 }) },

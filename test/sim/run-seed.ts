@@ -45,6 +45,7 @@ export interface SeedResult {
 const specialFaults: readonly (readonly [percent: number, kinds: readonly FaultKind[]])[] = [
   [15, ["authorityDies", "killInPeering", "remappedInSilence"]],
   [10, ["isolationWithClient", "freeze"]],
+  [10, ["replacedInSilence"]],
   [10, ["bitFlips", "bitFlipsInRecovery", "scrub"]],
 ];
 
@@ -53,6 +54,9 @@ const finalReadLimitMs = 60_000;
 const trimLimitMs = 60_000;
 /** In liveness mode no operation takes longer. */
 const stallLimitMs = 60_000;
+
+/** Longer than any lease, and than what peering takes. */
+const closelyMs = 1200;
 
 interface Plan {
   mode: Mode;
@@ -184,6 +188,7 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
     clients.plain.start();
     clients.fenced.start();
     clients.snaps.start();
+    cluster.onSilence = (client) => clients.plain.readClosely(client, closelyMs);
     await faults.run(plan.faultsMs, plan.faultEveryMs);
     await faults.heal();
     clients.snaps.keepSnapshots();

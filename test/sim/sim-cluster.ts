@@ -49,6 +49,8 @@ export class SimCluster {
   readonly monitorHost = "mon";
   /** told of every PG that changes its state, on any OSD */
   onPeering: ((to: PgStateName) => void) | undefined;
+  /** told of a client that is to read closely, just before it is cut off with an OSD */
+  onSilence: ((client: number) => void) | undefined;
   private readonly store: MemoryMapStore;
   private readonly monitorEnd: MonitorEnd;
   private cluster: Cluster | undefined;

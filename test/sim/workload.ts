@@ -17,6 +17,9 @@ export interface WorkloadOptions {
   removePercent: number;
 }
 
+/** Between two reads of an object by a client that reads closely. */
+const closePauseMs = 4;
+
 export class Workload {
   private running = true;
   private nextObject = 0;
@@ -56,6 +59,28 @@ export class Workload {
       reads.push(this.recorder.read(client, { object: name, block: 0 }, zeros));
     }
     await Promise.all(reads);
+  }
+
+  /** Reads by one client, of all shared objects, so often that hardly a moment goes unseen. */
+  readClosely(client: number, durationMs: number): void {
+    const endMs = this.recorder.cluster.nowMs() + durationMs;
+    for (let object = 0; object < this.options.objects; object += 1) {
+      // Each object by a lane of its own: one that nobody serves stalls no other.
+      this.recorder.go(this.closeLane(client, `o${object}`, endMs, this.random.fork()));
+    }
+  }
+
+  private async closeLane(
+    client: number,
+    object: string,
+    endMs: number,
+    random: SeededRandom,
+  ): Promise<void> {
+    while (this.running && this.recorder.cluster.nowMs() < endMs) {
+      const address = { object, block: random.below(this.options.blocks) };
+      await this.recorder.read(client, address, initialValue);
+      await this.recorder.pause(random.below(closePauseMs * 1000) / 1000);
+    }
   }
 
   private async lane(client: number, random: SeededRandom): Promise<void> {

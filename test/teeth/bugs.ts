@@ -46,6 +46,11 @@ export const plantedBugs: readonly PlantedBug[] = [
     what: "a read is served when the lease has run out",
     hunters: ["sim"],
   },
+  {
+    name: "no_lease_margin",
+    what: "promises of leases leave nothing for clocks that drift",
+    hunters: ["sim-takeover"],
+  },
   { name: "no_dedup", what: "a resent mutation is applied again", hunters: ["sim"] },
   { name: "no_fencing_check", what: "a stale fencing token is accepted", hunters: ["sim"] },
   {

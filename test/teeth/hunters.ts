@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-export type HunterName = "explore" | "sim" | "fuzz-virtqueue";
+export type HunterName = "explore" | "sim" | "sim-takeover" | "fuzz-virtqueue";
 
 /** Of one run. */
 export type Outcome = "caught" | "clean" | "broken";
@@ -26,6 +26,13 @@ const byFinding = (code: number | null, output: string): Outcome => {
   return code === 1 && /FINDING/i.test(output) ? "caught" : "broken";
 };
 
+function simulation(root: string, seconds: number, ...options: string[]): Command {
+  const programs = ["node_modules/tsx/dist/cli.mjs", "test/sim/main.ts"];
+  const seeds = ["--from", "1", "--seeds", "1000", "--seconds", String(seconds)];
+  const args = [...programs.map((name) => join(root, name)), ...seeds, ...options];
+  return { program: process.execPath, args };
+}
+
 export const hunters: Readonly<Record<HunterName, Hunter>> = {
   explore: {
     command: (root, _, seconds) => ({
@@ -35,19 +42,13 @@ export const hunters: Readonly<Record<HunterName, Hunter>> = {
     outcome: byFinding,
   },
   sim: {
-    command: (root, _, seconds) => ({
-      program: process.execPath,
-      args: [
-        join(root, "node_modules/tsx/dist/cli.mjs"),
-        join(root, "test/sim/main.ts"),
-        "--from",
-        "1",
-        "--seeds",
-        "1000",
-        "--seconds",
-        String(seconds),
-      ],
-    }),
+    command: (root, _, seconds) => simulation(root, seconds),
+    outcome: byFinding,
+  },
+  // Only the fault in which the clocks decide.
+  "sim-takeover": {
+    command: (root, _, seconds) =>
+      simulation(root, seconds, "--mode", "safety", "--faults", "replacedInSilence"),
     outcome: byFinding,
   },
   "fuzz-virtqueue": {

@@ -25,6 +25,8 @@ std::string_view name_of(PlantedBug bug) {
       return "stale_interval_op";
     case PlantedBug::read_without_lease:
       return "read_without_lease";
+    case PlantedBug::no_lease_margin:
+      return "no_lease_margin";
     case PlantedBug::no_dedup:
       return "no_dedup";
     case PlantedBug::no_fencing_check:

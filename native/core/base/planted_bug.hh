@@ -22,6 +22,7 @@ enum class PlantedBug : std::uint8_t {
   ack_before_replica,  // a write is acknowledged before the replicas have it
   stale_interval_op,   // an operation of an older interval is executed
   read_without_lease,  // a read is served when the lease has run out
+  no_lease_margin,     // promises of leases leave nothing for clocks that drift
   no_dedup,            // a resent mutation is applied again
   no_fencing_check,    // a stale fencing token is accepted
   resurrect_delete,    // recovery ignores that the object has been removed

@@ -120,8 +120,8 @@ void ObjectIo::read_parent(const ParentLink& parent, const ObjectRange& range, R
                  });
   counters_.parent_reads += pieces.size();
   counters_.parent_read_bytes += wanted;
-  auto ended = [self = shared_from_this(), done = std::move(done)](Status status,
-                                                                   Buffer bytes) mutable {
+  auto ended = [self = shared_from_this(), use = parent.use, done = std::move(done)](
+                   Status status, Buffer bytes) mutable {
     if (!self->closed_) done(std::move(status), std::move(bytes));
   };
   if (pieces.size() == 1 && wanted == range.length_bytes)
@@ -223,7 +223,7 @@ void ObjectIo::add_extents(const ObjectRange& range, const std::vector<net::Exte
   if (shown.empty()) return done(Status::ok(), merged(std::move(*found)));
   if (closed_) return;
   auto gather =
-      Gather::of(shown.size(), [self = shared_from_this(), found,
+      Gather::of(shown.size(), [self = shared_from_this(), found, use = parent.use,
                                 done = held(gate_, std::move(done))](Status status) mutable {
         if (self->closed_) return;
         done(std::move(status), merged(std::move(*found)));

@@ -81,6 +81,36 @@ TEST_CASE("clone: whole blocks are written at once; without a parent all costs w
   CHECK(world.rig.cluster.digest(0, "rbd_data.p.0000000000000000").starts_with("absent"));
 }
 
+TEST_CASE("clone: a parent is left when nothing that began with it goes on") {
+  OneClone world(9);
+  const auto other = world.make_parent();
+  const auto left_after = [&](auto start) {
+    bool left = false, done = false;
+    start([&done] { done = true; });
+    world.clone.image->set_parent({other, kOverlap}, [&] {
+      CHECK(done);
+      left = true;
+    });
+    CHECK_FALSE(left);
+    world.rig.cluster.run_until([&] { return left; });
+    CHECK(left);
+  };
+  const auto ignored = [](auto ended) { return [ended](const Status&, auto&&...) { ended(); }; };
+  // Of a block that is absent, of one that is so in part, and of what is written in part.
+  left_after([&](auto ended) { world.clone.image->read(0, kBlockBytes, ignored(ended)); });
+  CHECK(world.clone.write(kObject, kBlockBytes, 7).is_ok());
+  left_after(
+      [&](auto ended) { world.clone.image->read(kObject, 3 * kBlockBytes, ignored(ended)); });
+  left_after([&](auto ended) {
+    world.clone.image->write(2 * kObject + 100, Buffer::zeroed(5), ignored(ended));
+  });
+  left_after([&](auto ended) { world.clone.image->extents(0, kSize, ignored(ended)); });
+  // With nothing under way it is left at once.
+  bool left = false;
+  world.clone.image->set_parent({}, [&left] { left = true; });
+  CHECK(left);
+}
+
 TEST_CASE("clone: partial writes that race keep each other's bytes and the parent's") {
   for (std::uint64_t seed = 1; seed <= 8; ++seed) {
     INFO("seed ", seed);

@@ -25,7 +25,9 @@ class Image : public BlockDevice {
   void set_snap_context(net::SnapContext context) {
     objects_->set_snap_context(std::move(context));
   }
-  void set_parent(ParentLink parent) { objects_->set_parent(std::move(parent)); }
+  void set_parent(ParentLink parent, UniqueFunction<void()> left = {}) {
+    objects_->set_parent(std::move(parent), std::move(left));
+  }
   // The requests that wait, and all that come, are of another image. busy: the gate is not quiet;
   // invalid_argument: what check_striping() says.
   Status retarget(const ImageLayout& layout);

@@ -41,10 +41,17 @@ void ObjectIo::close() {
   layout_.parent = {};
 }
 
-void ObjectIo::set_parent(ParentLink parent) {
-  if (parent.device != nullptr)
+void ObjectIo::set_parent(ParentLink parent, UniqueFunction<void()> left) {
+  if (parent.device != nullptr) {
     parent.overlap_bytes = std::min(parent.overlap_bytes, parent.device->size_bytes());
-  layout_.parent = std::move(parent);
+    parent.use = std::make_shared<ParentUse>();
+  }
+  const ParentLink before = std::exchange(layout_.parent, std::move(parent));
+  if (before.use != nullptr) {
+    before.use->ended = std::move(left);
+  } else if (left) {
+    left();
+  }
 }
 
 void ObjectIo::set_reservation(std::uint32_t iops, std::uint64_t stream) {
@@ -63,7 +70,7 @@ void ObjectIo::retarget(const ImageLayout& layout) {
   layout_.stripe_unit_bytes = layout.stripe_unit_bytes;
   layout_.stripe_count = layout.stripe_count;
   layout_.snap_context = layout.snap_context;
-  layout_.parent = {};
+  layout_.parent = {};  // nothing is in flight that uses it
   striping_ = layout_.striping();
 }
 

@@ -24,10 +24,23 @@
 
 namespace cairn::image {
 
+// Says so when nobody has it any more.
+struct ParentUse {
+  ParentUse() = default;
+  ParentUse(const ParentUse&) = delete;
+  ParentUse& operator=(const ParentUse&) = delete;
+  ~ParentUse() {
+    if (ended) ended();
+  }
+  UniqueFunction<void()> ended;
+};
+
 // The image that shows where a clone has absent blocks: its first overlap_bytes.
 struct ParentLink {
   std::shared_ptr<BlockDevice> device;
   std::uint64_t overlap_bytes = 0;
+  // Shared by the operations and jobs that began with this link.
+  std::shared_ptr<ParentUse> use = {};
 };
 
 struct ImageLayout {
@@ -75,7 +88,8 @@ class ObjectIo : public std::enable_shared_from_this<ObjectIo> {
   // For what starts from now on.
   void set_size(std::uint64_t size_bytes) { layout_.size_bytes = size_bytes; }
   void set_snap_context(net::SnapContext context) { layout_.snap_context = std::move(context); }
-  void set_parent(ParentLink parent);
+  // left: when nothing that began with the parent before goes on; maybe at once.
+  void set_parent(ParentLink parent, UniqueFunction<void()> left = {});
   // Operations per second that OSDs keep free for this image; 0: none.
   void set_reservation(std::uint32_t iops, std::uint64_t stream);
   // Another image from now on: its objects, size and snapshots. The gate is quiet.

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/planted_bug.hh"
+
 namespace cairn::pg {
 
 void ReadLease::start(const std::vector<OsdId>& replicas) {
@@ -25,7 +27,8 @@ bool ReadLease::is_due(std::uint64_t now_ns) const { return !holds(now_ns + kLea
 
 void GrantedLease::grant(OsdId holder, std::uint64_t now_ns) {
   holder_ = holder;
-  until_ns_ = std::max(until_ns_, now_ns + kGrantNs);
+  const bool has_margin = !planted(PlantedBug::no_lease_margin);
+  until_ns_ = std::max(until_ns_, now_ns + (has_margin ? kGrantNs : kLeaseNs));
 }
 
 std::uint64_t GrantedLease::remaining_ns(std::uint64_t now_ns) const {

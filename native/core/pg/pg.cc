@@ -237,7 +237,10 @@ void Pg::activate(Activation activation) {
   sources_ = activation.sources;
   other_sources_ = activation.other_sources;
   if (activation.lease_wait_ns != 0) {
-    serve_not_before_ns_ = host_.executor().now_ns() + with_drift_margin(activation.lease_wait_ns);
+    const std::uint64_t wait_ns = planted(PlantedBug::no_lease_margin)
+                                      ? activation.lease_wait_ns
+                                      : with_drift_margin(activation.lease_wait_ns);
+    serve_not_before_ns_ = host_.executor().now_ns() + wait_ns;
   }
   last_epoch_started_ = spec_.interval;
   transaction.pg_meta_set(id_, kInfoKey, encode_info());
