@@ -180,7 +180,7 @@ export declare class NativeSimClient {
   lacking(pool: number, object: string, blocks: number, layers: SimLayers): Promise<boolean[]>;
   /** Blocks of zeros go; those before shownBlocks leave an explicit zero. */
   sparsify(pool: number, object: string, shownBlocks: number): Promise<number>;
-  /** The objects of the PG of this one that exist, at the snapshot, whose names begin with its. */
+  /** Those of the first 1024 objects of this one's PG that exist, at the snapshot. */
   list(pool: number, object: string, snap?: number): Promise<string[]>;
   counters(): Record<string, number>;
   /** The process dies. */

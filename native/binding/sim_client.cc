@@ -202,7 +202,7 @@ class Client : public Napi::ObjectWrap<Client> {
   Napi::Value list(const Napi::CallbackInfo& info) {
     objecter::Target target = target_of(info);
     target.snap = get_snap(info[2]);
-    net::Step step{net::StepCode::list_objects, 0, net::kMaxListedObjects, target.object, {}};
+    net::Step step{net::StepCode::list_objects, 0, net::kMaxListedObjects, {}, {}};
     return submit(info, std::move(target), std::move(step), {},
                   [](const net::OpReply& reply, const Buffer&) {
                     return [pairs = reply.omap](Napi::Env env) -> Napi::Value {

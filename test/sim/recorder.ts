@@ -151,7 +151,7 @@ export class Recorder {
     await this.end(operation, this.io(client).sparsify(this.cluster.pool(), object, shownBlocks));
   }
 
-  /** The names that begin with this object's, of objects in its PG that exist at the snapshot. */
+  /** The names of the objects in the PG of this one that exist at the snapshot. */
   listObjects(client: number, object: string, snap: number | undefined) {
     const operation = this.begin(client, { object, block: 0 }, "read", `list @${snap ?? "head"}`);
     return this.end(operation, this.io(client).list(this.cluster.pool(), object, snap));

@@ -87,9 +87,9 @@ const fillSalt = 0x66696c6c73n;
 function fillsOf(seed: bigint): Pick<SnapOptions, "fillPercent" | "zerosPercent" | "listPercent"> {
   const random = new SeededRandom(seed ^ fillSalt);
   return {
-    fillPercent: random.pick([0, 10, 30]),
-    zerosPercent: random.pick([0, 10, 30]),
-    listPercent: random.pick([0, 10]),
+    fillPercent: random.pick([5, 20, 40]),
+    zerosPercent: random.pick([5, 15, 30]),
+    listPercent: random.pick([2, 10]),
   };
 }
 

@@ -35,6 +35,7 @@ export interface SnapOptions {
 }
 
 const maxSnapshots = 6;
+const twicePercent = 40;
 /** Of the layers of an image that one filling names. */
 const namedPercent = 60;
 
@@ -112,8 +113,11 @@ export class SnapWorkload {
     while (this.running) {
       await recorder.pause(random.below(options.maxPauseMs * 1000) / 1000);
       if (!this.running) return;
-      if (this.changesSnapshots && random.percent(options.takePercent)) await this.take(image);
-      else if (this.changesSnapshots && random.percent(options.dropPercent)) {
+      if (this.changesSnapshots && random.percent(options.takePercent)) {
+        await this.take(image);
+        // Two that show the same.
+        if (random.percent(twicePercent)) await this.take(image);
+      } else if (this.changesSnapshots && random.percent(options.dropPercent)) {
         await this.drop(image, random);
       } else if (random.percent(options.removePercent)) await this.remove(image, random);
       else if (image.hasParent && random.percent(options.fillPercent)) {
