@@ -100,7 +100,7 @@ TEST_CASE("late copies: what is in the log is answered once more") {
   SnapTestCluster cluster(92);
   RawClient client(cluster);
   const std::vector<Step> write{of_range(StepCode::write, 0, 1)};
-  for (const std::uint64_t sequence : {1, 2, 1})
+  for (const std::uint64_t sequence : {std::uint64_t{1}, std::uint64_t{2}, std::uint64_t{1}})
     CHECK(client.send(sequence, write, block_of(static_cast<int>(sequence))) == ErrorCode::ok);
   CHECK(cluster.image.value("a", 0) == 2);
 }

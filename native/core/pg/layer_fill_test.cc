@@ -249,7 +249,8 @@ TEST_CASE("filling: snapshots without an object may be filled in any order") {
   cluster.fill_layers({snaps[4]}, 6);
   CHECK(cluster.shown(snaps[0]) == "8 8 8 8");
   CHECK(cluster.shown(snaps[1]) == "7 7 7 7");
-  for (const std::size_t i : {2, 3}) CHECK(cluster.shown(snaps[i]) == "8 8 8 8");
+  for (const std::size_t i : {std::size_t{2}, std::size_t{3}})
+    CHECK(cluster.shown(snaps[i]) == "8 8 8 8");
   CHECK(cluster.shown(snaps[4]) == "6 6 6 6");
   CHECK(cluster.shown() == "1 - - -");
   check_same_copies(cluster);
