@@ -142,6 +142,13 @@ export interface SimSnapContext {
   snaps: number[];
 }
 
+/** Layers of an object: what these snapshots show, and its head. */
+export interface SimLayers {
+  /** ascending */
+  snaps: number[];
+  head: boolean;
+}
+
 /** An objecter in a simulated world, on blocks of 4 KiB that each hold one number below 2^53. */
 export declare class NativeSimClient {
   constructor(options: SimClientOptions);
@@ -163,6 +170,20 @@ export declare class NativeSimClient {
     snap?: number,
   ): Promise<number>;
   remove(pool: number, object: string, context?: SimSnapContext): Promise<number>;
+  /** Each of the layers gets those of the values, from block 0 on, whose block it lacks. */
+  fill(
+    pool: number,
+    object: string,
+    values: readonly number[],
+    layers: SimLayers,
+    context: SimSnapContext,
+  ): Promise<number>;
+  /** Of the first blocks: whether one of the layers lacks it. */
+  lacking(pool: number, object: string, blocks: number, layers: SimLayers): Promise<boolean[]>;
+  /** Blocks of zeros go; those before shownBlocks leave an explicit zero. */
+  sparsify(pool: number, object: string, shownBlocks: number): Promise<number>;
+  /** Those of the first 1024 objects of this one's PG that exist, at the snapshot. */
+  list(pool: number, object: string, snap?: number): Promise<string[]>;
   counters(): Record<string, number>;
   /** The process dies. */
   close(): void;

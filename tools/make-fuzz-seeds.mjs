@@ -186,9 +186,13 @@ function pgLoadSeeds() {
 function messageSeeds() {
   const names = [
     "op-copyup",
+    "op-fill-layers",
+    "op-lacking",
+    "op-sparsify",
     "op-snap-read",
     "op-list-objects",
     "replicate-clone",
+    "replicate-layers",
     "push-head",
     "push-clone",
   ];

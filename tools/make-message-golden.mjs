@@ -3,84 +3,35 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { crc32c } from "../proto/crc32c.js";
+import {
+  blob32,
+  entrySteps,
+  fence,
+  heartbeat,
+  layersStep,
+  leased,
+  logEntry,
+  notification,
+  pairs,
+  pg,
+  request,
+  scrubHead,
+  scrubObject,
+  step,
+  steps,
+  text16,
+  u8,
+  u16,
+  u32,
+  u64,
+  version,
+} from "./golden-fields.mjs";
 
 const folder = join(import.meta.dirname, "../test/golden/messages");
 
-// --- fields: [name, bytes, value as text]
-function integer(size) {
-  return (name, value) => {
-    const bytes = Buffer.alloc(8);
-    bytes.writeBigUInt64LE(BigInt(value));
-    return [name, bytes.subarray(0, size), String(value)];
-  };
-}
-const u8 = integer(1);
-const u16 = integer(2);
-const u32 = integer(4);
-const u64 = integer(8);
-const raw = (name, text) => [name, Buffer.from(text), JSON.stringify(text)];
-const text16 = (name, text) => [u16(`${name}Length`, Buffer.byteLength(text)), raw(name, text)];
-const blob32 = (name, text) => [u32(`${name}Length`, Buffer.byteLength(text)), raw(name, text)];
-
-const pg = (pool, seed) => [u32("pool", pool), u32("seed", seed)];
-const version = (epoch, number) => [u32("version.epoch", epoch), u64("version.number", number)];
-const request = (client, sequence) => [u64("client", client), u64("sequence", sequence)];
-const step = (code, offset, length, pair) => [
-  u8("step.code", code),
-  u64("step.offset", offset),
-  u64("step.length", length),
-  pair ? [text16("step.key", pair[0]), blob32("step.value", pair[1])] : [],
-];
-const steps = (...list) => [u8("stepCount", list.length), list];
-const entrySteps = (...list) => [u16("stepCount", list.length), list];
-const pairs = (...list) => [
-  u32("pairCount", list.length),
-  list.map(([key, value]) => [text16("key", key), blob32("value", value)]),
-];
-const logEntry = (epoch, number, client, sequence, removes, object) => [
-  version(epoch, number),
-  request(client, sequence),
-  u8("removes", removes),
-  text16("object", object),
-];
-const leased = (...pgs) => [
-  u64("sentNs", 123456789),
-  u32("pgCount", pgs.length),
-  pgs.map(([pool, seed, interval]) => [pg(pool, seed), u32("interval", interval)]),
-];
-const fence = (token, key) => [
-  u64("fence.token", token),
-  token === 0 ? [] : text16("fence.key", key),
-];
-const notification = (body) => [
-  pg(3, 17),
-  u64("notifyId", 9),
-  text16("object", "o"),
-  text16("cookie", "lock"),
-  blob32("body", body),
-];
-const heartbeat = [
-  u64("sentNs", 123456789),
-  u32("epoch", 9),
-  u32("loopAgeMs", 20),
-  u32("diskAgeMs", 30),
-];
-
-const scrubHead = (id) => [pg(3, 17), u32("interval", 7), u64("id", id)];
-const scrubObject = (name, code, exists, newest, [dataBlocks, blocks, omap], bad) => [
-  text16("name", name),
-  u16("code", code),
-  u8("exists", exists),
-  newest,
-  u32("dataBlocks", dataBlocks),
-  u32("blocksDigest", blocks),
-  u32("omapDigest", omap),
-  u32("badCount", bad.length),
-  bad.map((index) => u32("badBlock", index)),
-];
-
 const block = Buffer.from(Array.from({ length: 4096 }, (_, i) => (i * 7) & 255));
 const client = 0x1122334455667788n;
+const head = 0xffffffffffffffffn;
 
 // name: [what it is, frame type, fields, data]
 const messages = {
@@ -175,6 +126,51 @@ const messages = {
       steps(step(21, 8192, 4096)),
     ],
     block,
+  ],
+  "op-fill-layers": [
+    "Deep flattening fills a block of two snapshots and the head.",
+    5,
+    [
+      request(client, 48),
+      u64("oldestUnacked", 45),
+      u32("mapEpoch", 7),
+      u8("flags", 4),
+      pg(3, 17),
+      text16("object", "rbd_data.1.0000000000000002"),
+      fence(5, "1"),
+      [u64("context.seq", 9), u16("context.count", 2)],
+      [u64("context.snap", 6), u64("context.snap", 4)],
+      steps(layersStep(32, 8192, 4096, [4, 6, head])),
+    ],
+    block,
+  ],
+  "op-lacking": [
+    "It asks what a snapshot and the head lack.",
+    5,
+    [
+      request(client, 49),
+      u64("oldestUnacked", 45),
+      u32("mapEpoch", 7),
+      u8("flags", 0),
+      pg(3, 17),
+      text16("object", "rbd_data.1.0000000000000002"),
+      fence(0),
+      steps(layersStep(33, 0, 12_288, [4, head])),
+    ],
+  ],
+  "op-sparsify": [
+    "A client has runs of four blocks of zeros freed; before block 2 a parent may show.",
+    5,
+    [
+      request(client, 50),
+      u64("oldestUnacked", 45),
+      u32("mapEpoch", 7),
+      u8("flags", 0),
+      pg(3, 17),
+      text16("object", "rbd_data.1.0000000000000002"),
+      fence(0),
+      steps(step(31, 8192, 16_384)),
+    ],
   ],
   "op-list-objects": [
     "A client asks which objects changed since a snapshot.",
@@ -313,6 +309,25 @@ const messages = {
     ],
     Buffer.concat([block, block]),
   ],
+  "replicate-layers": [
+    "A primary divides a clone; head and new clone share a block, and the clone gets another.",
+    7,
+    [
+      pg(3, 17),
+      u32("interval", 7),
+      u64("trimTo", 0),
+      u8("traced", 0),
+      logEntry(7, 103, client, 48, 0, "o"),
+      entrySteps(
+        step(36, 4, 6),
+        step(2, 8192, 4096),
+        layersStep(35, 8192, 4096, [head, 4]),
+        layersStep(34, 16384, 4096, [4]),
+        step(28, 0, 0, ["", "snap set"]),
+      ),
+    ],
+    Buffer.concat([block, block]),
+  ],
   "replicate-ack": [
     "A replica has an entry durable.",
     8,
@@ -374,7 +389,7 @@ const messages = {
       u8("flags", 1 + 4 + 16 + 64),
       version(6, 95),
       u64("layer", 5),
-      u64("base", 0xffffffffffffffffn),
+      u64("base", head),
       u32("blockCount", 2),
       [u32("block.index", 0), u8("block.state", 0), u32("block.crc", 0), version(0, 0)],
       [u32("block.index", 5), u8("block.state", 2), u32("block.crc", 0xdeadbeef), version(6, 90)],

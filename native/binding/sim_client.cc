@@ -50,6 +50,17 @@ std::uint64_t get_snap(const Napi::Value& value) {
   return value.IsNumber() ? static_cast<std::uint64_t>(value.ToNumber().Int64Value()) : kHead;
 }
 
+// Of a filling: {snaps, head}.
+std::string get_layers(const Napi::Value& value) {
+  const auto object = value.As<Napi::Object>();
+  const auto snaps = object.Get("snaps").As<Napi::Array>();
+  std::vector<std::uint64_t> layers;
+  for (std::uint32_t i = 0; i < snaps.Length(); ++i)
+    layers.push_back(static_cast<std::uint64_t>(snaps.Get(i).ToNumber().Int64Value()));
+  if (get_flag(object, "head")) layers.push_back(kHead);
+  return net::pack_ids(layers);
+}
+
 double value_of(const Buffer& block) {
   if (block.size() == 0) return 0;
   if (block.size() != kBlockBytes) return kTornValue;
@@ -68,6 +79,8 @@ class Client : public Napi::ObjectWrap<Client> {
         env, "SimClient",
         {InstanceMethod<&Client::set_map>("setMap"), InstanceMethod<&Client::write>("write"),
          InstanceMethod<&Client::read>("read"), InstanceMethod<&Client::remove>("remove"),
+         InstanceMethod<&Client::fill>("fill"), InstanceMethod<&Client::lacking>("lacking"),
+         InstanceMethod<&Client::sparsify>("sparsify"), InstanceMethod<&Client::list>("list"),
          InstanceMethod<&Client::counters>("counters"), InstanceMethod<&Client::close>("close")});
   }
 
@@ -103,25 +116,33 @@ class Client : public Napi::ObjectWrap<Client> {
     });
   }
 
-  // One step on one object; answer: of the reply's data, as a JavaScript number.
-  Napi::Value submit(const Napi::CallbackInfo& info, net::Step step, Buffer data, net::Fence fence,
-                     net::SnapContext context, std::uint64_t snap = kHead) {
+  // One step on one object; make: from the reply and its data to what makes the JavaScript value.
+  template <typename Make>
+  Napi::Value submit(const Napi::CallbackInfo& info, objecter::Target target, net::Step step,
+                     Buffer data, Make make) {
     const Promise promise(info.Env(), *host_);
-    objecter::Target target{info[0].ToNumber().Uint32Value(), info[1].ToString().Utf8Value(),
-                            std::move(fence)};
-    target.snap = snap;
-    target.context = std::move(context);
     host_->post([this, target = std::move(target), step = std::move(step), data = std::move(data),
-                 promise]() mutable {
+                 promise, make]() mutable {
       objecter_->submit(std::move(target), {std::move(step)}, std::move(data),
-                        [promise](Status status, net::OpReply, Buffer read) {
+                        [promise, make](Status status, net::OpReply reply, Buffer read) {
                           if (!status) return promise.reject(status);
-                          promise.resolve([value = value_of(read)](Napi::Env env) -> Napi::Value {
-                            return Napi::Number::New(env, value);
-                          });
+                          promise.resolve(make(reply, read));
                         });
     });
     return promise.value();
+  }
+  // Answered with the number in the reply's data.
+  Napi::Value submit_block(const Napi::CallbackInfo& info, objecter::Target target, net::Step step,
+                           Buffer data) {
+    return submit(info, std::move(target), std::move(step), std::move(data),
+                  [](const net::OpReply&, const Buffer& read) {
+                    return [value = value_of(read)](Napi::Env env) -> Napi::Value {
+                      return Napi::Number::New(env, value);
+                    };
+                  });
+  }
+  static objecter::Target target_of(const Napi::CallbackInfo& info, net::Fence fence = {}) {
+    return {info[0].ToNumber().Uint32Value(), info[1].ToString().Utf8Value(), std::move(fence)};
   }
   static net::Step block_step(const Napi::CallbackInfo& info, net::StepCode code) {
     net::Step step;
@@ -132,17 +153,69 @@ class Client : public Napi::ObjectWrap<Client> {
   }
   Napi::Value write(const Napi::CallbackInfo& info) {
     const auto value = static_cast<std::uint64_t>(info[3].ToNumber().Int64Value());
-    return submit(info, block_step(info, net::StepCode::write), block_of(value), get_fence(info[4]),
-                  get_context(info[5]));
+    objecter::Target target = target_of(info, get_fence(info[4]));
+    target.context = get_context(info[5]);
+    return submit_block(info, std::move(target), block_step(info, net::StepCode::write),
+                        block_of(value));
   }
   Napi::Value read(const Napi::CallbackInfo& info) {
-    return submit(info, block_step(info, net::StepCode::read), {}, get_fence(info[3]), {},
-                  get_snap(info[4]));
+    objecter::Target target = target_of(info, get_fence(info[3]));
+    target.snap = get_snap(info[4]);
+    return submit_block(info, std::move(target), block_step(info, net::StepCode::read), {});
   }
   Napi::Value remove(const Napi::CallbackInfo& info) {
-    net::Step step;
-    step.code = net::StepCode::remove;
-    return submit(info, std::move(step), {}, {}, get_context(info[2]));
+    objecter::Target target = target_of(info);
+    target.context = get_context(info[2]);
+    return submit_block(info, std::move(target), {net::StepCode::remove, 0, 0, {}, {}}, {});
+  }
+  // Blocks from the first one on.
+  Napi::Value fill(const Napi::CallbackInfo& info) {
+    const auto values = info[2].As<Napi::Array>();
+    Buffer data = Buffer::allocate(values.Length() * kBlockBytes);
+    for (std::uint32_t i = 0; i < values.Length(); ++i) {
+      const auto value = static_cast<std::uint64_t>(values.Get(i).ToNumber().Int64Value());
+      std::memcpy(data.data() + i * kBlockBytes, block_of(value).data(), kBlockBytes);
+    }
+    objecter::Target target = target_of(info);
+    target.context = get_context(info[4]);
+    net::Step step{net::StepCode::fill_layers, 0, data.size(), {}, get_layers(info[3])};
+    return submit_block(info, std::move(target), std::move(step), std::move(data));
+  }
+  Napi::Value lacking(const Napi::CallbackInfo& info) {
+    const std::uint64_t length = info[2].ToNumber().Uint32Value() * kBlockBytes;
+    net::Step step{net::StepCode::lacking, 0, length, {}, get_layers(info[3])};
+    return submit(info, target_of(info), std::move(step), {},
+                  [](const net::OpReply& reply, const Buffer&) {
+                    return [runs = reply.extents](Napi::Env env) -> Napi::Value {
+                      Napi::Array lacks = Napi::Array::New(env);
+                      for (const net::ExtentRun& run : runs) {
+                        for (std::uint64_t at = 0; at < run.length; at += kBlockBytes)
+                          lacks.Set(lacks.Length(), Napi::Boolean::New(env, run.state == 0));
+                      }
+                      return lacks;
+                    };
+                  });
+  }
+  Napi::Value sparsify(const Napi::CallbackInfo& info) {
+    const std::uint64_t shown = info[2].ToNumber().Uint32Value() * kBlockBytes;
+    net::Step step{net::StepCode::sparsify, shown, kBlockBytes, {}, {}};
+    return submit_block(info, target_of(info), std::move(step), {});
+  }
+  Napi::Value list(const Napi::CallbackInfo& info) {
+    objecter::Target target = target_of(info);
+    target.snap = get_snap(info[2]);
+    net::Step step{net::StepCode::list_objects, 0, net::kMaxListedObjects, {}, {}};
+    return submit(info, std::move(target), std::move(step), {},
+                  [](const net::OpReply& reply, const Buffer&) {
+                    return [pairs = reply.omap](Napi::Env env) -> Napi::Value {
+                      Napi::Array names = Napi::Array::New(env);
+                      for (const auto& [name, flags] : pairs) {
+                        if (flags.empty() || (flags[0] & net::kListedExists) == 0) continue;
+                        names.Set(names.Length(), Napi::String::New(env, name));
+                      }
+                      return names;
+                    };
+                  });
   }
 
   Napi::Value counters(const Napi::CallbackInfo& info) {

@@ -18,10 +18,6 @@ export const exempt: Readonly<Record<string, { why: string; test: string }>> = {
     why: "needs the authority to die in the moment before the monitor answers: a few seeds",
     test: "osd/peering/pg-temp.test.ts",
   },
-  pg_list_waits_for_recovery: {
-    why: "the simulated clients list no objects",
-    test: "native/core/pg/snap_steps_test.cc",
-  },
   pg_trim_in_parts: {
     why: "needs more than 64 clones of one object",
     test: "native/core/pg/snap_trim_test.cc",
@@ -38,21 +34,13 @@ export const exempt: Readonly<Record<string, { why: string; test: string }>> = {
     why: "needs two reads of one object at that moment",
     test: "native/core/pg/read_repair_test.cc",
   },
-  pg_zeros_changed_meanwhile: {
-    why: "the simulated clients write no zeros and ask for no sparsify",
-    test: "native/core/pg/sparsify_test.cc",
-  },
-  pg_layers_filled: {
-    why: "the simulated clients flatten no clones",
+  pg_read_met_fill: {
+    why: "needs a read that is slower than the whole filling of what it reads",
     test: "native/core/pg/layer_fill_test.cc",
   },
-  pg_fill_divided_a_clone: {
-    why: "the simulated clients flatten no clones",
-    test: "native/core/pg/layer_fill_test.cc",
-  },
-  pg_fill_made_history: {
-    why: "the simulated clients flatten no clones",
-    test: "native/core/pg/layer_fill_test.cc",
+  pg_answered_request_refused: {
+    why: "needs a copy of a request that comes when its client has had the answer",
+    test: "native/core/pg/late_copy_test.cc",
   },
   pg_scrub_place_taken: {
     why: "needs two PGs scrubbed at once, while those of a simulated cluster take milliseconds",

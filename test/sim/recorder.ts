@@ -4,7 +4,7 @@
 // Invariants: each value is written once; an operation without an answer, or with an error, stays
 // in the history as one that never ended, since it may have taken effect.
 // Does not: decide what is done, or judge it.
-import type { SimFence, SimSnapContext } from "../../native/index.js";
+import type { SimFence, SimLayers, SimSnapContext } from "../../native/index.js";
 import type { BlockOperation } from "../checkers/linearizability.js";
 import type { FencedOperation } from "./fencing.js";
 import type { SimCluster } from "./sim-cluster.js";
@@ -91,9 +91,13 @@ export class Recorder {
     return code;
   }
 
-  /** Writes a value of its own under a snap context; not part of the history. */
-  async changeBlock(client: number, address: Address, context: SimSnapContext) {
-    const value = this.nextValue++;
+  /** Writes a value of its own, or this one, under a snap context; not part of the history. */
+  async changeBlock(
+    client: number,
+    address: Address,
+    context: SimSnapContext,
+    value = this.nextValue++,
+  ) {
     const { object, block } = address;
     const operation = this.begin(client, address, "write", String(value));
     const answer = this.io(client).write(
@@ -113,6 +117,44 @@ export class Recorder {
     const operation = this.begin(client, { object, block: 0 }, "write", removedValue);
     const answer = this.io(client).remove(this.cluster.pool(), object, context);
     return (await this.end(operation, answer)).code;
+  }
+
+  /** Layers get values of their own, where they lack a block. */
+  async fillLayers(
+    client: number,
+    object: string,
+    blocks: number,
+    layers: SimLayers,
+    context: SimSnapContext,
+    begin: (values: readonly number[]) => void,
+  ) {
+    const values = Array.from({ length: blocks }, () => this.nextValue++);
+    begin(values);
+    const what = `fill ${values.join(" ")} of ${layerNames(layers)}`;
+    const operation = this.begin(client, { object, block: 0 }, "write", what);
+    const answer = this.io(client).fill(this.cluster.pool(), object, values, layers, context);
+    const { code } = await this.end(operation, answer);
+    return { code, values };
+  }
+
+  /** Of each of the first blocks: whether one of the layers lacks it. */
+  lackingBlocks(client: number, object: string, blocks: number, layers: SimLayers) {
+    const what = `lacking in ${layerNames(layers)}`;
+    const operation = this.begin(client, { object, block: 0 }, "read", what);
+    const answer = this.io(client).lacking(this.cluster.pool(), object, blocks, layers);
+    return this.end(operation, answer);
+  }
+
+  /** Frees the object's blocks of zeros; those before shownBlocks stay explicit zeros. */
+  async sparsify(client: number, object: string, shownBlocks: number): Promise<void> {
+    const operation = this.begin(client, { object, block: 0 }, "write", "sparsify");
+    await this.end(operation, this.io(client).sparsify(this.cluster.pool(), object, shownBlocks));
+  }
+
+  /** The names of the objects in the PG of this one that exist at the snapshot. */
+  listObjects(client: number, object: string, snap: number | undefined) {
+    const operation = this.begin(client, { object, block: 0 }, "read", `list @${snap ?? "head"}`);
+    return this.end(operation, this.io(client).list(this.cluster.pool(), object, snap));
   }
 
   /** Reads the head, or what a snapshot shows; not part of the history. */
@@ -136,11 +178,11 @@ export class Recorder {
     return operation;
   }
 
-  private async end(
+  private async end<Value>(
     operation: BlockOperation,
-    answer: Promise<number>,
-    onValue: (value: number) => void = () => undefined,
-  ): Promise<{ code: string; value: number | undefined }> {
+    answer: Promise<Value>,
+    onValue: (value: Value) => void = () => undefined,
+  ): Promise<{ code: string; value: Value | undefined }> {
     const { trace, time } = this.cluster;
     const { client, kind, block } = operation;
     try {
@@ -165,4 +207,8 @@ export class Recorder {
     if (client === undefined) throw new Error(`there is no client ${index}`);
     return client.io;
   }
+}
+
+function layerNames({ snaps, head }: SimLayers): string {
+  return [...snaps.map((snap) => `@${snap}`), ...(head ? ["head"] : [])].join(" ");
 }

@@ -92,6 +92,18 @@ function driftsOf(
   };
 }
 
+/** What layers are filled with and which zeros are freed: drawn beside all else, too. */
+const fillSalt = 0x66696c6c73n;
+
+function fillsOf(seed: bigint): Pick<SnapOptions, "fillPercent" | "zerosPercent" | "listPercent"> {
+  const random = new SeededRandom(seed ^ fillSalt);
+  return {
+    fillPercent: random.pick([5, 20, 40]),
+    zerosPercent: random.pick([5, 15, 30]),
+    listPercent: random.pick([2, 10]),
+  };
+}
+
 function planOf(random: SeededRandom, options: SeedOptions): Plan {
   const { mode } = options;
   const drawn = random.percent(70) ? "safety" : "liveness";
@@ -136,6 +148,7 @@ function planOf(random: SeededRandom, options: SeedOptions): Plan {
       takePercent: random.pick([2, 5, 10]),
       dropPercent: random.pick([2, 5, 10]),
       removePercent: random.pick([0, 5]),
+      ...fillsOf(options.seed),
     },
   };
 }

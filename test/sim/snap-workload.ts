@@ -1,12 +1,23 @@
 // Clients with snapshots: each image has one client that writes its objects, takes snapshots of it
-// and removes them; all clients read what the snapshots show. What a snapshot has to show is known,
-// as an image's changes come one after the other.
+// and removes them; all clients read what the snapshots show. What a snapshot has to show is known
+// (snap-model), as an image's changes come one after the other.
 //
-// A change that was answered with an error may have happened: until the next one of that block the
-// old and the new value are both right, also for a snapshot that was taken meanwhile.
+// Some images are as if they had a parent, out of which layers are filled: heads and snapshots get
+// what they lack, as a deep flatten does it. Any client frees blocks of zeros, under no lock.
 import type { SimSnapContext } from "../../native/index.js";
 import type { SeededRandom } from "./random.js";
 import type { Recorder } from "./recorder.js";
+import {
+  absent,
+  blockOf,
+  type Contents,
+  change,
+  doesExist,
+  fill,
+  isLacking,
+  shownBy,
+  zeros,
+} from "./snap-model.js";
 
 export interface SnapOptions {
   images: number;
@@ -18,18 +29,22 @@ export interface SnapOptions {
   takePercent: number;
   dropPercent: number;
   removePercent: number;
+  fillPercent: number;
+  zerosPercent: number;
+  listPercent: number;
 }
 
-const zero = 0;
 const maxSnapshots = 6;
-
-/** By object/block: the values that are right; absent: zeros. */
-type Contents = ReadonlyMap<string, ReadonlySet<number>>;
+const twicePercent = 40;
+/** Of the layers of an image that one filling names. */
+const namedPercent = 60;
 
 interface Image {
   readonly name: string;
   readonly client: number;
-  head: Map<string, ReadonlySet<number>>;
+  /** As if it had one: layers are filled, and freed zeros stay explicit. */
+  readonly hasParent: boolean;
+  readonly head: Contents;
   context: SimSnapContext;
   /** that exist, by id */
   readonly snapshots: Map<number, Contents>;
@@ -53,6 +68,7 @@ export class SnapWorkload {
     this.images = Array.from({ length: options.images }, (_, index) => ({
       name: `s${index}`,
       client: index % clients,
+      hasParent: index % 2 === 0,
       head: new Map(),
       context: { seq: 0, snaps: [] },
       snapshots: new Map(),
@@ -97,11 +113,18 @@ export class SnapWorkload {
     while (this.running) {
       await recorder.pause(random.below(options.maxPauseMs * 1000) / 1000);
       if (!this.running) return;
-      if (this.changesSnapshots && random.percent(options.takePercent)) await this.take(image);
-      else if (this.changesSnapshots && random.percent(options.dropPercent)) {
+      if (this.changesSnapshots && random.percent(options.takePercent)) {
+        await this.take(image);
+        // Two that show the same.
+        if (random.percent(twicePercent)) await this.take(image);
+      } else if (this.changesSnapshots && random.percent(options.dropPercent)) {
         await this.drop(image, random);
       } else if (random.percent(options.removePercent)) await this.remove(image, random);
-      else await this.write(image, random);
+      else if (image.hasParent && random.percent(options.fillPercent)) {
+        await this.fillLayers(image, random);
+      } else if (random.percent(options.zerosPercent)) await this.freeZeros(image, random);
+      else if (random.percent(options.listPercent)) await this.list(image, random);
+      else await this.write(image, this.anyBlock(random));
     }
   }
 
@@ -143,30 +166,93 @@ export class SnapWorkload {
     this.dropped += 1;
   }
 
-  private async write(image: Image, random: SeededRandom): Promise<void> {
+  private anyBlock(random: SeededRandom) {
     const { objects, blocks } = this.options;
-    const at = { object: random.below(objects), block: random.below(blocks) };
+    return { object: random.below(objects), block: random.below(blocks) };
+  }
+
+  private async write(
+    image: Image,
+    at: { object: number; block: number },
+    bytes?: number,
+  ): Promise<void> {
     const { object, key } = this.addressOf(image, at);
     const { code, value } = await this.recorder.changeBlock(
       image.client,
       { object, block: at.block },
       image.context,
+      bytes,
     );
-    this.changed(image, key, value, code);
+    change(image.head, key, value === 0 ? zeros : value, code === "ok");
   }
 
   private async remove(image: Image, random: SeededRandom): Promise<void> {
-    const index = random.below(this.options.objects);
-    const { object } = this.addressOf(image, { object: index, block: 0 });
+    const { object, keys } = this.objectOf(image, random.below(this.options.objects));
     const code = await this.recorder.removeObject(image.client, object, image.context);
-    for (let block = 0; block < this.options.blocks; block += 1) {
-      this.changed(image, this.addressOf(image, { object: index, block }).key, zero, code);
-    }
+    for (const key of keys) change(image.head, key, absent, code === "ok");
   }
 
-  private changed(image: Image, key: string, value: number, code: string): void {
-    const before = image.head.get(key) ?? new Set([zero]);
-    image.head.set(key, new Set(code === "ok" ? [value] : [...before, value]));
+  /** What a deep flatten does to an object; only of some layers, as if the others had no parent. */
+  private async fillLayers(image: Image, random: SeededRandom): Promise<void> {
+    const { recorder } = this;
+    const { object, keys } = this.objectOf(image, random.below(this.options.objects));
+    const ids = [...image.snapshots.keys()].sort((a, b) => a - b);
+    const snaps = ids.filter(() => random.percent(namedPercent));
+    const head = random.percent(namedPercent);
+    const named = snaps.map((id) => image.snapshots.get(id) as Contents);
+    if (head) named.push(image.head);
+    if (named.length === 0) return;
+    const layers = { snaps, head };
+    const { value } = await recorder.lackingBlocks(image.client, object, keys.length, layers);
+    for (const [block, lacks] of (value ?? []).entries()) {
+      const expected = isLacking(named, keys[block] as string);
+      if (expected === undefined || expected === lacks) continue;
+      const what = lacks ? "lack" : "do not lack";
+      this.findings.push(
+        `${object} block ${block}: layers ${snaps} ${head} are said to ${what} it`,
+      );
+    }
+    const note = (values: readonly number[], isDone: boolean) => {
+      for (const [block, key] of keys.entries()) {
+        for (const contents of named) fill(contents, key, values[block] as number, isDone);
+      }
+    };
+    // Whoever reads meanwhile may see it or not.
+    const { code, values } = await recorder.fillLayers(
+      image.client,
+      object,
+      keys.length,
+      layers,
+      image.context,
+      (begun) => note(begun, false),
+    );
+    if (code === "ok") note(values, true);
+  }
+
+  /** Zeros are written and freed; the writer goes on at once, whoever it was that frees them. */
+  private async freeZeros(image: Image, random: SeededRandom): Promise<void> {
+    const { recorder, options } = this;
+    const at = this.anyBlock(random);
+    const { object } = this.objectOf(image, at.object);
+    await this.write(image, at, 0);
+    const client = random.below(recorder.cluster.clients.length);
+    recorder.go(recorder.sparsify(client, object, image.hasParent ? options.blocks : 0));
+    if (random.percent(30)) return;
+    await recorder.pause(random.below(1500) / 1000);
+    await this.write(image, at);
+  }
+
+  private async list(image: Image, random: SeededRandom): Promise<void> {
+    const { object, keys } = this.objectOf(image, random.below(this.options.objects));
+    const snap = random.pick([undefined, ...image.snapshots.keys()]);
+    const contents = snap === undefined ? image.head : (image.snapshots.get(snap) as Contents);
+    const { value } = await this.recorder.listObjects(image.client, object, snap);
+    const expected = doesExist(contents, keys);
+    if (value === undefined || expected === undefined) return;
+    if (value.includes(object) !== expected) {
+      const what = expected ? "is not listed" : "is listed";
+      this.findings.push(`${object} ${what} at ${snap === undefined ? "its head" : snap}`);
+    }
   }
 
   private async read(
@@ -178,8 +264,10 @@ export class SnapWorkload {
     const { object, key } = this.addressOf(image, at);
     const address = { object, block: at.block };
     const contents = snap === undefined ? image.head : image.snapshots.get(snap);
-    const expected = contents?.get(key) ?? new Set([zero]);
+    const before = shownBy(blockOf(contents, key));
     const { code, value } = await this.recorder.readBlock(client, address, snap);
+    // It may have been filled meanwhile.
+    const expected = new Set([...before, ...shownBy(blockOf(contents, key))]);
     const isThere = snap === undefined || image.snapshots.has(snap);
     // The id of one that was removed meanwhile may be forgotten already: nothing is promised then.
     if (!isThere) return;
@@ -191,6 +279,14 @@ export class SnapWorkload {
     this.findings.push(
       `${object} block ${at.block}: ${what} shows ${value}, not ${[...expected].join(" or ")}`,
     );
+  }
+
+  private objectOf(image: Image, index: number) {
+    const keys = Array.from(
+      { length: this.options.blocks },
+      (_, block) => this.addressOf(image, { object: index, block }).key,
+    );
+    return { object: `${image.name}-${index}`, keys };
   }
 
   private addressOf({ name }: Image, at: { object: number; block: number }) {

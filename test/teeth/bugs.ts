@@ -79,6 +79,16 @@ export const plantedBugs: readonly PlantedBug[] = [
     hunters: ["sim"],
   },
   {
+    name: "fill_undivided",
+    what: "a clone is filled with what only some of its snapshots are to get",
+    hunters: ["sim"],
+  },
+  {
+    name: "sparsify_blindly",
+    what: "blocks that were found to be zeros go, whatever they hold by now",
+    hunters: ["sim"],
+  },
+  {
     name: "no_address_wrap_check",
     what: "a guest range may wrap around the address space",
     hunters: ["fuzz-virtqueue"],

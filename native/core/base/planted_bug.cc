@@ -41,6 +41,10 @@ std::string_view name_of(PlantedBug bug) {
       return "trim_used_clone";
     case PlantedBug::recover_head_alone:
       return "recover_head_alone";
+    case PlantedBug::fill_undivided:
+      return "fill_undivided";
+    case PlantedBug::sparsify_blindly:
+      return "sparsify_blindly";
     case PlantedBug::no_address_wrap_check:
       return "no_address_wrap_check";
     case PlantedBug::double_fetch:

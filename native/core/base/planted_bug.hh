@@ -30,6 +30,8 @@ enum class PlantedBug : std::uint8_t {
   skip_clone,          // the first change after a snapshot makes no clone
   trim_used_clone,     // a clone goes with the first of the snapshots that it serves
   recover_head_alone,  // recovery leaves the clones of an object behind
+  fill_undivided,      // a clone is filled with what only some of its snapshots are to get
+  sparsify_blindly,    // blocks that were found to be zeros go, whatever they hold by now
   // front ends
   no_address_wrap_check,  // a guest range may wrap around
   double_fetch,           // a descriptor is read again after its validation

@@ -28,6 +28,9 @@ std::map<std::string, Frame> golden_messages() {
   frames["op-watch"] = encode(watch_request(), {});
   frames["op-snap-read"] = encode(snap_read_request(), {});
   frames["op-copyup"] = encode(copyup_request(), one_block());
+  frames["op-fill-layers"] = encode(fill_request(), one_block());
+  frames["op-lacking"] = encode(lacking_request(), {});
+  frames["op-sparsify"] = encode(sparsify_request(), {});
   frames["op-list-objects"] = encode(list_objects_request(), {});
   frames["watch-notify"] = encode(WatchNotify{kPg, 9, "o", "lock", "request"});
   frames["watch-notify-ack"] = encode(WatchNotifyAck{kPg, 9, "o", "lock", "soon"});
@@ -38,6 +41,7 @@ std::map<std::string, Frame> golden_messages() {
   frames["replicate-traced"] = encode(traced_replicate(), one_block());
   frames["replicate-remove"] = encode(replicated_remove(), {});
   frames["replicate-clone"] = encode(replicated_clone(), two_blocks());
+  frames["replicate-layers"] = encode(replicated_filling(), two_blocks());
   frames["replicate-ack"] = encode(ReplicateAck{kPg, 7, 100, ErrorCode::ok});
   frames["replicate-ack-traced"] = encode(ReplicateAck{kPg, 7, 100, ErrorCode::ok, 4'000'000});
   frames["pull"] = encode(Pull{kPg, 7, "o"});

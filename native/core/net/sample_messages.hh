@@ -113,6 +113,35 @@ inline OpRequest list_objects_request() {
           .steps = {list}};
 }
 
+inline OpRequest fill_request() {
+  Step fill = range(StepCode::fill_layers, 8192, kBlockBytes);
+  fill.value = pack_ids({4, 6, kHead});
+  OpRequest request = copyup_request();
+  request.id = {kClient, 48};
+  request.resent = false;
+  request.steps = {fill};
+  return request;
+}
+
+inline OpRequest lacking_request() {
+  Step lacking = range(StepCode::lacking, 0, 3 * kBlockBytes);
+  lacking.value = pack_ids({4, kHead});
+  return {.id = {kClient, 49},
+          .oldest_unacked = 45,
+          .map_epoch = 7,
+          .pg = kPg,
+          .object = kDataObject,
+          .fence = {},
+          .steps = {lacking}};
+}
+
+inline OpRequest sparsify_request() {
+  OpRequest request = lacking_request();
+  request.id = {kClient, 50};
+  request.steps = {range(StepCode::sparsify, 8192, 4 * kBlockBytes)};
+  return request;
+}
+
 inline OpReply full_reply() {
   return {.sequence = 42,
           .code = ErrorCode::ok,
@@ -167,6 +196,23 @@ inline Replicate replicated_clone() {
           .trim_to = 0,
           .steps = {range(StepCode::clone_head, 9, 0), range(StepCode::write, 8192, kBlockBytes),
                     range(StepCode::write, 16384, kBlockBytes),
+                    pair(StepCode::set_snapset, "", "snap set")}};
+}
+
+// Of two_blocks(): what a primary makes of a filling.
+inline Replicate replicated_filling() {
+  const auto layers = [](StepCode code, std::uint64_t offset, std::vector<std::uint64_t> ids) {
+    Step step = range(code, offset, kBlockBytes);
+    step.value = pack_ids(ids);
+    return step;
+  };
+  return {.pg = kPg,
+          .interval = 7,
+          .entry = {{7, 103}, {kClient, 48}, "o", false},
+          .trim_to = 0,
+          .steps = {range(StepCode::copy_clone, 4, 6), range(StepCode::write, 8192, kBlockBytes),
+                    layers(StepCode::share_blocks, 8192, {kHead, 4}),
+                    layers(StepCode::write_layer, 16384, {4}),
                     pair(StepCode::set_snapset, "", "snap set")}};
 }
 

@@ -108,6 +108,11 @@ bool DupHorizon::is_held(const RequestId& request) const {
   return found != oldest_unacked_.end() && request.sequence >= found->second;
 }
 
+bool DupHorizon::was_answered(const RequestId& request) const {
+  const auto found = oldest_unacked_.find(request.client);
+  return found != oldest_unacked_.end() && request.sequence < found->second;
+}
+
 std::vector<std::byte> DupHorizon::encode() const {
   Writer writer;
   writer.reserve(5 + kFloorBytes * floors_.size());

@@ -46,6 +46,8 @@ class DupHorizon {
   void start_interval() { oldest_unacked_.clear(); }
   void heard(ClientId client, std::uint64_t oldest_unacked);
   bool is_held(const RequestId& request) const;
+  // Its client has said, in this interval, that it waits for no answer to the request any more.
+  bool was_answered(const RequestId& request) const;
 
   // For peering: opaque to TypeScript. protocol_error when the bytes are malformed.
   std::vector<std::byte> encode() const;

@@ -68,6 +68,18 @@ TEST_CASE("dup horizon: up to a client's floor a request may have been applied, 
   }
 }
 
+TEST_CASE("dup horizon: what a client waits for no more has been answered, in this interval") {
+  DupHorizon horizon;
+  CHECK_FALSE(horizon.was_answered({7, 1}));
+  horizon.heard(7, 20);
+  horizon.heard(7, 10);  // sent before
+  CHECK(horizon.was_answered({7, 19}));
+  CHECK_FALSE(horizon.was_answered({7, 20}));
+  CHECK_FALSE(horizon.was_answered({8, 1}));
+  horizon.start_interval();
+  CHECK_FALSE(horizon.was_answered({7, 19}));
+}
+
 TEST_CASE("dup horizon: when too many clients are known the oldest goes, and that is remembered") {
   DupHorizon horizon;
   const std::uint64_t given_up = hits_of("pg_dup_floor_given_up");

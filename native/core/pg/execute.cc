@@ -11,6 +11,7 @@
 namespace cairn::pg {
 
 CAIRN_DEFINE_PROBE(pg_read_met_write);
+CAIRN_DEFINE_PROBE(pg_read_met_fill);
 CAIRN_DEFINE_PROBE(pg_superseded_while_running);
 
 using net::Step;
@@ -50,6 +51,12 @@ std::uint64_t other_snap(const Step& step) {
   const bool names_one = step.code == StepCode::diff || step.code == StepCode::list_objects ||
                          step.code == StepCode::measure_objects || step.code == StepCode::rollback;
   return names_one ? step.offset : 0;
+}
+
+// Finds out which one first, then looks at it.
+bool looks_at_clones(const net::OpRequest& request) {
+  return request.snap != kHead || has_step(request, StepCode::diff) ||
+         has_step(request, StepCode::lacking);
 }
 
 }  // namespace
@@ -123,6 +130,7 @@ void Pg::execute(ClientOp op) {
   auto running = std::make_unique<Running>();
   running->op = std::move(op);
   running->interval = spec_.interval;
+  running->began_after = log_.head_number();
   if (mutates) {
     running->locked = true;
     objects_[running->op.request.object].locked = true;
@@ -230,12 +238,20 @@ void Pg::exists_found(std::unique_ptr<Running> running, StepCode code, bool exis
 // The store shows what is submitted, durable everywhere or not, and it may look some time after it
 // was asked. A read that met such a write shows nothing of it before it is acknowledged.
 bool Pg::read_again(Running& running) {
-  if (running.op.request.mutates()) return false;
-  const auto found = objects_.find(running.op.request.object);
-  if (found == objects_.end() || found->second.in_flight_writes == 0) return false;
-  if (!overlaps_in_flight(running.op)) return false;
-  pg_read_met_write.hit();
-  found->second.waiting.push_back(std::move(running.op));
+  const net::OpRequest& request = running.op.request;
+  if (request.mutates()) return false;
+  const auto found = objects_.find(request.object);
+  const bool is_changed = found != objects_.end() && found->second.in_flight_writes != 0;
+  if (is_changed && overlaps_in_flight(running.op)) {
+    pg_read_met_write.hit();
+    found->second.waiting.push_back(std::move(running.op));
+    return true;
+  }
+  if (!looks_at_clones(request) || !fills_.may_have_filled(request.object, running.began_after)) {
+    return false;
+  }
+  pg_read_met_fill.hit();
+  admit(std::move(running.op));
   return true;
 }
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/planted_bug.hh"
+
 namespace cairn::pg {
 
 using net::Step;
@@ -42,6 +44,9 @@ class Filling {
   void divide(const SnapSet::Clone& clone, std::uint64_t source,
               std::vector<SnapSet::Clone>& parts);
   Status choose_unserved();
+  // That the image has and that is not being removed.
+  bool exists(std::uint64_t snap) const;
+  bool exists_between(std::uint64_t older, std::uint64_t newer) const;
   void add_steps(const Target& target, std::vector<std::uint64_t>& donors);
   SnapSet& set() { return plan_.family.after->set; }
 
@@ -108,7 +113,8 @@ void Filling::divide(const SnapSet::Clone& clone, std::uint64_t source,
   std::vector<Run> runs(1);
   for (const std::uint64_t snap : clone.snaps) {
     if (!removed_.contains(snap)) {
-      const bool filled = names(request_, snap);
+      const bool filled = planted(PlantedBug::fill_undivided) ? names(request_, clone.snaps.back())
+                                                              : names(request_, snap);
       if (runs.back().filled && *runs.back().filled != filled) runs.emplace_back();
       runs.back().filled = filled;
     }
@@ -123,22 +129,31 @@ void Filling::divide(const SnapSet::Clone& clone, std::uint64_t source,
   }
 }
 
+bool Filling::exists(std::uint64_t snap) const {
+  const auto& snaps = context_.snaps;
+  return std::find(snaps.begin(), snaps.end(), snap) != snaps.end() && !removed_.contains(snap);
+}
+
+bool Filling::exists_between(std::uint64_t older, std::uint64_t newer) const {
+  return std::any_of(context_.snaps.begin(), context_.snaps.end(), [&](std::uint64_t snap) {
+    return snap > older && snap < newer && !removed_.contains(snap);
+  });
+}
+
 // Snapshots at which the object did not exist: it gets a history.
 Status Filling::choose_unserved() {
   std::vector<SnapSet::Clone>& clones = set().clones;
   for (const std::uint64_t snap : request_.layers) {
-    const bool exists =
-        std::find(context_.snaps.begin(), context_.snaps.end(), snap) != context_.snaps.end();
-    if (!exists || snap > set().seq || removed_.contains(snap) || set().resolve(snap)) continue;
+    if (!exists(snap) || snap > set().seq || set().resolve(snap)) continue;
     auto next = std::find_if(clones.begin(), clones.end(),
                              [snap](const SnapSet::Clone& clone) { return clone.id >= snap; });
     if (next != clones.end() && next->snaps.front() <= snap) {
       return {ErrorCode::corrupt, "a clone does not serve a snapshot of its time"};
     }
-    // Neighbours without a layer share a new one.
-    const bool joins = next != clones.begin() && !targets_.empty() &&
-                       targets_.back().source == kNothing &&
-                       targets_.back().layer == std::prev(next)->id;
+    // Neighbours without a layer share a new one; one between them may want its own later.
+    const bool joins =
+        next != clones.begin() && !targets_.empty() && targets_.back().source == kNothing &&
+        targets_.back().layer == std::prev(next)->id && !exists_between(std::prev(next)->id, snap);
     if (joins) {
       targets_.back().layer = std::prev(next)->id = snap;
       std::prev(next)->snaps.push_back(snap);

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "pg/recent_fills.hh"
 #include "pg/snap_test_client.hh"
 
 namespace cairn::pg {
@@ -204,6 +205,69 @@ TEST_CASE("filling: a copy that was away gets the filled layers, equal to the ot
   CHECK(cluster.shown(one) == "9 9 9 9");
   CHECK(cluster.shown(two) == "9 5 9 9");
   CHECK(cluster.shown() == "9 5 6 9");
+}
+
+TEST_CASE("filling: a read that began before a clone was divided shows nothing of what it got") {
+  FillCluster cluster(6);
+  SnapTestClient& image = cluster.image;
+  image.write("a", 0, 1);
+  const std::uint64_t one = image.take_snapshot();
+  const std::uint64_t two = image.take_snapshot();
+  image.write("a", 0, 2);
+  // So that reads go to the disk, and nothing is known of the object.
+  cluster.kill(0);
+  cluster.restart(0);
+  cluster.new_interval({0, 1, 2});
+  cluster.run_until([&cluster] { return cluster.clean(); });
+  io::SimDisk& disk = *cluster.osds[0]->disk;
+  disk.set_latency(500 * kMillisecond, 500 * kMillisecond);
+  const auto answer = image.send("a", {fill(StepCode::sparse_read, {})}, {}, one);
+  cluster.executor.run_for(200 * kMillisecond);
+  REQUIRE(answer->status.code() == ErrorCode::timed_out);
+  disk.set_latency(20'000, 20'000);
+  const std::uint64_t met = hits_of("pg_read_met_fill");
+  cluster.fill_layers({two});
+  REQUIRE(answer->status.code() == ErrorCode::timed_out);
+  image.wait(answer);
+  CHECK(answer->status.to_string() == "ok");
+  std::string states;
+  for (const net::ExtentRun& run : answer->reply.extents) states += std::to_string(run.state);
+  CHECK(states == "20");  // data, absent
+  CHECK(hits_of("pg_read_met_fill") == met + 1);
+  CHECK(cluster.shown(one) == "1 - - -");
+  CHECK(cluster.shown(two) == "1 9 9 9");
+}
+
+TEST_CASE("filling: snapshots without an object may be filled in any order") {
+  FillCluster cluster(7);
+  SnapTestClient& image = cluster.image;
+  std::vector<std::uint64_t> snaps;
+  for (int i = 0; i < 5; ++i) snaps.push_back(image.take_snapshot());
+  image.write("a", 0, 1);
+  cluster.fill_layers({snaps[0], snaps[2], snaps[3]}, 8);
+  cluster.fill_layers({snaps[1]}, 7);
+  cluster.fill_layers({snaps[4]}, 6);
+  CHECK(cluster.shown(snaps[0]) == "8 8 8 8");
+  CHECK(cluster.shown(snaps[1]) == "7 7 7 7");
+  for (const std::size_t i : {std::size_t{2}, std::size_t{3}})
+    CHECK(cluster.shown(snaps[i]) == "8 8 8 8");
+  CHECK(cluster.shown(snaps[4]) == "6 6 6 6");
+  CHECK(cluster.shown() == "1 - - -");
+  check_same_copies(cluster);
+}
+
+TEST_CASE("filling: what was filled lately is known by object, what was before may be any") {
+  RecentFills fills;
+  fills.add(5, "a");
+  CHECK(fills.may_have_filled("a", 4));
+  CHECK_FALSE(fills.may_have_filled("a", 5));
+  CHECK_FALSE(fills.may_have_filled("b", 4));
+  for (std::uint64_t i = 1; i <= RecentFills::kMost; ++i) fills.add(5 + i, "c");
+  CHECK(fills.may_have_filled("b", 4));
+  CHECK_FALSE(fills.may_have_filled("b", 5));
+  CHECK(fills.may_have_filled("c", 5));
+  fills.clear();
+  CHECK_FALSE(fills.may_have_filled("c", 0));
 }
 
 TEST_CASE("filling: snapshots that a clone of their time does not serve are refused") {

@@ -161,6 +161,7 @@ void Pg::commit_fill(std::unique_ptr<LayerLook> look) {
     op.request.steps = std::move(plan->steps);
     families_.put(object, *plan->family.after);
     commit_write(std::move(op), std::move(running->reply), plan->family);
+    fills_.add(log_.head_number(), object);
   }
   // Those that waited for the lock need not wait for the change to be durable everywhere.
   release_object(object);

@@ -19,6 +19,7 @@ CAIRN_DEFINE_PROBE(pg_interval_ends_in_flight_write);
 CAIRN_DEFINE_PROBE(pg_log_rewound);
 CAIRN_DEFINE_PROBE(pg_log_reset);
 CAIRN_DEFINE_PROBE(pg_forgotten_request_refused);
+CAIRN_DEFINE_PROBE(pg_answered_request_refused);
 
 namespace {
 constexpr const char* kInfoKey = "info";
@@ -151,6 +152,7 @@ void Pg::start_interval(IntervalSpec spec) {
   if (spec_.role != Role::primary) watches_.forget_watchers();
   objects_.clear();
   families_.clear();
+  fills_.clear();
   peer_missing_.clear();
   sources_.clear();
   other_sources_.clear();
@@ -292,6 +294,10 @@ void Pg::on_client_op(ClientOp op) {
       pg_forgotten_request_refused.hit();
       return refuse(op, ErrorCode::too_old, "a resend of what may have been applied long ago");
     }
+    if (is_answered(op)) {
+      pg_answered_request_refused.hit();
+      return refuse(op, ErrorCode::too_old, "a late copy of what has been answered");
+    }
     return admit(std::move(op));
   }
   const std::uint64_t bytes = op.data.size() + kWaitingOpBytes;
@@ -351,6 +357,12 @@ bool Pg::is_forgotten(const ClientOp& op) const {
   const RequestId& id = op.request.id;
   return op.request.mutates() && log_.find(id) == nullptr && !planted(PlantedBug::no_dedup) &&
          horizon_.may_have_been_applied(id, op.request.resent);
+}
+
+bool Pg::is_answered(const ClientOp& op) const {
+  const RequestId& id = op.request.id;
+  return op.request.mutates() && horizon_.was_answered(id) && log_.find(id) == nullptr &&
+         !planted(PlantedBug::no_dedup);
 }
 
 bool Pg::waits_for_recovery(const ClientOp& op) {

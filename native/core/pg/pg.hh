@@ -53,6 +53,7 @@
 #include "pg/pg_host.hh"
 #include "pg/pg_log.hh"
 #include "pg/pg_values.hh"
+#include "pg/recent_fills.hh"
 #include "pg/scrub_gate.hh"
 #include "pg/scrubber.hh"
 #include "pg/snap_trimmer.hh"
@@ -181,6 +182,9 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   bool waits_for_recovery(const ClientOp& op);
   bool answer_duplicate(const ClientOp& op);
   bool is_forgotten(const ClientOp& op) const;
+  // A change whose client has had its answer, and has gone on. It is in no log when there was
+  // nothing to do, or a guard refused it; carried out now, it might find something to do.
+  bool is_answered(const ClientOp& op) const;
   bool blocked_by_object(const ClientOp& op) const;
   void refuse(const ClientOp& op, ErrorCode code, std::string message);
   void reply(const ClientOp& op, net::OpReply reply, Buffer data);
@@ -229,7 +233,8 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   // no_space when the store has no room for what the operation may add.
   Status room_for(const ClientOp& op) const;
   bool overlaps_in_flight(const ClientOp& op) const;
-  // True: a write that the read overlaps began meanwhile; it is carried out again behind it.
+  // True: a write that the read overlaps began meanwhile, or layers that it looked at were filled;
+  // it is carried out again behind that.
   bool read_again(Running& running);
 
   // omap_steps.cc
@@ -419,6 +424,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   std::map<std::uint64_t, InFlightWrite> in_flight_;      // by entry number
   std::unordered_map<std::string, ObjectState> objects_;  // only objects with something under way
   FamilyCache families_;
+  RecentFills fills_;
   std::deque<ClientOp> waiting_for_active_;
   std::deque<ClientOp> waiting_for_lease_;
   std::uint64_t waiting_bytes_ = 0;

@@ -13,6 +13,7 @@ struct Pg::Running {
   std::size_t omap_bytes = 0;  // of the reply's key-values
   std::size_t next_step = 0;
   Epoch interval = 0;
+  std::uint64_t began_after = 0;  // the newest log entry when it began
   bool locked = false;
 };
 

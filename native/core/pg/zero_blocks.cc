@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/planted_bug.hh"
 #include "base/zeros.hh"
 
 namespace cairn::pg {
@@ -19,7 +20,8 @@ std::vector<bool> still_zero(const std::vector<BlockInfo>& blocks, const ZeroBlo
   for (const ZeroBlock& block : found) {
     if (block.index >= blocks.size()) break;
     const BlockInfo& now = blocks[block.index];
-    zero[block.index] = now.state == BlockState::data && now.version == block.version;
+    const bool is_same = now.version == block.version || planted(PlantedBug::sparsify_blindly);
+    zero[block.index] = now.state == BlockState::data && is_same;
   }
   return zero;
 }
