@@ -7,7 +7,7 @@ import { type PlantedBug, plantedBugs } from "./bugs.js";
 import { type HunterName, hunt } from "./hunters.js";
 
 const usage = `usage: npm run teeth -- [--seconds N] [--bug NAME]...
-  --seconds N   a hunter's time for one bug (default 60)
+  --seconds N   a hunter's time for one bug (default 120)
   --bug NAME    only these bugs
 `;
 
@@ -49,7 +49,7 @@ async function catchBug(bug: PlantedBug, limitSeconds: number): Promise<boolean>
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
-      seconds: { type: "string", default: "60" },
+      seconds: { type: "string", default: "120" },
       bug: { type: "string", multiple: true },
       help: { type: "boolean", default: false },
     },
