@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
+import { maxOsds } from "../proto/osd-map.js";
 
 const program = fileURLToPath(new URL("../bin/cairn", import.meta.url));
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-cli-"));
@@ -57,6 +58,9 @@ const usageErrors: [args: string, says: RegExp][] = [
   ["import a@b", /"a@b" (is no|is not|cannot)/],
   ["export", /missing required argument/],
   ["lock add rbd/a", /missing required argument/],
+  ["info", /`cairn info --help` shows the usage/],
+  ["create rbd/a --size 1G --image-feature layering,bogus", /"bogus" is no feature/],
+  ["feature enable rbd/a object-map,bogus", /"bogus" is no feature/],
   ["config global set osd.1 rbd_qos_iops_limit 5", /global, client, or client.HOST/],
   ["config global set global rbd_cache 5", /there is no option "rbd_cache"/],
   ["trash purge schedule add 1s", /no interval/],
@@ -95,6 +99,10 @@ const usageErrors: [args: string, says: RegExp][] = [
   ["osd", /--id N is missing/],
   ["osd out", /missing required argument 'id'/],
   ["osd out minus", /whole number/],
+  [`osd out ${maxOsds}`, /from 0 to 9999/],
+  [`osd out`, /`cairn osd out --help` shows the usage/],
+  ["create rbd/a --size 99P", /"99P" is too large: sizes are below 8 PiB/],
+  ["crush test --rule 0 --num-rep 3 --min-x 0 --max-x 3", /`cairn crush test --help` shows/],
   ["osd mkfs --id 1 --data o", /for a cluster: which one/],
   ["osd --id 1 --data o", /--monitor is missing/],
   ["config set osd.log_level", /missing required argument 'value'/],

@@ -9,6 +9,7 @@ import {
   type ProgressOptions,
 } from "./options.js";
 import { coloured, fieldsText, printResult } from "./output.js";
+import { withAbortSignal } from "./signals.js";
 import type { ImageAddress } from "./spec.js";
 
 interface UpFlags extends OutputOptions, ProgressOptions {
@@ -29,17 +30,17 @@ export async function upAction(flags: UpFlags): Promise<void> {
     import("./local-cluster/up.js"),
     import("./connect.js"),
   ]);
-  const report = await up(
-    {
-      dir: flags.dir,
-      osdCount: flags.osds,
-      osdBytes: flags.osdSize,
-      timeoutMs: flags.timeout,
-      say: (text) => {
-        if (flags.progress) process.stderr.write(`${text}\n`);
-      },
+  const options = {
+    dir: flags.dir,
+    osdCount: flags.osds,
+    osdBytes: flags.osdSize,
+    timeoutMs: flags.timeout,
+    say: (text: string) => {
+      if (flags.progress) process.stderr.write(`${text}\n`);
     },
-    (monitor, clusterId) => connectSession({ monitor, clusterId }),
+  };
+  const report = await withAbortSignal((signal) =>
+    up({ ...options, signal }, (monitor, clusterId) => connectSession({ monitor, clusterId })),
   );
   const { file, status, created, started, dir } = report;
   const { clusterId, monitor, http } = file;

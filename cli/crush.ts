@@ -38,7 +38,9 @@ interface TestFlags {
 }
 
 function usageError(message: string): StorageError {
-  return new StorageError("invalid_argument", message);
+  return new StorageError("invalid_argument", message, {
+    remedy: "`cairn crush test --help` shows the usage.",
+  });
 }
 
 /**

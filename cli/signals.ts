@@ -1,9 +1,10 @@
-// SIGINT and SIGTERM for verbs that have something to take back or to drain first. A second signal
-// ends the process at once.
+// Signals for verbs that have something to take back or to drain first. A second one ends the
+// process at once.
 
-const stopSignals = ["SIGINT", "SIGTERM"] as const;
+/** SIGHUP: the terminal has gone. */
+const stopSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-/** Runs a task with an AbortSignal that the first SIGINT or SIGTERM aborts. */
+/** Runs a task with an AbortSignal that the first of them aborts. */
 export async function withAbortSignal<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const stop = () => controller.abort();

@@ -52,6 +52,12 @@ describe("errors", () => {
     const system = Object.assign(new Error("listen EADDRINUSE"), { code: "EADDRINUSE" });
     expect(toStorageError(system, "listen").code).toBe("address_in_use");
     expect(toStorageError(system, "listen").message).toBe("cannot listen: listen EADDRINUSE");
+    const missing = Object.assign(new Error("ENOENT: no such file or directory, open '/x, y'"), {
+      code: "ENOENT",
+    });
+    expect(toStorageError(missing, "read /x, y").message).toBe(
+      "cannot read /x, y: no such file or directory",
+    );
     expect(toStorageError(new Error("odd")).code).toBe("io_error");
   });
 
@@ -76,9 +82,12 @@ describe("units", () => {
     ["0", 0],
   ])("parses the size %s", (text, bytes) => expect(parseSize(text)).toBe(bytes));
 
-  it.each(["", "G", "-1", "1.0001K", "5X", "1e9", "9007199254740992", "8192P"])(
-    "refuses the size %j",
-    (text) => expect(() => parseSize(text)).toThrow(/is not a size/),
+  it.each(["", "G", "-1", "1.0001K", "5X", "1e9"])("refuses the size %j", (text) =>
+    expect(() => parseSize(text)).toThrow(/is not a size/),
+  );
+
+  it.each(["9007199254740992", "8192P"])("refuses the size %j as too large", (text) =>
+    expect(() => parseSize(text)).toThrow(/is too large: sizes are below 8 PiB/),
   );
 
   it("formats sizes and durations", () => {

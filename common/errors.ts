@@ -122,9 +122,13 @@ export function toStorageError(thrown: unknown, doing?: string): StorageError {
   const own = isErrorCode(errno) ? errno : undefined;
   const code = own ?? ((typeof errno === "string" && codeOfErrno[errno]) || "io_error");
   const text = thrown instanceof Error ? thrown.message : String(thrown);
-  return new StorageError(code, doing === undefined ? text : `cannot ${doing}: ${text}`, {
-    cause: thrown,
-  });
+  const message = doing === undefined ? text : `cannot ${doing}: ${withoutSystemCall(text)}`;
+  return new StorageError(code, message, { cause: thrown });
+}
+
+/** "ENOENT: no such file or directory, open '/x'" -> "no such file or directory" */
+function withoutSystemCall(text: string): string {
+  return /^E[A-Z0-9]+: ([^,]+), [a-z]+(?: '.*')?$/s.exec(text)?.[1] ?? text;
 }
 
 /** Exit codes of bin/cairn. */

@@ -83,6 +83,8 @@ export function parseSize(text: string): ByteCount {
   const match = /^([0-9]+(?:\.[0-9]+)?)\s*([KMGTP]?)(?:i?B)?$/i.exec(text.trim());
   const power = sizePowers[(match?.[2] ?? "").toUpperCase()];
   const bytes = Number(match?.[1]) * 1024 ** (power ?? 0);
+  if (match !== null && bytes > Number.MAX_SAFE_INTEGER)
+    throw new StorageError("invalid_argument", `"${text}" is too large: sizes are below 8 PiB`);
   if (match === null || !Number.isSafeInteger(bytes)) {
     throw new StorageError("invalid_argument", `"${text}" is not a size`, {
       remedy: "Write bytes, or a number with K, M, G, T or P (powers of 1024), such as 20G.",

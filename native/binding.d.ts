@@ -264,6 +264,7 @@ export declare class NativeClient {
     failure?: string,
   ): void;
   openNull(sizeBytes: number): DeviceHandle;
+  /** Guests that it is served to hear of it. */
   setImageSize(device: DeviceHandle, sizeBytes: number): void;
   /** Of changes that start after the call. Callers drain the gate first. */
   setSnapContext(device: DeviceHandle, context: NativeSnapContext): void;

@@ -15,9 +15,10 @@ import {
 } from "./environment.mjs";
 
 /** Configures a build folder of native/ once; options: extra -D arguments. */
-export async function configureNative(folder, options = []) {
+export async function configureNative(folder, options = [], { signal } = {}) {
   if (existsSync(join(rootFolder, folder, "build.ninja"))) return;
-  await run("cmake", ["-S", "native", "-B", folder, "-G", "Ninja", ...options], { quiet: true });
+  const args = ["-S", "native", "-B", folder, "-G", "Ninja", ...options];
+  await run("cmake", args, { quiet: true, signal });
 }
 
 /**
@@ -37,25 +38,28 @@ export async function configureSanitizedByClang(folder = "build/fuzz", options =
 }
 
 /** Builds the addon, with `tests` the C++ test programs and benchmarks too; or just the targets. */
-export async function buildNative({ tests = false, targets } = {}) {
-  await configureNative("build/native", [
+export async function buildNative({ tests = false, targets, signal } = {}) {
+  const node = [
     `-DCAIRN_NODE_INCLUDE=${nodeIncludeFolder()}`,
     `-DCAIRN_NODE_ADDON_API=${join(rootFolder, "node_modules/node-addon-api")}`,
-  ]);
-  await run("ninja", ["-C", "build/native", ...(targets ?? (tests ? ["all"] : ["cairn_addon"]))]);
+  ];
+  await configureNative("build/native", node, { signal });
+  const chosen = targets ?? (tests ? ["all"] : ["cairn_addon"]);
+  await run("ninja", ["-C", "build/native", ...chosen], { signal });
 }
 
-export async function buildTypeScript() {
-  await run(process.execPath, ["node_modules/typescript/bin/tsc", "-b"]);
+export async function buildTypeScript({ signal } = {}) {
+  await run(process.execPath, ["node_modules/typescript/bin/tsc", "-b"], { signal });
   await bundlePackages();
 }
 
-export async function buildAll({ packageGroups = ["build"], tests = false } = {}) {
+/** @param options signal: an AbortSignal that stops it */
+export async function buildAll({ packageGroups = ["build"], tests = false, signal } = {}) {
   checkNode();
-  await ensurePackages(packageGroups);
-  await ensureNpm();
-  await step("building the native core", () => buildNative({ tests }));
-  await step("building the TypeScript", () => buildTypeScript());
+  await ensurePackages(packageGroups, { signal });
+  await ensureNpm({ signal });
+  await step("building the native core", () => buildNative({ tests, signal }));
+  await step("building the TypeScript", () => buildTypeScript({ signal }));
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) runMain(() => buildAll());

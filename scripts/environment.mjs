@@ -10,6 +10,52 @@ export const rootFolder = dirname(dirname(fileURLToPath(import.meta.url)));
 /** An error for the user: printed without a stack. */
 export class UserError extends Error {}
 
+/** The user has said stop. */
+export class Stopped extends UserError {
+  constructor(signalName) {
+    super(`stopped by ${signalName}`);
+  }
+}
+
+/** What a child has to stop in, before it is killed. */
+const stopGraceMs = 10_000;
+
+/**
+ * An AbortSignal that SIGINT, SIGTERM and SIGHUP (the terminal has gone) abort; its reason is the
+ * signal's name. These do not end the process any more.
+ */
+export function abortBySignals() {
+  const controller = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"])
+    process.on(name, () => controller.abort(name));
+  // What is written when the terminal has gone is lost; what has to be stopped is stopped.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
+  return controller.signal;
+}
+
+/** Settles as `work` does, but rejects with Stopped as soon as the signal aborts. */
+export function unlessStopped(signal, work) {
+  return new Promise((done, reject) => {
+    const stop = () => reject(new Stopped(signal.reason));
+    if (signal.aborted) stop();
+    else signal.addEventListener("abort", stop, { once: true });
+    work.then(done, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
+}
+
+/** Asks a child to stop, kills it when it does not, and waits until it is gone. */
+export function stopChild(child) {
+  if (!child || child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  return new Promise((done) => {
+    const timer = setTimeout(() => child.kill("SIGKILL"), stopGraceMs);
+    child.on("close", () => {
+      clearTimeout(timer);
+      done();
+    });
+    child.kill("SIGTERM");
+  });
+}
+
 /** Prints a step's name, then how long it took; rethrows what it throws. */
 export async function step(name, run) {
   const started = Date.now();
@@ -22,26 +68,32 @@ export async function step(name, run) {
 
 /**
  * Runs a command to its end. Its output goes to our stderr, or with `quiet` is shown only when it
- * fails.
- * Rejects with a UserError that names the command.
+ * fails. With a `signal` that aborts, the command is stopped first.
+ * Rejects with a UserError that names the command (`title`), or with Stopped.
  */
-export function run(command, args, { quiet = false, env = process.env } = {}) {
+export function run(command, args, options = {}) {
+  const { quiet = false, env = process.env, detached = false, signal } = options;
+  const title = options.title ?? `${command} ${args.join(" ")}`;
   return new Promise((resolve, reject) => {
+    if (signal?.aborted) throw new Stopped(signal.reason);
     const child = spawn(command, args, {
       cwd: rootFolder,
       env,
+      detached,
       stdio: ["ignore", quiet ? "pipe" : 2, quiet ? "pipe" : 2],
     });
+    const stop = () => stopChild(child);
+    signal?.addEventListener("abort", stop, { once: true });
     const chunks = [];
     child.stdout?.on("data", (chunk) => chunks.push(chunk));
     child.stderr?.on("data", (chunk) => chunks.push(chunk));
     child.on("error", (error) => reject(new UserError(`cannot run ${command}: ${error.message}`)));
-    child.on("close", (code, signal) => {
+    child.on("close", (code, killedBy) => {
+      signal?.removeEventListener("abort", stop);
+      if (signal?.aborted) return reject(new Stopped(signal.reason));
       if (code === 0) return resolve();
       process.stderr.write(Buffer.concat(chunks));
-      reject(
-        new UserError(`${command} ${args.join(" ")} failed (${signal ?? `exit code ${code}`})`),
-      );
+      reject(new UserError(`${title} failed (${killedBy ?? `exit code ${code}`})`));
     });
   });
 }
@@ -79,7 +131,7 @@ function missingPackages(packages) {
 }
 
 /** Installs what is missing of the groups of debian-packages.json when root; else tells how to. */
-export async function ensurePackages(groups) {
+export async function ensurePackages(groups, { signal } = {}) {
   const lists = JSON.parse(readFileSync(join(rootFolder, "scripts/debian-packages.json"), "utf8"));
   const missing = missingPackages(groups.flatMap((group) => lists[group]));
   if (missing.length === 0) return;
@@ -90,17 +142,16 @@ export async function ensurePackages(groups) {
     );
   }
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+  const options = { quiet: true, env, signal };
   await step(`installing ${missing.length} Debian packages: ${missing.join(" ")}`, async () => {
-    await run("apt-get", ["update", "-q"], { quiet: true, env });
-    await run("apt-get", ["install", "-y", "-q", "--no-install-recommends", ...missing], {
-      quiet: true,
-      env,
-    });
+    await run("apt-get", ["update", "-q"], options);
+    const install = ["install", "-y", "-q", "--no-install-recommends", ...missing];
+    await run("apt-get", install, options);
   });
 }
 
 /** npm ci, skipped while the lockfile and Node's version are those of the last time. */
-export async function ensureNpm() {
+export async function ensureNpm({ signal } = {}) {
   const hash = createHash("sha256");
   hash.update(readFileSync(join(rootFolder, "package-lock.json")));
   hash.update(process.version);
@@ -108,7 +159,7 @@ export async function ensureNpm() {
   const stamp = join(rootFolder, "node_modules", ".cairn-lock-hash");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return;
   await step("installing npm packages", async () => {
-    await run("npm", ["ci", "--no-audit", "--no-fund"], { quiet: true });
+    await run("npm", ["ci", "--no-audit", "--no-fund"], { quiet: true, signal });
     mkdirSync(dirname(stamp), { recursive: true });
     writeFileSync(stamp, wanted);
   });

@@ -30,6 +30,7 @@ import { rootFolder, runMain, step, UserError } from "./environment.mjs";
 const diskBytes = 192 * 1024 * 1024;
 const partitionStartBytes = 1024 * 1024;
 const sectorBytes = 512;
+const stopSignals = ["SIGINT", "SIGTERM", "SIGHUP"];
 // Modules in load order: virtio_ring before virtio (the later ones need both).
 const kernelModules = [
   "virtio_ring",
@@ -232,6 +233,9 @@ function writeBootSectors(disk, work) {
 export async function makeGuestImage(target) {
   mkdirSync(dirname(target), { recursive: true });
   const work = mkdtempSync(join(dirname(target), "work-"));
+  // Ctrl-C ends the tool that runs, and what follows removes the folder.
+  const keepRunning = () => undefined;
+  for (const name of stopSignals) process.on(name, keepRunning);
   try {
     const kernelFolder = join(work, "kernel");
     const busyboxFolder = join(work, "busybox");
@@ -267,6 +271,7 @@ export async function makeGuestImage(target) {
     });
     process.stderr.write(`  ${target}: ${(statSync(target).size / 1048576).toFixed(0)} MiB\n`);
   } finally {
+    for (const name of stopSignals) process.removeListener(name, keepRunning);
     rmSync(work, { recursive: true, force: true });
   }
 }

@@ -19,7 +19,17 @@ import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { buildAll } from "./build.mjs";
-import { rootFolder, runMain, step, UserError } from "./environment.mjs";
+import {
+  abortBySignals,
+  rootFolder,
+  run,
+  runMain,
+  Stopped,
+  step,
+  stopChild,
+  UserError,
+  unlessStopped,
+} from "./environment.mjs";
 import { demoImagePath, makeGuestImage } from "./guest-image.mjs";
 
 const usage = `usage: npm start -- [--once] [--image FILE.qcow2] [--dir DIR] [--memory MiB]
@@ -56,16 +66,9 @@ function cairnArguments(dir, args) {
 }
 
 /** Runs a verb of the CLI to its end; its progress goes to the terminal. */
-function cairn(dir, ...args) {
-  return new Promise((done, reject) => {
-    const child = spawn(process.execPath, cairnArguments(dir, args), { stdio: ["ignore", 2, 2] });
-    child.on("error", reject);
-    child.on("close", (code) =>
-      code === 0
-        ? done()
-        : reject(new UserError(`cairn ${args.join(" ")} failed (exit code ${code})`)),
-    );
-  });
+function cairn(dir, args, options) {
+  const title = `cairn ${args.join(" ")}`;
+  return run(process.execPath, cairnArguments(dir, args), { ...options, title });
 }
 
 function imageExists(dir, name) {
@@ -85,20 +88,27 @@ function hashFile(path) {
   });
 }
 
-/** Starts `cairn attach` and waits for its socket. */
-function attach(dir, image, socket) {
-  const child = spawn(
-    process.execPath,
-    cairnArguments(dir, ["attach", `rbd/${image}`, "--vhost-user", socket, "--queues", "2"]),
-    { stdio: ["ignore", 2, 2] },
-  );
+// In a session of its own: Ctrl-C must not reach the guest's disk before the guest has gone.
+function startAttach(dir, image, socket) {
+  const args = ["attach", `rbd/${image}`, "--vhost-user", socket, "--queues", "2"];
+  return spawn(process.execPath, cairnArguments(dir, args), {
+    stdio: ["ignore", 2, 2],
+    detached: true,
+  });
+}
+
+/** Waits until `cairn attach` has made its socket. */
+function untilAttached(child, socket) {
   return new Promise((done, reject) => {
-    child.on("close", (code) => reject(new UserError(`cairn attach ended (exit code ${code})`)));
     const poll = setInterval(() => {
       if (!existsSync(socket)) return;
       clearInterval(poll);
-      done(child);
+      done();
     }, 50);
+    child.on("close", (code) => {
+      clearInterval(poll);
+      reject(new UserError(`cairn attach ended (exit code ${code})`));
+    });
   });
 }
 
@@ -134,7 +144,7 @@ function bootGuest(socket, memoryMib) {
     "-monitor",
     "none",
   ];
-  // A process group of its own: Ctrl-C reaches the guest's disk only after the guest has gone.
+  // With a terminal in its process group, to read from it: Ctrl-C there ends the guest.
   return spawn("qemu-system-x86_64", args, {
     stdio: [process.stdin.isTTY ? "inherit" : "ignore", "pipe", 2],
     detached: !process.stdin.isTTY,
@@ -154,12 +164,12 @@ function untilReady(qemu, isDemo) {
         ),
       bootTimeoutMs,
     );
-    qemu.on("close", (code) =>
-      reject(new UserError(`QEMU ended before the guest was up (exit code ${code})`)),
-    );
-    qemu.on("error", (error) =>
-      reject(new UserError(`cannot run qemu-system-x86_64: ${error.message}`)),
-    );
+    const fail = (message) => {
+      clearTimeout(timer);
+      reject(new UserError(message));
+    };
+    qemu.on("close", (code) => fail(`QEMU ended before the guest was up (exit code ${code})`));
+    qemu.on("error", (error) => fail(`cannot run qemu-system-x86_64: ${error.message}`));
     qemu.stdout.on("data", (chunk) => {
       process.stdout.write(chunk);
       tail = (tail + chunk.toString("latin1")).slice(-4096);
@@ -172,69 +182,65 @@ function untilReady(qemu, isDemo) {
   });
 }
 
-function stop(child, signal = "SIGTERM") {
-  if (!child || child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
-  return new Promise((done) => {
-    const timer = setTimeout(() => child.kill("SIGKILL"), 10_000);
-    child.removeAllListeners("close");
-    child.on("close", () => {
-      clearTimeout(timer);
-      done();
-    });
-    child.kill(signal);
+/** Boots the image and waits: for the guest with --once, else for its end. */
+async function bootAndWait({ dir, file, isDemo, sockets, chosen, running, signal }) {
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  await step("starting the cluster", () => cairn(dir, ["up"], { signal }));
+  const hash = await hashFile(file);
+  const stem = basename(file)
+    .replace(/\.[^.]*$/, "")
+    .replace(/[^A-Za-z0-9_-]/g, "-")
+    .slice(0, 64);
+  const image = isDemo ? `demo-${hash}` : `${stem}-${hash}`;
+  if (!imageExists(dir, image)) {
+    await step(`importing ${basename(file)} as rbd/${image}`, () =>
+      cairn(dir, ["import", file, `rbd/${image}`], { signal }),
+    );
+  }
+  const socket = join(sockets, "disk.sock");
+  await step(`attaching rbd/${image}`, () => {
+    running.attach = startAttach(dir, image, socket);
+    return unlessStopped(signal, untilAttached(running.attach, socket));
   });
+  process.stderr.write("* booting the guest from it (Ctrl-C stops everything)\n");
+  running.qemu = bootGuest(socket, chosen.memory);
+  await unlessStopped(signal, untilReady(running.qemu, isDemo));
+  running.isReady = true;
+  process.stderr.write(
+    `* guest ready ${((Date.now() - chosen.startedMs) / 1000).toFixed(1)} s after the start\n`,
+  );
+  if (chosen.once) return;
+  await unlessStopped(signal, new Promise((done) => running.qemu.on("close", done)));
 }
 
 async function main() {
-  const chosen = options();
+  const chosen = { ...options(), startedMs: Date.now() };
   if (chosen.help) return void process.stdout.write(usage);
-  const started = Date.now();
   const dir = resolve(chosen.dir);
   if (chosen.image && !existsSync(chosen.image))
     throw new UserError(`no such file: ${chosen.image}`);
-  await buildAll({ packageGroups: ["build", "start"] });
+  const signal = abortBySignals();
+  await buildAll({ packageGroups: ["build", "start"], signal });
   const isDemo = chosen.image === undefined;
   const file = isDemo ? demoImagePath : resolve(chosen.image);
   if (isDemo && !existsSync(file)) await makeGuestImage(file);
 
-  const running = { qemu: undefined, attach: undefined };
+  const running = { qemu: undefined, attach: undefined, isReady: false };
   const sockets = mkdtempSync(join(tmpdir(), "cairn-"));
-  const interrupted = new Promise((done) => {
-    for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => done(signal));
-  });
   try {
-    const stopped = await Promise.race([bootAndWait(), interrupted]);
-    if (typeof stopped === "string") process.stderr.write(`\n* ${stopped}: stopping\n`);
+    await bootAndWait({ dir, file, isDemo, sockets, chosen, running, signal });
+  } catch (error) {
+    if (!(error instanceof Stopped && running.isReady)) throw error;
   } finally {
-    await stop(running.qemu);
-    await stop(running.attach);
+    if (signal.aborted) process.stderr.write(`\n* ${signal.reason}: stopping\n`);
+    await stopChild(running.qemu);
+    await stopChild(running.attach);
     rmSync(sockets, { recursive: true, force: true });
-    await cairn(dir, "down").catch((error) => process.stderr.write(`${error.message}\n`));
-  }
-
-  async function bootAndWait() {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
-    await step("starting the cluster", () => cairn(dir, "up"));
-    const hash = await hashFile(file);
-    const stem = basename(file)
-      .replace(/\.[^.]*$/, "")
-      .replace(/[^A-Za-z0-9_-]/g, "-")
-      .slice(0, 64);
-    const image = isDemo ? `demo-${hash}` : `${stem}-${hash}`;
-    if (!imageExists(dir, image)) {
-      await step(`importing ${basename(file)} as rbd/${image}`, () =>
-        cairn(dir, "import", file, `rbd/${image}`),
-      );
+    if (existsSync(join(dir, "cluster.json"))) {
+      // Out of reach of a second Ctrl-C.
+      const down = cairn(dir, ["down"], { detached: true });
+      await down.catch((error) => process.stderr.write(`${error.message}\n`));
     }
-    const socket = join(sockets, "disk.sock");
-    running.attach = await step(`attaching rbd/${image}`, () => attach(dir, image, socket));
-    process.stderr.write("* booting the guest from it (Ctrl-C stops everything)\n");
-    running.qemu = bootGuest(socket, chosen.memory);
-    await untilReady(running.qemu, isDemo);
-    process.stderr.write(
-      `* guest ready ${((Date.now() - started) / 1000).toFixed(1)} s after the start\n`,
-    );
-    if (!chosen.once) await new Promise((done) => running.qemu.on("close", done));
   }
 }
 

@@ -51,6 +51,12 @@ export function startDaemon(paths: ClusterPaths, name: DaemonName): StartedDaemo
   }
 }
 
+/** Kills a daemon of this call that has no pid file yet: it holds nothing. */
+export function killStarted({ pid, exit }: StartedDaemon): void {
+  // Until its end has been seen here the pid is no other process's.
+  if (pid !== 0 && exit() === undefined) process.kill(pid, "SIGKILL");
+}
+
 /** What a daemon that ended has said, and where its log is. */
 export function daemonFailure(paths: ClusterPaths, { name, exit }: StartedDaemon): StorageError {
   let said = "";

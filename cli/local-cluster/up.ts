@@ -1,9 +1,9 @@
 // `cairn up`: makes a cluster in a folder when there is none, starts what of it is not running, and
 // waits until it is healthy.
 //
-// Invariants: one `up` or `down` of a folder at a time; a call that fails stops the daemons that it
-// has started, and takes away a cluster that it was the first to make. A folder whose first start
-// was cut off (state "creating") is cleared and made anew.
+// Invariants: one `up` or `down` of a folder at a time; a call that fails or is stopped stops the
+// daemons that it has started, and takes away a cluster that it was the first to make. A folder
+// whose first start was cut off (state "creating") is cleared and made anew.
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import path from "node:path";
@@ -22,6 +22,7 @@ import {
 } from "./cluster-dir.js";
 import {
   daemonFailure,
+  killStarted,
   runningDaemon,
   type StartedDaemon,
   startDaemon,
@@ -38,6 +39,8 @@ export interface UpOptions {
   osdBytes: number;
   /** of all waiting */
   timeoutMs: number;
+  /** takes everything back */
+  signal: AbortSignal;
   say(text: string): void;
 }
 
@@ -54,11 +57,12 @@ export type Connect = (monitor: Address, clusterId: string) => Promise<MonitorSe
 
 const pollMs = 50;
 const sayEveryMs = 1000;
+const pidFileMs = 2000;
 const loopback: Address = { host: "127.0.0.1", port: 0 };
 const poolName = "rbd";
 const poolPgs = 32;
 
-/** @throws busy, already_exists, timed_out, and what a daemon says when it does not start */
+/** @throws busy, already_exists, timed_out, canceled, what a daemon says when it does not start */
 export async function up(options: UpOptions, connect: Connect): Promise<UpReport> {
   const paths = new ClusterPaths(options.dir);
   const madeFolder = prepareFolder(options.dir);
@@ -127,9 +131,9 @@ class Run {
 
   /** After a failure: what this call has started stops, what it has made goes. */
   async undo(): Promise<void> {
-    for (const { name } of this.started) {
+    for (const daemon of this.started) {
       // A daemon writes its pid file itself; one that has just been started may not have it yet.
-      await this.untilPidFile(name);
+      if (!(await this.hasPidFile(daemon))) killStarted(daemon);
     }
     await stopDaemons(
       this.paths,
@@ -139,13 +143,14 @@ class Run {
     if (this.created) this.removeContent();
   }
 
-  private async untilPidFile(name: DaemonName): Promise<void> {
-    const daemon = this.started.find((started) => started.name === name);
-    const deadline = performance.now() + 2000;
-    while (performance.now() < deadline && daemon?.exit() === undefined) {
-      if (runningDaemon(this.paths, name) !== undefined) return;
+  /** Gives it some time to write it. */
+  private async hasPidFile({ name, exit }: StartedDaemon): Promise<boolean> {
+    const deadline = performance.now() + pidFileMs;
+    while (exit() === undefined && performance.now() < deadline) {
+      if (runningDaemon(this.paths, name) !== undefined) return true;
       await sleep(pollMs);
     }
+    return false;
   }
 
   private removeContent(): void {
@@ -184,6 +189,7 @@ class Run {
     say(`making a cluster with ${osdCount} OSDs in ${dir}`);
     await mkfs({ dataDir: this.paths.dataDir("mon"), clusterId, failureDomain: "osd" });
     for (const { id, sizeBytes } of osds) {
+      this.checkStopped();
       await mkfsOsd({ id, dataDir: this.paths.dataDir(`osd.${id}`), clusterId, sizeBytes });
     }
     return file;
@@ -283,8 +289,14 @@ class Run {
   }
 
   private checkStarted(): void {
+    this.checkStopped();
     const ended = this.started.find((daemon) => daemon.exit() !== undefined);
     if (ended !== undefined) throw daemonFailure(this.paths, ended);
+  }
+
+  private checkStopped(): void {
+    if (!this.options.signal.aborted) return;
+    throw new StorageError("canceled", "stopped: what had been started is stopped again");
   }
 
   private checkTime(what: string, summary: string): void {

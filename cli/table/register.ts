@@ -73,13 +73,29 @@ function optionOf(key: string, row: OptionRow): Option {
 /**
  * Gives the words to the slots, in order; a slot that options name takes none.
  * @param subcommands of the verb: a word too many may have been meant as one
- * @throws invalid_argument
+ * @throws invalid_argument, with what to do
  */
 export function assign(
   row: Verb,
   words: readonly string[],
   flags: GivenFlags,
   subcommands: readonly string[] = [],
+): unknown[] {
+  try {
+    return assignWords(row, words, flags, subcommands);
+  } catch (thrown) {
+    if (!(thrown instanceof StorageError) || thrown.remedy !== undefined) throw thrown;
+    throw new StorageError(thrown.code, thrown.message, {
+      remedy: `\`cairn ${row.name} --help\` shows the usage.`,
+    });
+  }
+}
+
+function assignWords(
+  row: Verb,
+  words: readonly string[],
+  flags: GivenFlags,
+  subcommands: readonly string[],
 ): unknown[] {
   const left = [...words];
   const values = row.slots.map((slot, index) => {
@@ -99,7 +115,6 @@ export function assign(
   throw new StorageError(
     "invalid_argument",
     `too many arguments: ${most} expected, ${words.length} given`,
-    { remedy: `\`cairn ${row.name} --help\` shows the usage.` },
   );
 }
 

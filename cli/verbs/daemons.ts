@@ -2,7 +2,7 @@
 import { InvalidArgumentError } from "commander";
 import { logLevels } from "../../common/config.js";
 import type { OsdPlace } from "../monitor-rebuild.js";
-import { addressValue, countValue, sizeValue } from "../options.js";
+import { addressValue, sizeValue } from "../options.js";
 import {
   asIs,
   choice,
@@ -28,7 +28,7 @@ const daemonRows = {
     otherwiseText: "a port of 127.0.0.1",
   }),
   logFile: optional("path", "append the log to this file", asIs, {
-    otherwiseText: "standard error",
+    otherwiseText: "with --data standard error, else in log/ of --dir",
     completes: "file",
   }),
   logLevel: choice("level", "the log's level at the start", logLevels, "info"),
@@ -157,7 +157,7 @@ const rebuild = verb({
     ...dataRow,
     osdDir: repeated("dir[=store]", "folder of an OSD", placeValue, { completes: "folder" }),
     mapFile: repeated("file", "of `cairn osd export-map`", asIs, { completes: "file" }),
-    without: repeated("id", "an OSD that is gone for good", countValue(0, 9999)),
+    without: repeated("id", "an OSD that is gone for good", osdId),
     acceptLoss: flag("go on although data that no map names will be removed"),
     ...outputRows,
   },

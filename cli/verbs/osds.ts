@@ -7,7 +7,8 @@ import { asIs, clusterRows, withDefault } from "../table/option-rows.js";
 import { oneOf, word } from "../table/slots.js";
 import { type Family, type Verb, verb } from "../table/verb.js";
 
-export const osdId = countValue(0, 32767);
+/** Below maxOsds of proto/osd-map.ts, which the table of verbs does not load. */
+export const osdId = countValue(0, 9999);
 const osdSlot = word("id", "its number", osdId, { completes: "osd" });
 
 const tree = verb({

@@ -42,7 +42,8 @@ class SnapshotDiffs final : public nbd::DirtySource {
 
 // One of the two servers, with what it needs.
 struct ClientState::Export {
-  std::shared_ptr<image::ObjectIo> objects;  // of nbd: the image's, if it is one
+  std::shared_ptr<image::ObjectIo> objects;    // of nbd: the image's, if it is one
+  const image::BlockDevice* device = nullptr;  // of vhost_user
   std::unique_ptr<virtio::BlockBackend> backend;
   std::unique_ptr<vhost_user::Server> vhost_user;
   std::unique_ptr<nbd::NbdServer> nbd;
@@ -136,6 +137,7 @@ Result<std::uint32_t> ClientState::serve_vhost_user(image::BlockDevice& device,
   auto entry = std::make_unique<Export>();
   entry->backend = std::make_unique<virtio::BlockBackend>(
       device, reactor_, virtio::BlockBackend::Options{queues, serial}, hooks_.log);
+  entry->device = &device;
   auto server = vhost_user::Server::listen(reactor_, *entry->backend, socket, hooks_.log);
   if (!server) return server.status();
   entry->vhost_user = std::move(*server);
@@ -172,6 +174,16 @@ Status ClientState::set_dirty_bitmaps(std::uint32_t handle, std::vector<BitmapSp
   Export& entry = *found->second;
   entry.nbd->set_dirty(std::make_shared<SnapshotDiffs>(entry.objects, std::move(bitmaps)));
   return Status::ok();
+}
+
+void ClientState::set_image_size(std::uint32_t handle, std::uint64_t size_bytes) {
+  image::Image* const image = this->image(handle);
+  if (image == nullptr) return;
+  image->set_size(size_bytes);
+  const image::BlockDevice* const device = this->device(handle);
+  for (const auto& [number, entry] : exports_)
+    if (entry->vhost_user != nullptr && entry->device == device)
+      entry->vhost_user->config_changed();
 }
 
 void ClientState::stop_export(std::uint32_t handle, UniqueFunction<void(Status)> done) {

@@ -81,6 +81,8 @@ class ClientState {
   image::BlockDevice* device(std::uint32_t handle) { return devices_->find(handle); }
   // nullptr: closed, or no image.
   image::Image* image(std::uint32_t handle) { return devices_->image(handle); }
+  // Of an open image; the guests that it is served to hear of it.
+  void set_image_size(std::uint32_t handle, std::uint64_t size_bytes);
   objecter::WatchClient& watches() { return *watches_; }
 
   Result<std::uint32_t> serve_vhost_user(image::BlockDevice& device, const std::string& socket,

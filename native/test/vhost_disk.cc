@@ -1,13 +1,18 @@
 // A disk behind a vhost-user-blk back end, for tests: requests come on the standard input, replies
 // go to the standard output, several at a time (up to kSlots). It ends when the input ends.
 //   vhost_disk SOCKET
+//   vhost_disk SOCKET --sizes
+// With --sizes it only prints the capacity, as a line of text in bytes: at the start, and each time
+// that the back end says that it has changed.
 // Little-endian. First it writes the capacity: u64 bytes.
 // Request: u32 type (virtio-blk's), u32 flags (1: unmap), u64 tag, u64 offset, u64 length, all in
 // bytes; data behind a write. Reply: u64 tag, u32 status (virtio-blk's), u32 zero; data behind an
 // answered read, of the length that was asked for.
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <vector>
@@ -163,6 +168,34 @@ class Disk {
   std::vector<std::uint32_t> slot_of_head_;
 };
 
+Result<std::uint64_t> capacity_bytes(vhost_user::Client& client) {
+  auto config = client.read_config(virtio::kBlockConfigBytes);
+  if (!config) return config.status();
+  return load_le<std::uint64_t>(config->data()) * virtio::kSectorBytes;
+}
+
+// Until nobody reads any more; then the status says why.
+Status print_sizes(vhost_user::Client& client) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return Status::from_errno(errno, "make a channel");
+  vhost_user::MessageSocket channel{vhost_user::FileDescriptor(ends[0])};
+  {
+    const vhost_user::FileDescriptor theirs(ends[1]);
+    CAIRN_RETURN_IF_ERROR(
+        client.send_checked(vhost_user::Request::set_backend_req_fd, {}, {&ends[1], 1}));
+  }
+  while (true) {
+    auto size = capacity_bytes(client);
+    if (!size) return size.status();
+    std::printf("%llu\n", static_cast<unsigned long long>(*size));
+    if (std::fflush(stdout) != 0) return {ErrorCode::disconnected, "the reader has gone"};
+    pollfd readable{channel.fd(), POLLIN, 0};
+    if (::poll(&readable, 1, -1) < 0) return Status::from_errno(errno, "poll");
+    if (const auto told = channel.receive(); !told) return told.status();
+  }
+}
+
 int fail(const Status& status) {
   std::fprintf(stderr, "vhost_disk: %s\n", status.to_string().c_str());
   return 1;
@@ -171,16 +204,18 @@ int fail(const Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: %s SOCKET\n", argv[0]);
+  const bool sizes_only = argc == 3 && std::strcmp(argv[2], "--sizes") == 0;
+  if (argc != 2 && !sizes_only) {
+    std::fprintf(stderr, "usage: %s SOCKET [--sizes]\n", argv[0]);
     return 2;
   }
   auto client = vhost_user::Client::connect(argv[1], {});
   if (!client) return fail(client.status());
-  auto config = (*client)->read_config(virtio::kBlockConfigBytes);
-  if (!config) return fail(config.status());
+  if (sizes_only) return fail(print_sizes(**client));
+  auto size = capacity_bytes(**client);
+  if (!size) return fail(size.status());
   std::byte capacity[8];
-  store_le(capacity, load_le<std::uint64_t>(config->data()) * virtio::kSectorBytes);
+  store_le(capacity, *size);
   if (!write_all(capacity, sizeof capacity)) return 1;
   auto ring = (*client)->start_ring(0, 256);
   if (!ring) return fail(ring.status());

@@ -1,9 +1,12 @@
 // Snapshots, clones, the cache of parents, and live import through the addon, on a real cluster.
 // The snapshot ids are made here; image headers are not part of it.
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { deflateRawSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ClusterClient } from "../../client/index.js";
@@ -150,6 +153,37 @@ describe("an image with snapshots", () => {
     expect(seen.at(-1)).toBe(1);
     expect(await client.io.measureImage(clone, 0)).toEqual({ usedBytes: 0, objects: 0 });
     await expectContent(clone, Buffer.alloc(sizeBytes));
+  });
+});
+
+describe("an image that is served to guests", () => {
+  it("tells those of its own new size, and no others", async () => {
+    const program = fileURLToPath(new URL("../../build/native/vhost_disk", import.meta.url));
+    const guests = await Promise.all(
+      ["grown", "same"].map(async (id) => {
+        const device = client.io.openImage(layout(id));
+        const socket = path.join(folder, `${id}.sock`);
+        const serving = await client.io.serveVhostUser(device, { socket, queues: 1, serial: id });
+        const child = spawn(program, [socket, "--sizes"], { stdio: ["ignore", "pipe", "ignore"] });
+        const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+        const nextSize = async () => Number((await lines.next()).value);
+        return { device, serving, child, nextSize };
+      }),
+    );
+    const [grown, same] = guests;
+    expect(await Promise.all(guests.map(({ nextSize }) => nextSize()))).toEqual([
+      sizeBytes,
+      sizeBytes,
+    ]);
+    client.io.setImageSize(grown?.device ?? 0, 2 * sizeBytes);
+    expect(await grown?.nextSize()).toBe(2 * sizeBytes);
+    client.io.setImageSize(same?.device ?? 0, 3 * sizeBytes);
+    expect(await same?.nextSize()).toBe(3 * sizeBytes);
+    for (const { child, device, serving } of guests) {
+      child.kill();
+      await client.io.stopExport(serving);
+      client.io.closeDevice(device);
+    }
   });
 });
 

@@ -20,7 +20,7 @@ namespace {
 // guest's, so that the two cannot be mistaken for each other unnoticed.
 constexpr std::uint64_t kFrontEndBase = 0x7f00'0000'0000;
 constexpr std::uint64_t kWantedProtocolFeatures =
-    kProtocolMultiQueue | kProtocolReplyAck | kProtocolConfig;
+    kProtocolMultiQueue | kProtocolReplyAck | kProtocolBackendRequests | kProtocolConfig;
 
 Result<FileDescriptor> connect_socket(const std::string& path) {
   sockaddr_un address{};

@@ -68,6 +68,7 @@ void Server::Connection::on_ring_stopped(std::uint32_t index, std::uint16_t next
 
 void Server::Connection::finish_message() {
   Session::Outcome outcome = session_.apply(std::move(*std::exchange(pending_, std::nullopt)));
+  if (outcome.backend_channel) backend_channel_.emplace(std::move(outcome.backend_channel));
   if (outcome.new_call) device_.set_call(outcome.new_call->index, outcome.new_call->fd);
   Status status = std::move(outcome.failure);
   if (status && outcome.reply) status = socket_.send(*outcome.reply);
@@ -90,6 +91,16 @@ void Server::Connection::start_rings() {
     log_(LogLevel::warn,
          "vhost-user: ring " + std::to_string(start.index) + " cannot start: " + status.message());
   }
+}
+
+void Server::Connection::config_changed() {
+  if (closing_ || !backend_channel_) return;
+  // No acknowledgement is asked for, so nothing comes back.
+  const Status sent = backend_channel_->send(vhost_user::config_changed());
+  if (sent) return;
+  backend_channel_.reset();
+  log_(LogLevel::warn,
+       "vhost-user: the front end is not told of changes any more: " + sent.message());
 }
 
 void Server::Connection::end(const Status& why) {

@@ -26,6 +26,8 @@ class Server::Connection {
 
   // Drains the rings and ends the connection.
   void close();
+  // Tells a front end that wants to know.
+  void config_changed();
   // Whether it serves a front end that is still there.
   bool alive() const { return !closing_ && !socket_.peer_closed(); }
 
@@ -49,6 +51,7 @@ class Server::Connection {
   UniqueFunction<void()> over_;
   MessageSocket socket_;
   Session session_;
+  std::optional<MessageSocket> backend_channel_;  // for our requests to the front end
   io::WatchId watch_ = 0;
   std::optional<Message> pending_;  // waits for rings_stopping_
   std::uint32_t rings_stopping_ = 0;

@@ -5,6 +5,13 @@
 
 namespace cairn::vhost_user {
 
+namespace {
+
+// Requests of the back end are numbered apart from those of the front end.
+constexpr auto kBackendConfigChange = static_cast<Request>(2);
+
+}  // namespace
+
 Result<Header> decode_header(ByteSpan bytes) {
   Reader reader(bytes);
   Header header;
@@ -42,6 +49,12 @@ Message reply_u64(Request request, std::uint64_t value) {
   Writer writer;
   writer.put(value);
   message.payload = writer.take();
+  return message;
+}
+
+Message config_changed() {
+  Message message;
+  message.request = kBackendConfigChange;
   return message;
 }
 

@@ -30,6 +30,7 @@ enum class Request : std::uint32_t {
   set_protocol_features = 16,
   get_queue_num = 17,
   set_vring_enable = 18,
+  set_backend_req_fd = 21,
   get_config = 24,
   set_config = 25,
   get_max_mem_slots = 36,
@@ -42,6 +43,7 @@ constexpr std::uint64_t kFeatureProtocolFeatures = std::uint64_t{1} << 30;
 
 constexpr std::uint64_t kProtocolMultiQueue = std::uint64_t{1} << 0;
 constexpr std::uint64_t kProtocolReplyAck = std::uint64_t{1} << 3;
+constexpr std::uint64_t kProtocolBackendRequests = std::uint64_t{1} << 5;
 constexpr std::uint64_t kProtocolConfig = std::uint64_t{1} << 9;
 constexpr std::uint64_t kProtocolConfigureMemSlots = std::uint64_t{1} << 15;
 
@@ -76,6 +78,9 @@ std::vector<std::byte> encode(const Message& message);
 
 // A reply to `request` with one 64-bit number, the commonest payload.
 Message reply_u64(Request request, std::uint64_t value);
+
+// What the back end sends on the channel that it was given: the configuration space has changed.
+Message config_changed();
 
 // One region of the front end's memory.
 struct MemoryRegion {

@@ -151,6 +151,10 @@ void Server::on_connection_over() {
   }
 }
 
+void Server::config_changed() {
+  if (connection_ != nullptr) connection_->config_changed();
+}
+
 void Server::close(UniqueFunction<void()> done) {
   CAIRN_ASSERT(!close_done_);
   close_done_ = std::move(done);

@@ -43,6 +43,9 @@ class Server {
   // done, never inside this call.
   void close(UniqueFunction<void()> done);
 
+  // The device's configuration space has changed: a front end that wants to know is told.
+  void config_changed();
+
   bool connected() const { return connection_ != nullptr; }
   const std::string& path() const { return path_; }
 

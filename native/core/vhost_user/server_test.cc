@@ -69,6 +69,7 @@ class Service {
     CHECK(::access(path.c_str(), F_OK) != 0);  // it took its socket file away
     ::rmdir(folder_.c_str());
   }
+  Server& server() { return *server_; }  // on the reactor's thread
   void on_reactor(io::Task task) { reactor_->post_from_any_thread(std::move(task)); }
   std::string lines() {
     const std::lock_guard lock(mutex_);
@@ -191,6 +192,48 @@ TEST_CASE("the configuration space and the features arrive") {
   CHECK(load_le<std::uint64_t>(config.value().data()) == (1U << 30) / 512);
   CHECK((client->features() & virtio::kFeatureVersion1) != 0);
   CHECK((client->features() & virtio::kBlockMultiQueue) != 0);
+}
+
+TEST_CASE("a front end that wants to know hears that the device has another size") {
+  virtio::test::MemoryDevice device(1 << 20);
+  Service service(device);
+  auto client = connected(service.path);
+  service.on_reactor([&] { service.server().config_changed(); });  // nobody to tell yet
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  MessageSocket channel{FileDescriptor(ends[0])};
+  REQUIRE(client->send_checked(Request::set_backend_req_fd, {}, {&ends[1], 1}).is_ok());
+  ::close(ends[1]);
+  service.on_reactor([&] {
+    device.bytes.resize(2 << 20);
+    service.server().config_changed();
+  });
+  pollfd readable{channel.fd(), POLLIN, 0};
+  REQUIRE(::poll(&readable, 1, kTimeoutMs) == 1);
+  auto told = channel.receive();
+  REQUIRE(told.is_ok());
+  REQUIRE(told->has_value());
+  CHECK(static_cast<std::uint32_t>((*told)->request) == 2);  // VHOST_USER_BACKEND_CONFIG_CHANGE_MSG
+  CHECK_FALSE((*told)->need_reply);
+  CHECK((*told)->payload.empty());
+  auto config = client->read_config(8);
+  REQUIRE(config.is_ok());
+  CHECK(load_le<std::uint64_t>(config->data()) == (2 << 20) / 512);
+}
+
+TEST_CASE("a front end that closed the channel for our requests keeps its disk") {
+  image::NullDevice device(1 << 20);
+  Service service(device);
+  auto client = connected(service.path);
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  REQUIRE(client->send_checked(Request::set_backend_req_fd, {}, {&ends[1], 1}).is_ok());
+  ::close(ends[0]);
+  ::close(ends[1]);
+  service.on_reactor([&] { service.server().config_changed(); });
+  CHECK(service.logged("not told of changes any more"));
+  Disk disk(*client, 0);
+  CHECK(disk.request(BlockRequestType::in, 0, 512) == 0);
 }
 
 TEST_CASE("a ring stopped and started again goes on at its base, with other features") {

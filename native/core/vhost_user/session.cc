@@ -56,6 +56,8 @@ const Session::Rule Session::kRules[] = {
     {Request::get_queue_num, "GET_QUEUE_NUM", 0, 0, Stops::none, &Session::get_queue_num},
     {Request::get_config, "GET_CONFIG", kAnyPayload, 0, Stops::none, &Session::get_config},
     {Request::set_config, "SET_CONFIG", kAnyPayload, 0, Stops::none, &Session::set_config},
+    {Request::set_backend_req_fd, "SET_BACKEND_REQ_FD", 0, 1, Stops::none,
+     &Session::set_backend_req_fd},
     {Request::set_mem_table, "SET_MEM_TABLE", kAnyPayload, kMaxDescriptors, Stops::all,
      &Session::set_mem_table},
     {Request::get_max_mem_slots, "GET_MAX_MEM_SLOTS", 0, 0, Stops::none,
@@ -224,6 +226,13 @@ Status Session::set_config(Message& message, Outcome&) {
   reader.get<std::uint32_t>();
   if (!reader.ok() || reader.remaining() != size) return refuse("its size is wrong");
   return device_.write_config(offset, reader.raw(size));
+}
+
+Status Session::set_backend_req_fd(Message& message, Outcome& outcome) {
+  if ((protocol_features_ & kProtocolBackendRequests) == 0) return refuse("it was not negotiated");
+  if (message.descriptors.empty()) return refuse("it has no descriptor");
+  outcome.backend_channel = std::move(message.descriptors.front());
+  return Status::ok();
 }
 
 // --- Rings

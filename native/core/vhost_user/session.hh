@@ -28,8 +28,9 @@ namespace cairn::vhost_user {
 class Session {
  public:
   static constexpr std::size_t kMaxMemorySlots = 64;  // regions by ADD_MEM_REG
-  static constexpr std::uint64_t kProtocolFeatures =
-      kProtocolMultiQueue | kProtocolReplyAck | kProtocolConfig | kProtocolConfigureMemSlots;
+  static constexpr std::uint64_t kProtocolFeatures = kProtocolMultiQueue | kProtocolReplyAck |
+                                                     kProtocolBackendRequests | kProtocolConfig |
+                                                     kProtocolConfigureMemSlots;
 
   struct NewCall {
     std::uint32_t index = 0;
@@ -39,6 +40,7 @@ class Session {
   struct Outcome {
     std::optional<Message> reply;
     std::optional<NewCall> new_call;  // of a running ring
+    FileDescriptor backend_channel;   // if there: for requests to the front end from now on
     Status failure;                   // not ok: end the connection, with this as the reason
   };
   struct Start {
@@ -109,6 +111,7 @@ class Session {
   Status get_queue_num(Message& message, Outcome& outcome);
   Status get_config(Message& message, Outcome& outcome);
   Status set_config(Message& message, Outcome& outcome);
+  Status set_backend_req_fd(Message& message, Outcome& outcome);
   Status set_mem_table(Message& message, Outcome& outcome);
   Status get_max_mem_slots(Message& message, Outcome& outcome);
   Status add_mem_reg(Message& message, Outcome& outcome);

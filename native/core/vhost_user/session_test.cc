@@ -111,6 +111,21 @@ std::uint64_t number(const Session::Outcome& outcome) {
   return load_le<std::uint64_t>(outcome.reply->payload.data());
 }
 
+TEST_CASE(
+    "a channel for our requests is taken when it was negotiated, and only with a descriptor") {
+  Fixture f;
+  const auto give = [&f](bool with_channel) {
+    return f.send(Request::set_backend_req_fd, {},
+                  with_channel ? f.event() : std::vector<FileDescriptor>{});
+  };
+  CHECK_FALSE(give(true).failure.is_ok());
+  f.negotiate();
+  CHECK_FALSE(give(false).failure.is_ok());
+  const Session::Outcome outcome = give(true);
+  CHECK(outcome.failure.is_ok());
+  CHECK(static_cast<bool>(outcome.backend_channel));
+}
+
 TEST_CASE("negotiation offers the device's features and takes nothing else") {
   Fixture f;
   CHECK(number(f.send(Request::get_features, {})) == (kOffered | kFeatureProtocolFeatures));
