@@ -6,6 +6,8 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 const never = ["node_modules/**", "dist/**", "build/**", ".cache/**"];
 const filesAtOnce = 2;
+/** What a test waits for comes late on a busy machine; by itself vitest waits for one second. */
+const awaited = { poll: { timeout: 20_000 } };
 
 /** The longest of the integration tests, the longest first: else one ends long after the others. */
 const longest = [
@@ -44,6 +46,7 @@ export default defineConfig({
           include: ["**/*.test.ts"],
           exclude: [...never, "test/**"],
           maxWorkers: filesAtOnce,
+          expect: awaited,
           testTimeout: 30_000,
           hookTimeout: 60_000,
         },
@@ -54,6 +57,7 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: never,
           maxWorkers: filesAtOnce,
+          expect: awaited,
           testTimeout: 240_000,
           hookTimeout: 240_000,
         },

@@ -401,18 +401,20 @@ describe("the library", () => {
   it("reads a clone and its snapshot on when both let the parent go", async () => {
     const parent = await written("golden", 3, places);
     await parent.createSnapshot("s");
-    await parent.clone("s", "copy");
+    await parent.clone("s", "freed");
     await parent.close();
     const manager = imagesOf(one);
-    await manager.snapshots.create("copy", "t");
+    await manager.snapshots.create("freed", "t");
     const readers = await Promise.all(
-      ["rbd/copy@t", "rbd/copy"].map((spec) => Image.open(other, ports, spec, { readOnly: true })),
+      ["rbd/freed@t", "rbd/freed"].map((spec) =>
+        Image.open(other, ports, spec, { readOnly: true }),
+      ),
     );
     let over = false;
     const reading = readers.map(async (reader) => {
       while (!over) expect(await bytesAt(reader, places)).toEqual([3, 3, 3, 3]);
     });
-    await manager.clones.flatten("copy");
+    await manager.clones.flatten("freed");
     await manager.snapshots.purge("golden");
     await manager.remove("golden");
     over = true;

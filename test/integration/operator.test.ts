@@ -104,6 +104,8 @@ async function tellDisk(socketPath: string, faults: FaultRequest): Promise<void>
 
 /** Ends a daemon of the cluster and runs its OSD in the foreground, on a disk that obeys. */
 async function onFaultDisk(id: number, socket: string): Promise<ChildProcess> {
+  // The test before may have ended it.
+  expect((await cairn(dir, "up")).code).toBe(0);
   process.kill(daemonPid(dir, `osd.${id}`), "SIGTERM");
   const isUp = async () => (await cairnJson<OsdRow[]>(dir, "osd", "ls"))[id]?.up === true;
   await until(`osd.${id} down`, async () => !(await isUp()));
