@@ -10,16 +10,18 @@ const filesAtOnce = 2;
 /** The longest of the integration tests, the longest first: else one ends long after the others. */
 const longest = [
   "test/chaos/chaos.test.ts",
-  "test/integration/image-kills.test.ts",
-  "test/integration/operator.test.ts",
   "test/integration/cluster.test.ts",
-  "test/integration/monitor-rebuild.test.ts",
-  "test/integration/scrub.test.ts",
   "test/integration/cli.test.ts",
   "test/integration/migration.test.ts",
+  "test/integration/image-kills.test.ts",
   "test/integration/verbs.test.ts",
   "test/e2e/guest.test.ts",
+  "test/sim/sim.test.ts",
+  "test/integration/operator.test.ts",
+  "test/integration/scrub.test.ts",
+  "test/integration/diffs.test.ts",
   "test/fsx/fsx.test.ts",
+  "test/integration/monitor-rebuild.test.ts",
 ];
 
 class LongestFirst extends BaseSequencer {

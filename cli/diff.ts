@@ -35,16 +35,16 @@ export interface DiffRow {
 }
 
 export async function diffAction(spec: ImageOrSnap, flags: DiffFlags): Promise<void> {
-  const { diffExtents } = await import("../client/index.js");
+  const { diffExtents, openReader } = await import("../client/index.js");
   await withImages(flags, spec, async (images, client) => {
     const fromId = await snapIdOf(images, spec.image, flags.fromSnap);
-    const { handle } = await images.open(spec.image, openOptions(spec.snap));
+    const { handle, close } = await openReader(images, spec.image, { snap: spec.snap });
     const options = { wholeObject: flags.wholeObject === true };
     try {
       const extents = diffExtents(client.io, handle, fromId, options);
       await printRows(joined(extents, fromId !== 0), flags);
     } finally {
-      images.close(handle);
+      await close();
     }
   });
 }

@@ -23,13 +23,18 @@ export function reportError(thrown: unknown, argv: readonly string[], program: C
   return exitCodeOf(error);
 }
 
+/** What slots find out too: a word that is missing. */
+const missingWord = /^missing required argument/;
+
 function asStorageError(thrown: unknown, argv: readonly string[], program: Command): StorageError {
   if (thrown instanceof CommanderError) {
     const missing = thrown.code === "commander.help";
     const message = missing ? "a command is missing" : thrown.message.replace(/^error: /, "");
     return new StorageError("invalid_argument", message, { remedy: usageRemedy(argv, program) });
   }
-  return toStorageError(thrown);
+  const error = toStorageError(thrown);
+  if (!missingWord.test(error.message) || error.remedy !== undefined) return error;
+  return new StorageError(error.code, error.message, { remedy: usageRemedy(argv, program) });
 }
 
 /** Names the deepest command that the words lead to. */

@@ -28,10 +28,8 @@ export async function exportFile(
   try {
     return await withCluster(flags, async (client) => {
       const images = await imagesOf(client, spec);
-      const { handle, info } = await images.open(spec.image, {
-        readOnly: true,
-        ...(spec.snap === undefined ? {} : { snap: spec.snap }),
-      });
+      const { openReader } = await import("../client/index.js");
+      const { handle, info, close } = await openReader(images, spec.image, { snap: spec.snap });
       try {
         const copy = (fd: number, sparse: boolean) =>
           copyTo(client, handle, info, fd, sparse, progress, signal);
@@ -39,7 +37,7 @@ export async function exportFile(
         else await toNewFile(file, (output) => copy(output.fd, true));
         return { file, sizeBytes: info.sizeBytes };
       } finally {
-        images.close(handle);
+        await close();
       }
     });
   } finally {

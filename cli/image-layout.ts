@@ -8,7 +8,8 @@ export interface LayoutFlags {
   order?: number;
   stripeUnit?: number;
   stripeCount?: number;
-  imageFeature: ImageFeature[];
+  /** as each option has them */
+  imageFeature: ImageFeature[][];
   imageShared?: true;
   dataPool?: string;
 }
@@ -31,8 +32,8 @@ export function layoutOf(flags: LayoutFlags): LayoutOptions {
 }
 
 function featuresOf({ imageFeature, imageShared }: LayoutFlags): ImageFeature[] | undefined {
-  if (imageShared !== true) return imageFeature.length === 0 ? undefined : imageFeature;
-  const chosen: ImageFeature[] =
-    imageFeature.length === 0 ? ["layering", "deep-flatten"] : imageFeature;
+  const given = imageFeature.flat();
+  if (imageShared !== true) return given.length === 0 ? undefined : given;
+  const chosen: ImageFeature[] = given.length === 0 ? ["layering", "deep-flatten"] : given;
   return chosen.filter((feature) => !exclusiveFeatures.includes(feature));
 }

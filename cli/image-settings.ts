@@ -121,9 +121,9 @@ export async function poolConfigRemoveAction(
 /** `cairn feature enable` or `disable`. */
 export const featureAction =
   (change: "enable" | "disable") =>
-  async (spec: ImageAddress, names: ImageFeature[], flags: ClusterOptions): Promise<void> => {
+  async (spec: ImageAddress, names: ImageFeature[][], flags: ClusterOptions): Promise<void> => {
     const features = await withImages(flags, spec, (images) =>
-      images.features[change](spec.image, names),
+      images.features[change](spec.image, names.flat()),
     );
     printResult(flags, { ...spec, features }, () => `${nameOf(spec)} has ${features.join(", ")}`);
   };

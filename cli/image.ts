@@ -88,12 +88,16 @@ export async function listAction(
 ): Promise<void> {
   if (flags.long === true) return listLong(place, flags);
   const infos = await withImages(flags, place, readableImages);
-  printResult(flags, infos, () =>
-    table(
+  printResult(flags, infos, () => {
+    // In a pipe as rbd prints it: what scripts go through, a name on each line.
+    if (flags.format === "plain" && !process.stdout.isTTY) {
+      return infos.map(({ name }) => name).join("\n");
+    }
+    return table(
       [{ title: "NAME" }, { title: "SIZE", align: "right" }, { title: "CREATED" }],
       infos.map((info) => [info.name, formatSize(info.sizeBytes), timeText(info.createdAt)]),
-    ),
-  );
+    );
+  });
 }
 
 interface LongRow {

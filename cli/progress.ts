@@ -47,12 +47,12 @@ function barReport(doing: string, unit: Unit): ProgressReport {
       lastBytes = doneBytes;
       lastMs = nowMs;
     }
-    const text = { done: amount(doneBytes, unit), total: amount(totalBytes ?? 0, unit), speed };
+    const text = { done: amount(doneBytes, unit), whole: amount(totalBytes ?? 0, unit), speed };
     if (bar === undefined) {
       const format =
         totalBytes === undefined
           ? `${doing} {done} {speed}`
-          : `${doing} [{bar}] {percentage}% {done} of {total} {speed}`;
+          : `${doing} [{bar}] {percentage}% {done} of {whole} {speed}`;
       bar = new progressBars.SingleBar({
         format,
         stream: process.stderr,

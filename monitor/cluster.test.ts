@@ -1,6 +1,7 @@
 // Tests of the cluster: durability before publication, failure of the store, commands.
 import { describe, expect, it } from "vitest";
 import type { CommandArgs, CommandResult, Verb } from "../proto/commands.js";
+import { testPool } from "../proto/fixtures.js";
 import { applyIncremental, type OsdMap, type PoolInfo } from "../proto/osd-map.js";
 import { snapsOf } from "../proto/pool-snaps.js";
 import { type CommandContext, callCommand, runCommand } from "./commands.js";
@@ -44,6 +45,22 @@ describe("Cluster", () => {
     const test = await TestCluster.make(1);
     const { epoch } = test.map();
     expect((await test.cluster.change({ flags: [] })).epoch).toBe(epoch);
+  });
+
+  it.each([
+    ["a setting whose name nobody takes", { config: { "a b": "1" } }],
+    ["a setting whose value is too long", { config: { log_level: "x".repeat(1025) } }],
+    ["a pool that can't be", { pools: [{ ...testPool(1), pgNum: 0 }] }],
+    ["too many pools", { pools: Array.from({ length: 4097 }, (_, id) => testPool(id + 1)) }],
+    ["CRUSH text that no frame takes", { crush: "x".repeat((8 << 20) + 1) }],
+  ])("refuses %s, and goes on", async (_what, changes) => {
+    const test = await TestCluster.make(1);
+    const { epoch } = test.map();
+    await expect(test.cluster.change(changes)).rejects.toMatchObject({ code: "invalid_argument" });
+    expect(test.map().epoch).toBe(epoch);
+    const after = await test.cluster.change({ config: { log_level: "warn" } });
+    expect(after).toMatchObject({ epoch: epoch + 1, config: { log_level: "warn" } });
+    expect(newestOf(await test.store.load())).toEqual(after);
   });
 
   it("ends when the store fails: the change is rejected, nothing is published", async () => {

@@ -15,6 +15,7 @@ import type { PgPlacement } from "../proto/placement.js";
 import { numberSetting } from "../proto/settings.js";
 import type { CrushPort } from "./crush-port.js";
 import { EventLog } from "./event-log.js";
+import { requireReadable } from "./map-check.js";
 import { MapDraft } from "./map-draft.js";
 import { RecentMaps } from "./map-history.js";
 import { PlacementCache } from "./placements.js";
@@ -194,8 +195,10 @@ export class Cluster {
   /**
    * Puts changes into the next epoch.
    * @returns the map with them, when it is durable
+   * @throws invalid_argument when nobody could read that map: nothing is changed
    */
-  change(changes: MapChanges): Promise<OsdMap> {
+  async change(changes: MapChanges): Promise<OsdMap> {
+    requireReadable(this.draft.view(), changes);
     this.draft.add(changes);
     return this.settled();
   }

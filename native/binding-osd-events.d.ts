@@ -79,6 +79,7 @@ export type OsdEvent =
       pool: number;
       seed: number;
       object: string;
+      /** "CODE: what was wrong" */
       damage: string;
       error?: NativeError;
     }

@@ -125,6 +125,8 @@ export interface SimClientOptions {
   host: string;
   clusterId: Uint8Array;
   clientId: bigint;
+  /** of its clock, against the world's */
+  clockDriftPpm: number;
   onNeedMap: (epoch: number) => void;
 }
 

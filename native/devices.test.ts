@@ -35,7 +35,7 @@ afterEach(async () => {
 });
 
 /** A file with a plain cluster, then a compressed one. */
-function openSource() {
+function openSource(by = client) {
   const path = join(folder, "image");
   const compressed = deflateRawSync(packed, { windowBits: 12 });
   writeFileSync(path, Buffer.concat([plain, compressed]));
@@ -53,7 +53,7 @@ function openSource() {
     },
   ];
   const fd = openSync(path, "r");
-  const device = client.openSource({ fds: [fd], extents, sizeBytes });
+  const device = by.openSource({ fds: [fd], extents, sizeBytes });
   closeSync(fd); // the device has its own
   return device;
 }
@@ -181,4 +181,35 @@ test("a client closes while front ends are connected, and while their requests w
   expect([reply.readBigUInt64LE(0), reply.readUInt32LE(8)]).toEqual([1n, 1]);
   for (const { child } of frontEnds) child.stdin.end();
   await Promise.all(ended);
+});
+
+test("what is asked of a client that is closed, or closes meanwhile, is refused", async () => {
+  const closed = { code: "canceled", message: expect.stringContaining("the client is clos") };
+  const other = new native.Client({
+    clusterId: new Uint8Array(16),
+    clientId: 3n,
+    onEvents: () => undefined,
+  });
+  const device = other.openNull(4096);
+  const source = openSource(other);
+  const layout = { pool: 1, objectPrefix: "rbd_data.1", sizeBytes, objectBytes: clusterBytes };
+  const image = other.openImage({ ...layout, readOnly: true });
+  // It would end when its time is over.
+  const trace = other.traceDevice(image, { durationMs: 3_600_000, every: 1 });
+  const traced = expect(trace).rejects.toMatchObject(closed);
+  const closing = [other.close(), other.close()];
+  await expect(other.stats()).rejects.toMatchObject(closed);
+  await Promise.all([...closing, traced]);
+  for (const ask of [
+    () => other.stats(),
+    () => other.readDevice(device, 0, 4096),
+    () => other.operate(1, "o", [{ code: "touch" }]),
+    () => other.watch(1, "o", { cookie: "c", description: "", timeoutMs: 1000 }),
+    () => other.exportTo(source, 1, false, () => undefined),
+    () => other.setQos(device, {}),
+  ]) {
+    await expect(ask()).rejects.toMatchObject(closed);
+  }
+  other.closeDevice(device);
+  await other.close();
 });

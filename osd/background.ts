@@ -1,4 +1,6 @@
-// What an OSD does to its PGs when nobody asks for it: scrubs, and trimming of removed snapshots.
+// What an OSD does to its PGs when nobody asks for it: scrubs, and trimming of removed snapshots;
+// and what reads tell of its disk.
+import type { StorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import type { Clock } from "../common/ports.js";
 import type { PgId } from "../common/units.js";
@@ -6,6 +8,7 @@ import type { OsdStats as CoreStats, NativePgStatus, OsdEvent } from "../native/
 import type { ScrubPg } from "../proto/messages.js";
 import type { OsdMap } from "../proto/osd-map.js";
 import type { PgState } from "./peering/state.js";
+import { ReadErrors } from "./read-errors.js";
 import { type ScrubCore, ScrubService } from "./scrub/scrub-service.js";
 import { type SnapTrimCore, SnapTrimService } from "./snaptrim/snap-trim-service.js";
 import type { ReportInput } from "./stats.js";
@@ -17,13 +20,17 @@ export interface BackgroundPorts {
   clock: Clock;
   /** what a PG has to tell has changed */
   onChanged(): void;
+  /** the disk is at its end: so is the OSD */
+  onDiskFailed(error: StorageError): void;
 }
 
 export class Background {
   private readonly scrubs: ScrubService;
   private readonly trims: SnapTrimService;
+  private readonly readErrors = new ReadErrors();
 
-  constructor({ self, core, log, clock, onChanged }: BackgroundPorts) {
+  constructor(private readonly ports: BackgroundPorts) {
+    const { self, core, log, clock, onChanged } = ports;
     const common = { self, core, onChanged };
     this.scrubs = new ScrubService({
       ...common,
@@ -72,6 +79,7 @@ export class Background {
   onNativeEvent(event: OsdEvent): void {
     this.scrubs.onNativeEvent(event);
     this.trims.onNativeEvent(event);
+    if (event.type === "readRepair") this.onReadRepair(event.damage);
   }
 
   /** What the report says of it. */
@@ -80,5 +88,13 @@ export class Background {
       scrubOf: (pgid: PgId) => this.scrubs.reportOf(pgid),
       snapTrimOf: (pgid: PgId) => this.trims.reportOf(pgid),
     };
+  }
+
+  private onReadRepair(damage: string): void {
+    const { clock, log, onDiskFailed } = this.ports;
+    const error = this.readErrors.met(damage, clock.nowMs());
+    if (error === undefined) return;
+    log.fatal({ code: error.code, reason: error.message }, "the disk cannot be read");
+    onDiskFailed(error);
   }
 }

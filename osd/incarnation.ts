@@ -124,6 +124,7 @@ export class Incarnation {
       log: this.log,
       clock,
       onChanged: () => this.reportSoon(),
+      onDiskFailed: (error) => this.storeFailed(error),
     });
     this.session = new MonitorSession({
       address: config.monitor,

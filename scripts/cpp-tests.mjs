@@ -9,6 +9,8 @@ import { doctestOutcome } from "./test-results.mjs";
 
 /** Programs that run at a time: they mostly use one processor each. */
 const programsAtOnce = 2;
+/** The longest programs, the longest first: one that begins last would run alone in the end. */
+const longest = ["test_pg", "test_object_store", "test_crush", "test_image", "test_explore"];
 /** Of what a test program does by default in its long loops (native/test/budget.hh). */
 const sanitizerBudget = "0.1";
 
@@ -99,13 +101,18 @@ async function runProgram({ folder, launcher = [], options = [], env = {} }, pro
   return outcome;
 }
 
+function longestFirst(programs) {
+  const known = longest.filter((program) => programs.includes(program));
+  return [...known, ...programs.filter((program) => !known.includes(program))];
+}
+
 /** Runs test programs and prints a line for each. @returns all their outcomes as one */
 export async function runTests(tests) {
   if (tests.programs.length === 0) {
     return { passed: 0, failures: [`no C++ test program was built in ${tests.folder}`] };
   }
   const sum = { passed: 0, failures: [] };
-  const waiting = [...tests.programs];
+  const waiting = longestFirst(tests.programs);
   const lane = async () => {
     for (let program = waiting.shift(); program !== undefined; program = waiting.shift()) {
       const { passed, failures } = await runProgram(tests, program);

@@ -63,6 +63,25 @@ describe("complete", () => {
     expect(await following("config image s")).toEqual(["set"]);
   });
 
+  it("completes a name in the default pool once it has begun", async () => {
+    expect(await following("info di")).toEqual(["disk1", "disk2"]);
+    expect(await following("snap rm di")).toEqual(["disk1@", "disk2@"]);
+  });
+
+  it("completes names that options say in parts", async () => {
+    expect(await following("info --image d")).toEqual(["disk1", "disk2"]);
+    expect(await following("info -p rbd --namespace team --image ")).toEqual(["vm9"]);
+    expect(await following("snap rm --image disk1 --snap ")).toEqual(["monday", "tuesday"]);
+    expect(await following("diff rbd/disk1 --from-snap m")).toEqual(["monday"]);
+    expect(await following("diff rbd/disk1 --from-snap=m")).toEqual(["--from-snap=monday"]);
+    expect(await following("group info --group ")).toEqual(["web"]);
+  });
+
+  it("completes features", async () => {
+    expect(await following("create --image-feature ex")).toEqual(["exclusive-lock"]);
+    expect(await following("feature disable rbd/disk1 fast-diff obj")).toEqual(["object-map"]);
+  });
+
   it("completes the word of the right place", async () => {
     const { words, paths } = await complete(families, ["import", ""], names);
     expect({ words, paths }).toEqual({ words: [], paths: "file" });

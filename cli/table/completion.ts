@@ -1,5 +1,8 @@
 // What can follow on a command line: verbs, options, their values, and names that a cluster is
 // asked for. Pure but for the source of the names.
+
+import { defaultFeatures } from "../../client/image/features.js";
+import { defaultPool } from "../../client/image/spec.js";
 import { longName } from "./help.js";
 import { sharedNames } from "./option-rows.js";
 import type { Completion, Family, OptionRow, Verb } from "./verb.js";
@@ -92,11 +95,12 @@ async function argument(
   const [, assigned, start] = /^(--[a-z-]+)=(.*)$/s.exec(current) ?? [];
   if (assigned !== undefined) {
     const option = optionOf(row, assigned);
-    const { words, paths } = await optionValue(option, start ?? "", names);
+    const { words, paths } = await optionValue(option, start ?? "", names, partsOf(row, behind));
     return { words: words.map((word) => `${assigned}=${word}`), ...(paths && { paths }) };
   }
   const previous = optionOf(row, behind.at(-1) ?? "");
-  if (previous?.kind === "value") return optionValue(previous, current, names);
+  if (previous?.kind === "value")
+    return optionValue(previous, current, names, partsOf(row, behind));
   if (current.startsWith("-")) return startingWith(current, optionWords(row));
   const index = behind.filter(
     (word, at) => !word.startsWith("-") && optionOf(row, behind[at - 1] ?? "")?.kind !== "value",
@@ -105,6 +109,30 @@ async function argument(
   if (slot === undefined || (index >= row.slots.length && !slot.variadic)) return { words: [] };
   if (slot.choices !== undefined) return startingWith(current, slot.choices);
   return namesFor(slot.completes, current, names);
+}
+
+/** What the words so far say of where the names of options are. */
+interface Parts {
+  pool: string;
+  namespace: string;
+  image: string;
+}
+
+function partsOf(row: Verb, behind: readonly string[]): Parts {
+  const given = (key: string): string | undefined => {
+    const option = row.options[key];
+    const at = behind.findIndex((word) => option !== undefined && optionOf(row, word) === option);
+    return at < 0 ? undefined : behind[at + 1];
+  };
+  const word = behind.find(
+    (one, at) => !one.startsWith("-") && optionOf(row, behind[at - 1] ?? "")?.kind !== "value",
+  );
+  const path = (word?.split("@")[0] ?? "").split("/");
+  return {
+    pool: given("pool") ?? (path.length > 1 ? path[0] : undefined) ?? defaultPool,
+    namespace: given("namespace") ?? (path.length > 2 ? path[1] : undefined) ?? "",
+    image: given("image") ?? path.at(-1) ?? "",
+  };
 }
 
 /** A verb's own options before those that all have. */
@@ -126,11 +154,22 @@ async function optionValue(
   option: OptionRow | undefined,
   current: string,
   names: NameSource,
+  { pool, namespace, image }: Parts,
 ): Promise<Completions> {
   if (option?.choices !== undefined) return startingWith(current, option.choices);
   const { completes = "none" } = option ?? {};
-  if (completes === "pool") return startingWith(current, await names.pools());
-  return namesFor(completes, current, names);
+  switch (completes) {
+    case "image":
+      return startingWith(current, await names.images(pool, namespace));
+    case "snap":
+      return startingWith(current, await names.snapshots(pool, namespace, image));
+    case "group":
+      return startingWith(current, await names.groups(pool, namespace));
+    case "trashId":
+      return startingWith(current, await names.trash(pool));
+    default:
+      return namesFor(completes, current, names);
+  }
 }
 
 async function namesFor(
@@ -145,6 +184,8 @@ async function namesFor(
     case "file":
     case "folder":
       return { words: [], paths: completes };
+    case "feature":
+      return startingWith(current, defaultFeatures);
     case "pool":
     case "namespace":
       return startingWith(current, await names.pools());
@@ -164,7 +205,10 @@ interface Place {
   namespace: string;
 }
 
-/** POOL/NAME: pools until there is a slash, then the names in the pool and its namespaces. */
+/**
+ * POOL/NAME: pools until there is a slash, then the names in the pool and its namespaces. A word
+ * that has begun without a slash may be a name in the default pool, too.
+ */
 async function namesIn(
   current: string,
   names: NameSource,
@@ -172,10 +216,9 @@ async function namesIn(
 ): Promise<Completions> {
   const [pool = "", second, third] = current.split("/");
   if (second === undefined) {
-    return startingWith(
-      current,
-      (await names.pools()).map((name) => `${name}/`),
-    );
+    const pools = (await names.pools()).map((name) => `${name}/`);
+    const short = current === "" ? [] : await list({ pool: defaultPool, namespace: "" });
+    return startingWith(current, [...pools, ...short]);
   }
   if (third !== undefined) {
     const found = await list({ pool, namespace: second });
@@ -205,7 +248,7 @@ async function imageNames(
     const parts = path.split("/");
     const [pool, namespace] = parts.length === 3 ? parts : [parts[0], ""];
     const image = parts.at(-1) ?? "";
-    const place = parts.length === 1 ? "rbd" : (pool ?? "");
+    const place = parts.length === 1 ? defaultPool : (pool ?? "");
     const snaps = await names.snapshots(place, namespace ?? "", image);
     return startingWith(
       current,

@@ -4,7 +4,10 @@ import { parseFeature } from "../../client/image/features.js";
 import { countValue, powerOfTwoSize, sizeValue, valueParser } from "../options.js";
 import { asIs, choice, flag, optional, repeated } from "./option-rows.js";
 
-export const featureValue = valueParser((text): ImageFeature => parseFeature(text));
+/** One or several: rbd takes them with commas between, too. */
+export const featuresValue = valueParser((text): ImageFeature[] =>
+  text.split(",").map(parseFeature),
+);
 
 export const layoutRows = {
   objectSize: optional("size", "of its objects: a power of two from 64K to 32M", powerOfTwoSize, {
@@ -19,7 +22,9 @@ export const layoutRows = {
   stripeCount: optional("n", "objects to stripe over before coming back", countValue(1, 1024), {
     otherwiseText: "1",
   }),
-  imageFeature: repeated("feature", "the features, in place of the default ones", featureValue),
+  imageFeature: repeated("feature", "the features, in place of the default ones", featuresValue, {
+    completes: "feature",
+  }),
   imageFormat: choice("format-id", "of rbd; there is one only", ["2"], "2"),
   imageShared: flag("for several writers at once: without the exclusive lock and what needs it"),
   dataPool: optional("pool", "the pool for the data", asIs, { completes: "pool" }),

@@ -106,13 +106,18 @@ export function maybe<T>(slot: Slot<T>): Slot<T | undefined> {
 }
 
 /** All words that are left; at least one. */
-export function rest<T>(metavar: string, help: string, parse: (text: string) => T): Slot<T[]> {
+export function rest<T>(
+  metavar: string,
+  help: string,
+  parse: (text: string) => T,
+  { completes = "none" }: WordOptions = {},
+): Slot<T[]> {
   return {
     metavar: `${metavar}...`,
     help,
     optional: false,
     variadic: true,
-    completes: "none",
+    completes,
     options: {},
     named: () => false,
     read(words) {
@@ -173,9 +178,15 @@ function sideOptions(side: Side, what: string, withSnap: boolean): OptionRows {
     }),
     [side.namespace]: optional("namespace", `the namespace ${of}`, asIs),
     [side.name]: optional(what, `the ${what}'s name, in place of the word`, asIs, { completes }),
-    ...(withSnap ? { [side.snap]: optional("snap", "the snapshot, in place of @SNAP", asIs) } : {}),
+    ...(withSnap ? { [side.snap]: snapOption(side) } : {}),
   };
 }
+
+/** That of what is made is a new name. */
+const snapOption = (side: Side) =>
+  optional("snap", "the snapshot, in place of @SNAP", asIs, {
+    completes: side.snap === "snap" && side.name === "image" ? "snap" : "none",
+  });
 
 function givenParts(side: Side, flags: GivenFlags): SpecParts {
   const text = (key: string) => flags[key] as string | undefined;

@@ -15,6 +15,7 @@ export type Completion =
   | "imageOrSnap"
   | "group"
   | "trashId"
+  | "feature"
   | "osd";
 
 declare const valueType: unique symbol;

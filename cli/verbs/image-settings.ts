@@ -1,7 +1,7 @@
 // The verbs on what can be set for an image: metadata, configuration, features.
 import { InvalidArgumentError } from "commander";
 import { isConfigEntity } from "../../proto/image-options.js";
-import { featureValue } from "../table/layout-rows.js";
+import { featuresValue } from "../table/layout-rows.js";
 import { asIs, clusterRows, longRows } from "../table/option-rows.js";
 import { image, imageOrSnapshot, rest, word } from "../table/slots.js";
 import { type Family, type Verb, verb } from "../table/verb.js";
@@ -130,8 +130,8 @@ const entitySlot = word("config-entity", "global, client, or client.HOST", (text
   throw new InvalidArgumentError("It should be global, client, or client.HOST.");
 });
 const entities = [
-  "They hold for images that have no value of their own or of their pool, and are opened, or " +
-    "change, from now on. What is set for client.HOST holds for clients on that host, and comes " +
+  "They hold for images that have no value of their own or of their pool, at once also for those " +
+    "that are in use. What is set for client.HOST holds for clients on that host, and comes " +
     "before what is set for client, and that before global.",
 ];
 
@@ -185,7 +185,10 @@ const features: Verb[] = (["enable", "disable"] as const).map((change) =>
       "object-map needs exclusive-lock, fast-diff needs object-map. deep-flatten can only be " +
         "disabled; layering stays while the image has a parent or clones.",
     ],
-    slots: [imageSlot, rest("feature", "features, such as object-map", featureValue)],
+    slots: [
+      imageSlot,
+      rest("feature", "features, such as object-map", featuresValue, { completes: "feature" }),
+    ],
     options: clusterRows,
     examples: [`cairn feature ${change} rbd/disk1 object-map fast-diff`],
     load: async () => (await import("../image-settings.js")).featureAction(change),

@@ -51,6 +51,7 @@ const list = verb({
   name: "ls",
   aliases: ["list"],
   summary: "List the images of a pool.",
+  details: ["In a pipe only their names, one a line, unless it is told --long or --format."],
   slots: [pool("the pool; rbd when it is left out")],
   options: {
     long: flag("with snapshots, parents and who holds the lock", { short: "l" }),

@@ -234,7 +234,7 @@ const diff = verb({
   summary: "List the parts of an image that differ from a snapshot, or that have data.",
   slots: [imageOrSnapshot("the image, or a snapshot of it")],
   options: {
-    fromSnap: optional("snap", "since this snapshot", asIs),
+    fromSnap: optional("snap", "since this snapshot", asIs, { completes: "snap" }),
     wholeObject: flag("whole objects that may differ: faster"),
     ...clusterRows,
   },
@@ -256,7 +256,7 @@ const exportDiff = verb({
     file("the file; - is standard output"),
   ],
   options: {
-    fromSnap: optional("snap", "since this snapshot", asIs),
+    fromSnap: optional("snap", "since this snapshot", asIs, { completes: "snap" }),
     wholeObject: flag("whole objects that may differ: faster, and more bytes"),
     ...longRows,
   },
@@ -314,7 +314,7 @@ const usage = verb({
   ],
   slots: [maybe(imageOrSnapshot("the image, or a snapshot of it"))],
   options: {
-    fromSnap: optional("snap", "what was written since this snapshot", asIs),
+    fromSnap: optional("snap", "what was written since this snapshot", asIs, { completes: "snap" }),
     mergeSnapshots: flag("count snapshots to their image"),
     exact: flag("figures are always exact; for the sake of rbd"),
     ...longRows,

@@ -16,6 +16,7 @@ import { maxSnapsAtOnce } from "../../proto/pool-snaps.js";
 import { RefusedMaps } from "../../proto/refused-maps.js";
 import { limitMs } from "../../proto/settings.js";
 import { clientStatsOf } from "./client-stats.js";
+import { httpCacheBytesOf } from "./http-cache-size.js";
 import { MapCache } from "./map-cache.js";
 import { MonitorSession } from "./monitor-session.js";
 import { NativeMapBuilder } from "./native-map.js";
@@ -30,6 +31,8 @@ export interface ClusterClientOptions {
   onLogLevel?: (level: LogLevel) => void;
   /** an export of this client has got or lost its peer */
   onExport?: (handle: number, state: "connected" | "disconnected") => void;
+  /** see ImageCluster; default: CAIRN_HTTP_CACHE_BYTES of the environment, else 256 MiB */
+  httpCacheBytes?: number;
   clock?: Clock;
   random?: Random;
 }
@@ -40,10 +43,12 @@ const firstMapTimeoutMs = 5000;
 
 export class ClusterClient {
   readonly io: NativeClient;
+  readonly httpCacheBytes: number;
   readonly hostName = hostname();
   /** "host1 pid 7": how others see this client as a watcher or a lock's holder */
   readonly description = `${this.hostName} pid ${process.pid}`;
   private readonly listeners = new Set<(event: ClientEvent) => void>();
+  private readonly mapListeners = new Set<() => void>();
   private readonly clock: Clock;
   private readonly log: LogLine;
   private readonly cache = new MapCache();
@@ -63,6 +68,7 @@ export class ClusterClient {
     this.clock = options.clock ?? systemClock;
     this.log = options.log ?? (() => undefined);
     this.session = session;
+    this.httpCacheBytes = httpCacheBytesOf(options.httpCacheBytes);
     this.io = new native.Client({
       clusterId: clusterBytes(clusterId),
       clientId,
@@ -142,6 +148,12 @@ export class ClusterClient {
   onEvent(listener: (event: ClientEvent) => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
+  }
+
+  /** Calls listener when there is a newer map. Returns its end. */
+  onMap(listener: () => void): () => void {
+    this.mapListeners.add(listener);
+    return () => this.mapListeners.delete(listener);
   }
 
   /** @see MonitorSession.command */
@@ -246,6 +258,7 @@ export class ClusterClient {
       this.log("error", `map ${map.epoch} refused: ${error.code}: ${error.message}`);
     }
     for (const wake of this.mapWaiters.splice(0)) wake(error);
+    for (const listener of [...this.mapListeners]) listener();
   }
 
   private refused(error: StorageError): void {

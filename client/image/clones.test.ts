@@ -1,41 +1,15 @@
 // Clones: chains of them, over pools and namespaces, and what becomes of them when sizes change and
 // parents go.
 import { describe, expect, it } from "vitest";
-import { FakeCluster } from "../testing/fake-cluster.js";
+import { cloneWorld, inNamespace, mebibyte, sizeBytes } from "../testing/clone-world.js";
 import { violations } from "../testing/invariants.js";
-import { Images } from "./images.js";
 import type { LayoutOptions } from "./making.js";
 import { Namespaces } from "./namespaces.js";
 
-const mebibyte = 2 ** 20;
-const sizeBytes = 16 * mebibyte;
 /** Snapshots of a clone that is flattened keep the parent. */
 const shallow: LayoutOptions = { features: ["layering", "exclusive-lock"] };
 
-async function made() {
-  const cluster = new FakeCluster();
-  const client = cluster.client();
-  const { io, images } = client;
-  const write = async (name: string, content: string, at = 0, lengthBytes = sizeBytes) => {
-    const { handle } = await images.open(name);
-    io.fill(handle, at, lengthBytes, content);
-    images.close(handle);
-  };
-  const read = async (name: string, at = 0, from: Images = images) => {
-    const { handle } = await from.open(name, { readOnly: true });
-    const content = io.contentAt(handle, at);
-    from.close(handle);
-    return content;
-  };
-  const clone = (name: string, of = "base@s", to = images, layout: LayoutOptions = {}) => {
-    const [image = "", snap = ""] = of.split("@");
-    return images.clones.create(image, snap, { scope: to.scope, name }, layout);
-  };
-  await images.create("base", sizeBytes, { objectBytes: mebibyte });
-  await write("base", "base");
-  await images.snapshots.create("base", "s");
-  return { cluster, ...client, write, read, clone };
-}
+const made = () => cloneWorld({ objectBytes: mebibyte });
 
 describe("a clone", () => {
   it("shows its parent where it has nothing of its own, and has the parent's layout", async () => {
@@ -147,11 +121,12 @@ describe("a clone", () => {
   });
 
   it("may be in another pool and in a namespace, and its parent may be renamed", async () => {
-    const { cluster, images, inPool, read, clone } = await made();
+    const world = await made();
+    const { cluster, images, inPool, read, clone } = world;
     const fast = inPool("fast");
     await clone("c", "base@s", fast);
     await new Namespaces(images.scope).create("ns");
-    const there = new Images(images.scope.cluster, "rbd", images.scope.ports, "ns");
+    const there = inNamespace(world, "ns");
     await clone("c", "base@s", there);
     await images.rename("base", "origin");
     expect(await read("c", 0, fast)).toBe("base");

@@ -8,6 +8,7 @@ import {
 } from "../../proto/image-options.js";
 import { listKeys } from "./directory-object.js";
 import { type ConfigValues, imageOptions, parseOption, parseOptionValue } from "./image-config.js";
+import { announce } from "./management-lock.js";
 import { configPrefix, listMetadata, writeMetadata } from "./metadata.js";
 import { removeStep, setStep, textValue, valueText } from "./omap-values.js";
 import type { Scope } from "./scope.js";
@@ -41,7 +42,7 @@ async function readOwn(scope: Scope, id: string): Promise<ConfigValues> {
 }
 
 /** By the map. */
-function readGlobal({ cluster }: Scope): ConfigValues {
+export function globalValues({ cluster }: Scope): ConfigValues {
   const map = cluster.map();
   const values: ConfigValues = {};
   for (const option of imageOptionNames) {
@@ -54,7 +55,7 @@ function readGlobal({ cluster }: Scope): ConfigValues {
 /** What holds for an image: its own values, then those of its pool, then those of all pools. */
 export async function readConfig(scope: Scope, id: string): Promise<ConfigValues> {
   const [pool, own] = await Promise.all([readPool(scope), readOwn(scope, id)]);
-  return { ...readGlobal(scope), ...pool, ...own };
+  return { ...globalValues(scope), ...pool, ...own };
 }
 
 function rows(global: ConfigValues, pool: ConfigValues, image: ConfigValues): ConfigRow[] {
@@ -80,7 +81,11 @@ export class ImageConfig {
   /** All options, with where their values come from. @throws not_found */
   async list(image: string): Promise<ConfigRow[]> {
     const id = await this.scope.idOf(image);
-    return rows(readGlobal(this.scope), await readPool(this.scope), await readOwn(this.scope, id));
+    return rows(
+      globalValues(this.scope),
+      await readPool(this.scope),
+      await readOwn(this.scope, id),
+    );
   }
 
   /** @throws invalid_argument; not_found when it is not set for the image itself */
@@ -107,7 +112,7 @@ export class ImageConfig {
   }
 
   async listPool(): Promise<ConfigRow[]> {
-    return rows(readGlobal(this.scope), await readPool(this.scope), {});
+    return rows(globalValues(this.scope), await readPool(this.scope), {});
   }
 
   /** @throws invalid_argument; not_found when it is not set */
@@ -118,7 +123,7 @@ export class ImageConfig {
     return value;
   }
 
-  /** For images that are opened, or change, from now on. @throws invalid_argument */
+  /** Takes effect at once, also where images are in use. @throws invalid_argument */
   async setPool(name: string, text: string): Promise<void> {
     const option = parseOption(name);
     const value = textValue(parseOptionValue(option, text));
@@ -132,6 +137,8 @@ export class ImageConfig {
   }
 
   private async writePool(steps: ReturnType<typeof setStep>[]): Promise<void> {
-    await this.scope.io.operate(this.scope.pool.id, poolConfigObject, steps);
+    const { io, pool } = this.scope;
+    await io.operate(pool.id, poolConfigObject, steps);
+    await announce(io, { pool: pool.id, object: poolConfigObject });
   }
 }

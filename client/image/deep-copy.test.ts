@@ -1,35 +1,14 @@
 // Deep copies of clones: with the parent that each of their moments shows, or standing for
 // themselves.
 import { describe, expect, it } from "vitest";
-import { FakeCluster } from "../testing/fake-cluster.js";
+import { cloneWorld, objectBytes, sizeBytes } from "../testing/clone-world.js";
 import { violations } from "../testing/invariants.js";
-
-const mebibyte = 2 ** 20;
-const objectBytes = 4 * mebibyte;
-const sizeBytes = 16 * mebibyte;
 
 /** A clone that was smaller for a while, with a snapshot of each of its sizes. */
 async function made() {
-  const cluster = new FakeCluster();
-  const client = cluster.client();
-  const { io, images } = client;
-  const change = async (name: string, run: (device: number) => void | Promise<void>) => {
-    const { handle } = await images.open(name);
-    await run(handle);
-    images.close(handle);
-  };
-  const read = async (name: string, snap?: string) => {
-    const of = snap === undefined ? { readOnly: true } : { snap };
-    const { handle, info } = await images.open(name, of);
-    const shown: (string | undefined)[] = [];
-    for (let at = 0; at < info.sizeBytes; at += objectBytes) shown.push(io.contentAt(handle, at));
-    images.close(handle);
-    return shown;
-  };
-  await images.create("base", sizeBytes);
-  await change("base", (device) => io.fill(device, 0, sizeBytes, "base"));
-  await images.snapshots.create("base", "s");
-  await images.clones.create("base", "s", { scope: images.scope, name: "c" });
+  const world = await cloneWorld();
+  const { cluster, io, images, change, readAll } = world;
+  await world.clone("c");
   await change("c", (device) => io.fill(device, 0, objectBytes, "own"));
   await images.snapshots.create("c", "first");
   await change("c", (device) => io.discard(device, objectBytes, objectBytes));
@@ -40,14 +19,14 @@ async function made() {
   await change("c", (device) => io.fill(device, 2 * objectBytes, objectBytes, "late"));
   const to = { scope: images.scope, name: "d" };
   const check = async (name: string) => {
-    expect(await read(name, "first")).toEqual(["own", "base", "base", "base"]);
-    expect(await read(name, "second")).toEqual(["own", undefined, "base", "base"]);
-    expect(await read(name, "third")).toEqual(["own", undefined, "base", undefined]);
-    expect(await read(name)).toEqual(["own", undefined, "late", undefined]);
+    expect(await readAll(name, "first")).toEqual(["own", "base", "base", "base"]);
+    expect(await readAll(name, "second")).toEqual(["own", undefined, "base", "base"]);
+    expect(await readAll(name, "third")).toEqual(["own", undefined, "base", undefined]);
+    expect(await readAll(name)).toEqual(["own", undefined, "late", undefined]);
     expect(violations(cluster.pool)).toEqual([]);
   };
   await check("c");
-  return { cluster, ...client, change, read, check, to };
+  return { ...world, check, to };
 }
 
 describe("a deep copy of a clone", () => {
@@ -100,13 +79,13 @@ describe("a deep copy of a clone", () => {
   });
 
   it("whose snapshots alone have a parent has that for them alone", async () => {
-    const { images, read, to } = await made();
+    const { images, readAll, to } = await made();
     await images.features.disable("c", ["deep-flatten"]);
     await images.clones.flatten("c");
     await images.copies.deepCopy("c", to);
     expect(await images.clones.parent("d")).toBeUndefined();
-    expect(await read("d")).toEqual(["own", undefined, "late", undefined]);
-    expect(await read("d", "first")).toEqual(["own", "base", "base", "base"]);
+    expect(await readAll("d")).toEqual(["own", undefined, "late", undefined]);
+    expect(await readAll("d", "first")).toEqual(["own", "base", "base", "base"]);
     expect(await images.clones.children("base")).toHaveLength(2);
     await images.snapshots.purge("d");
     expect(await images.clones.children("base")).toHaveLength(1);

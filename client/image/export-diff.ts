@@ -6,6 +6,7 @@ import type { NativeDiffExport, NativeExportHeader } from "../../native/binding.
 import { type DiffIo, type DiffJobOptions, untilDone } from "./diff-job.js";
 import { featureMask } from "./features.js";
 import type { Images } from "./images.js";
+import { openReader } from "./open-reader.js";
 import type { ImageInfo } from "./scope.js";
 import type { SnapshotInfo } from "./snapshots.js";
 
@@ -84,8 +85,7 @@ async function exportMoment(
   diff: Omit<NativeDiffExport, "sizeBytes">,
   { progress = () => undefined, signal }: DiffJobOptions,
 ): Promise<number> {
-  const snap = to === undefined ? {} : { snap: to.name };
-  const { handle, info } = await images.open(image, { readOnly: true, ...snap });
+  const { handle, info, close } = await openReader(images, image, { snap: to?.name });
   const { sizeBytes } = info;
   const end = to === undefined ? {} : { toName: to.name, protected: to.protected };
   const report = (doneBytes: number) => progress(doneBytes, sizeBytes);
@@ -94,7 +94,7 @@ async function exportMoment(
     await untilDone(io, signal, run);
     return sizeBytes;
   } finally {
-    images.close(handle);
+    await close();
   }
 }
 

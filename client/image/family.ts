@@ -11,7 +11,7 @@ import { makeChange } from "./exclusive.js";
 import { headerObject, type ImageHeader } from "./header.js";
 import type { HeaderView } from "./header-change.js";
 import { changeHeader } from "./header-change.js";
-import { announceChange } from "./management-lock.js";
+import { announceUntilFollowed } from "./management-lock.js";
 import { targetRecord } from "./migration-state.js";
 import { compareStep, hasCode, type Omap, removeStep, setStep, valueMap } from "./omap-values.js";
 import {
@@ -130,23 +130,24 @@ async function discount(
 }
 
 /**
- * Whoever has a clone of this image open, or a clone of such a one, opens its parents anew: what
- * they refer to has changed, and what they referred to may be removed.
+ * Whoever has this image open, or a clone of it, or a clone of such a one, opens its parents anew:
+ * what they refer to has changed, and what they referred to may be removed.
+ * @throws timed_out when one that lives does not follow
  */
-export async function tellDescendants(scope: Scope, image: ImageRef): Promise<void> {
+async function tellFamily(scope: Scope, image: ImageRef): Promise<void> {
   const there = scopeOf(scope, image);
   if (there === undefined) return;
+  try {
+    const address = { pool: image.pool, id: image.imageId };
+    await announceUntilFollowed(scope.lockPorts(), address);
+  } catch (thrown) {
+    // One that is just being made, or has gone, has nobody who listens.
+    if (!hasCode(thrown, "not_found")) throw thrown;
+  }
   const at: [number, string] = [there.pool.id, headerObject(image.imageId)];
   const { omap } = await listKeys(there.io, at, childPrefix);
-  const tell = async ([key, value]: [string, Uint8Array]) => {
-    const child = valueMap(value, imageRefChecker, key);
-    // One that is just being made, or has gone, has nobody who listens.
-    await announceChange(scope.lockPorts(), { pool: child.pool, id: child.imageId }).catch(
-      () => undefined,
-    );
-    await tellDescendants(scope, child).catch(() => undefined);
-  };
-  await Promise.all(omap.map(tell));
+  const children = omap.map(([key, value]) => valueMap(value, imageRefChecker, key));
+  await Promise.all(children.map((child) => tellFamily(scope, child)));
 }
 
 /** Every snapshot of other images that something in this header refers to. */
@@ -177,7 +178,7 @@ export function detachSteps({ header, unchanged }: HeaderView, after: ImageHeade
 export async function finishDetach({ scope, id, fence }: ImageAccess): Promise<void> {
   const { detaching } = await scope.header(id);
   if (detaching === undefined) return;
-  await tellDescendants(scope, scope.refOf(id));
+  await tellFamily(scope, scope.refOf(id));
   await leaveParent(scope, detaching, scope.refOf(id));
   await changeHeader(scope, id, fence, ({ header, unchanged }) =>
     header.detaching === undefined ? undefined : [unchanged("detaching"), removeStep("detaching")],

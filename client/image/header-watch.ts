@@ -1,4 +1,5 @@
-// Being told when somebody changes an image: a watch on its header that wants no lock.
+// Being told when somebody changes an image, or what is configured for all images of a pool: a
+// watch on that object that wants no lock.
 import { headerObject } from "./header.js";
 import { decodeRequest, encodeReply } from "./lock-record.js";
 import type { Scope } from "./scope.js";
@@ -6,19 +7,24 @@ import type { Scope } from "./scope.js";
 const timeoutMs = 30_000;
 
 /** Calls `changed` at each change of the header. Returns the end. @throws not_found */
-export async function watchHeader(
+export function watchHeader(
   scope: Scope,
   id: string,
+  changed: () => Promise<void>,
+): Promise<() => Promise<void>> {
+  return watchObject(scope, headerObject(id), changed);
+}
+
+/** Calls `changed` when somebody says that the object has changed. @throws not_found */
+export async function watchObject(
+  scope: Scope,
+  object: string,
   changed: () => Promise<void>,
 ): Promise<() => Promise<void>> {
   const { io, description, onEvent } = scope.lockPorts();
   // Another cookie than those that hold or want the lock have: nobody takes us for one of them.
   const cookie = `header-${scope.newId()}`;
-  const watch = await io.watch(scope.pool.id, headerObject(id), {
-    cookie,
-    description,
-    timeoutMs,
-  });
+  const watch = await io.watch(scope.pool.id, object, { cookie, description, timeoutMs });
   const stop = onEvent((event) => {
     if (event.type === "watchLapsed" && event.watch === watch) void changed();
     if (event.type !== "notify" || event.watch !== watch) return;

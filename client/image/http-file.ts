@@ -13,8 +13,6 @@ import { StorageError, toStorageError } from "../../common/errors.js";
 import { hex, type ImageFile, imageError } from "../../qcow2/index.js";
 
 export const httpChunkBytes = 256 << 10;
-/** Of one image, on the disk of the host that reads it. */
-export const httpKeptBytes = 256 << 20;
 const keptChunks = 64;
 const attempts = 4;
 const firstPauseMs = 250;

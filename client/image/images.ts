@@ -18,7 +18,7 @@ import type { ImageHeader } from "./header.js";
 import { changeHeader } from "./header-change.js";
 import type { LockPorts } from "./image-lock.js";
 import { checkImageName, poolCapacityBytes } from "./image-spec.js";
-import { openHead, openSnapshot } from "./layout.js";
+import { openHead, openSnapshot, withHeader } from "./layout.js";
 import type { LayoutOptions } from "./making.js";
 import * as making from "./making.js";
 import { ImageMetadata } from "./metadata.js";
@@ -36,12 +36,14 @@ import {
   type Progress,
   Scope,
 } from "./scope.js";
-import { type SnapshotInfo, Snapshots, snapshotByName, snapshotsIn } from "./snapshots.js";
+import { Snapshots, snapshotByName } from "./snapshots.js";
 import { Trash } from "./trash.js";
 
 export interface OpenDevice {
   handle: DeviceHandle;
   info: ImageInfo;
+  /** of the snapshot that it shows */
+  snapId?: number;
 }
 
 export interface CreateOptions extends LayoutOptions {
@@ -191,26 +193,27 @@ export class Images<Io extends ImageIo = ImageIo> {
     return this.scope.pool.id;
   }
 
-  /** The image as its header has it now. @throws corrupt, unsupported_feature */
-  async stateOf(id: string): Promise<{ sizeBytes: number; snapshots: SnapshotInfo[] }> {
-    const header = await this.scope.header(id);
-    return { sizeBytes: header.sizeBytes, snapshots: snapshotsIn(header) };
-  }
-
   /**
    * Opens an image, or a snapshot of it, as a native device.
    * @throws not_found, corrupt, unsupported_feature; busy when a rollback is to be finished first
    */
   async open(name: string, options: OpenOptions = {}): Promise<OpenDevice> {
-    const { readOnly = false, locked = false, snap } = options;
-    const header = await this.scope.header(await this.scope.idOf(name));
+    const id = await this.scope.idOf(name);
+    return withHeader(this.scope, id, (header) => this.openAs(name, header, options));
+  }
+
+  private async openAs(
+    name: string,
+    header: ImageHeader,
+    { readOnly = false, locked = false, snap }: OpenOptions,
+  ): Promise<OpenDevice> {
     await refuseSource(this.scope, header);
     const info = this.scope.infoOf(name, header);
     if (snap !== undefined) {
       const snapshot = snapshotByName(header, snap, this.scope.prefix + name);
-      return this.openHeld(header, { ...info, sizeBytes: snapshot.sizeBytes }, () =>
-        openSnapshot(this.scope, header, snapshot.id),
-      );
+      const shown = { ...info, sizeBytes: snapshot.sizeBytes };
+      const open = () => openSnapshot(this.scope, header, snapshot.id);
+      return { ...(await this.openHeld(header, shown, open)), snapId: snapshot.id };
     }
     // One that is opened for its lock finishes the rollback when it takes that.
     if (header.rollback !== undefined && !locked) {

@@ -25,7 +25,7 @@ function extents(batches: CopyExtent[][]): ImportSource {
 }
 
 describe("importImage", () => {
-  it("copies extents, with progress, and only what they cover", async () => {
+  it("copies extents, with progress in written bytes, and only what they cover", async () => {
     const cluster = new FakeCluster();
     const { io, images } = cluster.client();
     const source = extents([[extent(0, 4096)], [extent(8 * mebibyte, 8 * mebibyte)]]);
@@ -37,6 +37,7 @@ describe("importImage", () => {
     expect(info.sizeBytes).toBe(64 * mebibyte);
     expect(cluster.pool.dataObjects()).toHaveLength(3);
     expect(seen).toEqual([
+      [0, 8 * mebibyte + 4096],
       [4096, 8 * mebibyte + 4096],
       [8 * mebibyte + 4096, 8 * mebibyte + 4096],
     ]);

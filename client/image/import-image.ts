@@ -4,7 +4,7 @@
 // Invariant: the image has no name until all its data is durable; whatever fails before that, also
 // a cancel, takes away what was written.
 import { StorageError, toStorageError } from "../../common/errors.js";
-import type { CopyExtent, NativeClient } from "../../native/binding.js";
+import type { CopyExtent, CopyProgress, NativeClient } from "../../native/binding.js";
 import type { PendingEntry } from "./directory.js";
 import { sectorBytes } from "./header.js";
 import { type Every, everyByClock, HeldEntry } from "./held-entry.js";
@@ -42,7 +42,7 @@ export type ImportSource =
   | { kind: "stream"; fileDescriptor: number };
 
 export interface ImportOptions {
-  /** totalBytes undefined: not known */
+  /** doneBytes are durable; totalBytes undefined: not known */
   progress?: (doneBytes: number, totalBytes: number | undefined) => void;
   overcommit?: boolean;
   signal?: AbortSignal;
@@ -152,13 +152,11 @@ async function copyExtents(
   const job = io.importBegin(device, source.fileDescriptors);
   const cancel = () => io.cancelJob(job);
   signal.addEventListener("abort", cancel, { once: true });
-  let fed = 0;
   try {
     for await (const batch of source.extents) {
       throwIfAborted(signal);
-      await io.importExtents(job, batch);
-      fed += batch.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
-      progress(fed, source.extentBytes);
+      const { doneBytes } = await io.importExtents(job, batch);
+      progress(doneBytes, source.extentBytes);
     }
   } catch (thrown) {
     cancel();
@@ -169,14 +167,15 @@ async function copyExtents(
   } finally {
     signal.removeEventListener("abort", cancel);
   }
-  await endJob(io, job, signal);
+  const { doneBytes } = await endJob(io, job, signal);
+  progress(doneBytes, source.extentBytes);
 }
 
-async function endJob(io: ImportIo, job: number, signal: AbortSignal): Promise<void> {
+async function endJob(io: ImportIo, job: number, signal: AbortSignal): Promise<CopyProgress> {
   const cancel = () => io.cancelJob(job);
   signal.addEventListener("abort", cancel, { once: true });
   try {
-    await io.importEnd(job);
+    return await io.importEnd(job);
   } catch (thrown) {
     throwIfAborted(signal);
     throw thrown;

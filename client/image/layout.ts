@@ -10,6 +10,7 @@ import type {
 import type { ImageHeader } from "./header.js";
 import { openOrigin } from "./migration-source.js";
 import { requireUsable, sourceImage, targetRecord } from "./migration-state.js";
+import { hasCode } from "./omap-values.js";
 import type { ParentRef } from "./references.js";
 import type { ImageIo, Scope } from "./scope.js";
 import type { Snapshot } from "./snapshot-record.js";
@@ -42,6 +43,30 @@ export function layoutOf(scope: Scope, header: ImageHeader): ImageLayout {
   };
 }
 
+const refersTo = ({ parent, snapshots, migration }: ImageHeader): string =>
+  JSON.stringify([parent, snapshots.map((snapshot) => [snapshot.id, snapshot.parent]), migration]);
+
+/**
+ * Runs with the header of an image; again with a newer one when what the header referred to has
+ * gone since, because the image needs it no more.
+ */
+export async function withHeader<T>(
+  scope: Scope,
+  id: string,
+  run: (header: ImageHeader) => Promise<T>,
+): Promise<T> {
+  for (let header = await scope.header(id); ; ) {
+    try {
+      return await run(header);
+    } catch (thrown) {
+      if (!hasCode(thrown, "not_found") && !hasCode(thrown, "corrupt")) throw thrown;
+      const next = await scope.headerIfAny(id);
+      if (next === undefined || refersTo(next) === refersTo(header)) throw thrown;
+      header = next;
+    }
+  }
+}
+
 /** Runs `use` with the device of a parent, which is closed afterwards. */
 export async function withParent<T>(
   scope: Scope,
@@ -52,8 +77,9 @@ export async function withParent<T>(
   if (parent === undefined) return use(undefined);
   if (depth > maxDepth) throw new StorageError("corrupt", "the image is its own ancestor");
   const there = scope.elsewhere(parent.pool, parent.namespace);
-  const header = await there.header(parent.imageId);
-  const device = await openSnapshot(there, header, parent.snapId, true, depth + 1);
+  const device = await withHeader(there, parent.imageId, (header) =>
+    openSnapshot(there, header, parent.snapId, true, depth + 1),
+  );
   try {
     return await use({ device, overlapBytes: parent.overlapBytes });
   } finally {
@@ -92,8 +118,7 @@ export async function openSnapshot(
   cached = false,
   depth = 0,
 ): Promise<DeviceHandle> {
-  const snapshot = snapshotById(header, snapId);
-  const { sizeBytes } = snapshot;
+  const { sizeBytes } = snapshotById(header, snapId);
   const open = (parent: { device: DeviceHandle; overlapBytes: number } | undefined) =>
     scope.io.openImage({
       ...layoutOf(scope, header),
@@ -103,18 +128,34 @@ export async function openSnapshot(
       ...(cached ? { cache: { image: header.id } } : {}),
       ...(parent === undefined ? {} : { parent }),
     });
+  return withSnapshotLower(scope, header, snapId, open, depth);
+}
+
+/** The snapshot of a migration's source that shows through this one; undefined: none does. */
+export function movedSnapshot(header: ImageHeader, snapId: number): number | undefined {
   const record = targetRecord(header);
-  const moved = record?.state === "executed" ? undefined : snapshot.source;
-  if (record === undefined || moved === undefined) {
-    return withParent(scope, snapshot.parent, open, depth);
-  }
-  // While it is migrated, what is below it is the source's snapshot.
+  if (record === undefined || record.state === "executed") return undefined;
+  return snapshotById(header, snapId).source;
+}
+
+/** As withLower(), for a snapshot. @throws not_found */
+export async function withSnapshotLower<T>(
+  scope: Scope,
+  header: ImageHeader,
+  snapId: number,
+  use: (lower: { device: DeviceHandle; overlapBytes: number } | undefined) => T | Promise<T>,
+  depth = 0,
+): Promise<T> {
+  const { parent, sizeBytes } = snapshotById(header, snapId);
+  const record = targetRecord(header);
+  const moved = movedSnapshot(header, snapId);
+  if (record === undefined || moved === undefined) return withParent(scope, parent, use, depth);
   await requireUsable(scope, header);
   const source = await sourceImage(scope, record);
   if (source === undefined) throw new StorageError("not_found", "the migration's source is gone");
   const device = await openSnapshot(source.scope, source.header, moved, false, depth + 1);
   try {
-    return open({ device, overlapBytes: sizeBytes });
+    return await use({ device, overlapBytes: sizeBytes });
   } finally {
     scope.io.closeDevice(device);
   }

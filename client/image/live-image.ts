@@ -56,7 +56,7 @@ export class LiveImage {
     private readonly moved: (target: ImageRef) => Promise<void>,
     onSnapshots?: (snapshots: SnapshotInfo[]) => void,
   ) {
-    this.follower = new DeviceFollower(scope, id, device, onSnapshots);
+    this.follower = new DeviceFollower(scope, id, device, { onSnapshots });
   }
 
   attach(lock: ImageLock): void {
@@ -67,7 +67,8 @@ export class LiveImage {
   async reload(token: number | undefined): Promise<void> {
     if (token === undefined) {
       const target = await this.follower.follow();
-      return target === undefined ? undefined : this.moved(target);
+      // Whoever has told us of a change may take away what it has made needless.
+      return target === undefined ? this.follower.untilLeft() : this.moved(target);
     }
     // The gate is closed, and opens only after this.
     const access = this.access(token, (change) => change());

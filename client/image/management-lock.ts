@@ -5,10 +5,16 @@
 import { StorageError } from "../../common/errors.js";
 import type { NativeFence } from "../../native/binding.js";
 import { headerObject } from "./header.js";
-import { ImageLock, type LockPorts } from "./image-lock.js";
-import { encodeRequest } from "./lock-record.js";
+import { defaultWatchTimeoutMs, ImageLock, type LockPorts } from "./image-lock.js";
+import { decodeReply, encodeRequest } from "./lock-record.js";
 import { hasCode } from "./omap-values.js";
-import { notifyWatchers, readWatchers } from "./watchers.js";
+import { notifyWatchers, readWatchers, watcherName } from "./watchers.js";
+
+/** Of those that are told of a change. */
+const answerTimeoutMs = 2000;
+const askAgainMs = 500;
+/** A live client is through with what it reads of a parent by then. */
+const patienceMs = 60_000;
 
 export interface HeaderAddress {
   pool: number;
@@ -116,11 +122,48 @@ export async function refuseWatched(ports: LockPorts, { pool, id }: HeaderAddres
   });
 }
 
+/** Tells all that watch an object to read it again. @returns their answers, by watcher's name */
+export function announce(
+  io: Pick<LockPorts["io"], "operate">,
+  place: { pool: number; object: string },
+): Promise<Map<string, Uint8Array>> {
+  return notifyWatchers(io, place, encodeRequest({ op: "header.changed" }), answerTimeoutMs);
+}
+
 /** Tells all that have the image open to read its header again. */
 export async function announceChange(
   { io }: LockPorts,
   { pool, id }: HeaderAddress,
 ): Promise<void> {
-  const payload = encodeRequest({ op: "header.changed" });
-  await notifyWatchers(io, { pool, object: headerObject(id) }, payload, 2000);
+  await announce(io, { pool, object: headerObject(id) });
+}
+
+/**
+ * Tells all that have the image open to read its header again, until each of them has done so, or
+ * is gone: its watch has lapsed.
+ * @throws timed_out when one lives, but can't be brought to it; not_found when there is no header
+ */
+export async function announceUntilFollowed(
+  { io, clock }: LockPorts,
+  { pool, id }: HeaderAddress,
+): Promise<void> {
+  const place = { pool, object: headerObject(id) };
+  const giveUpMs = clock.nowMs() + patienceMs;
+  for (;;) {
+    const answers = await announce(io, place);
+    const { activeForMs, list } = await readWatchers(io, pool, place.object);
+    const behind = list.find(({ client, cookie }) => {
+      const reply = answers.get(watcherName(client, cookie));
+      return reply === undefined || decodeReply(reply).answer === "failed";
+    });
+    // A primary that is new may not have heard of all of them yet.
+    if (behind === undefined && activeForMs > defaultWatchTimeoutMs) return;
+    if (clock.nowMs() >= giveUpMs) {
+      const who = behind?.description ?? "somebody who may use the image";
+      throw new StorageError("timed_out", `${who} does not follow the change of the image`, {
+        remedy: "The image is as it should be; what it was flattened from is kept until then.",
+      });
+    }
+    await new Promise<void>((resolve) => clock.setTimer(askAgainMs, resolve));
+  }
 }

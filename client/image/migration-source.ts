@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises";
 import { StorageError, toStorageError } from "../../common/errors.js";
 import type { CopyExtent, DeviceHandle } from "../../native/binding.js";
 import { FileSource, hasData, ImageChain, map } from "../../qcow2/index.js";
-import { changed, HttpFile, httpChunkBytes, httpKeptBytes } from "./http-file.js";
+import { changed, HttpFile, httpChunkBytes } from "./http-file.js";
 import type { FileOrigin, MigrationTarget, SourceFile } from "./migration-record.js";
 import type { Scope } from "./scope.js";
 
@@ -72,7 +72,8 @@ function openRemote(
   const { io, cluster } = scope;
   const files = chain.layers.map(({ source }) => source as HttpFile);
   const fileBytes = files.map(({ sizeBytes }) => sizeBytes);
-  const remote = { chunkBytes: httpChunkBytes, maxKeptBytes: httpKeptBytes, fileBytes };
+  const maxKeptBytes = cluster.httpCacheBytes;
+  const remote = { chunkBytes: httpChunkBytes, maxKeptBytes, fileBytes };
   const device = io.openSource({ ...layout, remote });
   const stop = cluster.onEvent((event) => {
     if (event.type === "sourceClosed" && event.device === device) {

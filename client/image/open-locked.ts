@@ -6,6 +6,7 @@
 // a pause.
 import { type StorageError, toStorageError } from "../../common/errors.js";
 import type { DeviceHandle } from "../../native/binding.js";
+import { ConfigWatch } from "./config-watch.js";
 import { hasFeature } from "./features.js";
 import type { ImageHeader } from "./header.js";
 import { ImageLock } from "./image-lock.js";
@@ -66,6 +67,7 @@ interface Current {
   needsLock: boolean;
   live: LiveImage;
   lock: ImageLock;
+  config: ConfigWatch;
 }
 
 class UsedImage implements LockedImage {
@@ -105,6 +107,7 @@ class UsedImage implements LockedImage {
   /** A value of its own: callers take it apart from the image. */
   readonly close = async (): Promise<void> => {
     await this.moving.catch(() => undefined);
+    await this.now.config.close();
     await this.now.lock.close();
     this.now.scope.io.closeDevice(this.handle);
   };
@@ -148,7 +151,11 @@ class UsedImage implements LockedImage {
     };
     const lock = await ImageLock.watching(scope.lockPorts(), target, { exclusive }, watchTimeoutMs);
     live.attach(lock);
-    return { scope, id, needsLock, live, lock };
+    const config = new ConfigWatch(scope, async () => {
+      await ready;
+      await live.reload(undefined).catch(() => undefined);
+    });
+    return { scope, id, needsLock, live, lock, config };
   }
 
   /** However often it is asked for. */
@@ -186,6 +193,7 @@ class UsedImage implements LockedImage {
       this.end(why);
       throw why;
     }
+    void old.config.close();
     // The change that has brought us here may still hold the old lock.
     void old.lock.close().catch(() => undefined);
   }

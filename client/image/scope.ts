@@ -51,10 +51,14 @@ export interface ImageCluster<Io extends ImageIo = ImageIo> {
   description: string;
   /** of the host that it runs on: options can be set for it */
   hostName: string;
+  /** what is kept, on the disk of this host, of each image file of a web server that is read */
+  httpCacheBytes: number;
   snapshotIds: SnapshotIds;
   /** Calls listener with each event of the native client. Returns its end. */
   onEvent(listener: (event: ClientEvent) => void): () => void;
   map(): OsdMap;
+  /** Calls listener when there is a newer map. Returns its end. */
+  onMap(listener: () => void): () => void;
   pool(name: string): PoolInfo;
 }
 

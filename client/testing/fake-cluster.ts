@@ -81,6 +81,7 @@ export class FakeCluster {
   /** of the cluster map: rbd, and fast until it is taken away */
   pools = [pool, fast];
   readonly config: Record<string, string> = {};
+  private readonly mapListeners = new Set<() => void>();
   private nextId = 1n;
   private nextClient = 1n;
   /** timers of the clients, by when they are due */
@@ -94,6 +95,7 @@ export class FakeCluster {
       io,
       clientId,
       hostName: "host1",
+      httpCacheBytes: 1 << 20,
       description: `host1 pid ${clientId}`,
       onEvent: (listener) => {
         io.listeners.add(listener);
@@ -104,6 +106,10 @@ export class FakeCluster {
         remove: (_pool, ids) => io.removeSnapshots(ids),
       },
       map: () => mapOf(this.pools, this.config),
+      onMap: (listener) => {
+        this.mapListeners.add(listener);
+        return () => this.mapListeners.delete(listener);
+      },
       pool: poolNamed,
     };
     const ports: ImagePorts = {
@@ -121,6 +127,12 @@ export class FakeCluster {
     const images = new Images(cluster, "rbd", ports, namespace);
     const others = (name: string) => new Images(cluster, name, ports);
     return { io, images, inPool: others };
+  }
+
+  /** All clients get a map with that. */
+  setConfig(key: string, value: string): void {
+    this.config[key] = value;
+    for (const listener of this.mapListeners) listener();
   }
 
   /** Lets time pass, timer by timer, with all that follows from each. */

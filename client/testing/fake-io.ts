@@ -48,6 +48,8 @@ export class FakeIo implements ImageIo, ImportIo, DiffIo, WatchingClient {
   duringImport: () => void = () => undefined;
   /** called before each object of a flatten */
   duringFlatten: () => void = () => undefined;
+  /** bytes of the extents of each import */
+  private readonly imported = new Map<number, number>();
   private canceled = false;
   jobsCanceled = false;
 
@@ -353,19 +355,24 @@ export class FakeIo implements ImageIo, ImportIo, DiffIo, WatchingClient {
     return device;
   }
 
+  /** Says of a batch that it is done when the next one is taken. */
   async importExtents(job: number, extents: { guestOffset: number; lengthBytes: number }[]) {
     this.duringImport();
     await Promise.resolve();
     if (this.canceled) throw new StorageError("canceled", "the copy was canceled");
+    const doneBytes = this.imported.get(job) ?? 0;
+    let bytes = doneBytes;
     for (const { guestOffset, lengthBytes } of extents) {
       this.live(() => this.fill(job, guestOffset, lengthBytes));
+      bytes += lengthBytes;
     }
-    return { doneBytes: 0 };
+    this.imported.set(job, bytes);
+    return { doneBytes };
   }
 
-  async importEnd(_job: number) {
+  async importEnd(job: number) {
     if (this.canceled) throw new StorageError("canceled", "the copy was canceled");
-    return { doneBytes: 0 };
+    return { doneBytes: this.imported.get(job) ?? 0 };
   }
 
   async importRaw(device: DeviceHandle, _fd: number, sizeBytes: number) {

@@ -2,6 +2,7 @@
 // and copy jobs.
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "bench_value.hh"
 #include "client_copies.hh"
@@ -24,6 +25,8 @@
 namespace cairn::binding {
 
 namespace {
+
+constexpr std::size_t kMinPrunedPromises = 256;
 
 net::StepCode step_code(const std::string& name) {
   static const std::map<std::string, net::StepCode> kCodes = {
@@ -193,18 +196,31 @@ class Client : public Napi::ObjectWrap<Client> {
     emit_event(*thread_, callback_, type, std::move(fill));
   }
 
+  static Status closed_status() { return {ErrorCode::canceled, "the client is closed"}; }
+  // A promise that is settled at the latest when the client has closed.
+  Promise new_promise(Napi::Env env) {
+    if (promises_.size() >= prune_promises_at_) {
+      std::erase_if(promises_, [](const Promise& promise) { return promise.settled(); });
+      prune_promises_at_ = 2 * promises_.size() + kMinPrunedPromises;
+    }
+    return promises_.emplace_back(env, *thread_);
+  }
   template <typename Run>
   void run(Run run_task) {
+    if (ended_) return;
     thread_->post([this, run_task = std::move(run_task)]() mutable {
       if (state_ != nullptr) run_task(*state_);
     });
   }
   template <typename Run>
   Napi::Value ask(const Napi::CallbackInfo& info, Run run_task) {
-    const Promise promise(info.Env(), *thread_);
+    const Promise promise = new_promise(info.Env());
+    if (closed_) {
+      promise.reject_now(info.Env(), closed_status());
+      return promise.value();
+    }
     thread_->post([this, promise, run_task = std::move(run_task)]() mutable {
-      if (state_ == nullptr || closing_)
-        return promise.reject(Status(ErrorCode::canceled, "the client is closed"));
+      if (state_ == nullptr || closing_) return promise.reject(closed_status());
       run_task(*state_, promise);
     });
     return promise.value();
@@ -414,19 +430,27 @@ class Client : public Napi::ObjectWrap<Client> {
 
   Napi::Value close(const Napi::CallbackInfo& info) {
     const Promise promise(info.Env(), *thread_);
+    if (ended_) promise.resolve_undefined_now(info.Env());
+    if (!ended_) closers_.push_back(promise);
+    if (std::exchange(closed_, true)) return promise.value();
     Ref();
-    thread_->post([this, promise] {
+    thread_->post([this] {
       closing_ = true;
-      state_->shut_down([this, promise] {
+      state_->shut_down([this] {
         state_.reset();
-        promise.resolve_undefined();
-        thread_->to_js([this](Napi::Env) {
-          thread_->stop_and_join();
-          Unref();
-        });
+        thread_->to_js([this](Napi::Env env) { end(env); });
       });
     });
     return promise.value();
+  }
+  // Whatever nobody has answered, nobody will.
+  void end(Napi::Env env) {
+    thread_->stop_and_join();
+    ended_ = true;
+    for (const Promise& promise : std::exchange(promises_, {}))
+      promise.reject_now(env, closed_status());
+    for (const Promise& promise : std::exchange(closers_, {})) promise.resolve_undefined_now(env);
+    Unref();
   }
 
   std::unique_ptr<CoreThread> thread_;
@@ -434,6 +458,12 @@ class Client : public Napi::ObjectWrap<Client> {
   // On the core's thread.
   std::unique_ptr<ClientState> state_;
   bool closing_ = false;  // nothing more is begun
+  // On the JavaScript thread.
+  std::vector<Promise> promises_;  // not settled yet, and some that are
+  std::size_t prune_promises_at_ = kMinPrunedPromises;
+  std::vector<Promise> closers_;
+  bool closed_ = false;  // close() was called
+  bool ended_ = false;   // the thread is gone
   std::uint32_t next_handle_ = 1;
 };
 

@@ -10,6 +10,9 @@ namespace cairn::binding {
 
 namespace {
 
+// A few times what a record and its flush take on an SSD.
+constexpr std::uint64_t kGroupWaitNs = 500'000;
+
 class RealOsdPlatform final : public OsdPlatform {
  public:
   RealOsdPlatform(std::unique_ptr<CoreThread> thread, OsdSelf self)
@@ -22,7 +25,11 @@ class RealOsdPlatform final : public OsdPlatform {
     if (!disk) return disk.status();
     return std::shared_ptr<io::Disk>(std::move(*disk));
   }
-  object_store::Options store_options() override { return {}; }
+  object_store::Options store_options() override {
+    object_store::Options options;
+    options.group_wait_ns = kGroupWaitNs;
+    return options;
+  }
   std::unique_ptr<net::Messenger> make_messenger(net::MessengerHandler& handler,
                                                  LogLine log) override {
     net::TcpConfig config;

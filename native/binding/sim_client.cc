@@ -74,7 +74,9 @@ class Client : public Napi::ObjectWrap<Client> {
   explicit Client(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Client>(info) {
     const auto options = info[0].As<Napi::Object>();
     world_ = get_sim_world(options.Get("world"));
-    host_ = std::make_unique<SimHost>(world_->executor, 0, world_->js_tasks, world_->random.fork());
+    const int drift_ppm = options.Get("clockDriftPpm").ToNumber().Int32Value();
+    host_ = std::make_unique<SimHost>(world_->executor, drift_ppm, world_->js_tasks,
+                                      world_->random.fork());
     on_need_map_ = std::make_shared<Napi::FunctionReference>(
         Napi::Persistent(options.Get("onNeedMap").As<Napi::Function>()));
     const ClientId id = get_bigint(options, "clientId");

@@ -1,6 +1,6 @@
-// How much of a long test runs: CAIRN_TEST_BUDGET is a factor (default 1) that scripts/sanitize.mjs
-// makes small, because under a sanitizer everything takes many times as long. What is cut is the
-// number of seeds or rounds, never what one of them does.
+// How much of a long test runs: CAIRN_TEST_BUDGET is a factor (default 1) that
+// scripts/cpp-tests.mjs makes small, because under a sanitizer everything takes many times as long.
+// What is cut is the number of seeds or rounds, never what one of them does.
 #pragma once
 
 #include <algorithm>

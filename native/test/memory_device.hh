@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -79,8 +80,14 @@ class MemoryDevice final : public image::BlockDevice {
     ++flushes;
     complete([done = std::move(done)]() mutable { done(Status::ok()); });
   }
+  void populated(image::PopulatedDone done) override {
+    complete([done = std::move(done), ranges = known_populated]() mutable {
+      done(Status::ok(), std::move(ranges));
+    });
+  }
   void extents(std::uint64_t offset, std::uint64_t length, image::ExtentsDone done) override {
     const Status status = check(offset, length);
+    asked_extent_bytes += length;
     std::vector<image::Extent> found;
     const std::uint64_t until = status ? offset + length : offset;
     for (std::uint64_t at = offset; at < until;) {
@@ -115,6 +122,8 @@ class MemoryDevice final : public image::BlockDevice {
     }
   }
   std::uint64_t writes = 0, flushes = 0;
+  std::uint64_t asked_extent_bytes = 0;
+  std::optional<image::ByteRanges> known_populated;             // what populated() answers
   std::uint64_t in_flight_bytes = 0, most_in_flight_bytes = 0;  // of reads and writes
 
  private:

@@ -108,14 +108,14 @@ const table: Readonly<Record<FaultKind, Deliver>> = {
     return badDisk(cluster.osd(osd), faults, ({ delayed }) => delayed);
   },
   async fulldisk(cluster, { osd }) {
-    return badDisk(cluster.osd(osd), { full: true }, ({ failed }) => failed, true);
+    return badDisk(cluster.osd(osd), { full: true }, ({ failed }) => failed, "must");
   },
   async readerror(cluster, { osd }) {
-    return badDisk(cluster.osd(osd), { failReads: true }, ({ failed }) => failed);
+    return badDisk(cluster.osd(osd), { failReads: true }, ({ failed }) => failed, "may");
   },
   async writeerror(cluster, { osd, choice }) {
     const faults = choice < 0.5 ? { failWrites: true } : { failFlushes: true };
-    return badDisk(cluster.osd(osd), faults, ({ failed }) => failed, true);
+    return badDisk(cluster.osd(osd), faults, ({ failed }) => failed, "must");
   },
   async hungdisk(cluster, { osd }) {
     return badDisk(cluster.osd(osd), { delayMs: 3_600_000 }, ({ delayed }) => delayed);
@@ -217,12 +217,15 @@ async function powerCut(daemons: readonly Daemon[], choice: number): Promise<Del
   };
 }
 
-/** @param ends an OSD that has met the fault has to end, never to try again */
+/**
+ * @param ends an OSD that has met the fault: must, since it may not try again; may, after so many
+ *   errors (then it is ended here, since nobody can tell)
+ */
 async function badDisk(
   daemon: Daemon,
   faults: Partial<DiskFaults>,
   count: (counters: { delayed: number; failed: number }) => number,
-  ends = false,
+  ends: "never" | "may" | "must" = "never",
 ): Promise<Delivered> {
   // An OSD whose disk fails is to end by itself.
   daemon.expectEnd();
@@ -239,8 +242,8 @@ async function badDisk(
     async heal() {
       const counters = await daemon.setDiskFaults({});
       const met = counters === undefined || count(counters) !== before;
-      if (counters === undefined) await daemon.end("SIGKILL");
-      else if (met && ends) await daemon.untilEnded(endLimitMs);
+      if (counters === undefined || (met && ends === "may")) await daemon.end("SIGKILL");
+      else if (met && ends === "must") await daemon.untilEnded(endLimitMs);
       else if (daemon.isRunning()) daemon.expectNoEnd();
       daemon.start();
       return met;

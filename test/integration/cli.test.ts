@@ -105,6 +105,11 @@ describe("names", () => {
 
   it("the other names of a verb do the same", async () => {
     expect(await ok("list rbd")).toBe(await ok("ls rbd"));
+    // In a pipe: names for scripts to go through.
+    const names = (await json<ImageInfo[]>("ls rbd")).map(({ name }) => name);
+    expect(names.length).toBeGreaterThan(0);
+    expect((await ok("ls rbd")).split("\n")).toEqual(names);
+    expect(await ok("ls rbd --format table")).toMatch(/NAME.*SIZE.*CREATED/);
     expect(await ok("lock list disk1")).toBe(await ok("lock ls disk1"));
   });
 

@@ -398,6 +398,31 @@ describe("the library", () => {
     await b.close();
   });
 
+  it("reads a clone and its snapshot on when both let the parent go", async () => {
+    const parent = await written("golden", 3, places);
+    await parent.createSnapshot("s");
+    await parent.clone("s", "copy");
+    await parent.close();
+    const manager = imagesOf(one);
+    await manager.snapshots.create("copy", "t");
+    const readers = await Promise.all(
+      ["rbd/copy@t", "rbd/copy"].map((spec) => Image.open(other, ports, spec, { readOnly: true })),
+    );
+    let over = false;
+    const reading = readers.map(async (reader) => {
+      while (!over) expect(await bytesAt(reader, places)).toEqual([3, 3, 3, 3]);
+    });
+    await manager.clones.flatten("copy");
+    await manager.snapshots.purge("golden");
+    await manager.remove("golden");
+    over = true;
+    await Promise.all(reading);
+    for (const reader of readers) {
+      expect(await bytesAt(reader, places)).toEqual([3, 3, 3, 3]);
+      await reader.close();
+    }
+  });
+
   it("keeps striped images and data pools, and namespaces apart", async () => {
     await cairnJson(dir, "pool", "create", "fast", "--pg-num", "8");
     await new Namespaces(imagesOf(one).scope).create("ns");

@@ -2,7 +2,7 @@
 // whose disk is slow, one whose disk fails.
 import { type ChildProcess, execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -132,4 +132,25 @@ it("a slow OSD is named with its figure, and leads no PG any more", async () => 
     child.kill("SIGTERM");
     await exit;
   }
+}, 240_000);
+
+it("an OSD whose disk cannot be read ends, is named, and its data is read elsewhere", async () => {
+  const many = path.join(folder, "many.raw");
+  writeFileSync(many, randomBytes(32 << 20));
+  expect((await cairn(dir, "import", many, "rbd/many", "--object-size", "256K")).code).toBe(0);
+  const socket = path.join(folder, "disk.sock");
+  const child = await onFaultDisk(1, socket);
+  const exit = new Promise((resolve) => child.once("exit", resolve));
+  const states = async () => (await cairnJson<ClusterStatus>(dir, "status")).pgs.byState;
+  await until("clean", async () => Object.keys(await states()).join() === "active+clean");
+  await tellDisk(socket, { holdWrites: false, failReads: true });
+  const out = path.join(folder, "out.raw");
+  expect((await cairn(dir, "export", "rbd/many", out)).code).toBe(0);
+  expect(readFileSync(out).equals(readFileSync(many))).toBe(true);
+  await until("OSD_FAILED", () => has("OSD_FAILED"));
+  expect(await detailOf("OSD_FAILED")).toEqual([
+    expect.stringMatching(/^osd\.1 .*io_error.*16 reads of the disk failed/),
+  ]);
+  expect(await exit).toBe(1);
+  expect((await cairn(dir, "up")).code).toBe(0);
 }, 240_000);

@@ -11,6 +11,8 @@ import {
   type DeviceTrace,
   Image,
   type ImageInfo,
+  Images,
+  openLocked,
   type TraceSummary,
 } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
@@ -102,6 +104,32 @@ describe("config global", () => {
     for (const bad of ["osd.1 rbd_qos_iops_limit 5", "global rbd_cache 5", "global"]) {
       expect((await cairn(dir, "config", "global", "set", ...bad.split(" "))).code).toBe(2);
     }
+  });
+});
+
+describe("a limit that is set while an image is in use", () => {
+  it.each([
+    ["its pool", "config pool set rbd", "config pool rm rbd"],
+    ["all pools", "config global set global", "config global rm global"],
+  ])("holds there within seconds, as it does for all images of %s", async (_of, set, unset) => {
+    const option = "rbd_qos_write_iops_limit";
+    const used = await openLocked(new Images(client, "rbd", ports), "disk1");
+    await used.takeLock();
+    /** Of ten writes at once, how many had to wait. */
+    const throttled = async () => {
+      const before = await client.io.deviceStats(used.handle);
+      const bytes = new Uint8Array(block);
+      const writes = Array.from({ length: 10 }, () => client.io.writeDevice(used.handle, 0, bytes));
+      await Promise.all(writes);
+      const after = await client.io.deviceStats(used.handle);
+      return (after.counters.throttled ?? 0) - (before.counters.throttled ?? 0);
+    };
+    expect(await throttled()).toBe(0);
+    await ok(`${set} ${option} 20`);
+    await expect.poll(throttled, { timeout: 10_000 }).toBeGreaterThan(5);
+    await ok(`${unset} ${option}`);
+    await expect.poll(throttled, { timeout: 10_000 }).toBe(0);
+    await used.close();
   });
 });
 

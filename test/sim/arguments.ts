@@ -13,6 +13,7 @@ export const help = `usage: npm run sim -- [options]
   --seed S          this seed alone; its trace goes to build/sim/seed-S.trace
   --seconds N       ends at the first finding, or before the first seed behind so many seconds
   --mode MODE       safety or liveness (default: drawn from the seed)
+  --drift PPM       the most that clocks drift, in parts in a million (default: drawn)
   --faults A,B      only these faults: ${faultKinds.join(", ")}
 `;
 
@@ -24,6 +25,8 @@ export interface Arguments {
   needsAllMarks: boolean;
   seconds: number | undefined;
   mode: Mode | undefined;
+  /** at most, in parts in a million */
+  driftPpm: number | undefined;
   faults: FaultKind[] | undefined;
 }
 
@@ -39,6 +42,7 @@ export function argumentsOf(argv: readonly string[]): Arguments | "help" {
       fresh: { type: "boolean", default: false },
       seconds: { type: "string" },
       mode: { type: "string" },
+      drift: { type: "string" },
       faults: { type: "string" },
     },
   });
@@ -47,9 +51,9 @@ export function argumentsOf(argv: readonly string[]): Arguments | "help" {
   const first = values.fresh ? freshSeed() : (wholeNumber("--from", values.from) ?? 1n);
   const only = wholeNumber("--seed", values.seed);
   const seconds = wholeNumber("--seconds", values.seconds);
-  const isPlain = [values.mode, values.faults, values.seed, values.seconds].every(
-    (value) => value === undefined,
-  );
+  const drift = wholeNumber("--drift", values.drift);
+  const { mode, faults, seed } = values;
+  const isPlain = [mode, faults, seed, seconds, drift].every((value) => value === undefined);
   return {
     seeds:
       only === undefined
@@ -58,8 +62,9 @@ export function argumentsOf(argv: readonly string[]): Arguments | "help" {
     replay: only !== undefined,
     needsAllMarks: isPlain && count >= defaultSeeds,
     seconds: seconds === undefined ? undefined : Number(seconds),
-    mode: modeOf(values.mode),
-    faults: values.faults?.split(",").map(faultOf),
+    mode: modeOf(mode),
+    driftPpm: drift === undefined ? undefined : Number(drift),
+    faults: faults?.split(",").map(faultOf),
   };
 }
 

@@ -6,6 +6,7 @@
 import type { PgStateName } from "../../osd/peering/state.js";
 import type { SeededRandom } from "./random.js";
 import type { SimCluster } from "./sim-cluster.js";
+import type { SimOsd } from "./sim-osd.js";
 
 export type Mode = "safety" | "liveness";
 
@@ -95,6 +96,11 @@ function onlyEachOther(cluster: SimCluster, osd: string, client: string): () => 
     [osd, client].flatMap((lost) => [cut(cluster, lost, host), cut(cluster, host, lost)]),
   );
   return endAll(ends);
+}
+
+function slowestClock({ osds, options }: SimCluster): SimOsd {
+  const drift = ({ id }: SimOsd) => options.driftsPpm.osds[id] ?? 0;
+  return osds.reduce((slowest, osd) => (drift(osd) < drift(slowest) ? osd : slowest));
 }
 
 /** Damage on the way from the medium: as long as it lasts, one copy of what is read is bad. */
@@ -247,12 +253,13 @@ export const kinds = {
     // the client reads what the OSD leads until these have run out, by its clock.
     tolerated: false,
     begin: async (cluster, random) => {
-      const osd = random.pick(cluster.osds);
+      // Leases of the slowest clock are what the others may believe to have run out.
+      const osd = random.percent(50) ? slowestClock(cluster) : random.pick(cluster.osds);
       const client = random.pick(cluster.clients);
       if (!osd.isRunning()) return undefined;
       cluster.onSilence?.(cluster.clients.indexOf(client));
       // Leases are asked for when somebody reads.
-      await cluster.time.run(random.between(50, 500));
+      await cluster.time.run(random.between(20, 100));
       const heal = onlyEachOther(cluster, osd.host, client.host);
       await cluster.command("osd down", { id: osd.id }).catch(() => undefined);
       return heal;

@@ -64,6 +64,7 @@ async function runOne(seed: bigint, args: Arguments, coverage: Coverage): Promis
     seed,
     coverage,
     mode: args.mode,
+    driftPpm: args.driftPpm,
     onlyFaults: args.faults,
     tracePath: args.replay ? path.join(folder, `seed-${seed}.trace`) : undefined,
   });

@@ -8,7 +8,7 @@ import { type FencedOptions, FencedWorkload } from "./fenced-workload.js";
 import { findFencingViolations } from "./fencing.js";
 import { SeededRandom } from "./random.js";
 import { initialValue, Recorder } from "./recorder.js";
-import { SimCluster, type SimClusterOptions } from "./sim-cluster.js";
+import { type ClockDrifts, SimCluster, type SimClusterOptions } from "./sim-cluster.js";
 import { type SnapOptions, SnapWorkload } from "./snap-workload.js";
 import { Trace } from "./trace.js";
 import { Workload, type WorkloadOptions } from "./workload.js";
@@ -18,6 +18,8 @@ export interface SeedOptions {
   /** the trace goes there too */
   tracePath?: string | undefined;
   mode?: Mode | undefined;
+  /** of the clocks, at most */
+  driftPpm?: number | undefined;
   onlyFaults?: readonly FaultKind[] | undefined;
   coverage: Coverage;
 }
@@ -55,8 +57,8 @@ const trimLimitMs = 60_000;
 /** In liveness mode no operation takes longer. */
 const stallLimitMs = 60_000;
 
-/** Longer than any lease, and than what peering takes. */
-const closelyMs = 1200;
+/** Longer than any lease, and than what comes before it. */
+const closelyMs = 700;
 
 interface Plan {
   mode: Mode;
@@ -75,26 +77,37 @@ const mostDriftPpm = [0, 200, 47_000];
 /** Drifts are drawn beside all else, which is as it was before there were any. */
 const driftSalt = 0x6472696674n;
 
-function driftsOf(seed: bigint, osds: number): number[] {
+function driftsOf(
+  { seed, driftPpm }: SeedOptions,
+  { osds, clients }: { osds: number; clients: number },
+): ClockDrifts {
   const random = new SeededRandom(seed ^ driftSalt);
-  const most = random.pick(mostDriftPpm);
-  return Array.from({ length: osds }, () => random.between(-most, most));
+  const drawn = random.pick(mostDriftPpm);
+  const most = driftPpm ?? drawn;
+  const drift = () => random.between(-most, most);
+  return {
+    osds: Array.from({ length: osds }, drift),
+    monitor: drift(),
+    clients: Array.from({ length: clients }, drift),
+  };
 }
 
-function planOf(random: SeededRandom, seed: bigint, mode: Mode | undefined): Plan {
+function planOf(random: SeededRandom, options: SeedOptions): Plan {
+  const { mode } = options;
   const drawn = random.percent(70) ? "safety" : "liveness";
   const osds = random.between(3, 5);
   const size = random.percent(80) ? 3 : 2;
+  const clients = random.between(2, 4);
   return {
     mode: mode ?? drawn,
     cluster: {
       osds,
-      clients: random.between(2, 4),
+      clients,
       pgNum: random.pick([1, 2, 4, 8]),
       size,
       minSize: size === 2 ? 1 : random.pick([1, 2, 2]),
       logEntriesKept: random.pick([100, 400, 1500]),
-      clockDriftsPpm: driftsOf(seed, osds),
+      driftsPpm: driftsOf(options, { osds, clients }),
     },
     workload: {
       objects: random.between(2, 8),
@@ -157,7 +170,7 @@ function clientsOf(cluster: SimCluster, plan: Plan, random: SeededRandom): Clien
 /** Runs a seed from beginning to end. Findings are in the result, never thrown. */
 export async function runSeed(options: SeedOptions): Promise<SeedResult> {
   const random = new SeededRandom(options.seed);
-  const plan = planOf(random, options.seed, options.mode);
+  const plan = planOf(random, options);
   const findings: string[] = [];
   const cluster = await SimCluster.start(
     plan.cluster,

@@ -19,6 +19,8 @@ export interface SimClientParts {
   control: ControlNetwork;
   monitor: MonitorEnd;
   clock: ProcessClock;
+  /** of both its clocks, against the world's */
+  clockDriftPpm: number;
   random: SeededRandom;
   clusterId: string;
 }
@@ -40,6 +42,7 @@ export class SimClient {
       host,
       clusterId: clusterBytes(parts.clusterId),
       clientId,
+      clockDriftPpm: parts.clockDriftPpm,
       onNeedMap: (epoch) => this.needMap(epoch),
     });
   }

@@ -22,6 +22,13 @@ import { type MonitorEnd, SimOsd } from "./sim-osd.js";
 import type { Trace } from "./trace.js";
 import { ProcessClock, VirtualTime } from "./virtual-time.js";
 
+/** In parts in a million. */
+export interface ClockDrifts {
+  osds: readonly number[];
+  monitor: number;
+  clients: readonly number[];
+}
+
 export interface SimClusterOptions {
   osds: number;
   clients: number;
@@ -30,8 +37,8 @@ export interface SimClusterOptions {
   minSize: number;
   /** of each PG: few, and OSDs are backfilled often */
   logEntriesKept: number;
-  /** of each OSD's clock, against that of the monitor and the clients */
-  clockDriftsPpm: readonly number[];
+  /** of their clocks, against that of the world */
+  driftsPpm: ClockDrifts;
 }
 
 const monitorOptions = {
@@ -65,7 +72,8 @@ export class SimCluster {
     coverage: Coverage,
   ) {
     this.control = new ControlNetwork(time, random.fork());
-    const clock = new ProcessClock(time);
+    const { driftsPpm } = options;
+    const clock = new ProcessClock(time, driftsPpm.monitor);
     const map = firstMap({ dataDir: "" }, { crush: nativeCrush, clock, random });
     this.store = new MemoryMapStore(map);
     this.monitorEnd = {
@@ -83,7 +91,7 @@ export class SimCluster {
           random: random.fork(),
           trace,
           clusterId,
-          clockDriftPpm: defined(options.clockDriftsPpm[id], `the drift of osd.${id}`),
+          clockDriftPpm: defined(driftsPpm.osds[id], `the drift of osd.${id}`),
           onPgStep: (from, event, to) => {
             coverage.pgStep(from, event, to);
             if (from !== to) this.onPeering?.(to);
@@ -91,7 +99,9 @@ export class SimCluster {
         }),
     );
     this.clients = Array.from({ length: options.clients }, (_, index) => {
-      const parts = { ...shared, clock: new ProcessClock(time), random: random.fork(), clusterId };
+      const clockDriftPpm = defined(driftsPpm.clients[index], `the drift of client ${index}`);
+      const clock = new ProcessClock(time, clockDriftPpm);
+      const parts = { ...shared, clock, clockDriftPpm, random: random.fork(), clusterId };
       return new SimClient(`client${index}`, parts, BigInt(index + 1));
     });
   }
@@ -171,7 +181,7 @@ export class SimCluster {
   }
 
   private async startMonitor(): Promise<void> {
-    const clock = new ProcessClock(this.time);
+    const clock = new ProcessClock(this.time, this.options.driftsPpm.monitor);
     const log = this.trace.logger("mon");
     const ports = { store: this.store, crush: nativeCrush, clock, log };
     this.monitorEnd.clock = clock;

@@ -52,6 +52,8 @@ describe("simulated clusters", () => {
   it("the command says what is wrong with its arguments", () => {
     expect(() => argumentsOf(["--faults", "flood"])).toThrow("there is no fault");
     expect(() => argumentsOf(["--seeds", "few"])).toThrow("whole number");
+    expect(() => argumentsOf(["--drift", "a lot"])).toThrow("whole number");
+    expect(argumentsOf(["--drift", "47000"])).toMatchObject({ driftPpm: 47_000 });
     const args = argumentsOf(["--seed", "5"]);
     expect(args).toMatchObject({ seeds: [5n], replay: true, needsAllMarks: false });
     const run = spawnSync(process.execPath, [

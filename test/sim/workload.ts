@@ -18,7 +18,7 @@ export interface WorkloadOptions {
 }
 
 /** Between two reads of an object by a client that reads closely. */
-const closePauseMs = 4;
+const closePauseMs = 3;
 
 export class Workload {
   private running = true;

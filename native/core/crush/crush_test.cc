@@ -2,6 +2,7 @@
 // crushtool printed (test/golden/crush, made by tools/make-crush-golden.mjs).
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdio>
@@ -11,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "../../test/budget.hh"
 #include "base/crc32c.hh"
 #include "crush/binding_api.hh"
 #include "crush/hash.hh"
@@ -26,6 +28,9 @@ using namespace cairn::crush;
 namespace {
 
 const std::string kGolden = CAIRN_GOLDEN_DIR "/crush/";
+// Of a longer case, a small budget of the tests leaves no digest: only its first lines are
+// compared.
+constexpr std::uint32_t kLeastLines = 10000;
 
 std::string read_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -117,16 +122,17 @@ struct LineDigest {
   }
 };
 
-LineDigest digest_case(const Map& map, const GoldenCase& golden, std::size_t keep) {
+LineDigest digest_case(const Map& map, const GoldenCase& golden, std::uint32_t last_x,
+                       std::size_t keep) {
   const std::vector<std::uint32_t> weights = osd_weights(map, golden);
   std::array<ItemId, kMaxResultSize> row;
   LineDigest digest;
   std::string lines;
-  for (std::uint32_t x = golden.min_x; x <= golden.max_x; ++x) {
+  for (std::uint32_t x = golden.min_x; x <= last_x; ++x) {
     const int count =
         do_rule(map, golden.rule_id, x, weights, std::span(row).first(golden.num_rep));
     append_line(lines, golden.rule_id, x, std::span(row).first(static_cast<std::size_t>(count)));
-    if (lines.size() > 60000 || x == golden.max_x) {
+    if (lines.size() > 60000 || x == last_x) {
       digest.update(lines, keep);
       lines.clear();
     }
@@ -179,8 +185,11 @@ TEST_CASE("every golden case: the digest of all of crushtool's lines") {
     if (golden.map_name != loaded_name) map = load_map(golden.map_name);
     loaded_name = golden.map_name;
     const std::string expected = read_text(kGolden + golden.name + ".lines");
-    const LineDigest digest = digest_case(map, golden, expected.size());
+    const std::uint32_t all_lines = golden.max_x - golden.min_x + 1;
+    const std::uint32_t lines = test::budgeted(all_lines, std::min(all_lines, kLeastLines));
+    const LineDigest digest = digest_case(map, golden, golden.min_x + lines - 1, expected.size());
     CHECK(digest.first_lines.substr(0, expected.size()) == expected);
+    if (lines < all_lines) continue;
     CHECK(hex(digest.crc) == golden.crc32c_hex);
     CHECK(hex(digest.fnv1a) == golden.fnv1a_hex);
   }

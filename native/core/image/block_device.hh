@@ -7,6 +7,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/buffer.hh"
@@ -26,6 +28,9 @@ struct Extent {
 };
 // In order of their offsets, neighbours of one state as one.
 std::vector<Extent> merged(std::vector<Extent> extents);
+// Begins and ends, ascending, none touching the next.
+using ByteRanges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+using PopulatedDone = UniqueFunction<void(Status, std::optional<ByteRanges>)>;
 using ExtentsDone = UniqueFunction<void(Status, std::vector<Extent>)>;
 
 class BlockDevice {
@@ -50,6 +55,9 @@ class BlockDevice {
   virtual void end_use(UniqueFunction<void()> done) { done(); }
   // The allocation state of a range, in order and without gaps.
   virtual void extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDone done) = 0;
+  // Ranges outside of which it reads as zeros, coarsely, and for less than extents() of it all
+  // costs; nullopt: nothing better is known than the whole device.
+  virtual void populated(PopulatedDone done) { done(Status::ok(), std::nullopt); }
 };
 
 }  // namespace cairn::image

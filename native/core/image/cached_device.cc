@@ -167,4 +167,6 @@ void CachedDevice::extents(std::uint64_t offset, std::uint64_t length_bytes, Ext
   chunks_->device->extents(offset, length_bytes, std::move(done));
 }
 
+void CachedDevice::populated(PopulatedDone done) { chunks_->device->populated(std::move(done)); }
+
 }  // namespace cairn::image

@@ -43,6 +43,7 @@ class CachedDevice final : public BlockDevice {
   void discard(std::uint64_t offset, std::uint64_t length_bytes, WriteDone done) override;
   void flush(WriteDone done) override { done(Status::ok()); }
   void extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDone done) override;
+  void populated(PopulatedDone done) override;
 
  private:
   class Chunks;

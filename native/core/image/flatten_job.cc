@@ -2,6 +2,7 @@
 #include "image/flatten_job.hh"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/zeros.hh"
@@ -53,14 +54,44 @@ std::shared_ptr<FlattenJob> FlattenJob::self() {
   return std::static_pointer_cast<FlattenJob>(shared_from_this());
 }
 
+void FlattenJob::ask_parent() {
+  begin();
+  parent_.device->populated([job = self()](Status status, const std::optional<ByteRanges>& ranges) {
+    job->answered_ = true;
+    if (status && ranges) {
+      const std::uint64_t shown = job->parent_.overlap_bytes;
+      job->in_parent_.resize(job->progress_.total);
+      for (const auto& [begin, end] : *ranges) {
+        if (begin >= shown) break;
+        const std::uint64_t length = std::min(end, shown) - begin;
+        for (const ObjectRange& range : split(job->objects_->striping(), begin, length)) {
+          if (range.object_number < job->progress_.total)
+            job->in_parent_[range.object_number] = true;
+        }
+      }
+    }
+    job->end(std::move(status));
+  });
+}
+
+bool FlattenJob::find_next() {
+  while (!in_parent_.empty() && next_number_ < progress_.total && !in_parent_[next_number_]) {
+    ++next_number_;
+    ++progress_.done;
+  }
+  return next_number_ < progress_.total;
+}
+
 void FlattenJob::start_more() {
+  if (progress_.total > 0 && !std::exchange(asked_, true))
+    when_open([job = self()] { job->ask_parent(); });
+  if (progress_.total > 0 && !answered_) return;
   while (!to_copy_.empty() && has_room()) {
     const ObjectRange range = to_copy_.front();
     to_copy_.pop_front();
     copy(range);
   }
-  while (next_number_ < progress_.total && to_copy_.size() < kMaxWaiting &&
-         looking_ < kLooksAtOnce) {
+  while (to_copy_.size() < kMaxWaiting && looking_ < kLooksAtOnce && find_next()) {
     ++looking_;
     when_open([job = self(), number = next_number_++] { job->look_at(number); });
   }

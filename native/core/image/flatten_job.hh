@@ -44,6 +44,10 @@ class FlattenJob final : public ImageJob {
   };
   std::vector<Question> questions_of(std::uint64_t number, std::uint64_t offset,
                                      std::uint64_t length) const;
+  // Asks for the objects of the image over which the parent may have data: cost follows these.
+  void ask_parent();
+  // Goes on to the next number of such an object. Returns whether there is one.
+  bool find_next();
   // Which of the object's blocks are to be copied.
   void look_at(std::uint64_t number);
   void look_at_parent(std::uint64_t number, const std::vector<net::ExtentRun>& runs);
@@ -53,6 +57,8 @@ class FlattenJob final : public ImageJob {
   FlattenScope scope_;
   ParentLink parent_;
   std::uint64_t piece_bytes_ = kPieceBytes;
+  bool asked_ = false, answered_ = false;  // the parent
+  std::vector<bool> in_parent_;            // by number; empty: any may be
   std::uint64_t next_number_ = 0;
   std::size_t looking_ = 0;          // objects that are looked at
   std::deque<ObjectRange> to_copy_;  // whole blocks

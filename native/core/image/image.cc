@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "image/gather.hh"
+#include "image/populated_job.hh"
 
 namespace cairn::image {
 
@@ -165,6 +166,27 @@ void Image::extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDon
       gather->part_done(std::move(status));
     });
   }
+}
+
+void Image::populated(PopulatedDone done) {
+  auto own = [objects = objects_, parent = objects_->layout().parent, done = std::move(done)](
+                 Status status, ByteRanges ranges) mutable {
+    if (!status || parent.device == nullptr)
+      return done(std::move(status), joined(std::move(ranges)));
+    BlockDevice& below = *parent.device;
+    below.populated(
+        [parent = std::move(parent), ranges = std::move(ranges), done = std::move(done)](
+            Status status_below, std::optional<ByteRanges> shown) mutable {
+          if (!status_below) return done(std::move(status_below), std::nullopt);
+          if (!shown) shown = ByteRanges{{0, parent.overlap_bytes}};
+          for (const auto& [begin, end] : *shown) {
+            if (begin < parent.overlap_bytes)
+              ranges.emplace_back(begin, std::min(end, parent.overlap_bytes));
+          }
+          done(Status::ok(), joined(std::move(ranges)));
+        });
+  };
+  PopulatedJob::start(objects_, std::move(own));
 }
 
 }  // namespace cairn::image

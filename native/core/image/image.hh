@@ -42,6 +42,7 @@ class Image : public BlockDevice {
   void flush(WriteDone done) override;
   // Those of a clone are merged with its parent's.
   void extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDone done) override;
+  void populated(PopulatedDone done) override;
   void begin_use() override { gate().begin_use(); }
   void end_use(UniqueFunction<void()> done) override { gate().end_use(std::move(done)); }
   AccessGate& gate() { return objects_->gate(); }

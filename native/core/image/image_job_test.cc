@@ -267,6 +267,30 @@ TEST_CASE("flatten: under load all stays right, and afterwards the parent is not
   }
 }
 
+TEST_CASE("flatten: what it costs follows what the parents have, not how large they are") {
+  constexpr std::uint64_t kObjects = 5000;
+  for (const bool striped : {false, true}) {
+    CloneRig rig(31);
+    ModelImage base(rig, image_layout("b", kObjects * kObject));
+    REQUIRE(base.write(700 * kObject, kBlockBytes, 1).is_ok());
+    ModelImage middle(rig, image_layout("m", kObjects * kObject), base.at_snapshot(base.snapshot()),
+                      base.model, kObjects * kObject);
+    REQUIRE(middle.write(4000 * kObject + 100, 2 * kObject, 2).is_ok());
+    ModelImage clone(
+        rig, image_layout("c", kObjects * kObject, kObject, striped ? 4096 : 0, striped ? 2 : 1),
+        middle.at_snapshot(middle.snapshot()), middle.model, kObjects * kObject);
+    const std::uint64_t before = rig.operations();
+    CHECK(rig.finish([&](WriteDone done) {
+               FlattenJob::start(clone.image->objects(), std::move(done));
+             })
+              .is_ok());
+    CHECK(rig.operations() - before < 200);
+    clone.image->set_parent({});
+    rig.check(*clone.image, clone.model, 699 * kObject, 3 * kObject);
+    rig.check(*clone.image, clone.model, 3999 * kObject, 5 * kObject);
+  }
+}
+
 TEST_CASE("flatten: with its snapshots, under load; afterwards none of them needs the parent") {
   for (std::uint64_t seed = 1; seed <= 4; ++seed) {
     INFO("seed ", seed);

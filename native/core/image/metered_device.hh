@@ -54,6 +54,7 @@ class MeteredDevice final : public BlockDevice {
   void extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDone done) override {
     inner_->extents(offset, length_bytes, std::move(done));
   }
+  void populated(PopulatedDone done) override { inner_->populated(std::move(done)); }
 
  private:
   enum class Kind : std::uint8_t { write, zeroes, discard, flush };

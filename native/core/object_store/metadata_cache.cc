@@ -27,10 +27,15 @@ void MetadataCache::link_newest(Onode& onode) {
 }
 
 Onode* MetadataCache::find(const ObjectKey& key) {
-  const auto found = onodes_.find(key);
-  if (found == onodes_.end()) return nullptr;
-  found->second->is_used = true;
-  return found->second.get();
+  const bool is_last = last_found_ != nullptr && last_found_->collection() == key.collection &&
+                       last_found_->snap() == key.snap && last_found_->name() == key.name;
+  if (!is_last) {
+    const auto found = onodes_.find(key);
+    if (found == onodes_.end()) return nullptr;
+    last_found_ = found->second.get();
+  }
+  last_found_->is_used = true;
+  return last_found_;
 }
 
 Onode& MetadataCache::insert(const ObjectKey& key) {
@@ -88,6 +93,7 @@ void MetadataCache::evict() {
       continue;
     }
     used_bytes_ -= oldest.charged_bytes;
+    if (last_found_ == &oldest) last_found_ = nullptr;
     onodes_.erase(ObjectKey{oldest.collection(), oldest.name(), oldest.snap()});
   }
   left = kLookedAt;

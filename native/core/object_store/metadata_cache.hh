@@ -8,6 +8,8 @@
 // - A use is a mark on the entry and does not move it in the list: its neighbours are cold memory.
 //   Whoever has the mark when his turn to go comes loses it, and goes to the end.
 // - Values that come late from the region never replace an entry that is there.
+// - A transaction asks for its object several times in a row: the last one found is remembered, and
+//   forgotten when it goes.
 // Knows no disk: the Loader fills it.
 #pragma once
 
@@ -67,6 +69,7 @@ class MetadataCache {
   std::uint64_t used_bytes_ = 0;
   // The key's name is the entry's own.
   std::unordered_map<ObjectKey, std::unique_ptr<Onode>, KeyHash> onodes_;
+  Onode* last_found_ = nullptr;
   Onode list_{0, {}, 0};  // newer: the next to be looked at; older: the last
   std::unordered_map<std::uint32_t, std::unique_ptr<ReferenceChunk>> references_;
 };

@@ -93,7 +93,9 @@ class PgTable {
   }
 
  private:
+  // Entries stay for good. A transaction asks for its PG several times in a row.
   std::unordered_map<PgId, std::unique_ptr<PgEntry>, PgIdHash> entries_;
+  PgEntry* last_found_ = nullptr;
 };
 
 }  // namespace cairn::object_store

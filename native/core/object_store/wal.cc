@@ -2,6 +2,7 @@
 #include "object_store/wal.hh"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/crc32c.hh"
 #include "base/planted_bug.hh"
@@ -16,6 +17,9 @@ constexpr std::uint64_t kGroupBytes = std::uint64_t{1} << 20;
 // Of one write beside the WAL.
 constexpr std::size_t kMaxPieces = 256;
 constexpr std::uint64_t kMaxDirectBlocks = 1024;
+// Behind a group of so many transactions it is worth to wait for as many again. Fewer are those of
+// a client that waits for its answers: it would only wait longer.
+constexpr std::size_t kWorthWaiting = 6;
 
 std::uint64_t padded(std::uint64_t metadata_bytes) {
   return (kRecordHeaderBytes + metadata_bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
@@ -93,15 +97,34 @@ WalPosition Wal::seal() {
   return {next_sequence_, head_};
 }
 
+bool Wal::waits_for_more() const {
+  if (state_.options.group_wait_ns == 0 || usual_completions_ < kWorthWaiting) return false;
+  // One that is sealed grows no more, and a direct write need not wait for the record.
+  return groups_.size() == 1 && collects() && !groups_.front().group.has_unstarted() &&
+         groups_.front().group.completions.size() < usual_completions_;
+}
+
 void Wal::schedule() {
   if (is_scheduled_ || groups_.empty()) return;
   const bool has_new_direct = collects() && groups_.back().group.has_unstarted();
   if (is_writing_ && !has_new_direct) return;
+  if (waits_for_more()) return wait_for_more();
+  state_.executor.cancel(std::exchange(wait_timer_, 0));
   // After the current batch of events, so that all its transactions share the record.
   is_scheduled_ = true;
   state_.executor.post([this, alive = std::weak_ptr(state_.lifetime)] {
     if (!alive.expired()) run_scheduled();
   });
+}
+
+void Wal::wait_for_more() {
+  if (wait_timer_ != 0) return;
+  const auto time_is_up = [this, alive = std::weak_ptr(state_.lifetime)] {
+    if (alive.expired()) return;
+    wait_timer_ = 0;
+    run_scheduled();
+  };
+  wait_timer_ = state_.executor.run_after(state_.options.group_wait_ns, time_is_up);
 }
 
 void Wal::run_scheduled() {

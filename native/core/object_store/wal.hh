@@ -7,6 +7,9 @@
 //   flushed_sequence is the sequence before its own. Replay relies on it (replay.hh).
 // - A record lies behind its predecessor, modulo the length of the ring; it may wrap.
 // - Room is taken when a transaction is added: what has been accepted can always be written.
+// - Behind a long group the next one may wait for as many transactions (Options::group_wait_ns),
+//   while nothing is being written. The wait ends when they have come, with a direct write, when
+//   the group is sealed and another one begins, and with its time.
 // - Direct data (of fresh blocks) is on its way to the disk while the records before its own still
 //   are; the record is written beside it, one flush follows both, and only then the group counts as
 //   durable. Data may thus reach the disk without its record, where it lies in blocks that nothing
@@ -96,6 +99,8 @@ class Wal {
  private:
   void begin_group();
   void schedule();
+  bool waits_for_more() const;
+  void wait_for_more();
   void run_scheduled();
   void start();
   Group* find(std::uint64_t sequence);
@@ -127,6 +132,7 @@ class Wal {
   std::size_t usual_completions_ = 0;
   bool is_writing_ = false;
   bool is_scheduled_ = false;
+  io::TimerId wait_timer_ = 0;  // 0: nobody waits for more
   std::uint32_t parts_left_ = 0;
   bool needs_flush_ = false;
   GroupDone on_group_;

@@ -226,7 +226,7 @@ bool Pg::repair_and_retry(Running& running, const Status& status) {
   pg_read_met_damage.hit();
   const std::string object = running.op.request.object;
   std::vector<OsdId> holders = other_holders(object);
-  const auto report = [this, object, damage = status.message()](const Status& outcome) {
+  const auto report = [this, object, damage = status.to_string()](const Status& outcome) {
     on_read_repair(id_, object, damage, outcome);
   };
   if (holders.empty()) {
@@ -297,7 +297,7 @@ void Pg::source_failed(const Outgoing& outgoing, const Status& status) {
   // It begins anew when the own copy has been replaced.
   recovering_.erase(object);
   repairer_.repair(object, {{host_.self()}, std::move(holders), true},
-                   [this, object, damage = status.message()](const Status& outcome) {
+                   [this, object, damage = status.to_string()](const Status& outcome) {
                      on_read_repair(id_, object, damage, outcome);
                      if (!outcome) retry_unfound(object, outcome);
                    });

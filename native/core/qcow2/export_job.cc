@@ -18,6 +18,8 @@ namespace {
 
 // One question for allocation states: at one extent per 4 KiB block, 16 384 extents.
 constexpr std::uint64_t kQueryBytes = std::uint64_t{64} << 20;
+// The next question is asked when so few are left, so that reading needs not wait for its answer.
+constexpr std::size_t kFewExtents = 4;
 
 }  // namespace
 
@@ -59,10 +61,12 @@ Status ExportJob::prepare_file() const {
 }
 
 void ExportJob::start_pieces() {
+  if (!std::exchange(asked_populated_, true)) return ask_populated();
+  if (!knows_populated_) return;
   while (!extents_.empty() && has_room(kPieceBytes)) start_piece();
-  if (!extents_.empty() || querying_) return;
-  if (queried_until_ < size_bytes_) return query_extents();
-  if (!idle()) return;
+  if (extents_.size() < kFewExtents && queried_until_ < size_bytes_ && !querying_)
+    return query_extents();
+  if (!extents_.empty() || querying_ || !idle()) return;
   if (options_.target == ExportTarget::sparse_file && !synced_) return sync();
   succeed();
 }
@@ -78,7 +82,31 @@ void ExportJob::on_failure() {
   }
 }
 
+void ExportJob::ask_populated() {
+  begin_piece(0);
+  source_.populated([job = self()](Status status, std::optional<image::ByteRanges> ranges) {
+    if (!status) job->fail(status);
+    job->knows_populated_ = true;
+    job->populated_ = std::move(ranges);
+    job->end_piece(0);
+  });
+}
+
+std::uint64_t ExportJob::next_populated(std::uint64_t offset) const {
+  if (!populated_) return offset;
+  const auto range =
+      std::upper_bound(populated_->begin(), populated_->end(), offset,
+                       [](std::uint64_t place, const auto& other) { return place < other.second; });
+  if (range == populated_->end()) return size_bytes_;
+  return std::min(std::max(offset, range->first), size_bytes_);
+}
+
 void ExportJob::query_extents() {
+  const std::uint64_t next = next_populated(queried_until_);
+  if (next > queried_until_) {
+    take({queried_until_, next - queried_until_, image::ExtentState::absent});
+    return resume();
+  }
   querying_ = true;
   begin_piece(0);
   const std::uint64_t length = std::min(size_bytes_ - queried_until_, kQueryBytes);
@@ -91,18 +119,20 @@ void ExportJob::query_extents() {
 void ExportJob::on_extents(const Status& status, const std::vector<image::Extent>& extents) {
   querying_ = false;
   if (!status) fail(status);
-  for (const image::Extent& extent : extents) {
-    CAIRN_ASSERT(extent.offset == queried_until_ && extent.length_bytes != 0);
-    queried_until_ += extent.length_bytes;
-    const bool skip =
-        options_.target == ExportTarget::sparse_file && extent.state != image::ExtentState::data;
-    if (skip) {
-      progress_.handled_bytes += extent.length_bytes;
-    } else {
-      extents_.push_back(extent);
-    }
-  }
+  for (const image::Extent& extent : extents) take(extent);
   end_piece(0);
+}
+
+void ExportJob::take(const image::Extent& extent) {
+  CAIRN_ASSERT(extent.offset == queried_until_ && extent.length_bytes != 0);
+  queried_until_ += extent.length_bytes;
+  const bool skip =
+      options_.target == ExportTarget::sparse_file && extent.state != image::ExtentState::data;
+  if (skip) {
+    progress_.handled_bytes += extent.length_bytes;
+  } else {
+    extents_.push_back(extent);
+  }
 }
 
 void ExportJob::start_piece() {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 
 #include "qcow2/copy_job.hh"
 
@@ -41,7 +42,11 @@ class ExportJob final : public CopyJob {
   Status prepare_file() const;
   void start_pieces() override;
   void on_failure() override;
+  void ask_populated();
+  // Where the device may have data, from that place on; the end when it has none there.
+  std::uint64_t next_populated(std::uint64_t offset) const;
   void query_extents();
+  void take(const image::Extent& extent);
   void on_extents(const Status& status, const std::vector<image::Extent>& extents);
   void start_piece();
   void on_read(const std::shared_ptr<Piece>& piece, const Status& status, Buffer data);
@@ -54,6 +59,9 @@ class ExportJob final : public CopyJob {
   int fd_;
   ExportOptions options_;
   std::uint64_t size_bytes_;
+  // As BlockDevice::populated() has answered: what lies between is not asked about.
+  bool asked_populated_ = false, knows_populated_ = false;
+  std::optional<image::ByteRanges> populated_;
   std::uint64_t queried_until_ = 0;
   bool querying_ = false;
   std::deque<image::Extent> extents_;         // to be copied

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 #include <thread>
 
 #include "qcow2/copy_test.hh"
@@ -60,6 +61,32 @@ TEST_CASE("export: a sparse file equals the disk and has holes") {
     CHECK(static_cast<std::uint64_t>(attributes.st_blocks) * 512 <=
           job->progress().written_bytes + kBlockBytes);
     if (size > kMiB) CHECK(job->progress().written_bytes < size / 2);
+  }
+}
+
+TEST_CASE("export: what the device has nothing in is not asked about") {
+  constexpr std::uint64_t kSize = 4096 * kMiB + 512;
+  auto reactor = make_reactor();
+  test::MemoryDevice device(*reactor, kSize);
+  const image::ByteRanges ranges{{kMiB, 2 * kMiB}, {900 * kMiB, 901 * kMiB}, {4095 * kMiB, kSize}};
+  for (const auto& [begin, end] : ranges) {
+    std::memset(device.bytes().data() + begin, 7, end - begin);
+    device.set_state(begin, end - begin, image::ExtentState::data);
+  }
+  device.known_populated = ranges;
+  const net::OwnedFd file = memory_file();
+  std::shared_ptr<ExportJob> job;
+  CHECK(run_job(*reactor, [&](CopyDone done) {
+          return job = ExportJob::create(*reactor, device, file.get(), {}, std::move(done));
+        }).is_ok());
+  CHECK(job->progress().handled_bytes == kSize);
+  CHECK(job->progress().written_bytes == 3 * kMiB + 512);
+  CHECK(device.asked_extent_bytes <= 3 * 64 * kMiB);
+  for (const auto& [begin, end] : ranges) {
+    std::vector<std::byte> found(end - begin);
+    REQUIRE(::pread(file.get(), found.data(), found.size(), static_cast<off_t>(begin)) ==
+            static_cast<ssize_t>(found.size()));
+    CHECK(std::memcmp(found.data(), device.bytes().data() + begin, found.size()) == 0);
   }
 }
 
