@@ -6,6 +6,7 @@ import { claimPlace, type DaemonFlags, localPlace, logConfigOf } from "./daemon-
 import { imagesOf } from "./image-access.js";
 import type { OutputOptions } from "./options.js";
 import { printResult } from "./output.js";
+import { untilEnded } from "./signals.js";
 
 interface RunFlags extends DaemonFlags {
   http?: Address;
@@ -31,7 +32,7 @@ export async function runAction(flags: RunFlags): Promise<void> {
     },
     "arguments",
   );
-  const { runMonitor, untilSignal } = await import("../monitor/index.js");
+  const { runMonitor } = await import("../monitor/index.js");
   const release = claimPlace(place, "mon");
   const own = new OwnClient();
   let purges: PurgeScheduler | undefined;
@@ -39,7 +40,7 @@ export async function runAction(flags: RunFlags): Promise<void> {
     const handle = await runMonitor(config, { listImages: (pool) => own.list(pool) });
     own.monitor = handle;
     purges = await startPurges(handle, own);
-    await untilSignal(handle);
+    await untilEnded(handle);
   } finally {
     // What it is at fails when its client closes, and is gone on with at the next start.
     purges?.stop();

@@ -9,6 +9,7 @@ import { connectSession, withMonitor } from "./connect.js";
 import { claimPlace, type DaemonFlags, localPlace, logConfigOf } from "./daemon-options.js";
 import { addressText, type ClusterOptions, type OutputOptions } from "./options.js";
 import { type Output, printResult, table } from "./output.js";
+import { untilEnded } from "./signals.js";
 
 interface RunFlags extends DaemonFlags {
   id?: number;
@@ -65,10 +66,10 @@ export async function runAction(flags: RunFlags): Promise<void> {
     },
     "arguments",
   );
-  const { runOsd, untilSignal } = await import("../osd/index.js");
+  const { runOsd } = await import("../osd/index.js");
   const release = claimPlace(place, `osd.${id}`);
   try {
-    await untilSignal(await runOsd(config));
+    await untilEnded(await runOsd(config));
   } finally {
     release();
   }

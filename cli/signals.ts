@@ -24,3 +24,17 @@ export function untilAborted(signal: AbortSignal): Promise<void> {
     else signal.addEventListener("abort", () => resolve(), { once: true });
   });
 }
+
+/** A daemon that runs in this process. */
+interface Daemon {
+  ended: Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Stops the daemon on the first of them; resolves when it has ended. */
+export async function untilEnded(daemon: Daemon): Promise<void> {
+  await withAbortSignal(async (signal) => {
+    signal.addEventListener("abort", () => void daemon.close(), { once: true });
+    await daemon.ended;
+  });
+}

@@ -180,16 +180,3 @@ export async function mkfs(
   const map = await makeCluster(options, await portsWith(replaced));
   return map.clusterId;
 }
-
-/** Stops the monitor on SIGTERM and SIGINT; resolves when it has ended. */
-export async function untilSignal(handle: MonitorHandle): Promise<void> {
-  const stop = () => void handle.close();
-  process.once("SIGTERM", stop);
-  process.once("SIGINT", stop);
-  try {
-    await handle.ended;
-  } finally {
-    process.removeListener("SIGTERM", stop);
-    process.removeListener("SIGINT", stop);
-  }
-}

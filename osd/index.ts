@@ -9,5 +9,4 @@ export {
   readOfflineOsd,
   runOsd,
   storePath,
-  untilSignal,
 } from "./main.js";

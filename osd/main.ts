@@ -158,16 +158,3 @@ class OsdDaemon {
     this.daemonLog.close();
   }
 }
-
-/** Stops the OSD on SIGTERM and SIGINT; resolves when it has ended. */
-export async function untilSignal(handle: OsdHandle): Promise<void> {
-  const stop = () => void handle.close();
-  process.once("SIGTERM", stop);
-  process.once("SIGINT", stop);
-  try {
-    await handle.ended;
-  } finally {
-    process.removeListener("SIGTERM", stop);
-    process.removeListener("SIGINT", stop);
-  }
-}

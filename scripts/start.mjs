@@ -14,7 +14,9 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
+  statSync,
 } from "node:fs";
+import { access, constants } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -76,6 +78,16 @@ function imageExists(dir, name) {
     stdio: "ignore",
   });
   return result.status === 0;
+}
+
+/** @throws UserError: it is not there, no file, or not ours to read */
+async function checkReadable(path) {
+  const info = statSync(path, { throwIfNoEntry: false });
+  if (info === undefined) throw new UserError(`no such file: ${path}`);
+  if (info.isDirectory()) throw new UserError(`${path} is a folder, not a disk image`);
+  await access(path, constants.R_OK).catch(() => {
+    throw new UserError(`${path} cannot be read: its permissions do not allow it`);
+  });
 }
 
 function hashFile(path) {
@@ -217,8 +229,7 @@ async function main() {
   const chosen = { ...options(), startedMs: Date.now() };
   if (chosen.help) return void process.stdout.write(usage);
   const dir = resolve(chosen.dir);
-  if (chosen.image && !existsSync(chosen.image))
-    throw new UserError(`no such file: ${chosen.image}`);
+  if (chosen.image) await checkReadable(chosen.image);
   const signal = abortBySignals();
   await buildAll({ packageGroups: ["build", "start"], signal });
   const isDemo = chosen.image === undefined;

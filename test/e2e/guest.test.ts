@@ -74,10 +74,13 @@ describe("npm start", () => {
     expect(leftOver()).toEqual([]);
   });
 
-  it("refuses wrong arguments with exit code 2 and a missing image with 1", () => {
+  it("refuses wrong arguments with exit code 2, a missing image and a folder with 1", () => {
     expect(start("--nonsense").status).toBe(2);
     const missing = start("--once", "--image", join(folder, "no-such.qcow2"));
     expect(missing.status).toBe(1);
     expect(missing.stderr).toContain("no such file");
+    const noImage = start("--once", "--image", folder);
+    expect(noImage.status).toBe(1);
+    expect(noImage.stderr).toBe(`${folder} is a folder, not a disk image\n`);
   });
 });

@@ -1,6 +1,8 @@
 // Encoding of the lease messages: see lease_messages.hh.
 #include "net/lease_messages.hh"
 
+#include "net/id_encoding.hh"
+
 namespace cairn::net {
 
 namespace {
@@ -14,8 +16,7 @@ Frame encode_as(FrameType type, const Lease& lease) {
   writer.put(lease.sent_ns);
   writer.put(static_cast<std::uint32_t>(lease.pgs.size()));
   for (const LeasedPg& leased : lease.pgs) {
-    writer.put(leased.pg.pool);
-    writer.put(leased.pg.seed);
+    put_pg(writer, leased.pg);
     writer.put(leased.interval);
   }
   Frame frame;
@@ -37,8 +38,7 @@ Status decode(const Frame& frame, Lease& into) {
   if (count > kMaxLeasePgs || count > reader.remaining() / kLeasedPgBytes) return malformed;
   into.pgs.resize(count);
   for (LeasedPg& leased : into.pgs) {
-    leased.pg.pool = reader.get<std::uint32_t>();
-    leased.pg.seed = reader.get<std::uint32_t>();
+    leased.pg = get_pg(reader);
     leased.interval = reader.get<std::uint32_t>();
   }
   return reader.at_end() ? Status::ok() : malformed;

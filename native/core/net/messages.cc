@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "net/id_encoding.hh"
 #include "net/op_limits.hh"
 
 namespace cairn::net {
@@ -12,39 +13,6 @@ namespace {
 
 Status bad(const char* what) {
   return Status(ErrorCode::protocol_error, std::string("malformed ") + what);
-}
-
-void put(Writer& writer, const PgId& pg) {
-  writer.put(pg.pool);
-  writer.put(pg.seed);
-}
-PgId get_pg(Reader& reader) {
-  PgId pg;
-  pg.pool = reader.get<std::uint32_t>();
-  pg.seed = reader.get<std::uint32_t>();
-  return pg;
-}
-
-void put(Writer& writer, const Version& version) {
-  writer.put(version.epoch);
-  writer.put(version.number);
-}
-Version get_version(Reader& reader) {
-  Version version;
-  version.epoch = reader.get<std::uint32_t>();
-  version.number = reader.get<std::uint64_t>();
-  return version;
-}
-
-void put(Writer& writer, const RequestId& id) {
-  writer.put(id.client);
-  writer.put(id.sequence);
-}
-RequestId get_request_id(Reader& reader) {
-  RequestId id;
-  id.client = reader.get<std::uint64_t>();
-  id.sequence = reader.get<std::uint64_t>();
-  return id;
 }
 
 std::string get_object_name(Reader& reader) {
@@ -170,7 +138,7 @@ Frame finish(FrameType type, Writer& writer, Buffer data = {}) {
 Frame encode(const OpRequest& request, Buffer data) {
   Writer writer;
   writer.reserve(96 + request.object.size() + 20 * request.steps.size());
-  put(writer, request.id);
+  put_request_id(writer, request.id);
   writer.put(request.oldest_unacked);
   writer.put(request.map_epoch);
   const bool has_snap = request.snap != kHead;
@@ -179,7 +147,7 @@ Frame encode(const OpRequest& request, Buffer data) {
                                        (has_context ? kHasSnapContext : 0) |
                                        (request.traced ? kTraced : 0) |
                                        (request.reservation.iops != 0 ? kHasReservation : 0)));
-  put(writer, request.pg);
+  put_pg(writer, request.pg);
   writer.text16(request.object);
   put(writer, request.fence);
   if (has_snap) writer.put(request.snap);
@@ -256,8 +224,8 @@ Status decode(const Frame& frame, OpReply& into) {
 }
 
 void encode(const LogEntry& entry, Writer& writer) {
-  put(writer, entry.version);
-  put(writer, entry.request);
+  put_version(writer, entry.version);
+  put_request_id(writer, entry.request);
   writer.put(static_cast<std::uint8_t>(entry.removes ? 1 : 0));
   writer.text16(entry.object);
 }
@@ -273,7 +241,7 @@ Status decode(Reader& reader, LogEntry& into) {
 Frame encode(const Replicate& message, Buffer data) {
   Writer writer;
   writer.reserve(96 + message.entry.object.size() + 20 * message.steps.size());
-  put(writer, message.pg);
+  put_pg(writer, message.pg);
   writer.put(message.interval);
   writer.put(message.trim_to);
   writer.put(static_cast<std::uint8_t>(message.traced ? 1 : 0));
@@ -311,7 +279,7 @@ Status decode(const Frame& frame, Replicate& into) {
 Frame encode(const ReplicateAck& message) {
   Writer writer;
   writer.reserve(24);
-  put(writer, message.pg);
+  put_pg(writer, message.pg);
   writer.put(message.interval);
   writer.put(message.number);
   writer.put(static_cast<std::uint16_t>(message.code));
@@ -332,7 +300,7 @@ Status decode(const Frame& frame, ReplicateAck& into) {
 
 Frame encode(const Pull& message) {
   Writer writer;
-  put(writer, message.pg);
+  put_pg(writer, message.pg);
   writer.put(message.interval);
   writer.text16(message.object);
   return finish(FrameType::pull, writer);
@@ -348,7 +316,7 @@ Status decode(const Frame& frame, Pull& into) {
 
 Frame encode(const Push& message, Buffer data) {
   Writer writer;
-  put(writer, message.pg);
+  put_pg(writer, message.pg);
   writer.put(message.interval);
   writer.text16(message.object);
   const bool is_clone = message.layer != kHead;
@@ -357,7 +325,7 @@ Frame encode(const Push& message, Buffer data) {
                     (message.is_pull_reply ? 8 : 0) | (is_clone ? 16 : 0) | (has_attr ? 32 : 0) |
                     (message.clears_omap ? 64 : 0);
   writer.put(static_cast<std::uint8_t>(flags));
-  put(writer, message.version);
+  put_version(writer, message.version);
   if (is_clone) {
     writer.put(message.layer);
     writer.put(message.base);
@@ -368,7 +336,7 @@ Frame encode(const Push& message, Buffer data) {
     writer.put(block.index);
     writer.put(block.state);
     writer.put(block.crc);
-    put(writer, block.version);
+    put_version(writer, block.version);
   }
   put_pairs(writer, message.omap);
   return finish(FrameType::push, writer, std::move(data));
@@ -427,7 +395,7 @@ Status decode(const Frame& frame, Push& into) {
 
 Frame encode(const PushAck& message) {
   Writer writer;
-  put(writer, message.pg);
+  put_pg(writer, message.pg);
   writer.put(message.interval);
   writer.text16(message.object);
   writer.put(static_cast<std::uint16_t>(message.code));

@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "net/id_encoding.hh"
+
 namespace cairn::net {
 
 namespace {
@@ -23,15 +25,13 @@ Frame finish(FrameType type, Writer& writer) {
 // The fields that all of these messages begin with.
 template <typename Message>
 void put_head(Writer& writer, const Message& message) {
-  writer.put(message.pg.pool);
-  writer.put(message.pg.seed);
+  put_pg(writer, message.pg);
   writer.put(message.interval);
   writer.put(message.id);
 }
 template <typename Message>
 void get_head(Reader& reader, Message& into) {
-  into.pg.pool = reader.get<std::uint32_t>();
-  into.pg.seed = reader.get<std::uint32_t>();
+  into.pg = get_pg(reader);
   into.interval = reader.get<std::uint32_t>();
   into.id = reader.get<std::uint64_t>();
 }
@@ -40,17 +40,6 @@ std::string get_name(Reader& reader, bool may_be_empty) {
   const std::string_view name = reader.text16();
   if (name.size() > kMaxObjectNameBytes || (name.empty() && !may_be_empty)) reader.fail();
   return std::string(name);
-}
-
-void put_version(Writer& writer, const Version& version) {
-  writer.put(version.epoch);
-  writer.put(version.number);
-}
-Version get_version(Reader& reader) {
-  Version version;
-  version.epoch = reader.get<std::uint32_t>();
-  version.number = reader.get<std::uint64_t>();
-  return version;
 }
 
 void put_object(Writer& writer, const ScrubObject& object) {

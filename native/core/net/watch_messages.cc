@@ -1,6 +1,8 @@
 // Encoding of the two frames of watch and notify; they share their layout.
 #include "net/watch_messages.hh"
 
+#include "net/id_encoding.hh"
+
 namespace cairn::net {
 
 namespace {
@@ -10,8 +12,7 @@ Frame encode_message(FrameType type, const Message& message, const std::string& 
   CAIRN_ASSERT(body.size() <= kMaxNotifyPayloadBytes);
   Writer writer;
   writer.reserve(48 + message.object.size() + message.cookie.size() + body.size());
-  writer.put(message.pg.pool);
-  writer.put(message.pg.seed);
+  put_pg(writer, message.pg);
   writer.put(message.notify_id);
   writer.text16(message.object);
   writer.text16(message.cookie);
@@ -25,8 +26,7 @@ Frame encode_message(FrameType type, const Message& message, const std::string& 
 template <typename Message>
 Status decode_message(const Frame& frame, Message& into, std::string& body) {
   Reader reader(frame.meta);
-  into.pg.pool = reader.get<std::uint32_t>();
-  into.pg.seed = reader.get<std::uint32_t>();
+  into.pg = get_pg(reader);
   into.notify_id = reader.get<std::uint64_t>();
   into.object = reader.text16();
   into.cookie = reader.text16();

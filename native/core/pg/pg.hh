@@ -274,6 +274,9 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
 
   // snap_writes.cc
   void load_family(std::unique_ptr<Running> running);
+  // What the store said of the head as a family; none: the operation has failed, or is over.
+  std::optional<Family> family_found(std::unique_ptr<Running>& running, const Status& status,
+                                     bool stored, const Version& version, std::string_view attr);
   void run_copyup(std::unique_ptr<Running> running);
   // Behind all guards: gives the lock back and commits.
   void commit_running(std::unique_ptr<Running> running);

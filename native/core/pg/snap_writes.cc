@@ -56,18 +56,27 @@ void fill_absent(ClientOp& op, const std::vector<object_store::BlockInfo>& block
 
 }  // namespace
 
+std::optional<Family> Pg::family_found(std::unique_ptr<Running>& running, const Status& status,
+                                       bool stored, const Version& version, std::string_view attr) {
+  if (!still_current(*running)) return std::nullopt;
+  if (!status) {
+    fail_steps(std::move(running), status.code(), status.message());
+    return std::nullopt;
+  }
+  auto family = Family::from_store(stored, version, attr);
+  if (family) return std::move(*family);
+  fail_steps(std::move(running), family.status().code(), family.status().message());
+  return std::nullopt;
+}
+
 void Pg::load_family(std::unique_ptr<Running> running) {
   pg_family_loaded.hit();
   const ObjectId object = object_id(running->op.request.object);
   host_.store().read(
       id_, object, 0, 0, false,
       [this, running = std::move(running)](Status status, object_store::ReadResult result) mutable {
-        if (!still_current(*running)) return;
-        if (!status) return fail_steps(std::move(running), status.code(), status.message());
-        auto family = Family::from_store(result.exists, result.version, result.attr);
-        if (!family) {
-          return fail_steps(std::move(running), family.status().code(), family.status().message());
-        }
+        auto family = family_found(running, status, result.exists, result.version, result.attr);
+        if (!family) return;
         families_.put(running->op.request.object, std::move(*family));
         commit_running(std::move(running));
       });

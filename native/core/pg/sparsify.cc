@@ -74,12 +74,8 @@ void Pg::run_sparsify(std::unique_ptr<Running> running) {
   host_.store().info(
       id_, object,
       [this, running = std::move(running)](Status status, object_store::ObjectInfo info) mutable {
-        if (!still_current(*running)) return;
-        if (!status) return fail_steps(std::move(running), status.code(), status.message());
-        auto family = Family::from_store(info.exists, info.version, info.attr);
-        if (!family) {
-          return fail_steps(std::move(running), family.status().code(), family.status().message());
-        }
+        const auto family = family_found(running, status, info.exists, info.version, info.attr);
+        if (!family) return;
         std::vector<Step>& steps = running->op.request.steps;
         const auto sparsify = std::find_if(steps.begin(), steps.end(), [](const Step& step) {
           return step.code == StepCode::sparsify;
