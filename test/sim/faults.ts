@@ -170,7 +170,7 @@ export const kinds = {
       const others = cluster.osds.filter((other) => other !== osd);
       for (const other of others) other.kill(false);
       await cluster.time.run(random.between(200, 3000));
-      const state = random.pick(["GetLog", "GetMissing", "Recovering"] as const);
+      const state = random.pick(["GetLog", "GetMissing", "GetMissing", "Recovering"] as const);
       cluster.onPeering = (to) => {
         if (to !== state) return;
         cluster.onPeering = undefined;
