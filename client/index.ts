@@ -48,6 +48,7 @@ export {
 export { extentsPerBatch, type ImportSource, importImage } from "./image/import-image.js";
 export { DeviceInspector } from "./image/inspection.js";
 export type { TraceFigures, TraceSummary } from "./image/inspection-record.js";
+export type { ImageKey, SnapKey } from "./image/keys.js";
 export type { LayoutOptions } from "./image/making.js";
 export type { ImageMetadata } from "./image/metadata.js";
 export type { MigrationInfo, Migrations, PrepareOptions } from "./image/migration.js";
