@@ -1,5 +1,5 @@
-// What is asked for by its id: images in the trash, whose snapshots are looked at and removed there,
-// and snapshots that nobody sees any more because clones need them.
+// What is asked for by its id: images in the trash, whose snapshots are looked at and removed
+// there, and snapshots that nobody sees any more because clones need them.
 import { describe, expect, it } from "vitest";
 import { cloneWorld, inNamespace, sizeBytes } from "../testing/clone-world.js";
 import { violations } from "../testing/invariants.js";

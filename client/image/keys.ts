@@ -1,5 +1,5 @@
-// What images and snapshots are asked for by: names, or ids, which also find what has lost its name.
-// Pure.
+// What images and snapshots are asked for by: names, or ids, which also find what has lost its
+// name. Pure.
 
 /** An image by its name, or by its id: also one in the trash. */
 export type ImageKey = string | { readonly id: string };

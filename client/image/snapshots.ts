@@ -191,7 +191,8 @@ const missing = (image: ImageKey, snap: SnapKey) =>
 
 function keptForClones(scope: Scope, image: ImageKey, id: number): StorageError {
   const what = `the snapshot ${id} of ${scope.specOf(image)}`;
+  const words = scope.wordsFor(image);
   return new StorageError("busy", `${what} is removed, and kept for its clones`, {
-    remedy: `It goes with the last of them: cairn children ${scope.wordsFor(image)} --snap-id ${id}`,
+    remedy: `It goes with the last of them: cairn children ${words} --snap-id ${id}`,
   });
 }
