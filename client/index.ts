@@ -56,6 +56,7 @@ export type { OriginSpec } from "./image/migration-source.js";
 export { type NamespaceInfo, Namespaces } from "./image/namespaces.js";
 export { type LockedImage, openLocked } from "./image/open-locked.js";
 export { type OpenReader, openReader, type ReaderOptions } from "./image/open-reader.js";
+export { type PoolUse, type PoolUser, refuseNeededPool, usersOfPool } from "./image/pool-users.js";
 export { PurgeScheduler, type PurgeSchedulerPorts } from "./image/purge-scheduler.js";
 export type { ImageInfo, Progress, Scope } from "./image/scope.js";
 export type { SnapshotInfo, Snapshots } from "./image/snapshots.js";
