@@ -65,7 +65,7 @@ function infoText({ info, parent, migration, inTrash, snapshot }: InfoValue): st
     ["snapshots", limited(info.snapshotCount, info.snapshotLimit)],
     parent && ["parent", parentText(parent)],
     migration && ["migration", migrationText(migration)],
-    inTrash && ["in the trash", `kept until ${timeText(inTrash.deferUntil)} UTC`],
+    inTrash && ["in the trash", trashText(inTrash)],
     snapshot && ["protected", snapshot.protected ? "yes" : "no"],
     ["created", `${when} UTC`],
   ];
@@ -82,6 +82,11 @@ function parentText({ pool, namespace, name, id, snapshot, overlapBytes }: Paren
 
 const migrationText = ({ side, state, other }: MigrationInfo): string =>
   side === "source" ? `goes to ${other}, which is used instead` : `${state}, from ${other}`;
+
+function trashText({ deletedAt, deferUntil }: TrashInfo): string {
+  const since = `since ${timeText(deletedAt)} UTC`;
+  return deferUntil > deletedAt ? `${since}, kept until ${timeText(deferUntil)} UTC` : since;
+}
 
 export async function createAction(
   spec: ImageAddress,
