@@ -22,7 +22,16 @@ const { values } = parseArgs({
 });
 const osdCount = 3;
 
-async function idleOf(pid: number): Promise<{ cpuPercent: number; rssMib: number }> {
+interface Idle {
+  cpuPercent: number;
+  rssMib: number;
+}
+
+function rounded({ cpuPercent, rssMib }: Idle): Idle {
+  return { cpuPercent: Number(cpuPercent.toFixed(2)), rssMib: Number(rssMib.toFixed(1)) };
+}
+
+async function idleOf(pid: number): Promise<Idle> {
   const seconds = 10;
   const before = native.processCpuNs(pid) ?? 0;
   await new Promise((done) => setTimeout(done, seconds * 1000));
@@ -39,18 +48,21 @@ async function main(): Promise<void> {
   const seconds = Number(values.seconds);
   try {
     cluster.cairn("up", "--osds", String(osdCount));
-    cluster.makeImage("1G", 15);
     const pids = Array.from({ length: osdCount }, (_, osd) => cluster.pidOf(`osd.${osd}`));
-    const idle = await Promise.all(pids.map(idleOf));
+    const idleFresh = await Promise.all(pids.map(idleOf));
+    cluster.makeImage("1G", 15);
+    const idleFilled = await Promise.all(pids.map(idleOf));
     const deep: BenchJson[] = [];
     const shallow: BenchJson[] = [];
     const reads: BenchJson[] = [];
     const loopbackUs: number[] = [];
     const durableWriteUs: number[] = [];
+    const durableWritesAtOnceUs: number[] = [];
     for (let i = 0; i < Number(values.repeat); i++) {
       deep.push(cluster.run({ ioType: "write", queueDepth: 32, seconds }));
       loopbackUs.push(measureLoopbackUs(root));
       durableWriteUs.push(measureDurableWriteUs(cluster.folder));
+      durableWritesAtOnceUs.push(measureDurableWriteUs(cluster.folder, osdCount));
       shallow.push(cluster.run({ ioType: "write", queueDepth: 1, seconds }));
       reads.push(cluster.run({ ioType: "read", queueDepth: 32, seconds }));
     }
@@ -75,15 +87,14 @@ async function main(): Promise<void> {
         p50Us: of(shallow, (run) => run.latencyUs.p50),
         loopbackRoundTripUs: Number(median(loopbackUs).toFixed(1)),
         durableWriteUs: Number(median(durableWriteUs).toFixed(1)),
+        durableWritesAtOnceUs: Number(median(durableWritesAtOnceUs).toFixed(1)),
       },
       readQd32: {
         iops: of(reads, (run) => run.iops),
         cpuUsPerRead: of(reads, (run) => run.cpuUsPerOp.total),
       },
-      idleOsds: idle.map((one) => ({
-        cpuPercent: Number(one.cpuPercent.toFixed(2)),
-        rssMib: Number(one.rssMib.toFixed(1)),
-      })),
+      idleOsds: idleFresh.map(rounded),
+      idleOsdsAfterFill: idleFilled.map(rounded),
     };
     process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   } finally {

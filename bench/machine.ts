@@ -17,20 +17,24 @@ export function machineFacts(): string {
   return `${cpu}, ${cpus().length} CPUs, ${memoryGib} GiB, ${system}`;
 }
 
-/** Mean time of a durable 4 KiB overwrite (O_DIRECT and O_DSYNC, by dd), in microseconds. */
-export function measureDurableWriteUs(folder: string): number {
-  const path = join(folder, "flush-probe");
+/**
+ * Mean time of a durable 4 KiB overwrite (O_DIRECT and O_DSYNC, by dd), in microseconds: by one
+ * writer, or by several at once, each in its own file, as the OSDs of a machine are.
+ */
+export function measureDurableWriteUs(folder: string, writers = 1): number {
+  const count = 500;
+  const paths = Array.from({ length: writers }, (_, i) => join(folder, `flush-probe-${i}`));
   const write = (...flags: string[]): number => {
     const started = process.hrtime.bigint();
-    const args = ["if=/dev/zero", `of=${path}`, "bs=4k", "count=500", "status=none", ...flags];
-    execFileSync("dd", args);
-    return Number(process.hrtime.bigint() - started) / 1000 / 500;
+    const dd = `dd if=/dev/zero bs=4k count=${count} status=none ${flags.join(" ")}`;
+    execFileSync("sh", ["-c", `for path; do ${dd} of="$path" & done; wait`, "sh", ...paths]);
+    return Number(process.hrtime.bigint() - started) / 1000 / count;
   };
   try {
     write("conv=fsync");
     return write("oflag=direct,dsync", "conv=notrunc");
   } finally {
-    rmSync(path, { force: true });
+    for (const path of paths) rmSync(path, { force: true });
   }
 }
 
