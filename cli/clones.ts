@@ -6,7 +6,14 @@ import { imagesOf, nameOf, withImageProgress, withImages } from "./image-access.
 import { type LayoutFlags, layoutOf } from "./image-layout.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { printResult } from "./output.js";
-import type { ImageAddress, ImageOrSnap, SnapAddress } from "./spec.js";
+import {
+  type ImageAddress,
+  type ImageOrSnap,
+  imageKey,
+  type SnapAddress,
+  type SnapOrId,
+  snapKey,
+} from "./spec.js";
 
 type LongFlags = ClusterOptions & ProgressOptions;
 
@@ -24,29 +31,37 @@ export async function cloneAction(
 }
 
 export async function childrenAction(
-  spec: ImageOrSnap,
+  spec: SnapOrId,
   flags: ClusterOptions & { descendants?: true },
 ): Promise<void> {
   const children = await withImages(flags, spec, async (images, client) => {
-    const found = await images.clones.children(spec.image, spec.snap);
+    const found = await images.clones.children(imageKey(spec), snapKey(spec));
     return flags.descendants ? withDescendants(client, found) : found;
   });
   printResult(flags, children, () => children.map(childText).join("\n"));
 }
 
-/** Each child before its own children. Those without a name have none that could be asked for. */
+/** Each child before its own children. */
 async function withDescendants(
   client: ClusterClient,
   children: readonly ChildInfo[],
 ): Promise<ChildInfo[]> {
   const all: ChildInfo[] = [];
   for (const child of children) {
-    all.push(child);
-    if (child.name === undefined) continue;
-    const { clones } = await imagesOf(client, child);
-    all.push(...(await withDescendants(client, await clones.children(child.name))));
+    all.push(child, ...(await withDescendants(client, await childrenOf(client, child))));
   }
   return all;
+}
+
+/** One that is being made or removed, or whose pool is gone, has none that could be asked for. */
+async function childrenOf(client: ClusterClient, child: ChildInfo): Promise<ChildInfo[]> {
+  try {
+    const { clones } = await imagesOf(client, child);
+    return await clones.children({ id: child.id });
+  } catch (thrown) {
+    if (thrown instanceof StorageError && thrown.code === "not_found") return [];
+    throw thrown;
+  }
 }
 
 function childText({ pool, namespace, name, id, snapshot }: ChildInfo): string {

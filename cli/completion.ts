@@ -91,6 +91,10 @@ function clusterNames(flags: ClusterOptions): NameSource {
       withImages(flags, { pool, namespace }, async ({ snapshots }) =>
         (await snapshots.list(image)).map(({ name }) => name),
       ),
+    snapshotIds: (pool, namespace, image) =>
+      withImages(flags, { pool, namespace }, async ({ snapshots }) =>
+        (await snapshots.list(image, { all: true })).map(({ id }) => String(id)),
+      ),
     groups: (pool, namespace) =>
       withImages(flags, { pool, namespace }, async ({ groups }) =>
         (await groups.list()).map(([name]) => name),
@@ -101,8 +105,8 @@ function clusterNames(flags: ClusterOptions): NameSource {
         (await new Namespaces(scope).list()).map(({ name }) => name),
       );
     },
-    trash: (pool) =>
-      withImages(flags, { pool, namespace: "" }, async ({ trash }) =>
+    trash: (pool, namespace) =>
+      withImages(flags, { pool, namespace }, async ({ trash }) =>
         (await trash.list()).map(({ id }) => id),
       ),
   };

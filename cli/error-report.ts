@@ -8,6 +8,7 @@ import {
   StorageError,
   toStorageError,
 } from "../common/errors.js";
+import { whyLeftOut } from "./verbs/left-out.js";
 
 /**
  * Prints the error of a command; stack traces are for bugs of Cairn only.
@@ -28,6 +29,13 @@ const missingWord = /^missing required argument/;
 
 function asStorageError(thrown: unknown, argv: readonly string[], program: Command): StorageError {
   if (thrown instanceof CommanderError) {
+    const option = unknownOption(thrown);
+    const verb = verbWords(argv, program).join(" ");
+    const known = option === undefined ? undefined : whyLeftOut(verb, option);
+    if (known !== undefined) {
+      const message = `cairn ${verb} has no ${option}: ${known.why}`;
+      return new StorageError("invalid_argument", message, { remedy: known.instead });
+    }
     const missing = thrown.code === "commander.help";
     const message = missing ? "a command is missing" : thrown.message.replace(/^error: /, "");
     return new StorageError("invalid_argument", message, { remedy: usageRemedy(argv, program) });
@@ -37,9 +45,18 @@ function asStorageError(thrown: unknown, argv: readonly string[], program: Comma
   return new StorageError(error.code, error.message, { remedy: usageRemedy(argv, program) });
 }
 
-/** Names the deepest command that the words lead to. */
+function unknownOption({ code, message }: CommanderError): string | undefined {
+  if (code !== "commander.unknownOption") return undefined;
+  return /unknown option '(--[a-z-]+)/.exec(message)?.[1];
+}
+
 function usageRemedy(argv: readonly string[], program: Command): string {
-  const path = ["cairn"];
+  return `\`${["cairn", ...verbWords(argv, program)].join(" ")} --help\` shows the usage.`;
+}
+
+/** The deepest command that the words lead to. */
+function verbWords(argv: readonly string[], program: Command): string[] {
+  const path: string[] = [];
   let command = program;
   for (const word of argv) {
     const next = command.commands.find((candidate) => candidate.name() === word);
@@ -47,7 +64,7 @@ function usageRemedy(argv: readonly string[], program: Command): string {
     path.push(word);
     command = next;
   }
-  return `\`${path.join(" ")} --help\` shows the usage.`;
+  return path;
 }
 
 function wantsJson(argv: readonly string[]): boolean {

@@ -3,7 +3,7 @@ import { StorageError } from "../common/errors.js";
 import { imagesOf, nameOf, withImageProgress, withImages } from "./image-access.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { fieldsText, printResult, table, timeText } from "./output.js";
-import type { ImageAddress, SnapAddress } from "./spec.js";
+import { type ImageAddress, type ImageOrId, imageKey, type SnapAddress } from "./spec.js";
 import type { PoolAddress } from "./table/slots.js";
 
 type LongFlags = ClusterOptions & ProgressOptions;
@@ -70,11 +70,11 @@ export async function renameAction(
 /** `cairn group image add` or `rm`. */
 export const memberAction =
   (change: "add" | "rm") =>
-  async (group: ImageAddress, image: ImageAddress, flags: ClusterOptions): Promise<void> => {
+  async (group: ImageAddress, image: ImageOrId, flags: ClusterOptions): Promise<void> => {
     await withImages(flags, group, async ({ groups }, client) => {
-      const member = { scope: (await imagesOf(client, image)).scope, name: image.image };
-      if (change === "add") await groups.addImage(group.image, member);
-      else await groups.removeImage(group.image, member);
+      const { scope } = await imagesOf(client, image);
+      if (change === "add") await groups.addImage(group.image, { scope, name: image.image });
+      else await groups.removeImage(group.image, { scope, name: imageKey(image) });
     });
     const value = { ...groupValue(group), image: nameOf(image), change };
     printResult(flags, value, () =>

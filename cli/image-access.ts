@@ -6,7 +6,7 @@ import { withCluster } from "./connect.js";
 import { plainError } from "./error-report.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { startProgress } from "./progress.js";
-import type { ImageOrSnap } from "./spec.js";
+import type { SnapOrId } from "./spec.js";
 
 export type ImageLayer = Images<ClusterClient["io"]>;
 
@@ -62,8 +62,9 @@ export function readableImages(images: ImageLayer): Promise<ImageInfo[]> {
   });
 }
 
-/** "rbd/disk1", "rbd/team/disk1@monday" */
-export function nameOf({ pool, namespace, image, snap }: ImageOrSnap): string {
+/** "rbd/disk1", "rbd/team/disk1@monday", "4 of rbd/disk1" */
+export function nameOf({ pool, namespace, image, snap, snapId }: SnapOrId): string {
   const path = namespace === "" ? `${pool}/${image}` : `${pool}/${namespace}/${image}`;
+  if (snapId !== undefined) return `${snapId} of ${path}`;
   return snap === undefined ? path : `${path}@${snap}`;
 }

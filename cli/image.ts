@@ -1,6 +1,12 @@
 // `cairn create`, `ls`, `info`, `rm`, `resize`, `import`, `export`: images as `rbd` has them.
 import path from "node:path";
-import type { ImageInfo, MigrationInfo, ParentInfo, SnapshotInfo } from "../client/index.js";
+import type {
+  ImageInfo,
+  MigrationInfo,
+  ParentInfo,
+  SnapshotInfo,
+  TrashInfo,
+} from "../client/index.js";
 import { StorageError } from "../common/errors.js";
 import { formatSize } from "../common/units.js";
 import { withCluster as onCluster } from "./connect.js";
@@ -11,7 +17,13 @@ import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { fieldsText, printResult, table, timeText } from "./output.js";
 import { startProgress } from "./progress.js";
 import { withAbortSignal } from "./signals.js";
-import { checkedName, type ImageAddress, type ImageOrSnap } from "./spec.js";
+import {
+  checkedName,
+  type ImageAddress,
+  type ImageOrId,
+  type ImageOrSnap,
+  imageKey,
+} from "./spec.js";
 import type { ImportPlace, PoolAddress } from "./table/slots.js";
 
 interface SizeFlags extends ClusterOptions {
@@ -33,10 +45,11 @@ interface InfoValue {
   info: ImageInfo;
   parent: ParentInfo | undefined;
   migration: MigrationInfo | undefined;
+  inTrash: TrashInfo | undefined;
   snapshot: SnapshotInfo | undefined;
 }
 
-function infoText({ info, parent, migration, snapshot }: InfoValue): string {
+function infoText({ info, parent, migration, inTrash, snapshot }: InfoValue): string {
   const striped = info.stripeCount > 1 || info.stripeUnitBytes !== info.objectBytes;
   const stripes = `${formatSize(info.stripeUnitBytes)} over ${info.stripeCount}`;
   const when = timeText((snapshot ?? info).createdAt);
@@ -52,6 +65,7 @@ function infoText({ info, parent, migration, snapshot }: InfoValue): string {
     ["snapshots", limited(info.snapshotCount, info.snapshotLimit)],
     parent && ["parent", parentText(parent)],
     migration && ["migration", migrationText(migration)],
+    inTrash && ["in the trash", trashText(inTrash)],
     snapshot && ["protected", snapshot.protected ? "yes" : "no"],
     ["created", `${when} UTC`],
   ];
@@ -68,6 +82,11 @@ function parentText({ pool, namespace, name, id, snapshot, overlapBytes }: Paren
 
 const migrationText = ({ side, state, other }: MigrationInfo): string =>
   side === "source" ? `goes to ${other}, which is used instead` : `${state}, from ${other}`;
+
+function trashText({ deletedAt, deferUntil }: TrashInfo): string {
+  const since = `since ${timeText(deletedAt)} UTC`;
+  return deferUntil > deletedAt ? `${since}, kept until ${timeText(deferUntil)} UTC` : since;
+}
 
 export async function createAction(
   spec: ImageAddress,
@@ -163,23 +182,30 @@ async function longRows(images: ImageLayer, info: ImageInfo): Promise<LongRow[]>
   ];
 }
 
-export async function infoAction(spec: ImageOrSnap, flags: ClusterOptions): Promise<void> {
-  const { image, snap } = spec;
+export async function infoAction(
+  spec: ImageOrSnap & ImageOrId,
+  flags: ClusterOptions,
+): Promise<void> {
+  const { snap, imageId } = spec;
+  const image = imageKey(spec);
   const found = await withImages(flags, spec, async (images) => {
-    const [info, parent, migration, snapshot] = await Promise.all([
+    const [info, parent, migration, trash, snapshot] = await Promise.all([
       images.info(image),
       images.clones.parent(image),
       images.migrations.info(image),
+      imageId === undefined ? [] : images.trash.list(),
       snap === undefined ? undefined : images.snapshots.info(image, snap),
     ]);
     const shown = snapshot === undefined ? info : { ...info, sizeBytes: snapshot.sizeBytes };
-    return { info: shown, parent, migration, snapshot };
+    const inTrash = trash.find(({ id }) => id === imageId);
+    return { info: shown, parent, migration, inTrash, snapshot };
   });
-  const { info, parent, migration, snapshot } = found;
+  const { info, parent, migration, inTrash, snapshot } = found;
   const value = {
     ...info,
     ...(parent && { parent }),
     ...(migration && { migration }),
+    ...(inTrash && { inTrash }),
     ...(snapshot && { snapshot }),
   };
   printResult(flags, value, () => infoText(found));

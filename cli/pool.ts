@@ -4,6 +4,7 @@ import type { CommandArgs } from "../proto/commands.js";
 import type { PoolInfo } from "../proto/osd-map.js";
 import type { PoolSetting } from "../proto/pool-settings.js";
 import { withMonitor } from "./connect.js";
+import { withImages } from "./image-access.js";
 import type { ClusterOptions } from "./options.js";
 import { fieldsText, type Output, printResult, table } from "./output.js";
 
@@ -16,6 +17,7 @@ interface CreateFlags extends ClusterOptions {
 
 interface RemoveFlags extends ClusterOptions {
   yesIReallyMeanIt?: true;
+  force?: true;
 }
 
 export async function createAction(name: string, flags: CreateFlags): Promise<void> {
@@ -69,6 +71,10 @@ export async function removeAction(
     throw new StorageError("invalid_argument", `this destroys all images of the pool ${name}`, {
       remedy: `If you mean it, give its name twice: cairn pool rm ${name} ${name}`,
     });
+  }
+  if (flags.force !== true) {
+    const { refuseNeededPool } = await import("../client/index.js");
+    await withImages(flags, { pool: name, namespace: "" }, ({ scope }) => refuseNeededPool(scope));
   }
   const { epoch } = await withMonitor(flags, (monitor) => monitor.command("pool rm", { name }));
   printResult(flags, { name, epoch }, () => `pool ${name} removed`);

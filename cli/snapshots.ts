@@ -1,11 +1,19 @@
 // `cairn snap ...`: the snapshots of images.
 import type { SnapshotInfo } from "../client/index.js";
+import { defined } from "../common/assert.js";
 import { StorageError } from "../common/errors.js";
 import { formatSize } from "../common/units.js";
 import { nameOf, withImageProgress, withImages } from "./image-access.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { type Output, printResult, table, timeText } from "./output.js";
-import type { ImageAddress, SnapAddress } from "./spec.js";
+import {
+  type ImageAddress,
+  type ImageOrId,
+  imageKey,
+  type SnapAddress,
+  type SnapOrId,
+  snapKey,
+} from "./spec.js";
 
 type LongFlags = ClusterOptions & ProgressOptions;
 
@@ -17,12 +25,12 @@ export async function createAction(spec: SnapAddress, flags: LongFlags): Promise
 }
 
 export async function listAction(
-  spec: ImageAddress,
+  spec: ImageOrId,
   flags: ClusterOptions & { all?: true },
 ): Promise<void> {
   const all = flags.all === true;
   const list = await withImages(flags, spec, (images) =>
-    images.snapshots.list(spec.image, { all }),
+    images.snapshots.list(imageKey(spec), { all }),
   );
   printResult(flags, list, () => listText(list, all));
 }
@@ -52,11 +60,12 @@ function listText(list: readonly SnapshotInfo[], all: boolean): Output {
 }
 
 export async function removeAction(
-  spec: SnapAddress,
+  spec: SnapOrId,
   flags: LongFlags & { force?: true },
 ): Promise<void> {
+  const key = defined(snapKey(spec), "the snapshot to be removed");
   await withImages(flags, spec, (images) =>
-    images.snapshots.remove(spec.image, spec.snap, { force: flags.force === true }),
+    images.snapshots.remove(imageKey(spec), key, { force: flags.force === true }),
   );
   printResult(flags, { ...spec, removed: true }, () => `removed snapshot ${nameOf(spec)}`);
 }
@@ -87,23 +96,23 @@ export async function rollbackAction(spec: SnapAddress, flags: LongFlags): Promi
 /** `cairn snap protect` or `unprotect`. */
 export const protectAction =
   (isProtected: boolean) =>
-  async (spec: SnapAddress, flags: ClusterOptions): Promise<void> => {
+  async (spec: SnapAddress & ImageOrId, flags: ClusterOptions): Promise<void> => {
     await withImages(flags, spec, (images) =>
-      images.snapshots.protect(spec.image, spec.snap, isProtected),
+      images.snapshots.protect(imageKey(spec), spec.snap, isProtected),
     );
     const how = isProtected ? "protected" : "not protected any more";
     printResult(flags, { ...spec, protected: isProtected }, () => `${nameOf(spec)} is ${how}`);
   };
 
-export async function purgeAction(spec: ImageAddress, flags: LongFlags): Promise<void> {
+export async function purgeAction(spec: ImageOrId, flags: LongFlags): Promise<void> {
   const doing = `removing snapshots of ${spec.image}`;
   const { removed, kept } = await withImageProgress(
     flags,
     doing,
     spec,
     async (images, progress) => {
-      const gone = await images.snapshots.purge(spec.image, progress);
-      const left = await images.snapshots.list(spec.image);
+      const gone = await images.snapshots.purge(imageKey(spec), progress);
+      const left = await images.snapshots.list(imageKey(spec));
       return { removed: gone, kept: left.map(({ name }) => name) };
     },
   );

@@ -2,6 +2,7 @@
 // [POOL/[NAMESPACE/]]IMAGE[@SNAP] as one word, or in parts with --pool, --namespace, --image and
 // --snap. Pure.
 import { checkImageName } from "../client/image/image-spec.js";
+import type { ImageKey, SnapKey } from "../client/index.js";
 import { StorageError } from "../common/errors.js";
 
 /** A name in a pool. */
@@ -19,6 +20,26 @@ export interface SnapAddress extends ImageAddress {
 /** An image, or one of its snapshots. */
 export interface ImageOrSnap extends ImageAddress {
   snap?: string;
+}
+
+/** By its name, or by its id: then `image` is the id, too. */
+export interface ImageOrId extends ImageAddress {
+  imageId?: string;
+}
+
+/** Of either kind, with a snapshot by its name or by its id, or without one. */
+export interface SnapOrId extends ImageOrId {
+  snap?: string;
+  snapId?: number;
+}
+
+export function imageKey({ image, imageId }: ImageOrId): ImageKey {
+  return imageId === undefined ? image : { id: imageId };
+}
+
+/** undefined: no snapshot is named */
+export function snapKey({ snap, snapId }: SnapOrId): SnapKey | undefined {
+  return snapId === undefined ? snap : { id: snapId };
 }
 
 export interface SpecParts {

@@ -48,6 +48,7 @@ export {
 export { extentsPerBatch, type ImportSource, importImage } from "./image/import-image.js";
 export { DeviceInspector } from "./image/inspection.js";
 export type { TraceFigures, TraceSummary } from "./image/inspection-record.js";
+export type { ImageKey, SnapKey } from "./image/keys.js";
 export type { LayoutOptions } from "./image/making.js";
 export type { ImageMetadata } from "./image/metadata.js";
 export type { MigrationInfo, Migrations, PrepareOptions } from "./image/migration.js";
@@ -55,6 +56,7 @@ export type { OriginSpec } from "./image/migration-source.js";
 export { type NamespaceInfo, Namespaces } from "./image/namespaces.js";
 export { type LockedImage, openLocked } from "./image/open-locked.js";
 export { type OpenReader, openReader, type ReaderOptions } from "./image/open-reader.js";
+export { type PoolUse, type PoolUser, refuseNeededPool, usersOfPool } from "./image/pool-users.js";
 export { PurgeScheduler, type PurgeSchedulerPorts } from "./image/purge-scheduler.js";
 export type { ImageInfo, Progress, Scope } from "./image/scope.js";
 export type { SnapshotInfo, Snapshots } from "./image/snapshots.js";

@@ -1,9 +1,12 @@
 // What follows where on a command line, with names that a cluster would give.
 import { describe, expect, it } from "vitest";
+import type { ImageKey } from "../../client/image/keys.js";
 import { usableFamilies as families } from "../verbs/index.js";
 import { complete, type NameSource } from "./completion.js";
 
 const asked: string[] = [];
+
+const isTrashed = (image: ImageKey) => typeof image !== "string" && image.id === "00ff";
 
 const names: NameSource = {
   pools: async () => ["rbd", "fast"],
@@ -12,10 +15,14 @@ const names: NameSource = {
     return namespace === "team" ? ["vm9"] : ["disk1", "disk2"];
   },
   snapshots: async (pool, namespace, image) =>
-    pool === "rbd" && namespace === "" && image === "disk1" ? ["monday", "tuesday"] : [],
+    pool === "rbd" && namespace === "" && (image === "disk1" || isTrashed(image))
+      ? ["monday", "tuesday"]
+      : [],
+  snapshotIds: async (_pool, _namespace, image) =>
+    image === "disk1" || isTrashed(image) ? ["3", "14"] : [],
   groups: async () => ["web"],
   namespaces: async (pool) => (pool === "rbd" ? ["team"] : []),
-  trash: async () => ["00ff"],
+  trash: async (_pool, namespace) => (namespace === "team" ? ["00aa"] : ["00ff"]),
   osds: async () => ["0", "1"],
 };
 
@@ -75,6 +82,18 @@ describe("complete", () => {
     expect(await following("diff rbd/disk1 --from-snap m")).toEqual(["monday"]);
     expect(await following("diff rbd/disk1 --from-snap=m")).toEqual(["--from-snap=monday"]);
     expect(await following("group info --group ")).toEqual(["web"]);
+  });
+
+  it("completes ids in place of names", async () => {
+    expect(await following("snap purge --image-id ")).toEqual(["00ff"]);
+    expect(await following("info --namespace team --image-id ")).toEqual(["00aa"]);
+    expect(await following("trash rm rbd/team/")).toEqual(["rbd/team/00aa"]);
+    expect(await following("snap rm --image-id 00ff --snap m")).toEqual(["monday"]);
+    expect(await following("snap rm --image-id 00ff --snap-id ")).toEqual(["3", "14"]);
+    expect(await following("children disk1 --snap-id 1")).toEqual(["14"]);
+    expect(await following("snap rm --image-i")).toEqual(["--image-id"]);
+    expect(await following("group image rm --image-i")).toEqual(["--image-id"]);
+    expect(await following("group image add --image-i")).toEqual([]);
   });
 
   it("completes features", async () => {

@@ -2,6 +2,7 @@
 // asked for. Pure but for the source of the names.
 
 import { defaultFeatures } from "../../client/image/features.js";
+import type { ImageKey } from "../../client/image/keys.js";
 import { defaultPool } from "../../client/image/spec.js";
 import { longName } from "./help.js";
 import { sharedNames } from "./option-rows.js";
@@ -11,10 +12,12 @@ import type { Completion, Family, OptionRow, Verb } from "./verb.js";
 export interface NameSource {
   pools(): Promise<string[]>;
   images(pool: string, namespace: string): Promise<string[]>;
-  snapshots(pool: string, namespace: string, image: string): Promise<string[]>;
+  snapshots(pool: string, namespace: string, image: ImageKey): Promise<string[]>;
+  /** of all snapshots, also of those that only ids name */
+  snapshotIds(pool: string, namespace: string, image: ImageKey): Promise<string[]>;
   groups(pool: string, namespace: string): Promise<string[]>;
   namespaces(pool: string): Promise<string[]>;
-  trash(pool: string): Promise<string[]>;
+  trash(pool: string, namespace: string): Promise<string[]>;
   osds(): Promise<string[]>;
 }
 
@@ -115,7 +118,7 @@ async function argument(
 interface Parts {
   pool: string;
   namespace: string;
-  image: string;
+  image: ImageKey;
 }
 
 function partsOf(row: Verb, behind: readonly string[]): Parts {
@@ -128,10 +131,11 @@ function partsOf(row: Verb, behind: readonly string[]): Parts {
     (one, at) => !one.startsWith("-") && optionOf(row, behind[at - 1] ?? "")?.kind !== "value",
   );
   const path = (word?.split("@")[0] ?? "").split("/");
+  const imageId = given("imageId");
   return {
     pool: given("pool") ?? (path.length > 1 ? path[0] : undefined) ?? defaultPool,
     namespace: given("namespace") ?? (path.length > 2 ? path[1] : undefined) ?? "",
-    image: given("image") ?? path.at(-1) ?? "",
+    image: imageId === undefined ? (given("image") ?? path.at(-1) ?? "") : { id: imageId },
   };
 }
 
@@ -163,10 +167,12 @@ async function optionValue(
       return startingWith(current, await names.images(pool, namespace));
     case "snap":
       return startingWith(current, await names.snapshots(pool, namespace, image));
+    case "snapId":
+      return startingWith(current, await names.snapshotIds(pool, namespace, image));
     case "group":
       return startingWith(current, await names.groups(pool, namespace));
     case "trashId":
-      return startingWith(current, await names.trash(pool));
+      return startingWith(current, await names.trash(pool, namespace));
     default:
       return namesFor(completes, current, names);
   }
@@ -180,6 +186,7 @@ async function namesFor(
   switch (completes) {
     case "none":
     case "verb":
+    case "snapId":
       return { words: [] };
     case "file":
     case "folder":
@@ -192,7 +199,7 @@ async function namesFor(
     case "osd":
       return startingWith(current, await names.osds());
     case "trashId":
-      return namesIn(current, names, ({ pool }) => names.trash(pool));
+      return namesIn(current, names, ({ pool, namespace }) => names.trash(pool, namespace));
     case "group":
       return namesIn(current, names, ({ pool, namespace }) => names.groups(pool, namespace));
     default:

@@ -5,9 +5,21 @@ import { StorageError } from "../../common/errors.js";
 import { sizeValue } from "../options.js";
 import { families } from "../verbs/index.js";
 import { verbHelp } from "./help.js";
+import { orImageId, orSnapId } from "./id-slots.js";
 import { asIs, flag, negated, repeated, required } from "./option-rows.js";
 import { registerVerbs, verbFirst } from "./register.js";
-import { destImage, image, imageOrSnapshot, maybe, pool, rest, snapshot, word } from "./slots.js";
+import {
+  destImage,
+  groupBesideImage,
+  image,
+  imageBesideGroup,
+  imageOrSnapshot,
+  maybe,
+  pool,
+  rest,
+  snapshot,
+  word,
+} from "./slots.js";
 import { type Slot, verb } from "./verb.js";
 
 /** What an action of a verb with these slots is called with. */
@@ -91,6 +103,46 @@ describe("specs", () => {
 
   it("a snapshot has to be named", async () => {
     expect(await refused("go far a", snapshot("it"))).toMatch(/which snapshot of rbd\/a/);
+  });
+});
+
+describe("ids in place of names", () => {
+  const byId = () => orImageId(orSnapId(snapshot("it")));
+  const id = "00ff";
+
+  it.each([
+    [`go far --image-id ${id} --snap s`, { ...place, image: id, imageId: id, snap: "s" }],
+    [`go far --image-id ${id} --snap-id 4`, { ...place, image: id, imageId: id, snapId: 4 }],
+    ["go far fast/a --snap-id 4", { pool: "fast", namespace: "", image: "a", snapId: 4 }],
+    ["go far --image a --snap-id 4", { ...place, image: "a", snapId: 4 }],
+    ["go far fast/a@s", { pool: "fast", namespace: "", image: "a", snap: "s" }],
+    [
+      `go far -p fast --namespace team --image-id ${id} --snap s`,
+      { pool: "fast", namespace: "team", image: id, imageId: id, snap: "s" },
+    ],
+  ])("%s", async (line, spec) => {
+    expect((await called(line, byId()))[0]).toEqual(spec);
+  });
+
+  it.each([
+    [`go far --image-id ${id} --image a --snap s`, /the image is named twice/],
+    [`go far --image-id ${id} a --snap s`, /too many arguments/],
+    [`go far --image-id ${id}`, /which snapshot of rbd\/00ff/],
+    ["go far a@s --snap-id 4", /the snapshot is named twice/],
+    ["go far a --snap s --snap-id 4", /the snapshot is named twice/],
+    ["go far --snap-id 4", /missing required argument/],
+    [`go far --image-id a/b --snap s`, /no image name/],
+  ])("%s is refused", async (line, message) => {
+    expect(await refused(line, byId())).toMatch(message);
+  });
+
+  it("a group's member is in the pool of the group, or its own", async () => {
+    const slots = [groupBesideImage("it"), orImageId(imageBesideGroup("it"))];
+    const line = `go far fast/g --pool fast --image-id ${id}`;
+    const member = { namespace: "", image: id, imageId: id };
+    expect((await called(line, ...slots))[1]).toEqual({ ...member, pool: "fast" });
+    const other = `go far fast/g --image-pool rbd --image-id ${id}`;
+    expect((await called(other, ...slots))[1]).toEqual({ ...member, pool: "rbd" });
   });
 });
 

@@ -12,6 +12,7 @@ export type Completion =
   | "namespace"
   | "image"
   | "snap"
+  | "snapId"
   | "imageOrSnap"
   | "group"
   | "trashId"

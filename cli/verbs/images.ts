@@ -1,5 +1,6 @@
 // The verbs on images as a whole: `create`, `ls`, `info`, `rm`, `resize`, `import`, `export`.
 import { imageSizeValue } from "../options.js";
+import { orImageId } from "../table/id-slots.js";
 import { layoutRows } from "../table/layout-rows.js";
 import {
   choice,
@@ -64,7 +65,7 @@ const list = verb({
 const info = verb({
   name: "info",
   summary: "Show an image, or a snapshot of it.",
-  slots: [imageOrSnapshot("the image, or a snapshot of it")],
+  slots: [orImageId(imageOrSnapshot("the image, or a snapshot of it"))],
   options: clusterRows,
   examples: ["cairn info rbd/disk1", "cairn info rbd/disk1@monday"],
   load: async () => (await import("../image.js")).infoAction,

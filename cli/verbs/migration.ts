@@ -39,6 +39,7 @@ const prepare = verb({
     sourceSpecPath: optional("file", "a file with the same; - is standard input", asIs, {
       completes: "file",
     }),
+    flatten: flag("what a clone is moved to always stands for itself; for the sake of rbd"),
     thinOvercommit: flag("allow an image that is larger than its pool can hold"),
     ...layoutRows,
     ...clusterRows,
@@ -65,7 +66,10 @@ const commit = verb({
   summary: "End a migration: the old image is removed, a file stays as it is.",
   details: ["Refused before all is copied, and while anybody uses the old image."],
   slots: [image("the new image")],
-  options: longRows,
+  options: {
+    force: flag("clones of the new image are never in the way; for the sake of rbd"),
+    ...longRows,
+  },
   examples: ["cairn migration commit fast/disk1"],
   load: async () => (await import("../migration.js")).commitAction,
 });

@@ -1,6 +1,7 @@
 // The verbs on the trash, on groups and on namespaces.
 import { checkInterval, checkStart } from "../../proto/purge-schedule.js";
 import { durationValue, momentValue, shareValue, valueParser } from "../options.js";
+import { orImageId } from "../table/id-slots.js";
 import { asIs, clusterRows, flag, longRows, optional, quiesceRows } from "../table/option-rows.js";
 import {
   destGroup,
@@ -223,7 +224,10 @@ const members: Verb[] = (
     name: `group image ${change}`,
     aliases,
     summary,
-    slots: [groupBesideImage("the group"), imageBesideGroup("the image")],
+    slots: [
+      groupBesideImage("the group"),
+      change === "add" ? imageBesideGroup("the image") : orImageId(imageBesideGroup("the image")),
+    ],
     options: clusterRows,
     examples: [`cairn group image ${change} rbd/web rbd/disk1`],
     load: async () => (await import("../groups.js")).memberAction(change),

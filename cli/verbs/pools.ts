@@ -39,8 +39,17 @@ const remove = verb({
   name: "pool rm",
   aliases: ["pool remove"],
   summary: "Remove a pool with all its images. Its name has to be given twice.",
+  details: [
+    "Refused while images of other pools need it: those that have their data there, clones of " +
+      "its images, and what is being migrated from there. To find them, the headers of all other " +
+      "images are read.",
+  ],
   slots: [poolName, maybe(word("pool-again", "its name once more", asIs, { completes: "pool" }))],
-  options: { yesIReallyMeanIt: flag("in place of the second name"), ...clusterRows },
+  options: {
+    yesIReallyMeanIt: flag("in place of the second name"),
+    force: flag("do not look who needs it: images of other pools may be lost, too"),
+    ...clusterRows,
+  },
   examples: ["cairn pool rm fast fast"],
   load: async () => (await import("../pool.js")).removeAction,
 });

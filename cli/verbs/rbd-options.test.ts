@@ -1,8 +1,9 @@
 // Every option that `rbd help VERB` names is an option of the same verb here, but for those that
-// are listed below with the reason. test/golden/rbd has what rbd says.
+// are listed in left-out.ts with the reason. test/golden/rbd has what rbd says.
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { families } from "./index.js";
+import { leftOut, leftOutEverywhere, whyLeftOut } from "./left-out.js";
 
 interface RbdVerb {
   words: string[];
@@ -12,32 +13,6 @@ interface RbdVerb {
 const golden = JSON.parse(
   readFileSync(new URL("../../test/golden/rbd/help.json", import.meta.url), "utf8"),
 ) as Record<string, RbdVerb>;
-
-const byId = "images are named; one in the trash is restored first";
-
-/** Of every verb that has them in rbd. */
-const leftOutEverywhere: Readonly<Record<string, string>> = {
-  "--journal-object-size": "there are no journals: docs/ARCHITECTURE.md",
-  "--journal-pool": "there are no journals",
-  "--journal-splay-width": "there are no journals",
-  "--mirror-image-mode": "mirroring is later work",
-};
-
-/** By verb and option. */
-const leftOut: Readonly<Record<string, string>> = {
-  "children --snap-id": "snapshots are named",
-  "create --thick-provision": "images are thin: blocks are shared by snapshots and clones",
-  "group image remove --image-id": byId,
-  "info --image-id": byId,
-  "migration commit --force": "a commit that is refused says what is in the way",
-  "migration prepare --flatten": "`cairn flatten` does it before or afterwards",
-  "migration prepare --snap": "an import has all that its file shows",
-  "snap list --image-id": byId,
-  "snap purge --image-id": byId,
-  "snap remove --image-id": byId,
-  "snap remove --snap-id": "snapshots are named",
-  "snap unprotect --image-id": byId,
-};
 
 const all = families.flatMap(({ verbs }) => verbs);
 const dashed = (key: string) => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -69,6 +44,17 @@ describe("the verbs of rbd help", () => {
     expect(slots.length).toBeGreaterThanOrEqual(words.length);
     // What comes beyond rbd's words may be left out.
     expect(slots.slice(words.length).every((slot) => slot.optional)).toBe(true);
+  });
+
+  it("says why an option is left out, under every name of its verb", () => {
+    for (const [key, reason] of Object.entries(leftOut)) {
+      const [, name = "", option = ""] = /^(.*) (--.*)$/.exec(key) ?? [];
+      const row = verbOf(name);
+      const said = [row?.name ?? "", ...(row?.aliases ?? [])].map((verb) =>
+        whyLeftOut(verb, option),
+      );
+      expect(new Set(said)).toEqual(new Set([reason]));
+    }
   });
 
   it("lists no difference that there is not", () => {

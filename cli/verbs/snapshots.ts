@@ -1,5 +1,6 @@
 // The verbs on snapshots, clones and copies of images.
 import { countValue, powerOfTwoSize } from "../options.js";
+import { orImageId, orSnapId } from "../table/id-slots.js";
 import { layoutRows } from "../table/layout-rows.js";
 import {
   asIs,
@@ -41,7 +42,7 @@ const list = verb({
   name: "snap ls",
   aliases: ["snap list"],
   summary: "List the snapshots of an image, oldest first.",
-  slots: [image("the image")],
+  slots: [orImageId(image("the image"))],
   options: {
     all: flag("with those of groups, and those that wait for their last clone", { short: "a" }),
     ...clusterRows,
@@ -58,9 +59,12 @@ const remove = verb({
     "Space is given back in the background. A snapshot that has clones is hidden, and goes with " +
       "the last of them.",
   ],
-  slots: [snapshot("the snapshot")],
+  slots: [orImageId(orSnapId(snapshot("the snapshot")))],
   options: { force: flag("also when it is protected"), ...longRows },
-  examples: ["cairn snap rm rbd/disk1@monday"],
+  examples: [
+    "cairn snap rm rbd/disk1@monday",
+    "cairn snap rm --pool rbd --image-id 00000000deadbeef --snap-id 4",
+  ],
   load: async () => (await import("../snapshots.js")).removeAction,
 });
 
@@ -95,7 +99,7 @@ const protect = verb({
 const unprotect = verb({
   name: "snap unprotect",
   summary: "Allow a snapshot to be removed again.",
-  slots: [snapshot("the snapshot")],
+  slots: [orImageId(snapshot("the snapshot"))],
   options: clusterRows,
   examples: ["cairn snap unprotect rbd/base@golden"],
   load: async () => (await import("../snapshots.js")).protectAction(false),
@@ -104,9 +108,12 @@ const unprotect = verb({
 const purge = verb({
   name: "snap purge",
   summary: "Remove all snapshots of an image but the protected ones.",
-  slots: [image("the image")],
+  slots: [orImageId(image("the image"))],
   options: longRows,
-  examples: ["cairn snap purge rbd/disk1"],
+  examples: [
+    "cairn snap purge rbd/disk1",
+    "cairn snap purge --pool rbd --image-id 00000000deadbeef",
+  ],
   load: async () => (await import("../snapshots.js")).purgeAction,
 });
 
@@ -157,7 +164,7 @@ const clone = verb({
 const children = verb({
   name: "children",
   summary: "List the clones of an image's snapshots, or of one.",
-  slots: [imageOrSnapshot("the image, or one snapshot of it")],
+  slots: [orImageId(orSnapId(imageOrSnapshot("the image, or one snapshot of it")))],
   options: {
     all: flag("those in the trash are always listed; for the sake of rbd", { short: "a" }),
     descendants: flag("with the clones of clones, to any depth"),

@@ -5,11 +5,12 @@ import { makeChange } from "./exclusive.js";
 import { joinParent } from "./family.js";
 import { hasFeature } from "./features.js";
 import { decodeHeader, headerObject, type ImageHeader } from "./header.js";
+import type { ImageKey, SnapKey } from "./keys.js";
 import { begin, checkNew, clearStale, type LayoutOptions, publishNew } from "./making.js";
 import { hasCode, type Omap, valueMap } from "./omap-values.js";
 import { childPrefix, imageRefChecker, type ParentRef } from "./references.js";
 import type { ImageInfo, Progress, Scope } from "./scope.js";
-import { snapshotByName } from "./snapshots.js";
+import { snapshotByKey, snapshotByName } from "./snapshots.js";
 
 /** A clone as its parent knows it. */
 export interface ChildInfo {
@@ -82,10 +83,9 @@ export class Clones {
   }
 
   /** The clones of all snapshots of an image, or of one. @throws not_found */
-  async children(image: string, snap?: string): Promise<ChildInfo[]> {
+  async children(image: ImageKey, snap?: SnapKey): Promise<ChildInfo[]> {
     const header = await this.scope.header(await this.scope.idOf(image));
-    const spec = this.scope.prefix + image;
-    const only = snap === undefined ? undefined : snapshotByName(header, snap, spec).id;
+    const only = snap === undefined ? undefined : snapshotByKey(this.scope, header, image, snap).id;
     const at: [number, string] = [this.scope.pool.id, headerObject(header.id)];
     const { omap } = await listKeys(this.scope.io, at, childPrefix);
     const found: ChildInfo[] = [];
@@ -101,7 +101,7 @@ export class Clones {
   }
 
   /** Also of a parent that is gone or damaged. undefined: it is no clone. @throws not_found */
-  async parent(image: string): Promise<ParentInfo | undefined> {
+  async parent(image: ImageKey): Promise<ParentInfo | undefined> {
     const { parent } = await this.scope.header(await this.scope.idOf(image));
     if (parent === undefined) return undefined;
     const { pool, namespace, imageId, snapId, overlapBytes } = parent;

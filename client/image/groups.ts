@@ -5,6 +5,7 @@ import { GroupDirectory } from "./group-directory.js";
 import { type GroupMember, groupObject, memberKey } from "./group-record.js";
 import { GroupSnapshots } from "./group-snapshots.js";
 import { checkImageName } from "./image-spec.js";
+import { type ImageKey, keyText } from "./keys.js";
 import { pendingStaleMs } from "./making.js";
 import { refuseInMigration } from "./migration-state.js";
 import { hasCode, setStep, u64Value } from "./omap-values.js";
@@ -99,20 +100,21 @@ export class Groups {
   }
 
   /** @throws not_found; busy when a snapshot of the group has it */
-  async removeImage(group: string, image: { scope: Scope; name: string }): Promise<void> {
+  async removeImage(group: string, image: { scope: Scope; name: ImageKey }): Promise<void> {
     const imageId = await image.scope.idOf(image.name);
     const key = memberKey(image.scope.refOf(imageId));
+    const name = keyText(image.name);
     await withGroup(this.scope, await this.directory.idOf(group), async (access) => {
       const { members, snapshots } = await readGroup(this.scope, access.id);
       const member = members.find((other) => memberKey(other) === key);
       if (member === undefined) {
-        throw new StorageError("not_found", `${image.name} does not belong to ${group}`, {
+        throw new StorageError("not_found", `${name} does not belong to ${group}`, {
           remedy: `\`cairn group image ls ${group}\` lists its images.`,
         });
       }
       const holding = snapshots.find(({ members: of }) => of.some((m) => memberKey(m) === key));
       if (holding !== undefined) {
-        throw new StorageError("busy", `the snapshot ${group}@${holding.name} has ${image.name}`, {
+        throw new StorageError("busy", `the snapshot ${group}@${holding.name} has ${name}`, {
           remedy: `Remove it first: cairn group snap rm ${group}@${holding.name}`,
         });
       }

@@ -18,6 +18,7 @@ import type { ImageHeader } from "./header.js";
 import { changeHeader } from "./header-change.js";
 import type { LockPorts } from "./image-lock.js";
 import { checkImageName, poolCapacityBytes } from "./image-spec.js";
+import type { ImageKey } from "./keys.js";
 import { openHead, openSnapshot, withHeader } from "./layout.js";
 import type { LayoutOptions } from "./making.js";
 import * as making from "./making.js";
@@ -108,8 +109,8 @@ export class Images<Io extends ImageIo = ImageIo> {
   }
 
   /** @throws not_found, corrupt, unsupported_feature */
-  async info(name: string): Promise<ImageInfo> {
-    const id = await this.scope.idOf(name);
+  async info(image: ImageKey): Promise<ImageInfo> {
+    const { id, name } = await this.scope.named(image);
     return this.scope.infoOf(name, await this.scope.header(id));
   }
 

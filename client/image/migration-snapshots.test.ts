@@ -173,6 +173,22 @@ describe("an image that is migrated with its snapshots", () => {
     await fast.migrations.commit("b");
   });
 
+  it("is committed though it has clones, which show the same before and after", async () => {
+    const { cluster, images, fast, read, to } = await made();
+    await images.migrations.prepare("a", to);
+    await fast.migrations.execute("b");
+    await fast.clones.create("b", "first", { scope: fast.scope, name: "child" });
+    const before = await read(fast, "child");
+    const reader = cluster.client();
+    const { handle } = await reader.inPool("fast").open("child", { readOnly: true });
+    await fast.migrations.commit("b");
+    expect(reader.io.contentAt(handle, objectBytes)).toBe("1a");
+    expect(await read(fast, "child")).toEqual(before);
+    expect(before).toEqual(["0a", "1a", undefined, "3a"]);
+    expect(await fast.clones.children("b")).toMatchObject([{ name: "child", snapshot: "first" }]);
+    expect(violations(cluster.pool)).toEqual([]);
+  });
+
   it("may be a clone whose snapshots show less and less of its parent", async () => {
     const { cluster, io, images, fast, read, to } = await made("base");
     await images.clones.create("base", "second", { scope: images.scope, name: "c" });

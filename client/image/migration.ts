@@ -7,6 +7,7 @@ import { makeChange } from "./exclusive.js";
 import { hasFeature, parseFeature } from "./features.js";
 import { headerObject, type ImageHeader, sectorBytes } from "./header.js";
 import { changeHeader } from "./header-change.js";
+import type { ImageKey } from "./keys.js";
 import { abandon, begin, checkNew, clear, clearStale, type LayoutOptions } from "./making.js";
 import { announceChange } from "./management-lock.js";
 import { listMetadata, metadataSteps } from "./metadata.js";
@@ -113,7 +114,7 @@ export class Migrations {
   }
 
   /** undefined: it takes part in none. @throws not_found */
-  async info(image: string): Promise<MigrationInfo | undefined> {
+  async info(image: ImageKey): Promise<MigrationInfo | undefined> {
     const { scope } = this;
     const header = await scope.header(await scope.idOf(image));
     const target = goesTo(header);

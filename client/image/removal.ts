@@ -32,7 +32,7 @@ export async function removeImage(
 /**
  * Removes an image under its lock.
  * @param unname takes it out of the directory, into a pending entry
- * @param first what has to be done before what stands in the way can be mended, as a sentence
+ * @param words how it is named on the command line
  */
 export async function removeNamed(
   scope: Scope,
@@ -40,14 +40,14 @@ export async function removeNamed(
   spec: string,
   progress: Progress,
   unname: () => Promise<PendingEntry>,
-  first = "",
+  words = spec,
 ): Promise<void> {
   const header = await headerToRemove(scope, id);
-  if (header !== undefined) await refuseWhatHolds(scope, header, spec, first);
+  if (header !== undefined) await refuseWhatHolds(scope, header, spec, words);
   await withImageLock(scope, id, header, async (fence) => {
     // Once more: nobody changes it any more.
     const now = await headerToRemove(scope, id);
-    if (now !== undefined) await refuseWhatHolds(scope, now, spec, first);
+    if (now !== undefined) await refuseWhatHolds(scope, now, spec, words);
     await clear(scope, await unname(), progress, fence);
   });
 }
@@ -73,7 +73,7 @@ async function refuseWhatHolds(
   scope: Scope,
   header: RemovableHeader,
   spec: string,
-  first: string,
+  words: string,
 ): Promise<void> {
   const { snapshots, group, id, isDamaged } = header;
   refuseGroup(group, spec);
@@ -82,7 +82,7 @@ async function refuseWhatHolds(
   const children = snapshots.reduce((sum, snapshot) => sum + snapshot.children, 0);
   if (children > 0) {
     throw new StorageError("busy", `${spec} has ${children} clones`, {
-      remedy: `${first}Flatten or remove them: \`cairn children ${spec}\` lists them.`,
+      remedy: `Flatten or remove them: \`cairn children ${words}\` lists them.`,
     });
   }
   // No verb on snapshots can read it: they go with the image.
@@ -93,7 +93,7 @@ async function refuseWhatHolds(
       ? `${headerObject(id)} still has snapshots whose removal was cut off`
       : `${spec} has ${snapshots.length} snapshots`;
   throw new StorageError("busy", what, {
-    remedy: `${first}Remove them: cairn snap purge ${spec}`,
+    remedy: `Remove them: cairn snap purge ${words}`,
   });
 }
 

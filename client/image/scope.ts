@@ -9,6 +9,7 @@ import { featureNames, type ImageFeature } from "./features.js";
 import { decodeHeader, headerObject, type ImageHeader, readHeaderSteps } from "./header.js";
 import type { LockIo, LockPorts } from "./image-lock.js";
 import { checkImageName } from "./image-spec.js";
+import { type ImageKey, keyText } from "./keys.js";
 import { hasCode, type Omap } from "./omap-values.js";
 import type { ImageRef, ParentRef } from "./references.js";
 
@@ -163,19 +164,51 @@ export class Scope<Io extends ImageIo = ImageIo> {
   }
 
   /** @throws invalid_argument, not_found */
-  async idOf(name: string): Promise<string> {
-    checkImageName(name);
-    const id = await this.directory.idOf(name);
-    if (id === undefined) throw this.missing(name);
-    return id;
+  async idOf(image: ImageKey): Promise<string> {
+    return (await this.named(image)).id;
+  }
+
+  /**
+   * An image's id with its name; one in the trash has the name that it had.
+   * @throws invalid_argument, not_found: also when it is being made or removed
+   */
+  async named(image: ImageKey): Promise<{ id: string; name: string }> {
+    if (typeof image === "string") {
+      checkImageName(image);
+      const id = await this.directory.idOf(image);
+      if (id === undefined) throw this.missing(image);
+      return { id, name: image };
+    }
+    const { id } = image;
+    checkImageName(id);
+    const name = (await this.directory.nameOf(id)) ?? (await this.directory.trashEntry(id))?.name;
+    if (name !== undefined) return { id, name };
+    throw new StorageError("not_found", `there is no image with the id ${id} in ${this.place}`, {
+      remedy: `\`cairn trash ls ${this.place}\` lists the ids of those in the trash.`,
+    });
+  }
+
+  /** How an image is named on the command line, for remedies. */
+  wordsFor(image: ImageKey): string {
+    if (typeof image === "string") return this.prefix + image;
+    const inNamespace = this.namespace === "" ? "" : ` --namespace ${this.namespace}`;
+    return `--pool ${this.pool.name}${inNamespace} --image-id ${image.id}`;
+  }
+
+  /** "rbd/disk1", "rbd/ns/ID", for messages */
+  specOf(image: ImageKey): string {
+    return this.prefix + keyText(image);
   }
 
   missing(name: string): StorageError {
-    const { pool, namespace } = this;
-    const where = namespace === "" ? pool.name : `${pool.name}/${namespace}`;
     return new StorageError("not_found", `there is no image ${this.prefix}${name}`, {
-      remedy: `\`cairn ls ${where}\` lists the images.`,
+      remedy: `\`cairn ls ${this.place}\` lists the images.`,
     });
+  }
+
+  /** "rbd", "rbd/ns" */
+  private get place(): string {
+    return this.prefix.slice(0, -1);
   }
 
   /** @throws corrupt, unsupported_feature */

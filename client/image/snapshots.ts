@@ -4,6 +4,7 @@ import { makeChange } from "./exclusive.js";
 import { headerObject, type ImageHeader } from "./header.js";
 import { changeHeader } from "./header-change.js";
 import { checkImageName } from "./image-spec.js";
+import { type ImageKey, keyText, type SnapKey } from "./keys.js";
 import { removeStep, setStep, u64Value } from "./omap-values.js";
 import { isListed, type Progress, type Scope } from "./scope.js";
 import {
@@ -26,14 +27,38 @@ export interface SnapshotInfo {
   children: number;
 }
 
-/** @throws not_found */
-export function snapshotByName(header: ImageHeader, name: string, spec: string): Snapshot {
+/**
+ * @param words how the image is named on the command line
+ * @throws not_found
+ */
+export function snapshotByName(
+  header: ImageHeader,
+  name: string,
+  spec: string,
+  words = spec,
+): Snapshot {
   const found = header.snapshots.find(
     (snapshot) => snapshot.name === name && snapshot.state === "ready" && snapshot.kind !== "trash",
   );
   if (found !== undefined) return found;
   throw new StorageError("not_found", `there is no snapshot ${spec}@${name}`, {
-    remedy: `\`cairn snap ls ${spec}\` lists the snapshots.`,
+    remedy: `\`cairn snap ls ${words}\` lists the snapshots.`,
+  });
+}
+
+/** By its id also one that nobody sees any more. @throws not_found */
+export function snapshotByKey(
+  scope: Scope,
+  header: ImageHeader,
+  image: ImageKey,
+  key: SnapKey,
+): Snapshot {
+  const [spec, words] = [scope.specOf(image), scope.wordsFor(image)];
+  if (typeof key === "string") return snapshotByName(header, key, spec, words);
+  const found = header.snapshots.find(({ id }) => id === key.id);
+  if (found !== undefined) return found;
+  throw new StorageError("not_found", `${spec} has no snapshot with the id ${key.id}`, {
+    remedy: `\`cairn snap ls --all ${words}\` lists the snapshots.`,
   });
 }
 
@@ -51,15 +76,15 @@ export class Snapshots {
   constructor(private readonly scope: Scope) {}
 
   /** Oldest first. @param all with those that belong to groups or wait for their last clone */
-  async list(image: string, { all = false } = {}): Promise<SnapshotInfo[]> {
+  async list(image: ImageKey, { all = false } = {}): Promise<SnapshotInfo[]> {
     return snapshotsIn(await this.header(image), all);
   }
 
   /** @throws not_found */
-  async info(image: string, name: string): Promise<SnapshotInfo> {
-    const { id } = await this.find(image, name);
+  async info(image: ImageKey, snap: SnapKey): Promise<SnapshotInfo> {
+    const { id } = await this.find(image, snap);
     const info = (await this.list(image, { all: true })).find((snapshot) => snapshot.id === id);
-    if (info === undefined) throw new StorageError("not_found", `${image}@${name} is gone`);
+    if (info === undefined) throw missing(image, snap);
     return info;
   }
 
@@ -73,10 +98,16 @@ export class Snapshots {
     return this.info(image, name);
   }
 
-  /** @throws not_found; busy when it is protected */
-  async remove(image: string, name: string, { force = false } = {}): Promise<void> {
-    const { imageId, id, protected: isProtected } = await this.find(image, name);
-    if (force && isProtected) await this.protect(image, name, false);
+  /** @throws not_found; busy when it is protected, or is kept for clones only */
+  async remove(image: ImageKey, snap: SnapKey, { force = false } = {}): Promise<void> {
+    const { imageId, id, protected: isProtected, ...found } = await this.find(image, snap);
+    const { state, kind, children } = found;
+    if (kind === "trash" && children > 0) throw keptForClones(this.scope, image, id);
+    if (state === "removing" || kind === "trash") {
+      // Its removal was cut off.
+      return makeChange(this.scope, imageId, { kind: "settle" });
+    }
+    if (force && isProtected) await this.protect(image, snap, false);
     await makeChange(this.scope, imageId, { kind: "snapRemove", snapId: id, group: false });
   }
 
@@ -97,14 +128,14 @@ export class Snapshots {
    * A protected snapshot is not removed.
    * @throws not_found; invalid_argument when it is (not) protected already
    */
-  async protect(image: string, name: string, protect = true): Promise<void> {
-    const { imageId, id } = await this.find(image, name);
+  async protect(image: ImageKey, snap: SnapKey, protect = true): Promise<void> {
+    const { imageId, id } = await this.find(image, snap);
     await changeHeader(this.scope, imageId, undefined, ({ header, unchanged }) => {
       const snapshot = header.snapshots.find((candidate) => candidate.id === id);
-      if (snapshot?.state !== "ready") throw missing(image, name);
+      if (snapshot?.state !== "ready") throw missing(image, snap);
       if (snapshot.protected === protect) {
         const how = protect ? "protected already" : "not protected";
-        throw new StorageError("invalid_argument", `${image}@${name} is ${how}`);
+        throw new StorageError("invalid_argument", `${keyText(image)}@${keyText(snap)} is ${how}`);
       }
       const key = snapshotKey(id);
       return [unchanged(key), setStep(key, encodeSnapshot({ ...snapshot, protected: protect }))];
@@ -115,7 +146,7 @@ export class Snapshots {
    * Removes all that can be: protected ones, and those of groups, stay.
    * @returns the names of those that are gone
    */
-  async purge(image: string, progress?: Progress): Promise<string[]> {
+  async purge(image: ImageKey, progress?: Progress): Promise<string[]> {
     const imageId = await this.scope.idOf(image);
     // What was cut off earlier counts among the snapshots of an image, though nobody sees it.
     await makeChange(this.scope, imageId, { kind: "settle" });
@@ -145,15 +176,23 @@ export class Snapshots {
   }
 
   /** The snapshot with the id of its image. @throws not_found */
-  async find(image: string, name: string): Promise<Snapshot & { imageId: string }> {
+  async find(image: ImageKey, snap: SnapKey): Promise<Snapshot & { imageId: string }> {
     const header = await this.header(image);
-    return { ...snapshotByName(header, name, this.scope.prefix + image), imageId: header.id };
+    return { ...snapshotByKey(this.scope, header, image, snap), imageId: header.id };
   }
 
-  private async header(image: string): Promise<ImageHeader> {
+  private async header(image: ImageKey): Promise<ImageHeader> {
     return this.scope.header(await this.scope.idOf(image));
   }
 }
 
-const missing = (image: string, name: string) =>
-  new StorageError("not_found", `there is no snapshot ${image}@${name} any more`);
+const missing = (image: ImageKey, snap: SnapKey) =>
+  new StorageError("not_found", `there is no snapshot ${keyText(image)}@${keyText(snap)} any more`);
+
+function keptForClones(scope: Scope, image: ImageKey, id: number): StorageError {
+  const what = `the snapshot ${id} of ${scope.specOf(image)}`;
+  const words = scope.wordsFor(image);
+  return new StorageError("busy", `${what} is removed, and kept for its clones`, {
+    remedy: `It goes with the last of them: cairn children ${words} --snap-id ${id}`,
+  });
+}

@@ -139,7 +139,7 @@ export class Trash {
   private async removeEntry(entry: TrashEntry, progress: Progress): Promise<void> {
     const { scope } = this;
     const spec = scope.prefix + entry.name;
-    const first = `Take it back: cairn trash restore ${scope.prefix}${entry.id}. `;
+    const words = scope.wordsFor({ id: entry.id });
     const unname = async () => {
       const { name } = entry;
       const record = { state: "removing" as const, name, refreshedAt: scope.nowMs() };
@@ -150,7 +150,7 @@ export class Trash {
         throw this.missing(entry.id);
       }
     };
-    await removeNamed(scope, entry.id, spec, progress, unname, first);
+    await removeNamed(scope, entry.id, spec, progress, unname, words);
   }
 
   private async entry(id: string): Promise<TrashEntry> {

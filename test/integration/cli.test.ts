@@ -244,7 +244,12 @@ describe("trash", () => {
     expect(early).toMatchObject({ code: 1, stderr: expect.stringMatching(/--force/) });
     expect(await json("trash purge rbd")).toMatchObject({ removed: [] });
     await ok(`trash restore ${id} --image found`);
+    await ok("snap create found@s");
     await ok("trash move found");
+    expect(await json("trash purge")).toMatchObject({ removed: [], kept: [{}] });
+    expect(await ok(`info --pool rbd --image-id ${id}`)).toMatch(/in the trash: +since 20/);
+    const [snapshot] = await json<SnapshotInfo[]>(`snap ls --image-id ${id}`);
+    await ok(`snap rm --image-id ${id} --snap-id ${snapshot?.id}`);
     expect(await json("trash purge")).toMatchObject({ removed: [{ name: "found" }] });
     expect(await ok("trash list")).toBe("");
   });

@@ -115,7 +115,11 @@ describe("a local cluster", () => {
     await cairnJson(dir, "create", "small/a", "--size", "1M");
     expect(await cairnJson<ImageInfo[]>(dir, "ls", "small")).toHaveLength(1);
     expect((await cairn(dir, "pool", "rm", "small")).code).toBe(2);
-    await cairnJson(dir, "pool", "rm", "small", "small");
+    await cairnJson(dir, "create", "rbd/there", "--size", "1M", "--data-pool", "small");
+    const needed = await cairn(dir, "pool", "rm", "small", "small");
+    expect(needed).toMatchObject({ code: 1, stderr: expect.stringContaining("rbd/there has its") });
+    await cairnJson(dir, "pool", "rm", "small", "small", "--force");
+    await cairnJson(dir, "rm", "rbd/there");
     expect((await cairn(dir, "ls", "small")).stderr).toContain('there is no pool "small"');
   });
 });
