@@ -2,29 +2,39 @@
 // test/teeth/main.ts with the arguments given. Imports node:* only.
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { buildAll, configureNative, configureSanitizedByClang } from "./build.mjs";
 import { nodeIncludeFolder, rootFolder, run, runMain, step } from "./environment.mjs";
 
 const planted = "-DCAIRN_PLANTED_BUGS=ON";
 
-async function buildPlanted() {
+/** What the hunters run, with the bugs in it: explorer, addon, with `fuzzer` that of rings too. */
+export async function buildPlanted({ fuzzer }) {
   await configureNative("build/planted", [
     planted,
     `-DCAIRN_NODE_INCLUDE=${nodeIncludeFolder()}`,
     `-DCAIRN_NODE_ADDON_API=${join(rootFolder, "node_modules/node-addon-api")}`,
   ]);
   await run("ninja", ["-C", "build/planted", "cairn_addon", "explore"]);
+  if (!fuzzer) return;
   await configureSanitizedByClang("build/fuzz-planted", [planted]);
   await run("ninja", ["-C", "build/fuzz-planted", "fuzz_virtqueue"]);
 }
 
-runMain(async () => {
-  await buildAll({ packageGroups: ["build", "start", "test"] });
-  await step("building with planted bugs", buildPlanted);
+/** Runs test/teeth/main.ts to its end. @param stdout as of spawnSync's stdio */
+export function runTeeth(args, stdout) {
   const tsx = join(rootFolder, "node_modules/tsx/dist/cli.mjs");
   const program = join(rootFolder, "test/teeth/main.ts");
-  const { status } = spawnSync(process.execPath, [tsx, program, ...process.argv.slice(2)], {
-    stdio: "inherit",
+  return spawnSync(process.execPath, [tsx, program, ...args], {
+    encoding: "utf8",
+    stdio: ["ignore", stdout, "inherit"],
   });
-  process.exitCode = status ?? 1;
-});
+}
+
+async function main() {
+  await buildAll({ packageGroups: ["build", "start", "test"] });
+  await step("building with planted bugs", () => buildPlanted({ fuzzer: true }));
+  process.exitCode = runTeeth(process.argv.slice(2), "inherit").status ?? 1;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) runMain(main);

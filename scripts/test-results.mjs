@@ -64,6 +64,22 @@ export function vitestOutcome(report, status, root) {
 }
 
 /**
+ * Of `npm run teeth`: a bug that was caught counts as a passed test.
+ * @param {{status: number | null, stdout: string}} run
+ * @returns {Outcome}
+ */
+export function teethOutcome({ status, stdout }) {
+  const lines = stdout.split("\n");
+  const passed = lines.filter((line) => /^\w+ \(.*\): caught by /.test(line)).length;
+  const failures = lines.filter(
+    (line) => /: NOT CAUGHT$/.test(line) || /^no bug: \S+ (?!clean )/.test(line),
+  );
+  if (status !== 0 && failures.length === 0) failures.push(`it ended with ${endText(status)}`);
+  if (passed + failures.length === 0) failures.push("nothing was hunted");
+  return { passed, failures };
+}
+
+/**
  * The last lines: "suite: name" of each failed test, then the counts.
  * @param {{suite: string, outcome: Outcome}[]} suites
  */

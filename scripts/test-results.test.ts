@@ -1,6 +1,6 @@
 // Names of failed tests, from the words of the runners.
 import { describe, expect, it } from "vitest";
-import { doctestOutcome, summaryLines, vitestOutcome } from "./test-results.mjs";
+import { doctestOutcome, summaryLines, teethOutcome, vitestOutcome } from "./test-results.mjs";
 
 const line = "=".repeat(79);
 const doctestText = `[doctest] doctest version is "2.4.9"
@@ -103,5 +103,29 @@ describe("the last lines", () => {
       "12 passed, 2 failed",
     ]);
     expect(summaryLines([{ suite: "unit", outcome: good }])).toEqual(["4 passed, 0 failed"]);
+  });
+});
+
+describe("the outcome of the planted bugs", () => {
+  const clean = "no bug: sim clean after 10.2 s\n";
+  const caught = "skip_clone (the first change makes no clone): caught by sim after 5.4 s\n";
+  const missed = "no_dedup (applied again): NOT CAUGHT";
+
+  it("counts what was caught and names what was not", () => {
+    expect(teethOutcome({ status: 0, stdout: clean + caught })).toEqual({
+      passed: 1,
+      failures: [],
+    });
+    expect(teethOutcome({ status: 1, stdout: `${clean}${caught}${missed}\n` })).toEqual({
+      passed: 1,
+      failures: [missed],
+    });
+  });
+
+  it("has failed when a hunter cries without a bug, or died, or hunted nothing", () => {
+    const cried = "no bug: sim caught after 3.0 s";
+    expect(teethOutcome({ status: 1, stdout: `${cried}\n${caught}` }).failures).toEqual([cried]);
+    expect(teethOutcome({ status: null, stdout: caught }).failures).toHaveLength(1);
+    expect(teethOutcome({ status: 0, stdout: "" }).failures).toEqual(["nothing was hunted"]);
   });
 });

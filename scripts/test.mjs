@@ -1,9 +1,9 @@
 // `npm test`: installs and builds what is missing, then runs everything: C++ tests, as they are and
-// under the sanitizers, short runs of the fuzzers, unit tests, and integration tests with real
-// processes and a guest. The last lines name the failed tests (`suite: name`), then the last one is
-// `N passed, N failed`.
-// Arguments: names of suites (cpp, asan, tsan, fuzz, unit, integration); none: all. Imports node:*
-// only.
+// under the sanitizers, short runs of the fuzzers, unit tests, integration tests with real
+// processes and a guest, and the hunt for some planted bugs. The last lines name the failed tests
+// (`suite: name`), then the last one is `N passed, N failed`.
+// Arguments: names of suites (cpp, asan, tsan, fuzz, unit, integration, teeth); none: all. Imports
+// node:* only.
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -11,9 +11,12 @@ import { buildAll } from "./build.mjs";
 import { buildSanitized, builtTests, runTests } from "./cpp-tests.mjs";
 import { rootFolder, step } from "./environment.mjs";
 import { buildFuzzers, freshSeed, fuzzTargets, runFuzzers } from "./fuzz.mjs";
-import { summaryLines, vitestOutcome } from "./test-results.mjs";
+import { buildPlanted, runTeeth } from "./teeth.mjs";
+import { summaryLines, teethOutcome, vitestOutcome } from "./test-results.mjs";
 
 const fuzzSeconds = 36;
+/** Of each kind of hunter one that bites within seconds; `npm run teeth` has all. */
+const quickBugs = ["checksum_without_offset", "skip_clone", "no_lease_margin"];
 
 /** Replays the committed corpus, then fuzzes every target for some seconds with a fresh seed. */
 async function runFuzzSuite() {
@@ -24,6 +27,15 @@ async function runFuzzSuite() {
     passed: results.length - found.length,
     failures: found.map(({ target, finding }) => `fuzz_${target}: ${finding.input}`),
   };
+}
+
+function runTeethSuite() {
+  const result = runTeeth(
+    quickBugs.flatMap((name) => ["--bug", name]),
+    "pipe",
+  );
+  process.stdout.write(result.stdout);
+  return teethOutcome(result);
 }
 
 function runVitest(project) {
@@ -57,6 +69,9 @@ async function main() {
       built[name] = await step(`building the C++ tests: ${name}`, () => buildSanitized(name));
     }
     if (has("fuzz")) await step("building the fuzzers", () => buildFuzzers());
+    if (has("teeth")) {
+      await step("building with planted bugs", () => buildPlanted({ fuzzer: false }));
+    }
   } catch (error) {
     process.stderr.write(`${error.message}\n`);
     finish([{ suite: "build", outcome: { passed: 0, failures: [error.message.split("\n")[0]] } }]);
@@ -73,6 +88,7 @@ async function main() {
   await runSuite("fuzz", "fuzzing", () => runFuzzSuite());
   await runSuite("unit", "unit tests", async () => runVitest("unit"));
   await runSuite("integration", "integration tests", async () => runVitest("integration"));
+  await runSuite("teeth", "planted bugs", async () => runTeethSuite());
   finish(suites);
 }
 
