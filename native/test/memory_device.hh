@@ -81,7 +81,8 @@ class MemoryDevice final : public image::BlockDevice {
     complete([done = std::move(done)]() mutable { done(Status::ok()); });
   }
   void populated(image::PopulatedDone done) override {
-    complete([done = std::move(done), ranges = known_populated]() mutable {
+    complete([this, done = std::move(done), ranges = known_populated]() mutable {
+      if (!populated_status) return done(populated_status, std::nullopt);
       done(Status::ok(), std::move(ranges));
     });
   }
@@ -123,7 +124,8 @@ class MemoryDevice final : public image::BlockDevice {
   }
   std::uint64_t writes = 0, flushes = 0;
   std::uint64_t asked_extent_bytes = 0;
-  std::optional<image::ByteRanges> known_populated;             // what populated() answers
+  std::optional<image::ByteRanges> known_populated;  // what populated() answers
+  Status populated_status;
   std::uint64_t in_flight_bytes = 0, most_in_flight_bytes = 0;  // of reads and writes
 
  private:

@@ -85,9 +85,10 @@ void ExportJob::on_failure() {
 void ExportJob::ask_populated() {
   begin_piece(0);
   source_.populated([job = self()](Status status, std::optional<image::ByteRanges> ranges) {
-    if (!status) job->fail(status);
+    // A list that can't be had costs time only: each object is asked for, which another copy can
+    // answer when a disk has failed.
+    if (status) job->populated_ = std::move(ranges);
     job->knows_populated_ = true;
-    job->populated_ = std::move(ranges);
     job->end_piece(0);
   });
 }

@@ -90,6 +90,20 @@ TEST_CASE("export: what the device has nothing in is not asked about") {
   }
 }
 
+TEST_CASE("export: a device that can't list what it has is asked for everything") {
+  auto reactor = make_reactor();
+  test::MemoryDevice device(*reactor, 3 * kMiB);
+  fill(device, 9);
+  device.populated_status = Status(ErrorCode::io_error, "a disk can't be read");
+  const net::OwnedFd file = memory_file();
+  CHECK(run_job(*reactor, [&](CopyDone done) {
+          return ExportJob::create(*reactor, device, file.get(), {}, std::move(done));
+        }).is_ok());
+  std::vector<std::byte> found(3 * kMiB);
+  REQUIRE(::pread(file.get(), found.data(), found.size(), 0) == static_cast<ssize_t>(found.size()));
+  CHECK(std::memcmp(found.data(), device.bytes().data(), found.size()) == 0);
+}
+
 TEST_CASE("export: a stream gets every byte in order") {
   auto reactor = make_reactor();
   test::MemoryDevice device(*reactor, 33 * kMiB + 512);
