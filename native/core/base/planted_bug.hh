@@ -31,6 +31,8 @@ enum class PlantedBug : std::uint8_t {
   trim_used_clone,     // a clone goes with the first of the snapshots that it serves
   recover_head_alone,  // recovery leaves the clones of an object behind
   fill_undivided,      // a clone is filled with what only some of its snapshots are to get
+  split_forgets_fence,  // a split leaves the fencing tokens with the parent alone
+  split_forgets_lease,  // ... and the promises of read leases
   sparsify_blindly,    // blocks that were found to be zeros go, whatever they hold by now
   // front ends
   no_address_wrap_check,  // a guest range may wrap around
