@@ -84,7 +84,7 @@ export async function statusAction(
 }
 
 function statusText(status: ClusterStatus): string {
-  const { osds, pgs, usage, monitor } = status;
+  const { osds, pgs, splits, usage, monitor } = status;
   const states = Object.entries(pgs.byState).map(([state, count]) => `${count} ${state}`);
   const { usedBytes, totalBytes, storedBytes, objects, degraded, misplaced, unfound } = usage;
   const troubles = Object.entries({ degraded, misplaced, unfound })
@@ -97,6 +97,10 @@ function statusText(status: ClusterStatus): string {
     ["osds", `${osds.total}: ${osds.up} up, ${osds.in} in (epoch ${status.epoch})`],
     ["pools", `${status.pools}`],
     ["pgs", `${pgs.total}${states.length === 0 ? "" : `: ${states.join(", ")}`}`],
+    ...(splits ?? []).map(({ pool, pgNum, pgpNum }) => {
+      const text = `pool ${pool}: ${pgpNum} PGs into ${pgNum}, spread when all are clean`;
+      return ["split", text] as const;
+    }),
     ["objects", `${objects}, ${formatSize(storedBytes)}${troubles.join("")}`],
     ["usage", `${formatSize(usedBytes)} of ${formatSize(totalBytes)}`],
     ...(status.flags.length === 0 ? [] : [["flags", status.flags.join(", ")] as const]),
