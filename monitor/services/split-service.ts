@@ -2,8 +2,8 @@
 // arguments in, changes out, or an error that says what to do. docs/operating/placement-groups.md
 //
 // A split moves nothing between OSDs: each new PG (child) is where the PG is that it is split off
-// (parent), until pgpNum is raised as well. By itself the monitor does that when all PGs of the pool
-// are clean, so that no PG is split and moved at once.
+// (parent), until pgpNum is raised as well. By itself the monitor does that when all PGs of the
+// pool are clean, so that no PG is split and moved at once.
 import { StorageError } from "../../common/errors.js";
 import { type PgId, parsePgId, pgId } from "../../common/units.js";
 import type { PgRow } from "../../proto/commands.js";
