@@ -7,7 +7,7 @@
 import { StorageError } from "../../common/errors.js";
 import { type PgId, parsePgId, pgId } from "../../common/units.js";
 import type { PgRow } from "../../proto/commands.js";
-import { hasFlag } from "../../proto/map-flags.js";
+import { hasFlag, spreadHolds } from "../../proto/map-flags.js";
 import {
   isPgCount,
   type MapChanges,
@@ -92,7 +92,7 @@ function requirePgCount(setting: "pg_num" | "pgp_num", count: number): void {
 
 /** Pools that have been split and are not spread, unless the operator wants no data moved. */
 export function poolsToSpread(map: OsdMap): PoolInfo[] {
-  if (hasFlag(map, "norebalance") || hasFlag(map, "nobackfill")) return [];
+  if (spreadHolds.some((flag) => hasFlag(map, flag))) return [];
   return map.pools.filter((pool) => pgpNumOf(pool) < pool.pgNum);
 }
 
