@@ -1,6 +1,7 @@
 // `cairn up`, `down`, `status`, `health`.
 import { formatSize } from "../common/units.js";
 import type { ClusterStatus, Health, HealthLevel } from "../proto/commands.js";
+import { spreadHolds } from "../proto/map-flags.js";
 import { withMonitor } from "./connect.js";
 import {
   addressText,
@@ -98,8 +99,9 @@ function statusText(status: ClusterStatus): string {
     ["pools", `${status.pools}`],
     ["pgs", `${pgs.total}${states.length === 0 ? "" : `: ${states.join(", ")}`}`],
     ...(splits ?? []).map(({ pool, pgNum, pgpNum }) => {
-      const text = `pool ${pool}: ${pgpNum} PGs into ${pgNum}, spread when all are clean`;
-      return ["split", text] as const;
+      const held = status.flags.filter((flag) => spreadHolds.includes(flag)).join(" or ");
+      const next = held === "" ? "spread when all are clean" : `not spread while ${held} is set`;
+      return ["split", `pool ${pool}: ${pgpNum} PGs into ${pgNum}, ${next}`] as const;
     }),
     ["objects", `${objects}, ${formatSize(storedBytes)}${troubles.join("")}`],
     ["usage", `${formatSize(usedBytes)} of ${formatSize(totalBytes)}`],

@@ -178,7 +178,7 @@ export class Cluster {
     this.followPgs();
   }
 
-  /** Looks at the PGs only while snapshots are being removed, or PGs that were split to be spread. */
+  /** Looks at the PGs only while snapshots are being removed, or a split pool is to be spread. */
   private followPgs(): void {
     const draft = this.draft.view();
     const waitsForPgs =

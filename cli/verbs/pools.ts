@@ -68,7 +68,7 @@ const set = verb({
   summary: "Change a setting of a pool while it is used.",
   details: [
     "A greater size has the PGs make the copies that they lack; a smaller one gives copies up. " +
-      "A greater pg_num, a power of two, splits each PG into several; when all of them are clean, " +
+      "A greater pg_num, a power of two, splits each PG into several; when all are clean, " +
       "pgp_num follows by itself, and the new PGs spread over the OSDs. Neither can be lowered.",
   ],
   slots: [poolName, oneOf("setting", "which one", poolSettings), word("value", "its value", asIs)],

@@ -2,12 +2,12 @@
 // arguments in, changes out, or an error that says what to do. docs/operating/placement-groups.md
 //
 // A split moves nothing between OSDs: each new PG (child) is where the PG is that it is split off
-// (parent), until pgpNum is raised as well. By itself the monitor does that when all PGs of the pool
-// are clean, so that no PG is split and moved at once.
+// (parent), until pgpNum is raised as well. By itself the monitor does that when all PGs of the
+// pool are clean, so that no PG is split and moved at once.
 import { StorageError } from "../../common/errors.js";
 import { type PgId, parsePgId, pgId } from "../../common/units.js";
 import type { PgRow } from "../../proto/commands.js";
-import { hasFlag } from "../../proto/map-flags.js";
+import { hasFlag, spreadHolds } from "../../proto/map-flags.js";
 import {
   isPgCount,
   type MapChanges,
@@ -92,7 +92,7 @@ function requirePgCount(setting: "pg_num" | "pgp_num", count: number): void {
 
 /** Pools that have been split and are not spread, unless the operator wants no data moved. */
 export function poolsToSpread(map: OsdMap): PoolInfo[] {
-  if (hasFlag(map, "norebalance") || hasFlag(map, "nobackfill")) return [];
+  if (spreadHolds.some((flag) => hasFlag(map, flag))) return [];
   return map.pools.filter((pool) => pgpNumOf(pool) < pool.pgNum);
 }
 
