@@ -319,6 +319,22 @@ describe("more PGs of a pool", () => {
     expect(record()?.interval.first).toBe(0);
   });
 
+  it("are placed anew when pgp_num follows", () => {
+    const { crush, tracker, map, record } = started();
+    const pool = testPool(1, { pgNum: 2, pgpNum: 1, createdEpoch: epoch(2) });
+    const split = changed(map, { pools: [pool] });
+    tracker.advance(split, true);
+    const { mapPgs } = crush.mapper;
+    crush.mapper.mapPgs = (bytes, rule, id, pgNum) =>
+      pgNum === 1 ? mapPgs(bytes, rule, id, pgNum) : Int32Array.of(0, 1, 2, 1, 2, 0);
+    const { pgpNum, ...spread } = pool;
+    expect(pgpNum).toBe(1);
+    expect([...tracker.advance(changed(split, { pools: [spread] }), true).changed]).toEqual([
+      pgId(1, 1),
+    ]);
+    expect(record(pgId(1, 1))?.interval.acting).toEqual([1, 2, 0]);
+  });
+
   it("that were made and are gone again stay gone", () => {
     const { tracker, map } = started();
     const four = grown(map, 4);

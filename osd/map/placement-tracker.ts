@@ -6,7 +6,7 @@
 // has a record for every PG that it is divided into, with the past of the copy: a child is never
 // answered for as a PG of which nothing is here.
 import { type PgId, parsePgId, pgId } from "../../common/units.js";
-import { findPool, type OsdMap, type PoolInfo } from "../../proto/osd-map.js";
+import { findPool, type OsdMap, type PoolInfo, pgpNumOf } from "../../proto/osd-map.js";
 import { childSeeds } from "../../proto/pg-split.js";
 import {
   type CrushMapper,
@@ -188,7 +188,7 @@ export class PlacementTracker {
     const placed = new Map<number, PlacedPool>();
     for (const pool of map.pools) {
       const { pgNum, size, minSize, crushRule } = pool;
-      const inputs = `${pgNum}|${size}|${minSize}|${crushRule}|${shared}`;
+      const inputs = `${pgNum}|${pgpNumOf(pool)}|${size}|${minSize}|${crushRule}|${shared}`;
       if (!hasNewCrush && this.pools.get(pool.id)?.inputs === inputs) continue;
       const placements = poolPlacements(map, pool, compiled.bytes, this.crush.mapper);
       placed.set(pool.id, { inputs, pool, placements });

@@ -145,7 +145,8 @@ void PgSplitter::child_durable(Split& split, std::unique_ptr<Pg> child) {
 
 void PgSplitter::fail(const Handle& handle, const Status& status) {
   const std::shared_ptr<Split> split = handle.lock();
-  if (split == nullptr) return;
+  // The daemon stops: the next one goes on with it.
+  if (split == nullptr || status.code() == ErrorCode::canceled) return;
   const PgId parent = split->parent;
   splits_.erase(parent);
   host_.split_failed(parent, status);

@@ -206,7 +206,7 @@ void SimOsds::begin_interval(const std::vector<OsdId>& acting) {
   for (const OsdId id : acting) {
     const Role role = id == acting.front() ? Role::primary : Role::replica;
     OsdCore& core = *osds[id]->core;
-    core.set_pg_num(kTestPg, pg_num);
+    for (std::uint32_t seed = 0; seed < pg_num; ++seed) core.set_pg_num({kTestPg.pool, seed}, pg_num);
     // Children first: they have to wait for their parent.
     for (std::uint32_t seed = pg_num; seed-- > 0;) {
       const PgId pg{kTestPg.pool, seed};
