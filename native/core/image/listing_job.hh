@@ -54,7 +54,7 @@ class ListingJob : public ImageJob {
 
   net::StepCode step_;
   std::uint64_t from_snap_;
-  std::uint32_t pgs_ = 0;     // that are or will be listed
+  std::uint32_t pgs_ = 0;    // that are or will be listed
   bool all_listed_ = false;  // PGs that come from now on have nothing new
   ObjectNumbers taken_;      // of what has been handled, or waits for it
   std::deque<Cursor> to_list_;

@@ -2,7 +2,8 @@
 //
 // Invariants
 //  - An operation keeps its RequestId over all resends, so that it is applied once.
-//  - It is sent again when its PG's acting set or its primary's incarnation changes, when its pool's
+//  - It is sent again when its PG's acting set or its primary's incarnation changes, when its
+//  pool's
 //    PGs become more (then to the PG that its object is in now), when the connection is lost, or
 //    when an OSD says that our map is too old; never in a hot loop.
 //  - It is answered once, or never (a stalled cluster); cancel_all() answers what is left.
