@@ -71,7 +71,7 @@ TEST_CASE("listing jobs: PGs that split meanwhile hide no object and show none t
 }
 
 TEST_CASE("listing jobs: each object is changed once, whenever the PGs split") {
-  for (const std::uint64_t moment : {0, 2, 3, 4, 5, 100, 1500, 3000}) {
+  for (const std::uint64_t moment : {0U, 2U, 3U, 4U, 5U, 100U, 1500U, 3000U}) {
     INFO("split before operation ", moment);
     Splitting rig(moment + 1, {{moment, 8}});
     std::optional<Status> outcome;
@@ -82,7 +82,7 @@ TEST_CASE("listing jobs: each object is changed once, whenever the PGs split") {
     CHECK(rig.pool.objects == std::set<std::string>{"rbd_data.11.0000000000000000"});
     CHECK(rig.pool.changes.size() == kObjects);
     CHECK(rig.pool.client.counters().operations <= kObjects + 30);
-    for (const auto& [object, times] : rig.pool.changes) CHECK_MESSAGE(times == 1, object);
+    for (const auto& changed : rig.pool.changes) CHECK_MESSAGE(changed.second == 1, changed.first);
   }
 }
 

@@ -173,7 +173,7 @@ TEST_CASE("objecter, split: each operation is carried out once and where its obj
     pool.settle();
     CHECK(answered == kOperations);
     CHECK(pool.changes.size() == kOperations);
-    for (const auto& [object, times] : pool.changes) CHECK_MESSAGE(times == 1, object);
+    for (const auto& changed : pool.changes) CHECK_MESSAGE(changed.second == 1, changed.first);
     CHECK(pool.refused > 0);
   }
 }
