@@ -290,6 +290,11 @@ void Pg::on_client_op(ClientOp op) {
     pg_stale_op_refused.hit();
     return refuse(op, ErrorCode::stale_epoch, "sent in an older interval");
   }
+  // Its client has not heard that the pool has more PGs, whatever epoch it names. (What only reads
+  // may be about the PG itself, and name nothing that is in it.)
+  if (op.request.mutates() && !owns(op.request.object)) {
+    return refuse(op, ErrorCode::stale_epoch, "the object belongs to another PG");
+  }
   if (phase_ == Phase::active) {
     horizon_.heard(op.request.id.client, op.request.oldest_unacked);
     if (is_forgotten(op)) {
