@@ -38,10 +38,11 @@ void move(Machine& machine, const ObjectId& object, PgId from = kParent, PgId to
 
 bool has(Machine& machine, PgId pg, const ObjectId& object, std::uint32_t block,
          std::uint64_t content) {
-  const auto [status, result] = machine.read(pg, object, block * kBlockBytes, kBlockBytes);
-  REQUIRE_MESSAGE(status.is_ok(), status.to_string());
+  const auto found = machine.read(pg, object, block * kBlockBytes, kBlockBytes);
+  REQUIRE_MESSAGE(found.first.is_ok(), found.first.to_string());
   const Buffer wanted = block_of(content);
-  return result.exists && std::memcmp(result.data.data(), wanted.data(), kBlockBytes) == 0;
+  return found.second.exists &&
+         std::memcmp(found.second.data.data(), wanted.data(), kBlockBytes) == 0;
 }
 
 bool exists(Machine& machine, PgId pg, const ObjectId& object) {
