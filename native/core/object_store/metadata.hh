@@ -100,7 +100,8 @@ class Onode final : public CheckpointEntry {
   Shard* shard(std::uint32_t index) const {
     return index < shards.size() ? shards[index].get() : nullptr;
   }
-  // Becomes what the other one is, which is absent afterwards. Both are touched; this one is absent.
+  // Becomes what the other one is, which is absent afterwards. Both are touched; this one is
+  // absent.
   void take_over(Onode& from);
   std::size_t memory_bytes() const;
 

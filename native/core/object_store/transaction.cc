@@ -29,8 +29,8 @@ void set_range(Transaction::Op& op, std::uint64_t offset, std::uint64_t length) 
 }
 
 bool names_object(OpType type) {
-  return type <= OpType::set_object_version || type == OpType::set_attr ||
-         type == OpType::share || type == OpType::move;
+  return type <= OpType::set_object_version || type == OpType::set_attr || type == OpType::share ||
+         type == OpType::move;
 }
 
 Status check_blocks(const Transaction::Op& op) {

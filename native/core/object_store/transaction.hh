@@ -55,7 +55,7 @@ struct Transaction::Op {
   std::uint32_t block_count = 0;
   // Of a log entry; clone, share: the target's snap; move: the target's seed; reap: collection.
   std::uint64_t number = 0;
-  Buffer data;               // empty in a decoded direct write
+  Buffer data;                      // empty in a decoded direct write
   std::vector<BlockInfo> blocks;    // write_checked
   std::vector<PlacedBlock> placed;  // write, write_checked: one per block, made at commit
   std::string key;                  // clone: the target's name
@@ -97,8 +97,8 @@ struct Transaction::Op {
 };
 
 // ok, or why the transaction can never be applied: invalid_argument (alignment, name length, pool
-// of object and PG, clone to another name, move to the same PG or another pool), out_of_range (beyond kMaxObjectBytes),
-// checksum_mismatch (write_checked; names object and block).
+// of object and PG, clone to another name, move to the same PG or another pool), out_of_range
+// (beyond kMaxObjectBytes), checksum_mismatch (write_checked; names object and block).
 Status validate(const Transaction& transaction);
 
 // "pool 3 object "name" snapshot 7", for error texts.
