@@ -201,8 +201,8 @@ export declare class NativeOsd {
   /** Only with OsdOptions.diskFaults. */
   setDiskFaults(faults: DiskFaults): Promise<DiskFaultCounters>;
   /**
-   * The pool has so many PGs: this copy is split before it, or a child of it, says anything about an
-   * interval that starts afterwards. Before the startInterval() calls of the epoch.
+   * The pool has so many PGs: this copy is split before it, or a child of it, says anything about
+   * an interval that starts afterwards. Before the startInterval() calls of the epoch.
    */
   setPgNum(pool: number, seed: number, pgNum: number): void;
   /** spec.pgNum: of the pool */

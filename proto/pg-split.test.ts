@@ -1,3 +1,4 @@
+// Which PGs come of which.
 import { describe, expect, it } from "vitest";
 import { childSeeds } from "./pg-split.js";
 

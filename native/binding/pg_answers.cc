@@ -1,4 +1,4 @@
-// See pg_answers.hh.
+// Statuses and logs of PGs for JavaScript: see pg_answers.hh.
 #include "pg_answers.hh"
 
 #include <utility>

@@ -2,9 +2,9 @@
 // their intervals change. Pools whose inputs did not change cost nothing.
 //
 // Invariants: records has every PG with this OSD in its up or acting set, and every PG of which it
-// holds data; a record is replaced, never changed in place. When a pool gets more PGs, each copy here
-// has a record for every PG that it is divided into, with the past of the copy: a child is never
-// answered for as a PG of which nothing is here.
+// holds data; a record is replaced, never changed in place. When a pool gets more PGs, each copy
+// here has a record for every PG that it is divided into, with the past of the copy: a child is
+// never answered for as a PG of which nothing is here.
 import { type PgId, parsePgId, pgId } from "../../common/units.js";
 import { findPool, type OsdMap, type PoolInfo, pgpNumOf } from "../../proto/osd-map.js";
 import { childSeeds } from "../../proto/pg-split.js";
@@ -130,7 +130,7 @@ export class PlacementTracker {
     this.pgNums.delete(pgid);
   }
 
-  /** A child begins with the record that its parent has so far, and follows the map as any other. */
+  /** A child begins with the record that its parent has so far, and follows maps as any other. */
   private splitRecords(map: OsdMap): void {
     for (const [pgid, record] of [...this.records]) {
       const { pool: poolId, seed } = parsePgId(pgid);

@@ -122,7 +122,8 @@ export function joiningPlan(
 ): MemberPlan {
   const appended = log?.entries.filter(({ number }) => number > common) ?? [];
   const missing = new Map<string, MissingObject>();
-  for (const { object } of divergent.filter(isOwn)) missing.set(object, [object, unknownVersion, false]);
+  for (const { object } of divergent.filter(isOwn))
+    missing.set(object, [object, unknownVersion, false]);
   for (const [name, need, removed] of lacks) {
     // What it needed of a divergent entry is nothing that anybody has.
     const isDivergent = need[1] > common;

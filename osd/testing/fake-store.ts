@@ -136,7 +136,7 @@ export class FakeStore {
         objectCount: copy.objects.size,
         storedBytes: 0,
         scrubRecord: "",
-      pgNum: 0,
+        pgNum: 0,
       }));
   }
 }

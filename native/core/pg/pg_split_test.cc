@@ -41,12 +41,13 @@ int read(SimOsds& cluster, const std::string& object) {
 
 std::vector<std::string> listed(SimOsds& cluster, OsdId osd, PgId pg) {
   std::optional<std::vector<std::string>> names;
-  cluster.osds[osd]->store->list(
-      pg, std::nullopt, 10000, [&](Status status, std::vector<object_store::ListedObject> found) {
-        CHECK(status.is_ok());
-        names.emplace();
-        for (const auto& object : found) names->push_back(object.id.name);
-      });
+  cluster.osds[osd]->store->list(pg, std::nullopt, 10000,
+                                 [&](Status status, std::vector<object_store::ListedObject> found) {
+                                   CHECK(status.is_ok());
+                                   names.emplace();
+                                   for (const auto& object : found)
+                                     names->push_back(object.id.name);
+                                 });
   cluster.run_until([&] { return names.has_value(); });
   return *names;
 }
@@ -71,15 +72,13 @@ void check_divided(SimOsds& cluster, OsdId osd, int objects) {
 // A PG with objects 0..count-1, each with its index as value.
 void fill(SimOsds& cluster, int count) {
   cluster.new_interval({0, 1, 2});
-  for (int i = 0; i < count; ++i)
-    CHECK(write(cluster, {}, name_of(i), i % 250) == ErrorCode::ok);
+  for (int i = 0; i < count; ++i) CHECK(write(cluster, {}, name_of(i), i % 250) == ErrorCode::ok);
 }
 
 void split(SimOsds& cluster, std::uint32_t pg_num, const std::vector<OsdId>& acting = {0, 1, 2}) {
   cluster.pg_num = pg_num;
   cluster.new_interval(acting);
-  for (std::uint32_t seed = 1; seed < pg_num; ++seed)
-    cluster.activate_child({kTestPg.pool, seed});
+  for (std::uint32_t seed = 1; seed < pg_num; ++seed) cluster.activate_child({kTestPg.pool, seed});
 }
 
 }  // namespace

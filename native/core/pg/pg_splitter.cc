@@ -5,12 +5,17 @@
 #include <bit>
 
 #include "base/planted_bug.hh"
+#include "base/probe.hh"
 
 namespace cairn::pg {
 
+CAIRN_DEFINE_PROBE(pg_split_child_made);
+CAIRN_DEFINE_PROBE(pg_split_behind_a_restart);
+CAIRN_DEFINE_PROBE(pg_split_with_missing_objects);
+
 namespace {
-// Large enough that a group commit is worth it, small enough that its metadata fit in memory.
-constexpr std::size_t kPageObjects = 512;
+// The store loads the block maps of all that one transaction moves, as for a removal.
+constexpr std::size_t kPageObjects = 64;
 }  // namespace
 
 bool is_half_made(const object_store::PgSnapshot& snapshot) {
@@ -32,7 +37,9 @@ void PgSplitter::want(PgId id, std::uint32_t pg_num) {
   if (split == nullptr) split = std::make_shared<Split>();
   split->parent = id;
   split->target = std::max(split->target, pg_num);
-  if (pg->spec().interval == 0 && !split->running) begin_child(split);
+  if (pg->spec().interval != 0 || split->running) return;
+  pg_split_behind_a_restart.hit();
+  begin_child(split);
 }
 
 bool PgSplitter::on_interval_started(PgId pg) {
@@ -84,6 +91,7 @@ void PgSplitter::moved_page(const Handle& handle, std::vector<object_store::List
   for (const object_store::ListedObject& layer : page) {
     if (parent->goes_to_child(layer.id.name)) moves.move(split->parent, layer.id, split->child);
   }
+  moves.allow_reserve();  // the map says already that it happens
   const bool is_last = page.size() < kPageObjects;
   std::optional<ObjectId> after;
   if (!page.empty()) after = page.back().id;
@@ -100,11 +108,11 @@ void PgSplitter::moved_page(const Handle& handle, std::vector<object_store::List
 void PgSplitter::finish_child(const Handle& handle) {
   const PgId parent = handle.lock()->parent;
   const ObjectId fence{parent.pool, kFenceObject, kHead};
-  host_.split_store().info(
-      parent, fence, [this, handle](const Status& status, object_store::ObjectInfo tokens) {
-        if (!status) return fail(handle, status);
-        if (!handle.expired()) commit_child(handle, std::move(tokens));
-      });
+  host_.split_store().info(parent, fence,
+                           [this, handle](const Status& status, object_store::ObjectInfo tokens) {
+                             if (!status) return fail(handle, status);
+                             if (!handle.expired()) commit_child(handle, std::move(tokens));
+                           });
 }
 
 void PgSplitter::commit_child(const Handle& handle, object_store::ObjectInfo tokens) {
@@ -120,6 +128,7 @@ void PgSplitter::commit_child(const Handle& handle, object_store::ObjectInfo tok
     }
   }
   transaction.pg_meta_remove(split->child, kHalfMadeKey);
+  transaction.allow_reserve();
   host_.split_store().submit(std::move(transaction), [this, handle, child = std::move(child)](
                                                          const Status& status) mutable {
     if (!status) return fail(handle, status);
@@ -132,6 +141,8 @@ void PgSplitter::child_durable(Split& split, std::unique_ptr<Pg> child) {
   const std::uint32_t target = split.target;
   const PgId parent = split.parent;
   Pg* pg = host_.find_for_split(parent);
+  pg_split_child_made.hit();
+  if (!child->missing().empty()) pg_split_with_missing_objects.hit();
   pg->gave_child();
   split.running = false;
   const PgId made = child->id();

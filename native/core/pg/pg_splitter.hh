@@ -1,5 +1,5 @@
-// PgSplitter: divides the PGs of one OSD when their pool gets more of them. docs/protocol/splitting.md
-// has the argument.
+// PgSplitter: divides the PGs of one OSD when their pool gets more of them.
+// docs/protocol/splitting.md has the argument.
 //
 // A copy with the objects of seed s modulo n gives those of s + n modulo 2n to a child, and again,
 // until the pool's number is reached. Objects move in batches, each durable by itself; the child

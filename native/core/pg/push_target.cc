@@ -20,7 +20,6 @@ using object_store::BlockState;
 
 namespace {
 
-
 void add_blocks(const net::Push& push, PgId pg, const Buffer& data,
                 object_store::Transaction& transaction) {
   const ObjectId layer{pg.pool, push.object, push.layer};

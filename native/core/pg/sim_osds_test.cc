@@ -206,7 +206,8 @@ void SimOsds::begin_interval(const std::vector<OsdId>& acting) {
   for (const OsdId id : acting) {
     const Role role = id == acting.front() ? Role::primary : Role::replica;
     OsdCore& core = *osds[id]->core;
-    for (std::uint32_t seed = 0; seed < pg_num; ++seed) core.set_pg_num({kTestPg.pool, seed}, pg_num);
+    for (std::uint32_t seed = 0; seed < pg_num; ++seed)
+      core.set_pg_num({kTestPg.pool, seed}, pg_num);
     // Children first: they have to wait for their parent.
     for (std::uint32_t seed = pg_num; seed-- > 0;) {
       const PgId pg{kTestPg.pool, seed};
@@ -221,7 +222,7 @@ void SimOsds::begin_interval(const std::vector<OsdId>& acting) {
 }
 
 void SimOsds::activate_child(PgId child) {
-  const auto all = [this](std::map<PgId, Epoch> SimOsd::* seen, PgId pg) {
+  const auto all = [this](std::map<PgId, Epoch> SimOsd::*seen, PgId pg) {
     return std::all_of(acting_.begin(), acting_.end(),
                        [&](OsdId id) { return ((*osds[id]).*seen)[pg] == epoch; });
   };
