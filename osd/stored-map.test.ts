@@ -5,6 +5,7 @@ import { silentLog } from "../common/log.js";
 import { type PgId, pgId } from "../common/units.js";
 import type { NativePgStatus } from "../native/index.js";
 import { emptyMap, testPool } from "../proto/fixtures.js";
+import { makeIncremental } from "../proto/osd-map.js";
 import { encodePgRecord, type PgRecord } from "./map/pg-record.js";
 import { PlacementTracker, recordKey } from "./map/placement-tracker.js";
 import { restoreTracker, storeMap } from "./stored-map.js";
@@ -98,5 +99,33 @@ describe("a copy that was not divided before its OSD stopped", () => {
       [1, 4],
     ]);
     expect([...records.keys()]).toEqual([pgId(1, 0), pgId(1, 1)]);
+  });
+});
+
+describe("a copy that was divided before its OSD had stored the map of that", () => {
+  it.each([
+    ["parent first", [0, 1]],
+    ["child first", [1, 0]],
+  ])("is not divided again by that map: %s", async (_order, seeds) => {
+    const values = new Map<string, string>();
+    const setMeta = async (key: string, value: string) => void values.set(key, value);
+    const before = emptyMap({ pools: [testPool(1, { pgNum: 1 })] });
+    await storeMap({ setMeta }, before);
+    const own = (seed: number) => ({ ...record, interval: { ...interval, first: 7 + seed } });
+    for (const seed of seeds) values.set(recordKey(pgId(1, seed)), encodePgRecord(own(seed)));
+    const core = {
+      getMeta: async (key: string) => values.get(key) ?? null,
+      setPgNum: () => undefined,
+    };
+    const copies = seeds.map((seed) => ({ pool: 1, seed, pgNum: 2 }) as NativePgStatus);
+    const restored = tracker();
+    await restoreTracker(core, copies, restored, silentLog);
+    expect([...restored.pgNums.values()]).toEqual([2, 2]);
+    const { map } = makeIncremental(before, { pools: [testPool(1, { pgNum: 2 })] }, 1);
+    // Behind a gap each keeps what it knows: nothing of the parent's is written over the child's.
+    restored.advance(map, false);
+    for (const seed of seeds) {
+      expect(restored.records.get(pgId(1, seed))?.history.intervals[0]?.first).toBe(7 + seed);
+    }
   });
 });

@@ -30,12 +30,12 @@ export async function restoreTracker(
 ): Promise<OsdMap | undefined> {
   const map = await storedMap(core, log);
   const records = new Map<PgId, PgRecord>();
-  const recordless = new Map<PgId, number>();
+  const pgNums = new Map<PgId, number>();
   const take = async (pgid: PgId, pgNum: number, parent?: PgRecord) => {
     const stored = map === undefined ? undefined : await storedRecord(core, pgid, log);
     const record = stored ?? parent;
-    if (record === undefined) recordless.set(pgid, pgNum);
-    else records.set(pgid, record);
+    pgNums.set(pgid, pgNum);
+    if (record !== undefined) records.set(pgid, record);
   };
   const splits: SplitDue[] = [];
   for (const { pool, seed, pgNum } of statuses) {
@@ -48,8 +48,8 @@ export async function restoreTracker(
     const parent = records.get(pgId(pool, seed));
     for (const child of children) await take(pgId(pool, child), to, parent);
   }
-  if (map !== undefined) tracker.restore(map, records);
-  for (const [pgid, pgNum] of recordless) tracker.adopt(pgid, pgNum);
+  if (map !== undefined) tracker.restore(map, records, pgNums);
+  for (const [pgid, pgNum] of pgNums) if (!records.has(pgid)) tracker.adopt(pgid, pgNum);
   for (const { pool, seed, to } of splits) if (to > 0) core.setPgNum(pool, seed, to);
   return map;
 }

@@ -59,11 +59,20 @@ export class PlacementTracker {
     private readonly crush: CrushPort,
   ) {}
 
-  /** Takes up from a stored map: no PG changes by this, PGs with data have their stored records. */
-  restore(map: OsdMap, records: ReadonlyMap<PgId, PgRecord>): void {
+  /**
+   * Takes up from a stored map: no PG changes by this, PGs with data have their stored records.
+   * @param pgNums for how many PGs copies are divided, where that is known: they may be ahead of
+   * the map
+   */
+  restore(
+    map: OsdMap,
+    records: ReadonlyMap<PgId, PgRecord>,
+    pgNums: ReadonlyMap<PgId, number> = new Map(),
+  ): void {
     for (const [pgid, record] of records) {
+      const pgNum = findPool(map, parsePgId(pgid).pool)?.pgNum ?? 1;
       this.records.set(pgid, record);
-      this.pgNums.set(pgid, findPool(map, parsePgId(pgid).pool)?.pgNum ?? 1);
+      this.pgNums.set(pgid, Math.max(pgNum, pgNums.get(pgid) ?? 0));
     }
     this.newestEpoch = map.epoch;
     this.placePools(map);
