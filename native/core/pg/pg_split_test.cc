@@ -81,6 +81,30 @@ void split(SimOsds& cluster, std::uint32_t pg_num, const std::vector<OsdId>& act
   for (std::uint32_t seed = 1; seed < pg_num; ++seed) cluster.activate_child({kTestPg.pool, seed});
 }
 
+// What an OSD tells its core when a map raises the number of PGs.
+void tell_split(SimOsds& cluster, std::uint32_t pg_num) {
+  OsdCore& core = *cluster.osds[0]->core;
+  ++cluster.epoch;
+  for (std::uint32_t seed = 0; seed < pg_num; ++seed) core.set_pg_num({kTestPg.pool, seed}, pg_num);
+  for (std::uint32_t seed = 0; seed < pg_num; ++seed) {
+    const PgId pg{kTestPg.pool, seed};
+    core.start_interval(pg, IntervalSpec{cluster.epoch, {0}, 1, Role::primary, pg_num});
+  }
+}
+
+void run_for(SimOsds& cluster, std::uint64_t us) {
+  const std::uint64_t until_ns = cluster.executor.now_ns() + us * 1000;
+  cluster.run_until([&] { return cluster.executor.now_ns() >= until_ns; });
+}
+
+// As fill(), and osd.0 is the only one that is left.
+void fill_alone(SimOsds& cluster, int count) {
+  fill(cluster, count);
+  cluster.kill(1);
+  cluster.kill(2);
+  cluster.new_interval({0});
+}
+
 }  // namespace
 
 TEST_CASE("split: each copy has its objects where they belong, and serves them") {
@@ -264,6 +288,57 @@ TEST_CASE("split: the children of a parent that is gone are removed when they we
   REQUIRE(pgs.is_ok());
   CHECK(std::none_of(pgs->begin(), pgs->end(),
                      [](const object_store::PgSnapshot& pg) { return pg.pg.seed == 3; }));
+}
+
+TEST_CASE("split: raised again and again before it is over, and once more by a restart") {
+  for (std::uint64_t after_us = 0; after_us < 4000; after_us += 300) {
+    for (const bool restarts : {false, true}) {
+      SimOsds cluster(70);
+      fill_alone(cluster, 200);
+      tell_split(cluster, 2);
+      run_for(cluster, after_us);
+      tell_split(cluster, 8);
+      run_for(cluster, after_us / 2);
+      if (restarts) {
+        cluster.kill(0);
+        cluster.restart(0);
+      }
+      split(cluster, 16, {0});
+      check_divided(cluster, 0, 200);
+      CHECK(read(cluster, name_of(199)) == 199);
+    }
+  }
+}
+
+TEST_CASE("split: a pool that is removed while its PGs split leaves nothing") {
+  for (std::uint64_t after_us = 0; after_us < 4000; after_us += 150) {
+    SimOsds cluster(71);
+    fill_alone(cluster, 200);
+    tell_split(cluster, 4);
+    run_for(cluster, after_us);
+    // Parents first: a split that goes on would make a child anew.
+    for (std::uint32_t seed = 0; seed < 4; ++seed) {
+      cluster.osds[0]->core->remove_pg({kTestPg.pool, seed});
+      run_for(cluster, 30);
+    }
+    run_for(cluster, 500'000);
+    auto pgs = cluster.osds[0]->store->load_pgs();
+    REQUIRE(pgs.is_ok());
+    CHECK(pgs->empty());
+  }
+}
+
+TEST_CASE("split: a copy that was never activated, so that the store does not have it yet") {
+  SimOsds cluster(72);
+  tell_split(cluster, 1);
+  run_for(cluster, 1000);
+  split(cluster, 8, {0});
+  check_divided(cluster, 0, 0);
+  CHECK(write(cluster, {}, name_of(5), 5) == ErrorCode::ok);
+  cluster.kill(0);
+  cluster.restart(0);
+  split(cluster, 8, {0});
+  CHECK(read(cluster, name_of(5)) == 5);
 }
 
 }  // namespace cairn::pg
