@@ -78,6 +78,8 @@ export class Incarnation {
   private map: OsdMap | undefined;
   /** PGs of removed pools that the PG service has not heard of yet */
   private removed = new Set<PgId>();
+  /** PGs whose records maps have changed since one was stored */
+  private readonly changed = new Set<PgId>();
   private port = 0;
   private hasBeenUp = false;
   private ended = false;
@@ -271,7 +273,9 @@ export class Incarnation {
     try {
       const steps = mapsAfter(this.map, message);
       for (const { map, contiguous } of steps) {
-        for (const pgid of this.tracker.advance(map, contiguous).removed) this.removed.add(pgid);
+        const { changed, removed } = this.tracker.advance(map, contiguous);
+        for (const pgid of changed) this.changed.add(pgid);
+        for (const pgid of removed) this.removed.add(pgid);
         // Behind a gap nobody can tell which intervals we have slept through: begin anew.
         const sleptThrough = !contiguous && this.hasBeenUp;
         this.map = map;
@@ -311,7 +315,10 @@ export class Incarnation {
       this.removed.clear();
       this.followFull(map);
       this.background.update(this.pgs.states(), map, this.isFull);
+    } else {
+      this.pgs.keepRecords(this.changed);
     }
+    this.changed.clear();
     storeMap(this.core, map).catch((thrown: unknown) => {
       this.log.error({ reason: String(thrown) }, "cannot store the map");
     });

@@ -204,6 +204,27 @@ describe("restart", () => {
     expect(again.records.get(pg)).toEqual(record());
   });
 
+  it("leaves a record as it is until the maps are where it was kept", () => {
+    const { crush, tracker, map } = started();
+    const alone = withOsd(map, 0, { up: false });
+    const later = withOsd(alone, 0, { up: true, upFrom: epoch(4) });
+    tracker.advance(alone, true);
+    tracker.advance(later, true);
+    const kept = tracker.records.get(pg);
+    expect(kept).toMatchObject({ interval: { first: 4 } });
+    for (const gap of [false, true]) {
+      const again = new PlacementTracker(1, crush);
+      again.restore(map, new Map([[pg, kept as never]]));
+      if (!gap) again.advance(alone, true);
+      again.advance(later, !gap);
+      expect(again.records.get(pg)).toEqual(kept);
+    }
+    const again = new PlacementTracker(1, crush);
+    again.restore(map, new Map([[pg, kept as never]]));
+    again.advance(withOsd(later, 2, { up: false }), false);
+    expect(again.records.get(pg)).toMatchObject({ interval: { first: 0 }, unknownFrom: 5 });
+  });
+
   it("without a record knows nothing of the past", () => {
     const { crush, map } = started();
     const again = new PlacementTracker(1, crush);

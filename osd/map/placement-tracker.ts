@@ -163,7 +163,11 @@ export class PlacementTracker {
       this.records.set(placement.pgid, newRecord(at, contiguous));
       this.pgNums.set(placement.pgid, at.pool.pgNum);
     } else {
-      const after = contiguous ? nextRecord(before, at) : recordAfterGap(before, previousEpoch, at);
+      const { first } = before.interval;
+      // The life before may have ended between keeping a record and storing the map of that.
+      if (first >= at.map.epoch) return;
+      const lastKnown = Math.max(previousEpoch, first);
+      const after = contiguous ? nextRecord(before, at) : recordAfterGap(before, lastKnown, at);
       if (after === before) return;
       this.records.set(placement.pgid, after);
     }

@@ -399,6 +399,14 @@ export class PgService {
     this.store(recordKey(state.pgid), encodePgRecord(kept));
   }
 
+  /** Maps in which this OSD is not up have changed these; behind others apply() keeps them. */
+  keepRecords(pgids: Iterable<PgId>): void {
+    for (const pgid of pgids) {
+      const record = this.tracker.records.get(pgid);
+      if (record !== undefined) this.store(recordKey(pgid), encodePgRecord(record));
+    }
+  }
+
   private remove(pgid: PgId): void {
     const { pool, seed } = parsePgId(pgid);
     this.grant(this.reservations.release(pgid));
