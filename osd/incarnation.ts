@@ -37,7 +37,7 @@ import { nativeError } from "./native-error.js";
 import { peersOf } from "./pg/peers.js";
 import { PgService, type PgServicePorts } from "./pg/pg-service.js";
 import { reportOf } from "./stats.js";
-import { restoreTracker, storeMap } from "./stored-map.js";
+import { dividedBeyond, restoreTracker, storeMap } from "./stored-map.js";
 
 export interface IncarnationOptions {
   config: OsdConfig;
@@ -78,8 +78,6 @@ export class Incarnation {
   private map: OsdMap | undefined;
   /** PGs of removed pools that the PG service has not heard of yet */
   private removed = new Set<PgId>();
-  /** PGs whose records maps have changed since one was stored */
-  private readonly changed = new Set<PgId>();
   private port = 0;
   private hasBeenUp = false;
   private ended = false;
@@ -273,9 +271,7 @@ export class Incarnation {
     try {
       const steps = mapsAfter(this.map, message);
       for (const { map, contiguous } of steps) {
-        const { changed, removed } = this.tracker.advance(map, contiguous);
-        for (const pgid of changed) this.changed.add(pgid);
-        for (const pgid of removed) this.removed.add(pgid);
+        for (const pgid of this.tracker.advance(map, contiguous).removed) this.removed.add(pgid);
         // Behind a gap nobody can tell which intervals we have slept through: begin anew.
         const sleptThrough = !contiguous && this.hasBeenUp;
         this.map = map;
@@ -305,6 +301,8 @@ export class Incarnation {
       return;
     }
     if (isUp) {
+      const refusal = dividedBeyond(map, this.tracker);
+      if (refusal !== undefined) return void this.end(refusal);
       if (!this.hasBeenUp) this.log.info({ epoch: map.epoch }, "OSD is up");
       this.hasBeenUp = true;
       this.setPeers();
@@ -315,10 +313,7 @@ export class Incarnation {
       this.removed.clear();
       this.followFull(map);
       this.background.update(this.pgs.states(), map, this.isFull);
-    } else {
-      this.pgs.keepRecords(this.changed);
-    }
-    this.changed.clear();
+    } else this.pgs.keepRecords();
     storeMap(this.core, map).catch((thrown: unknown) => {
       this.log.error({ reason: String(thrown) }, "cannot store the map");
     });

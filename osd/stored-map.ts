@@ -2,7 +2,7 @@
 import { StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import { Checker } from "../common/schema.js";
-import { type PgId, pgId } from "../common/units.js";
+import { type PgId, parsePgId, pgId } from "../common/units.js";
 import type { NativeOsd, NativePgStatus } from "../native/index.js";
 import { checkHash, findPool, type OsdMap, OsdMapSchema } from "../proto/osd-map.js";
 import { childSeeds } from "../proto/pg-split.js";
@@ -52,6 +52,28 @@ export async function restoreTracker(
   for (const [pgid, pgNum] of pgNums) if (!records.has(pgid)) tracker.adopt(pgid, pgNum);
   for (const { pool, seed, to } of splits) if (to > 0) core.setPgNum(pool, seed, to);
   return map;
+}
+
+/**
+ * Why no PG here may be served by that map: it is from before a split, and PGs would look for
+ * objects that their copies here have given to children. So it is with a monitor that was rebuilt
+ * from OSDs that had not heard of the split.
+ */
+export function dividedBeyond(
+  map: OsdMap,
+  { pgNums }: Pick<PlacementTracker, "pgNums">,
+): StorageError | undefined {
+  for (const [pgid, pgNum] of pgNums) {
+    const pool = findPool(map, parsePgId(pgid).pool);
+    if (pool === undefined || pool.pgNum >= pgNum) continue;
+    const { name } = pool;
+    return new StorageError(
+      "wrong_cluster",
+      `pool "${name}" is divided into ${pgNum} PGs here; map ${map.epoch} has ${pool.pgNum}`,
+      { remedy: `\`cairn pool set ${name} pg_num ${pgNum}\`, then start this OSD again.` },
+    );
+  }
+  return undefined;
 }
 
 interface SplitDue {

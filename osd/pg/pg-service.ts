@@ -16,7 +16,7 @@ import {
   type PeeringMessage,
   type PgInfo,
 } from "../../proto/peering.js";
-import { encodePgRecord } from "../map/pg-record.js";
+import { encodePgRecord, type PgRecord } from "../map/pg-record.js";
 import { osdViews, type PlacementTracker, recordKey } from "../map/placement-tracker.js";
 import { step } from "../peering/machine.js";
 import {
@@ -90,6 +90,7 @@ const noCopy: PgInfo = {
 export class PgService {
   private readonly pgs = new Map<PgId, { state: PgState; key: string }>();
   private readonly toldPgNums = new Map<PgId, number>();
+  private readonly kept = new WeakSet<PgRecord>();
   private readonly reservations = new Reservations(
     recoverySlots,
     (pgid) => this.recoveryHold(pgid) === undefined,
@@ -399,11 +400,12 @@ export class PgService {
     this.store(recordKey(state.pgid), encodePgRecord(kept));
   }
 
-  /** Maps in which this OSD is not up have changed these; behind others apply() keeps them. */
-  keepRecords(pgids: Iterable<PgId>): void {
-    for (const pgid of pgids) {
-      const record = this.tracker.records.get(pgid);
-      if (record !== undefined) this.store(recordKey(pgid), encodePgRecord(record));
+  /** Behind a map in which this OSD is not up: apply() does it for the others. */
+  keepRecords(): void {
+    for (const [pgid, record] of this.tracker.records) {
+      if (this.kept.has(record)) continue;
+      this.kept.add(record);
+      this.store(recordKey(pgid), encodePgRecord(record));
     }
   }
 

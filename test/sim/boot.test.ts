@@ -1,5 +1,6 @@
-// What an OSD knows that has followed maps without being up by any of them.
+// What an OSD knows when it comes up: by maps in which it was not, and by its copies alone.
 import { expect, it } from "vitest";
+import { defined } from "../../common/assert.js";
 import { pgId } from "../../common/units.js";
 import { Coverage } from "./coverage.js";
 import { SeededRandom } from "./random.js";
@@ -42,5 +43,27 @@ it("what happened while it was down is not forgotten when it stops before it is 
   expect(state()).toContain("down");
   cluster.osd(1).start();
   expect(await cluster.untilClean(60_000)).toBe(true);
+  cluster.destroy();
+});
+
+it("copies that are divided are not served by a map from before the split", async () => {
+  const cluster = await twoOsds();
+  const { time } = cluster;
+  const before = cluster.map();
+  await cluster.command("pool set", { name: "sim", setting: "pg_num", value: "2" });
+  expect(await cluster.untilClean(60_000)).toBe(true);
+  // As if its power had failed before it had stored the map.
+  const core = defined(cluster.osd(0).core(), "a core");
+  await time.complete(core.setMeta("osdmap", JSON.stringify(before)), 1000, "store a map");
+  for (const osd of cluster.osds) osd.kill(false);
+  await cluster.restartMonitor(before);
+  await cluster.command("osd down", { id: 1 });
+  cluster.osd(0).start();
+  await time.run(5000);
+  expect(cluster.osd(0).failed?.code).toBe("wrong_cluster");
+  await cluster.command("pool set", { name: "sim", setting: "pg_num", value: "2" });
+  cluster.osd(0).start();
+  const areActive = () => cluster.pgs().every(({ state }) => state.split("+").includes("active"));
+  expect(await time.run(20_000, areActive)).toBe(true);
   cluster.destroy();
 });

@@ -14,6 +14,7 @@ import { type NativeSimWorld, native } from "../../native/index.js";
 import type { PgStateName } from "../../osd/peering/state.js";
 import type { CommandArgs, CommandResult, PgRow } from "../../proto/commands.js";
 import type { ControlStream } from "../../proto/control-stream.js";
+import type { OsdMap } from "../../proto/osd-map.js";
 import { ControlNetwork } from "./control-network.js";
 import type { Coverage } from "./coverage.js";
 import type { SeededRandom } from "./random.js";
@@ -58,7 +59,7 @@ export class SimCluster {
   onPeering: ((to: PgStateName) => void) | undefined;
   /** told of a client that is to read closely, just before it is cut off with an OSD */
   onSilence: ((client: number) => void) | undefined;
-  private readonly store: MemoryMapStore;
+  private store: MemoryMapStore;
   private readonly monitorEnd: MonitorEnd;
   private cluster: Cluster | undefined;
   private server: ControlServer | undefined;
@@ -172,9 +173,13 @@ export class SimCluster {
     return cluster === this.cluster ? result : undefined;
   }
 
-  /** The monitor's process ends and another one begins on the same store. */
-  async restartMonitor(): Promise<void> {
+  /**
+   * The monitor's process ends and another one begins on the same store.
+   * @param from in place of that, a store with this map
+   */
+  async restartMonitor(from?: OsdMap): Promise<void> {
     const { clock } = this.monitorEnd;
+    if (from !== undefined) this.store = new MemoryMapStore(from);
     clock.kill();
     this.control.endAll(clock);
     await this.startMonitor();
