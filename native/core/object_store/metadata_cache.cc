@@ -12,6 +12,11 @@ namespace {
 constexpr std::uint64_t kReferenceChunkCharge = sizeof(ReferenceChunk) + 64;
 constexpr std::size_t kLookedAt = 64;
 
+bool is_of(const Onode& onode, const ObjectKey& key) {
+  return onode.collection() == key.collection && onode.snap() == key.snap &&
+         onode.name() == key.name;
+}
+
 }  // namespace
 
 void MetadataCache::unlink(Onode& onode) {
@@ -27,10 +32,13 @@ void MetadataCache::link_newest(Onode& onode) {
 }
 
 Onode* MetadataCache::find(const ObjectKey& key) {
-  const auto found = onodes_.find(key);
-  if (found == onodes_.end()) return nullptr;
-  found->second->is_used = true;
-  return found->second.get();
+  if (last_found_ == nullptr || !is_of(*last_found_, key)) {
+    const auto found = onodes_.find(key);
+    if (found == onodes_.end()) return nullptr;
+    last_found_ = found->second.get();
+  }
+  last_found_->is_used = true;
+  return last_found_;
 }
 
 Onode& MetadataCache::insert(const ObjectKey& key) {
@@ -88,6 +96,7 @@ void MetadataCache::evict() {
       continue;
     }
     used_bytes_ -= oldest.charged_bytes;
+    if (last_found_ == &oldest) last_found_ = nullptr;
     onodes_.erase(ObjectKey{oldest.collection(), oldest.name(), oldest.snap()});
   }
   left = kLookedAt;

@@ -67,7 +67,8 @@ class MetadataCache {
   std::uint64_t used_bytes_ = 0;
   // The key's name is the entry's own.
   std::unordered_map<ObjectKey, std::unique_ptr<Onode>, KeyHash> onodes_;
-  Onode list_{0, {}, 0};  // newer: the next to be looked at; older: the last
+  Onode* last_found_ = nullptr;  // a transaction asks for its object several times
+  Onode list_{0, {}, 0};         // newer: the next to be looked at; older: the last
   std::unordered_map<std::uint32_t, std::unique_ptr<ReferenceChunk>> references_;
 };
 

@@ -93,7 +93,9 @@ class PgTable {
   }
 
  private:
+  // An entry stays where it is, and is never erased.
   std::unordered_map<PgId, std::unique_ptr<PgEntry>, PgIdHash> entries_;
+  PgEntry* last_found_ = nullptr;  // a transaction asks for its PG several times
 };
 
 }  // namespace cairn::object_store
