@@ -55,12 +55,12 @@ export class Cluster {
     for (let id = 0; id < osdCount; ++id) await this.makeOsd(id);
     this.session = await this.connect(30_000);
     await this.poll("OSDs to come up", 60_000, ({ osds }) => osds.up === osdCount);
-    await this.command().command("pool create", {
-      name: poolName,
-      pgNum: firstPgNum,
-      size: 3,
-      minSize: 2,
-    });
+    await this.makePool(poolName, firstPgNum);
+  }
+
+  /** Of three copies. Waits until its PGs are clean. */
+  async makePool(name: string, pgNum: number): Promise<void> {
+    await this.command().command("pool create", { name, pgNum, size: 3, minSize: 2 });
     await this.untilClean(60_000);
   }
 
