@@ -378,13 +378,27 @@ export const kinds = {
   split: {
     // No fault either: the pool gets more PGs, and their placement follows when all are clean.
     tolerated: true,
-    begin: async (cluster, random) => {
+    begin: (cluster, random) => {
       const { name, pgNum } = defined(cluster.map().pools[0], "a pool");
       const times = random.pick([2, 2, 2, 4]);
       if (pgNum * times > mostPgs) return undefined;
       const value = String(pgNum * times);
-      await cluster.command("pool set", { name, setting: "pg_num", value }).catch(() => undefined);
-      return () => undefined;
+      const split = () =>
+        void cluster.ask("pool set", { name, setting: "pg_num", value }).catch(() => undefined);
+      const state = random.pick([undefined, "GetMissing", "Activating", "Recovering"] as const);
+      if (state === undefined || cluster.onPeering !== undefined) {
+        split();
+        return () => undefined;
+      }
+      // Just when copies learn what they lack.
+      cluster.onPeering = (to) => {
+        if (to !== state) return;
+        cluster.onPeering = undefined;
+        cluster.time.schedule(random.below(2000) / 1000, split);
+      };
+      return () => {
+        cluster.onPeering = undefined;
+      };
     },
   },
 } as const satisfies Record<string, Kind>;

@@ -45,8 +45,8 @@ std::string_view name_of(PlantedBug bug) {
       return "fill_undivided";
     case PlantedBug::split_forgets_fence:
       return "split_forgets_fence";
-    case PlantedBug::split_forgets_lease:
-      return "split_forgets_lease";
+    case PlantedBug::split_forgets_missing:
+      return "split_forgets_missing";
     case PlantedBug::sparsify_blindly:
       return "sparsify_blindly";
     case PlantedBug::no_address_wrap_check:

@@ -33,7 +33,7 @@ void Pg::set_pg_num(std::uint32_t pg_num) {
 void Pg::split_off(Pg& child, object_store::Transaction& transaction) const {
   child.pg_num_ = 2 * pg_num_;
   child.last_epoch_started_ = last_epoch_started_;
-  if (!planted(PlantedBug::split_forgets_lease)) child.granted_lease_ = granted_lease_;
+  child.granted_lease_ = granted_lease_;
   child.log_ = log_;
   child.horizon_.merge(horizon_);
   transaction.log_reset(child.id_, log_.tail_number() + 1);
@@ -47,6 +47,7 @@ void Pg::split_off(Pg& child, object_store::Transaction& transaction) const {
     const bool is_childs = goes_to_child(name);
     if (is_childs) transaction.pg_meta_remove(id_, kMissingPrefix + name);
     if (!is_childs && name != kFenceObject) continue;
+    if (planted(PlantedBug::split_forgets_missing)) continue;
     child.missing_[name] = missing;
     transaction.pg_meta_set(child.id_, kMissingPrefix + name, encode_missing(missing));
   }
