@@ -14,7 +14,7 @@ import { clusterBytes } from "../../proto/control-channel.js";
 const verbTimeoutMs = 120_000;
 const writtenBytes = 4096;
 
-const program = fileURLToPath(new URL("../../bin/cairn", import.meta.url));
+export const program = fileURLToPath(new URL("../../bin/cairn", import.meta.url));
 
 export interface Outcome {
   code: number;
