@@ -79,7 +79,7 @@ const tell = (port: number, id?: number) =>
     dial: dialTcp,
   });
 
-it("says who it is, which store it has, and why it cannot start, in a message's bounds", async () => {
+it("says who it is, which store it has, and why it cannot start", async () => {
   const port = await monitorThat(true);
   await writeIdentity(dataDir, { osd: 3, clusterId, storeId });
   expect(await tell(port)).toBe(true);
@@ -91,7 +91,7 @@ it("says who it is, which store it has, and why it cannot start, in a message's 
   expect(heard[1]).toEqual({ ...words, osd: 4 });
 });
 
-it("waits two seconds for a monitor that says nothing, and not for one that is not there", async () => {
+it("waits two seconds for a monitor that says nothing, and not for none", async () => {
   const port = await monitorThat(false);
   await writeIdentity(dataDir, { osd: 3, clusterId, storeId });
   const beginMs = performance.now();
@@ -114,13 +114,22 @@ it("has nobody to tell when the identity file is damaged", async () => {
   expect(sockets).toHaveLength(0);
 });
 
-it("is said by a daemon that is refused its store, which ends with its own error", async () => {
-  const port = await monitorThat(true);
+it("a daemon that is refused its store says so, and ends alike if nobody listens", async () => {
   await writeIdentity(dataDir, { osd: 3, clusterId, storeId });
-  const store = path.join(dataDir, "store");
-  writeFileSync(store, Buffer.alloc(1 << 20));
-  const refusal = await runOsd(configOf(port)).catch((thrown: unknown) => thrown);
-  expect(refusal).toBeInstanceOf(StorageError);
-  const { code, message } = refusal as StorageError;
-  expect(heard).toMatchObject([{ kind: "osdStartRefused", osd: 3, error: { code, message } }]);
+  writeFileSync(path.join(dataDir, "store"), Buffer.alloc(1 << 20));
+  const refusalAt = async (port: number) => {
+    const thrown: unknown = await runOsd(configOf(port)).catch((error: unknown) => error);
+    if (!(thrown instanceof StorageError)) throw new Error("it was not refused");
+    return thrown.toJSON();
+  };
+  const port = await monitorThat(true);
+  const refusal = await refusalAt(port);
+  expect(refusal.code).toBe("not_found");
+  expect(heard).toEqual([
+    { kind: "osdStartRefused", osd: 3, uuid: storeId, host: "h", error: refusal },
+  ]);
+  server.close();
+  await once(server, "close");
+  expect(await refusalAt(port)).toEqual(refusal);
+  expect(await refusalAt(await monitorThat(false))).toEqual(refusal);
 });

@@ -15,7 +15,7 @@ import path from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { ClusterStatus, OsdRow } from "../../proto/commands.js";
 import { firstEpochOf } from "../../proto/generation.js";
-import { cairn, cairnJson, daemonPid, SteadyWriter } from "./support.js";
+import { cairn, cairnJson, callNoOsdSlow, daemonPid, SteadyWriter } from "./support.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-rebuild-"));
 const dir = path.join(folder, "cluster");
@@ -25,6 +25,7 @@ const sha256 = (file: string) => createHash("sha256").update(readFileSync(file))
 beforeAll(async () => {
   const { code, stderr } = await cairn(dir, "up", "--osds", "3", "--osd-size", "2G");
   if (code !== 0) throw new Error(stderr);
+  await callNoOsdSlow(dir);
 }, 120_000);
 
 afterAll(async () => {
@@ -86,7 +87,6 @@ it("refuses the damaged store, rebuilds it in a new generation, and has all data
   expect(made).toMatchObject({ epoch: firstEpochOf(1), fromEpoch: before.epoch });
 
   expect((await cairn(dir, "up")).code).toBe(0);
-  // The OSDs may be slow at first, under the load.
   const health = async () => (await cairn(dir, "health")).stdout;
   await expect.poll(health, { timeout: 60_000 }).toMatch(/HEALTH_OK/);
   const after = await cairnJson<ClusterStatus>(dir, "status");

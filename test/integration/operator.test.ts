@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { FaultRequest } from "../../osd/fault-control.js";
 import type { ClusterStatus, Health, OsdRow, PgRow } from "../../proto/commands.js";
-import { cairn, cairnJson, daemonPid, SteadyWriter, spawnCairn } from "./support.js";
+import { cairn, cairnJson, callNoOsdSlow, daemonPid, SteadyWriter, spawnCairn } from "./support.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-operator-"));
 const dir = path.join(folder, "cluster");
@@ -20,6 +20,7 @@ beforeAll(async () => {
   writeFileSync(raw, randomBytes(8 << 20));
   const { code, stderr } = await cairn(dir, "up", "--osds", "3", "--osd-size", "2G");
   if (code !== 0) throw new Error(stderr);
+  await callNoOsdSlow(dir);
 }, 120_000);
 
 afterAll(async () => {
@@ -115,6 +116,7 @@ async function onFaultDisk(id: number, socket: string): Promise<ChildProcess> {
 }
 
 it("a slow OSD is named with its figure, and leads no PG any more", async () => {
+  await cairnJson(dir, "config", "set", "mon.slow_osd_latency_ms", "");
   expect((await cairn(dir, "create", "rbd/load", "--size", "64M")).code).toBe(0);
   const socket = path.join(folder, "disk.sock");
   const child = await onFaultDisk(1, socket);
