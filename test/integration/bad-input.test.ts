@@ -301,7 +301,7 @@ describe("a map with an impossible rule", () => {
     await expectUndisturbed();
   });
 
-  it("is not taken by an OSD and a client, which count it and go on by the one before", async () => {
+  it("is not taken by OSD and client, which count it and go on by the one before", async () => {
     const proxy = await MapProxy.listen(control);
     const stop = await restartAt(2, proxy.address);
     const client = await ClusterClient.connect({ monitor: proxy.address, log: () => undefined });
