@@ -115,28 +115,38 @@ async function onFaultDisk(id: number, socket: string): Promise<ChildProcess> {
   return child;
 }
 
-it("a slow OSD is named with its figure, and leads no PG any more", async () => {
-  await cairnJson(dir, "config", "set", "mon.slow_osd_latency_ms", "");
-  expect((await cairn(dir, "create", "rbd/load", "--size", "64M")).code).toBe(0);
-  const socket = path.join(folder, "disk.sock");
-  const child = await onFaultDisk(1, socket);
-  const writer = await SteadyWriter.start(dir, "rbd/load", 8);
-  try {
-    await tellDisk(socket, { holdWrites: false, delayMs: 60 });
-    await until("OSD_SLOW", () => has("OSD_SLOW"));
-    const [line] = await detailOf("OSD_SLOW");
-    expect(line).toMatch(/^osd\.1 \(host .*\): a commit takes [0-9.]+ ms, on its peers [0-9.]+ ms/);
-    const pgs = await cairnJson<PgRow[]>(dir, "pg", "ls");
-    expect(pgs.filter(({ primary }) => primary === 1)).toEqual([]);
-    expect(pgs.every(({ acting }) => acting.includes(1))).toBe(true);
-  } finally {
-    await tellDisk(socket, { holdWrites: false });
-    await writer.stop();
-    const exit = new Promise((resolve) => child.once("exit", resolve));
-    child.kill("SIGTERM");
-    await exit;
-  }
-}, 240_000);
+it.each([
+  ["+50 ms for each operation of the disk", { delayMs: 50 }],
+  ["50 IOPS", { operationsPerSecond: 50 }],
+])(
+  "a slow OSD (%s) is named with its figure, and leads no PG any more",
+  async (_, faults) => {
+    await cairnJson(dir, "config", "set", "mon.slow_osd_latency_ms", "");
+    await cairn(dir, "rm", "rbd/load");
+    expect((await cairn(dir, "create", "rbd/load", "--size", "64M")).code).toBe(0);
+    const socket = path.join(folder, "disk.sock");
+    const child = await onFaultDisk(1, socket);
+    const writer = await SteadyWriter.start(dir, "rbd/load", 8);
+    try {
+      await tellDisk(socket, { holdWrites: false, ...faults });
+      await until("OSD_SLOW", () => has("OSD_SLOW"));
+      const [line] = await detailOf("OSD_SLOW");
+      expect(line).toMatch(
+        /^osd\.1 \(host .*\): a commit takes [0-9.]+ ms, on its peers [0-9.]+ ms/,
+      );
+      const pgs = await cairnJson<PgRow[]>(dir, "pg", "ls");
+      expect(pgs.filter(({ primary }) => primary === 1)).toEqual([]);
+      expect(pgs.every(({ acting }) => acting.includes(1))).toBe(true);
+    } finally {
+      await tellDisk(socket, { holdWrites: false });
+      await writer.stop();
+      const exit = new Promise((resolve) => child.once("exit", resolve));
+      child.kill("SIGTERM");
+      await exit;
+    }
+  },
+  240_000,
+);
 
 it("an OSD whose disk cannot be read ends, is named, and its data is read elsewhere", async () => {
   const many = path.join(folder, "many.raw");
