@@ -242,7 +242,10 @@ describe("the control server", () => {
     expect(real.closed).toBe(false);
     expect(monitor?.cluster.map().osds[0]).toMatchObject({ up: true, incarnation: "1000" });
     await dialOsd(1);
+    // Not even when they go down: of one a second process was refused, the other one has run since.
+    for (const id of [0, 1]) await real.command("osd down", { id });
     const after = (await real.command("health")) as Health;
+    expect(after.checks.map(({ name }) => name)).toContain("OSD_DOWN");
     expect(after.checks.map(({ name }) => name)).not.toContain("OSD_START_REFUSED");
     const log = (await real.command("log last", { count: 100 })) as { entries: LogEntry[] };
     const messages = log.entries.map(({ message }) => message);
