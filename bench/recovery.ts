@@ -4,7 +4,7 @@
 //
 // Four OSDs, size 3. 4 KiB random writes first on a quiet cluster; then one OSD is killed (-9) and
 // put out, and the same load runs while its objects are copied. Printed: the p99 latencies and
-// their ratio (exit code 1 above 2), and the seconds from `out` until all PGs are active+clean, with and without load.
+// their ratio (exit code 1 above 2), and the seconds from `out` until all PGs are active+clean.
 import { parseArgs } from "node:util";
 import { BenchCluster, type BenchJson, root } from "./bench-cluster.js";
 import { machineFacts, median } from "./machine.js";

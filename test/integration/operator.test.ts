@@ -148,6 +148,32 @@ it.each([
   240_000,
 );
 
+it.each([
+  ["has no room all of a sudden", { full: true }, "no_space"],
+  ["fails its flushes", { failFlushes: true }, "io_error"],
+])(
+  "an OSD whose disk %s ends, once and for all, and is named",
+  async (_, faults, code) => {
+    const socket = path.join(folder, "disk.sock");
+    const child = await onFaultDisk(1, socket);
+    const exit = new Promise((resolve) => child.once("exit", resolve));
+    await tellDisk(socket, { holdWrites: false, ...faults });
+    // Every copy of it is on two other disks when that is through.
+    const out = `rbd/${code}`;
+    expect((await cairn(dir, "import", raw, out)).code).toBe(0);
+    await until("OSD_FAILED", () => has("OSD_FAILED"));
+    expect(await detailOf("OSD_FAILED")).toEqual([
+      expect.stringMatching(new RegExp(`^osd\\.1 .*: ${code}: `)),
+    ]);
+    expect(await exit).toBe(1);
+    expect((await cairn(dir, "up")).code).toBe(0);
+    const read = path.join(folder, `${code}.raw`);
+    expect((await cairn(dir, "export", out, read)).code).toBe(0);
+    expect(readFileSync(read).equals(readFileSync(raw))).toBe(true);
+  },
+  120_000,
+);
+
 it("an OSD whose disk cannot be read ends, is named, and its data is read elsewhere", async () => {
   const many = path.join(folder, "many.raw");
   writeFileSync(many, randomBytes(32 << 20));
