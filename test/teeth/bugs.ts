@@ -10,7 +10,11 @@ export interface PlantedBug {
 }
 
 export const plantedBugs: readonly PlantedBug[] = [
-  { name: "skip_flush", what: "a commit is acknowledged without its flush", hunters: ["explore"] },
+  {
+    name: "skip_flush",
+    what: "a commit is acknowledged without its flush",
+    hunters: ["explore", "sim-blackout"],
+  },
   {
     name: "trim_log_early",
     what: "the WAL is trimmed before the checkpoint is synced",

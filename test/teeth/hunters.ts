@@ -6,7 +6,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-export type HunterName = "explore" | "sim" | "sim-takeover" | "fuzz-virtqueue" | "chaos" | "fsx";
+export type HunterName =
+  | "explore"
+  | "sim"
+  | "sim-takeover"
+  | "sim-blackout"
+  | "fuzz-virtqueue"
+  | "chaos"
+  | "fsx";
 
 /** Of one run. */
 export type Outcome = "caught" | "clean" | "broken";
@@ -73,6 +80,11 @@ export const hunters: Readonly<Record<HunterName, Hunter>> = {
   fsx: {
     command: (root, scratch) =>
       harness(root, "fsx", "--ops", String(fsxOperations), "--seed", "101", "--dir", scratch),
+    outcome: byFinding,
+  },
+  // Only cuts of all OSDs at the same moment: what no copy has is lost.
+  "sim-blackout": {
+    command: (root, _, seconds) => simulation(root, seconds, "--faults", "powerCutOfAll"),
     outcome: byFinding,
   },
   "fuzz-virtqueue": {
