@@ -215,6 +215,8 @@ describe("the control server", () => {
   it("counts starts that were refused, warns of them, and disturbs no OSD that runs", async () => {
     await start();
     const real = await dialOsd(0);
+    (await dialOsd(1)).end();
+    await real.command("osd down", { id: 1 });
     const error = { code: "incompatible_version", message: "format version 2" } as const;
     const { uuid } = bootOf(0);
     const say = async (osd: number, uuidOfStore: string) => {
@@ -225,6 +227,7 @@ describe("the control server", () => {
     };
     await say(0, uuid);
     await say(1, uuid.replace(/0$/, "1"));
+    await say(7, uuid.replace(/0$/, "7"));
     await say(0, uuid.replace(/0$/, "f"));
     const liar = await dial(osdEntity(2, 9999));
     liar.send({ kind: "osdStartRefused", osd: 1, host: "h", error });
@@ -232,7 +235,7 @@ describe("the control server", () => {
     const text = await (await get("/metrics")).text();
     const line = (osd: number) =>
       `cairn_osd_start_refused_total{daemon="osd.${osd}",code="incompatible_version"} 1`;
-    for (const osd of [0, 1]) expect(text).toContain(line(osd));
+    for (const osd of [0, 1, 7]) expect(text).toContain(line(osd));
     for (const code of ["wrong_daemon", "protocol_error"]) {
       expect(text).toContain(`cairn_refused_connections_total{daemon="mon",code="${code}"} 1`);
     }
@@ -241,7 +244,7 @@ describe("the control server", () => {
     expect(warning?.detail).toEqual(["osd.1 (host h): incompatible_version: format version 2."]);
     expect(real.closed).toBe(false);
     expect(monitor?.cluster.map().osds[0]).toMatchObject({ up: true, incarnation: "1000" });
-    await dialOsd(1);
+    await dialOsd(1, 2001);
     // Not even when they go down: of one a second process was refused, the other one has run since.
     for (const id of [0, 1]) await real.command("osd down", { id });
     const after = (await real.command("health")) as Health;

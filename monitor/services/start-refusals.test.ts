@@ -34,10 +34,10 @@ describe("a start that was refused", () => {
   it("is counted by OSD and code, and is news when the reason is another one", () => {
     const state = initialStartRefusalState();
     const context = { map: down, nowMs, isServed: false };
-    const news = [refused(), refused(), corrupt, refused({ osd: 9 })].map((message) =>
+    const news = [refused(), refused(), corrupt].map((message) =>
       noteStartRefused(state, message, context),
     );
-    expect(news).toEqual([true, false, true, true]);
+    expect(news).toEqual([true, false, true]);
     expect(state.counts.get(2)).toEqual(
       new Map([
         ["incompatible_version", 2],
@@ -46,7 +46,6 @@ describe("a start that was refused", () => {
     );
     expect(shownStartRefusals(state, down, nowMs)).toMatchObject([
       [2, { host: "host2", error: { code: "corrupt" } }],
-      [9, { error: { code: "incompatible_version" } }],
     ]);
   });
 
@@ -70,11 +69,15 @@ describe("a start that was refused", () => {
     expect(ids(down)).toEqual([]);
   });
 
-  it("of an OSD that the map never had is kept while other OSDs come and go", () => {
+  it("of an OSD that the map never had is counted, and news once", () => {
     const state = initialStartRefusalState();
-    noteStartRefused(state, refused({ osd: 9 }), { map: down, nowMs, isServed: false });
-    observeStarts(state, up);
-    expect(idsOf(state, up, nowMs)).toEqual([9]);
+    const message = refused({ osd: 9 });
+    const news = [1, 2].map(() =>
+      noteStartRefused(state, message, { map: down, nowMs, isServed: false }),
+    );
+    expect(news).toEqual([true, false]);
+    expect(idsOf(state, down, nowMs)).toEqual([]);
+    expect(state.counts.get(9)?.get("incompatible_version")).toBe(2);
   });
 
   it("comes before the OSD is seen to be down: shown from then on", () => {

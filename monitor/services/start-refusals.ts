@@ -10,14 +10,14 @@ export interface StartRefusal {
   error: ErrorBody;
   /** monotonic */
   atMs: number;
-  /** that the map had then; undefined: it did not have this OSD */
-  incarnation: string | undefined;
+  /** that the map had then */
+  incarnation: string;
 }
 
 export interface StartRefusalState {
   /** OSD -> code -> how often */
   readonly counts: Map<number, Map<ErrorCode, number>>;
-  /** by OSD; the newest */
+  /** of OSDs of the map; the newest of each */
   readonly current: Map<number, StartRefusal>;
 }
 
@@ -41,12 +41,15 @@ export function noteStartRefused(
   { map, nowMs, isServed }: { map: OsdMap; nowMs: number; isServed: boolean },
 ): boolean {
   const byCode = state.counts.get(osd) ?? new Map<ErrorCode, number>();
-  byCode.set(error.code, (byCode.get(error.code) ?? 0) + 1);
+  const count = (byCode.get(error.code) ?? 0) + 1;
+  byCode.set(error.code, count);
   state.counts.set(osd, byCode);
   if (isServed) return false;
+  const known = findOsd(map, osd);
+  // The cluster has lost nothing by one that it never had.
+  if (known === undefined) return count === 1;
   const before = state.current.get(osd)?.error;
-  const { incarnation } = findOsd(map, osd) ?? {};
-  state.current.set(osd, { host, error, atMs: nowMs, incarnation });
+  state.current.set(osd, { host, error, atMs: nowMs, incarnation: known.incarnation });
   return before?.code !== error.code || before.message !== error.message;
 }
 
@@ -55,8 +58,7 @@ export function observeStarts(state: StartRefusalState, map: OsdMap): void {
   for (const [id, { incarnation }] of state.current) {
     const osd = findOsd(map, id);
     const hasBooted = osd?.up === true && osd.incarnation !== incarnation;
-    const isRemoved = osd === undefined && incarnation !== undefined;
-    if (hasBooted || isRemoved) state.current.delete(id);
+    if (hasBooted || osd === undefined) state.current.delete(id);
   }
 }
 
