@@ -62,6 +62,24 @@ Onode* Loader::need_blocks(const ObjectKey& key, std::uint32_t first, std::uint3
   return onode;
 }
 
+Onode* Loader::need_part(const PgEntry& pg, const ObjectKey& key, std::uint32_t first,
+                         std::uint32_t end, References references, Missing& missing) {
+  if (pg.is_new && state_.cache.find(key) == nullptr) return nullptr;
+  return need_blocks(key, first, end, references, missing);
+}
+
+// All shards, though none changes: the PGs count data blocks, and a shard that is still on its way
+// from the region would come to an object that is another one by then.
+void Loader::need_move(const Transaction::Op& op, const PgEntry& source, Missing& missing) {
+  const std::string_view name = op.object.name;
+  const Onode* from = need_part(source, {source.collection, name, op.object.snap}, 0, kAllBlocks,
+                                References::none, missing);
+  if (from != nullptr && !from->exists) return;
+  if (const PgEntry* target = state_.pgs.find(op.move_target()))
+    need_part(*target, {target->collection, name, op.object.snap}, 0, kAllBlocks,
+              References::of_shared_blocks, missing);
+}
+
 void Loader::need(const Transaction::Op& op, Missing& missing) {
   if (op.type == OpType::reap_object) {
     need_blocks({op.number, op.object.name, op.object.snap}, 0, kAllBlocks,
@@ -78,41 +96,40 @@ void Loader::need(const Transaction::Op& op, Missing& missing) {
     }
     return;
   }
+  if (op.type == OpType::move) return need_move(op, *pg, missing);
   if (op.type > OpType::set_object_version && op.type != OpType::set_attr &&
       op.type != OpType::share)
     return;
   ObjectKey key{pg->collection, op.object.name, op.object.snap};
-  // An object of a new PG that is not in memory does not exist.
-  const auto need_part = [&](std::uint32_t first, std::uint32_t end, References references) {
-    if (pg->is_new && state_.cache.find(key) == nullptr) return static_cast<Onode*>(nullptr);
-    return need_blocks(key, first, end, references, missing);
+  const auto need_range = [&](std::uint32_t first, std::uint32_t end, References references) {
+    return need_part(*pg, key, first, end, references, missing);
   };
   switch (op.type) {
     case OpType::write:
     case OpType::write_checked:
     case OpType::write_zeroes:
     case OpType::punch:
-      need_part(op.first_block, op.first_block + op.block_count, References::of_shared_blocks);
+      need_range(op.first_block, op.first_block + op.block_count, References::of_shared_blocks);
       break;
     case OpType::remove:
-      need_part(0, kAllBlocks, References::of_shared_blocks);
+      need_range(0, kAllBlocks, References::of_shared_blocks);
       break;
     case OpType::clone: {
-      const Onode* from = need_part(0, kAllBlocks, References::of_all_blocks);
+      const Onode* from = need_range(0, kAllBlocks, References::of_all_blocks);
       if (from != nullptr && from->exists && from->header.omap_id != 0 &&
           !state_.loaded_omaps.contains(from->header.omap_id))
         missing.omap_ids.push_back(from->header.omap_id);
       key.snap = op.number;
-      need_part(0, kAllBlocks, References::of_shared_blocks);
+      need_range(0, kAllBlocks, References::of_shared_blocks);
       break;
     }
     case OpType::share:
-      need_part(op.first_block, op.first_block + op.block_count, References::of_all_blocks);
+      need_range(op.first_block, op.first_block + op.block_count, References::of_all_blocks);
       key.snap = op.number;
-      need_part(op.first_block, op.first_block + op.block_count, References::of_shared_blocks);
+      need_range(op.first_block, op.first_block + op.block_count, References::of_shared_blocks);
       break;
     default:
-      need_part(0, 0, References::none);
+      need_range(0, 0, References::none);
   }
 }
 

@@ -50,6 +50,10 @@ class Loader {
   Status load_now(Missing missing);
 
  private:
+  // An object of a new PG that is not in memory does not exist: nothing is needed of it.
+  Onode* need_part(const PgEntry& pg, const ObjectKey& key, std::uint32_t first, std::uint32_t end,
+                   References references, Missing& missing);
+  void need_move(const Transaction::Op& op, const PgEntry& source, Missing& missing);
   void need_references(const Onode& onode, std::uint32_t first, std::uint32_t end,
                        References references, Missing& missing);
   Status fill(Missing& missing, const kv::Values& values);

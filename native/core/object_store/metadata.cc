@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "object_store/varint.hh"
 
@@ -115,6 +116,15 @@ void Onode::encode(kv::WriteBatch& batch) {
     batch.put(key, encode_header(header));
   else
     batch.erase(key);
+}
+
+void Onode::take_over(Onode& from) {
+  CAIRN_ASSERT(!exists && shards.empty());
+  exists = std::exchange(from.exists, false);
+  header = std::exchange(from.header, {});
+  shards = std::exchange(from.shards, {});
+  for (const std::unique_ptr<Shard>& shard : shards)
+    if (shard) shard->change_owner(&dirty_parts);
 }
 
 std::size_t Onode::memory_bytes() const {

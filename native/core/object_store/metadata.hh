@@ -56,6 +56,14 @@ class Shard final : public CheckpointEntry {
     if (is_dirty()) --*dirty_count_;
     dirty_count_ = nullptr;
   }
+  // Another object has it from now on, under the same id; dirty_count: of that object.
+  void change_owner(std::uint32_t* dirty_count) {
+    if (is_dirty()) {
+      --*dirty_count_;
+      ++*dirty_count;
+    }
+    dirty_count_ = dirty_count;
+  }
   ShardBlocks blocks;
 
  private:
@@ -92,6 +100,9 @@ class Onode final : public CheckpointEntry {
   Shard* shard(std::uint32_t index) const {
     return index < shards.size() ? shards[index].get() : nullptr;
   }
+  // Becomes what the other one is, which is absent afterwards. Both are touched; this one is
+  // absent.
+  void take_over(Onode& from);
   std::size_t memory_bytes() const;
 
   bool exists = false;
