@@ -44,6 +44,14 @@ export async function cairnJson<T>(dir: string, ...args: string[]): Promise<T> {
   return JSON.parse(stdout) as T;
 }
 
+/**
+ * No OSD of that cluster is called slow, however busy the machine is; the mark would stay for
+ * minutes on an idle cluster.
+ */
+export async function callNoOsdSlow(dir: string): Promise<void> {
+  await cairnJson(dir, "config", "set", "mon.slow_osd_latency_ms", "60000");
+}
+
 /** Starts a verb that stays and prints nothing. */
 export function spawnCairn(dir: string, ...args: string[]): ChildProcess {
   return spawn(process.execPath, [program, ...args], {

@@ -293,7 +293,9 @@ class ObjectStore {
   virtual const Counters& counters() const = 0;
   // When the oldest transaction that is not durable yet was submitted; 0: there is none.
   virtual std::uint64_t oldest_pending_ns() const = 0;
-  virtual bool failed() const = 0;
+  // What a write or flush of the disk has failed with; ok: nothing. From then on it serves no more.
+  virtual const Status& failure() const = 0;
+  bool failed() const { return !failure().is_ok(); }
 };
 
 }  // namespace cairn::object_store

@@ -54,7 +54,7 @@ class Store final : public ObjectStore {
   std::uint64_t oldest_pending_ns() const override {
     return pending_since_ns_.empty() ? 0 : pending_since_ns_.front();
   }
-  bool failed() const override { return !state_->health; }
+  const Status& failure() const override { return state_->health; }
 
  private:
   struct Pending {
