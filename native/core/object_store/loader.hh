@@ -25,10 +25,16 @@ struct Missing {
     PgEntry* pg = nullptr;    // segment
     std::uint64_t index = 0;  // of the shard, chunk or segment
   };
+  // All shards of an object that have a block: most objects have few of those that they could have.
+  struct Whole {
+    Onode* onode = nullptr;  // pinned while they are loaded
+    std::uint64_t object_id = 0;
+  };
   std::vector<Item> items;
   std::vector<std::string> item_keys;  // one per item
+  std::vector<Whole> wholes;
   std::vector<std::uint64_t> omap_ids;
-  bool empty() const { return items.empty() && omap_ids.empty(); }
+  bool empty() const { return items.empty() && wholes.empty() && omap_ids.empty(); }
 };
 
 // Whose reference counts are needed.
@@ -50,12 +56,15 @@ class Loader {
   Status load_now(Missing missing);
 
  private:
+  static void need_shards(Onode& onode, std::uint32_t first, std::uint32_t end, Missing& missing);
   void need_references(const Onode& onode, std::uint32_t first, std::uint32_t end,
                        References references, Missing& missing);
-  Status fill(Missing& missing, const kv::Values& values);
+  Status fill(Missing& missing, kv::Found found);
   Status fill(Missing::Item& item, const std::optional<std::string>& value);
-  void load_omaps(std::vector<std::uint64_t> omap_ids, UniqueFunction<void(Status)> done);
+  Status fill(Missing::Whole& whole, const std::vector<kv::KeyValue>& shards);
+  Status fill_shard(Onode& onode, std::uint32_t index, const std::optional<std::string>& value);
   void keep_omap(std::uint64_t omap_id, std::vector<kv::KeyValue> values);
+  static std::vector<kv::KeyRange> ranges_of(const Missing& missing);
   static void pin(Missing& missing);
   static void unpin(Missing& missing);
 

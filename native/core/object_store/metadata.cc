@@ -12,6 +12,11 @@ namespace {
 constexpr std::int64_t kLastPhysical = std::numeric_limits<std::uint32_t>::max();
 }
 
+bool has_block(const ShardBlocks& blocks) {
+  return std::any_of(blocks.begin(), blocks.end(),
+                     [](const BlockEntry& block) { return block.state != BlockState::absent; });
+}
+
 // u32 states (two bits a block), u16 shared blocks (a bit each), varint epoch and number that the
 // versions are relative to; then for each block that is not absent: signed varint epoch, varint
 // number; for data also u32 CRC, signed varint distance from the block behind the previous one.

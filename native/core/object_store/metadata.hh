@@ -39,6 +39,8 @@ struct BlockEntry {
 
 using ShardBlocks = std::array<BlockEntry, kShardBlocks>;
 
+// Whether any block is not absent.
+bool has_block(const ShardBlocks& blocks);
 // The value of a shard; empty when all blocks are absent.
 std::string encode_shard(const ShardBlocks& blocks);
 // False for bytes that encode_shard does not write.
@@ -88,13 +90,14 @@ class Onode final : public CheckpointEntry {
   const std::string& name() const { return name_; }
   std::uint64_t snap() const { return snap_; }
 
-  // The shard, none when it is not in memory.
+  // The shard, none when it is not in memory; of a whole object that means that it has no block.
   Shard* shard(std::uint32_t index) const {
     return index < shards.size() ? shards[index].get() : nullptr;
   }
   std::size_t memory_bytes() const;
 
   bool exists = false;
+  bool is_whole = false;  // all shards that have a block are in memory
   HeaderValue header;
   std::vector<std::unique_ptr<Shard>> shards;
   std::uint32_t dirty_parts = 0;  // header and shards that a checkpoint has yet to write

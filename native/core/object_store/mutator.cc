@@ -151,6 +151,7 @@ void Mutator::create(PgEntry& pg, Onode& onode) {
   state_.checkpoint_set.touch(pg);
   ++pg.object_count;
   onode.exists = true;
+  onode.is_whole = true;  // nothing has ever been stored under its new id
   onode.header = {};
   onode.header.id = state_.next_id++;
 }
@@ -294,7 +295,7 @@ void Mutator::apply_clone(const Transaction::Op& op) {
   to.header.block_limit = from.header.block_limit;
   for (std::uint32_t index = 0; index < from.shards.size(); ++index) {
     Shard* source = from.shard(index);
-    if (source == nullptr || encode_shard(source->blocks).empty()) continue;
+    if (source == nullptr || !has_block(source->blocks)) continue;
     state_.checkpoint_set.touch(*source);
     for (BlockEntry& block : source->blocks) {
       if (block.state != BlockState::data) continue;
