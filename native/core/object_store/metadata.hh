@@ -1,8 +1,8 @@
 // What the store knows of an object, in memory and as values of the key-value region: the header
 // (Onode), its block map in shards of 16 blocks, and the reference counts of shared blocks.
 //
-// Sizes in memory: an Onode about 250 bytes with a name of 40; a shard about 430 bytes, that is 27
-// for each 4 KiB block that is known. As values: a shard about 10 bytes a block.
+// Sizes in memory: an Onode about 300 bytes with a name of 40; a shard about 550 bytes, that is 34
+// for each 4 KiB block that is known. As values, and packed: a shard about 10 bytes a block.
 #pragma once
 
 #include <array>
@@ -94,15 +94,23 @@ class Onode final : public CheckpointEntry {
   Shard* shard(std::uint32_t index) const {
     return index < shards.size() ? shards[index].get() : nullptr;
   }
+  // Made with absent blocks; there is none yet.
+  Shard& add_shard(std::uint32_t index);
   std::size_t memory_bytes() const;
+  // The shards as values while nobody uses the object, which is clean then.
+  void pack();
+  void unpack();
 
   bool exists = false;
   bool is_whole = false;  // all shards that have a block are in memory
+  // Of a head: no layer of its name has this id or a higher one. Forgotten with the entry.
+  std::uint64_t no_layer_from = kHead;
   HeaderValue header;
   std::vector<std::unique_ptr<Shard>> shards;
   std::uint32_t dirty_parts = 0;  // header and shards that a checkpoint has yet to write
   std::uint32_t pins = 0;         // operations that rely on its staying in memory
   bool is_used = false;           // since the cache last looked at it
+  bool is_resting = false;        // in the cache's other list
   Onode* newer = nullptr;         // the cache's list
   Onode* older = nullptr;
   std::size_t charged_bytes = 0;  // what the cache has counted for it
@@ -111,6 +119,7 @@ class Onode final : public CheckpointEntry {
   keys::Collection collection_;
   std::string name_;
   std::uint64_t snap_;
+  std::string packed_;  // of each shard: index, length and bytes of its value
 };
 
 // Further references to blocks, beyond the first one.
