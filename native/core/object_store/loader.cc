@@ -76,6 +76,15 @@ Onode* Loader::need_blocks(const ObjectKey& key, std::uint32_t first, std::uint3
   return onode;
 }
 
+// Beside the header of the layer that is to be made. Snapshots grow: the next one is known to have
+// no layer then.
+void Loader::need_layers(PgEntry& pg, Onode& head, std::uint64_t from, Missing& missing) {
+  if (head.no_layer_from != kHead || from == kHead) return;
+  const auto is_same = [&](const Missing::Layers& layers) { return layers.head == &head; };
+  if (std::none_of(missing.layers.begin(), missing.layers.end(), is_same))
+    missing.layers.push_back({&head, &pg, from});
+}
+
 void Loader::need(const Transaction::Op& op, Missing& missing) {
   if (op.type == OpType::reap_object) {
     need_blocks({op.number, op.object.name, op.object.snap}, 0, kAllBlocks,
@@ -112,11 +121,16 @@ void Loader::need(const Transaction::Op& op, Missing& missing) {
       need_part(0, kAllBlocks, References::of_shared_blocks);
       break;
     case OpType::clone: {
-      const Onode* from = need_part(0, kAllBlocks, References::of_all_blocks);
+      Onode* from = need_part(0, kAllBlocks, References::of_all_blocks);
       if (from != nullptr && from->exists && from->header.omap_id != 0 &&
           !state_.loaded_omaps.contains(from->header.omap_id))
         missing.omap_ids.push_back(from->header.omap_id);
       key.snap = op.number;
+      if (op.object.snap == kHead && from != nullptr) {
+        need_layers(*pg, *from, op.number + 1, missing);
+        if (op.number >= from->no_layer_from && state_.cache.find(key) == nullptr)
+          state_.cache.insert(key);
+      }
       need_part(0, kAllBlocks, References::of_shared_blocks);
       break;
     }
@@ -193,6 +207,12 @@ Status Loader::fill(Missing::Whole& whole, const std::vector<kv::KeyValue>& shar
   return {};
 }
 
+// Those that the region lacks have been made since the start.
+void Loader::fill(Missing::Layers& layers, const std::vector<kv::KeyValue>& headers) {
+  if (!headers.empty()) return;
+  layers.head->no_layer_from = std::max(layers.from, layers.pg->newest_layer + 1);
+}
+
 Status Loader::fill(Missing& missing, kv::Found found) {
   state_.counters.metadata_values += found.values.size();
   for (const auto& pairs : found.ranges) state_.counters.metadata_values += pairs.size();
@@ -204,8 +224,9 @@ Status Loader::fill(Missing& missing, kv::Found found) {
     note(fill(missing.items[i], found.values[i]));
   for (std::size_t i = 0; i < missing.wholes.size(); ++i)
     note(fill(missing.wholes[i], found.ranges[i]));
-  for (std::size_t i = 0; i < missing.omap_ids.size(); ++i)
-    keep_omap(missing.omap_ids[i], std::move(found.ranges[missing.wholes.size() + i]));
+  auto range = found.ranges.begin() + static_cast<std::ptrdiff_t>(missing.wholes.size());
+  for (Missing::Layers& layers : missing.layers) fill(layers, *range++);
+  for (const std::uint64_t omap_id : missing.omap_ids) keep_omap(omap_id, std::move(*range++));
   return first_error;
 }
 
@@ -213,18 +234,25 @@ void Loader::pin(Missing& missing) {
   for (Missing::Item& item : missing.items)
     if (item.onode != nullptr) ++item.onode->pins;
   for (Missing::Whole& whole : missing.wholes) ++whole.onode->pins;
+  for (Missing::Layers& layers : missing.layers) ++layers.head->pins;
 }
 
 void Loader::unpin(Missing& missing) {
   for (Missing::Item& item : missing.items)
     if (item.onode != nullptr) --item.onode->pins;
   for (Missing::Whole& whole : missing.wholes) --whole.onode->pins;
+  for (Missing::Layers& layers : missing.layers) --layers.head->pins;
 }
 
 std::vector<kv::KeyRange> Loader::ranges_of(const Missing& missing) {
   std::vector<kv::KeyRange> ranges;
   for (const Missing::Whole& whole : missing.wholes)
     ranges.push_back(keys::all_of('s', whole.object_id));
+  for (const Missing::Layers& layers : missing.layers) {
+    const Onode& head = *layers.head;
+    ranges.emplace_back(keys::header(head.collection(), head.name(), layers.from),
+                        keys::header(head.collection(), head.name(), kHead));
+  }
   for (const std::uint64_t omap_id : missing.omap_ids) ranges.push_back(keys::all_of('m', omap_id));
   return ranges;
 }

@@ -70,3 +70,80 @@ TEST_CASE("of an object that was made since the start nothing is asked for") {
   }
   CHECK(machine.store->counters().metadata_loads == loads);
 }
+
+TEST_CASE("the second clone of an object in memory asks for nothing") {
+  Machine machine = reopened_with_sparse_object();
+  machine.must_open();
+  CHECK(clone(machine).is_ok());
+  const std::uint64_t loads = machine.store->counters().metadata_loads;
+  CHECK(loads > 0);
+  for (std::uint64_t snap = 5; snap < 20; snap += 3) {
+    Transaction transaction;
+    transaction.clone(kPg, kObject, {7, kObject.name, snap}, {1, snap});
+    transaction.write(kPg, kObject, 0, block_of(snap), {1, snap});
+    CHECK(machine.submit(std::move(transaction)).is_ok());
+    CHECK(machine.checkpoint().is_ok());
+  }
+  CHECK(machine.store->counters().metadata_loads == loads);
+  CHECK(content_at(machine, {7, kObject.name, 5}, 0) == 1);
+  CHECK(content_at(machine, {7, kObject.name, 17}, 0) == 14);
+}
+
+TEST_CASE("a clone takes the place of a newer layer, whoever knows of that one") {
+  const ObjectId newer{7, kObject.name, 9};
+  enum class Made { before_the_start, while_head_is_away, while_head_is_known };
+  for (const Made made :
+       {Made::before_the_start, Made::while_head_is_away, Made::while_head_is_known}) {
+    CAPTURE(static_cast<int>(made));
+    const auto make_newer = [&](Machine& machine) {
+      Transaction transaction;
+      transaction.write(kPg, newer, 2 * kBlockBytes, block_of(3), {1, 1});
+      CHECK(machine.submit(std::move(transaction)).is_ok());
+    };
+    Machine first = reopened_with_sparse_object();
+    first.must_open();
+    if (made == Made::before_the_start) make_newer(first);
+    CHECK(first.close().is_ok());
+    Machine machine(first.disk.image());
+    machine.must_open();
+    if (made == Made::while_head_is_away) make_newer(machine);
+    CHECK(clone(machine).is_ok());
+    if (made == Made::while_head_is_known) make_newer(machine);
+    Transaction transaction;
+    transaction.clone(kPg, kObject, newer, {1, 3});
+    CHECK(machine.submit(std::move(transaction)).is_ok());
+    CHECK(machine.store->object_count(kPg) == 3);
+    CHECK(content_at(machine, newer, 2 * kBlockBytes) == 0);
+    CHECK(content_at(machine, newer, 0) == 1);
+    CHECK(machine.close().is_ok());
+    Machine again(machine.disk.image());
+    again.must_open();
+    CHECK(content_at(again, newer, 2 * kBlockBytes) == 0);
+    // The block of the newer layer is free again: the object's two are shared by all.
+    CHECK(again.store->usage().used_bytes == 2 * kBlockBytes);
+  }
+}
+
+TEST_CASE("objects that are not in use are packed before they go") {
+  Machine machine(formatted_image(64));
+  machine.must_open();
+  constexpr std::uint64_t kObjects = 16;
+  const auto name_of = [](std::uint64_t index) {
+    return ObjectId{7, "rbd_data.1." + std::to_string(1000 + index), kHead};
+  };
+  for (std::uint64_t index = 0; index < kObjects; ++index) {
+    Transaction transaction;
+    transaction.write(kPg, name_of(index), index * kBlockBytes, block_of(index), {1, index});
+    CHECK(machine.submit(std::move(transaction)).is_ok());
+  }
+  CHECK(machine.checkpoint().is_ok());
+  for (std::uint64_t round = 0; round < 4; ++round)
+    for (std::uint64_t index = 0; index < kObjects; ++index) {
+      Transaction transaction;
+      transaction.store_meta_set("round", std::to_string(round));
+      CHECK(machine.submit(std::move(transaction)).is_ok());
+      CHECK(content_at(machine, name_of(index), index * kBlockBytes) == index);
+      CHECK(content_at(machine, name_of(index), (index + 1) * kBlockBytes) == 0);
+    }
+  CHECK(machine.store->counters().metadata_loads == 0);
+}

@@ -147,7 +147,16 @@ Onode* Mutator::find(const Transaction::Op& op) {
   return pg == nullptr ? nullptr : &lookup(*pg, op.object.name, op.object.snap);
 }
 
+// What is known of the layers that there are not (Onode::no_layer_from) stays true.
+void Mutator::note_layer(PgEntry& pg, const Onode& layer) {
+  pg.newest_layer = std::max(pg.newest_layer, layer.snap());
+  Onode* head = state_.cache.find({layer.collection(), layer.name(), kHead});
+  if (head == nullptr || head->no_layer_from == kHead) return;
+  head->no_layer_from = std::max(head->no_layer_from, layer.snap() + 1);
+}
+
 void Mutator::create(PgEntry& pg, Onode& onode) {
+  if (onode.snap() != kHead) note_layer(pg, onode);
   state_.checkpoint_set.touch(pg);
   ++pg.object_count;
   onode.exists = true;
