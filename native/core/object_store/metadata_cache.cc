@@ -10,7 +10,7 @@ namespace {
 
 // A chunk, its table entry and the allocator's own bytes.
 constexpr std::uint64_t kReferenceChunkCharge = sizeof(ReferenceChunk) + 64;
-constexpr std::size_t kLookedAt = 64;
+constexpr std::size_t kLookedAt = 16;
 
 }  // namespace
 
