@@ -11,6 +11,8 @@ namespace {
 // A chunk, its table entry and the allocator's own bytes.
 constexpr std::uint64_t kReferenceChunkCharge = sizeof(ReferenceChunk) + 64;
 constexpr std::size_t kLookedAt = 16;
+// The cache grows by such a part of its limit before it is looked at again.
+constexpr std::uint64_t kGrowthsInLimit = 256;
 
 }  // namespace
 
@@ -93,10 +95,14 @@ ReferenceChunk& MetadataCache::make_references(std::uint32_t physical) {
 
 void MetadataCache::evict() {
   // Entries that must stay go to the newest end; only so many are looked at in one call, so that
-  // its cost stays constant when most are dirty or used.
+  // its cost stays constant when most are dirty or used. While all of them must stay there is no
+  // sense in looking at each call.
+  if (used_bytes_ < look_again_bytes_) return;
   std::size_t left = std::min(onodes_.size(), kLookedAt);
+  bool must_stay = used_bytes_ > limit_bytes_;
   for (; used_bytes_ > limit_bytes_ && left > 0; --left) {
     if (resting_bytes_ > limit_bytes_ / 2) {
+      must_stay = false;
       Onode& oldest = *resting_.newer;
       unlink(oldest);
       resting_bytes_ -= oldest.charged_bytes;
@@ -108,11 +114,14 @@ void MetadataCache::evict() {
     Onode& oldest = *list_.newer;
     unlink(oldest);
     const bool was_used = std::exchange(oldest.is_used, false);
-    if (was_used || oldest.dirty_parts > 0 || oldest.is_dirty() || oldest.pins > 0)
+    const bool stays = oldest.dirty_parts > 0 || oldest.is_dirty() || oldest.pins > 0;
+    must_stay = must_stay && stays;
+    if (stays || was_used)
       link_newest(list_, oldest);
     else
       rest(oldest);
   }
+  look_again_bytes_ = must_stay ? used_bytes_ + limit_bytes_ / kGrowthsInLimit : 0;
   left = kLookedAt;
   for (auto at = references_.begin();
        used_bytes_ > limit_bytes_ && at != references_.end() && left > 0; --left) {

@@ -74,6 +74,7 @@ class MetadataCache {
   Onode list_{0, {}, 0};
   Onode resting_{0, {}, 0};  // clean, unpinned, packed if they have shards
   std::uint64_t resting_bytes_ = 0;
+  std::uint64_t look_again_bytes_ = 0;  // below, evict() does nothing
   std::unordered_map<std::uint32_t, std::unique_ptr<ReferenceChunk>> references_;
 };
 
