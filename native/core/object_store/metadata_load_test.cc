@@ -38,7 +38,7 @@ Status clone(Machine& machine) {
 
 std::uint64_t content_at(Machine& machine, const ObjectId& object, std::uint64_t offset) {
   auto [status, result] = machine.read(kPg, object, offset, kBlockBytes);
-  CHECK_MESSAGE(status.is_ok(), status.to_string());
+  CHECK(status.is_ok());
   return load_le<std::uint64_t>(result.data.data());
 }
 
