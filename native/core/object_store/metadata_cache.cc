@@ -94,12 +94,18 @@ ReferenceChunk& MetadataCache::make_references(std::uint32_t physical) {
 }
 
 void MetadataCache::evict() {
-  // Entries that must stay go to the newest end; only so many are looked at in one call, so that
-  // its cost stays constant when most are dirty or used. While all of them must stay there is no
-  // sense in looking at each call.
+  // While all that is looked at must stay there is no sense in looking at each call.
   if (used_bytes_ < look_again_bytes_) return;
-  std::size_t left = std::min(onodes_.size(), kLookedAt);
-  bool must_stay = used_bytes_ > limit_bytes_;
+  const bool must_stay =
+      used_bytes_ > limit_bytes_ && !shrink(kLookedAt) && used_bytes_ > limit_bytes_;
+  look_again_bytes_ = must_stay ? used_bytes_ + limit_bytes_ / kGrowthsInLimit : 0;
+}
+
+bool MetadataCache::shrink(std::size_t most_looks) {
+  // Entries that must stay go to the newest end; only so many are looked at in one call, so that
+  // its cost stays constant when most are dirty or used.
+  std::size_t left = std::min(onodes_.size(), most_looks);
+  bool must_stay = true;
   for (; used_bytes_ > limit_bytes_ && left > 0; --left) {
     if (resting_bytes_ > limit_bytes_ / 2) {
       must_stay = false;
@@ -121,7 +127,6 @@ void MetadataCache::evict() {
     else
       rest(oldest);
   }
-  look_again_bytes_ = must_stay ? used_bytes_ + limit_bytes_ / kGrowthsInLimit : 0;
   left = kLookedAt;
   for (auto at = references_.begin();
        used_bytes_ > limit_bytes_ && at != references_.end() && left > 0; --left) {
@@ -132,6 +137,7 @@ void MetadataCache::evict() {
     used_bytes_ -= kReferenceChunkCharge;
     at = references_.erase(at);
   }
+  return used_bytes_ > limit_bytes_ && !must_stay;
 }
 
 }  // namespace cairn::object_store

@@ -52,6 +52,8 @@ class MetadataCache {
 
   // Lets entries go that were not used since they were last looked at, until the limit holds.
   void evict();
+  // The same, with so many looks. False: the limit holds, or nothing of what it has seen may go.
+  bool shrink(std::size_t most_looks);
   std::uint64_t used_bytes() const { return used_bytes_; }
 
  private:
