@@ -1,4 +1,5 @@
 // What operations ask the key-value region for when an object is not in memory.
+#include "object_store/metadata_cache.hh"
 #include "object_store/test_machine.hh"
 
 using namespace cairn;
@@ -159,4 +160,23 @@ TEST_CASE("objects that are not in use are packed before they go") {
       CHECK(content_at(machine, name_of(index), (index + 1) * kBlockBytes) == 0);
     }
   CHECK(machine.store->counters().metadata_loads == 0);
+}
+
+TEST_CASE("a cache of clean entries shrinks to its limit") {
+  constexpr std::uint64_t kLimit = std::uint64_t{12} << 10;
+  MetadataCache cache(kLimit);
+  for (std::uint32_t i = 0; i < 200; ++i) {
+    const std::string name = "object" + std::to_string(i);
+    Onode& onode = cache.insert({1, name, kHead});
+    onode.exists = true;
+    onode.header.id = i + 1;
+    cache.make_shard(onode, i % 64);
+    CHECK(cache.find({1, name, kHead}) == &onode);
+  }
+  CHECK(cache.used_bytes() > 10 * kLimit);
+  int slices = 0;
+  while (cache.shrink(16)) ++slices;
+  CHECK(slices >= 200 / 16);
+  CHECK(cache.used_bytes() <= kLimit);
+  CHECK(cache.used_bytes() > kLimit / 2);
 }
