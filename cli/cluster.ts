@@ -1,6 +1,7 @@
 // `cairn up`, `down`, `status`, `health`.
 import { formatSize } from "../common/units.js";
 import type { ClusterStatus, Health, HealthLevel } from "../proto/commands.js";
+import { spreadHolds } from "../proto/map-flags.js";
 import { withMonitor } from "./connect.js";
 import {
   addressText,
@@ -84,7 +85,7 @@ export async function statusAction(
 }
 
 function statusText(status: ClusterStatus): string {
-  const { osds, pgs, usage, monitor } = status;
+  const { osds, pgs, splits, usage, monitor } = status;
   const states = Object.entries(pgs.byState).map(([state, count]) => `${count} ${state}`);
   const { usedBytes, totalBytes, storedBytes, objects, degraded, misplaced, unfound } = usage;
   const troubles = Object.entries({ degraded, misplaced, unfound })
@@ -97,6 +98,11 @@ function statusText(status: ClusterStatus): string {
     ["osds", `${osds.total}: ${osds.up} up, ${osds.in} in (epoch ${status.epoch})`],
     ["pools", `${status.pools}`],
     ["pgs", `${pgs.total}${states.length === 0 ? "" : `: ${states.join(", ")}`}`],
+    ...(splits ?? []).map(({ pool, pgNum, pgpNum }) => {
+      const held = status.flags.filter((flag) => spreadHolds.includes(flag)).join(" or ");
+      const next = held === "" ? "spread when all are clean" : `not spread while ${held} is set`;
+      return ["split", `pool ${pool}: ${pgpNum} PGs into ${pgNum}, ${next}`] as const;
+    }),
     ["objects", `${objects}, ${formatSize(storedBytes)}${troubles.join("")}`],
     ["usage", `${formatSize(usedBytes)} of ${formatSize(totalBytes)}`],
     ...(status.flags.length === 0 ? [] : [["flags", status.flags.join(", ")] as const]),

@@ -1,7 +1,7 @@
 // `cairn pool create|ls|rm`.
 import { StorageError } from "../common/errors.js";
 import type { CommandArgs } from "../proto/commands.js";
-import type { PoolInfo } from "../proto/osd-map.js";
+import { type PoolInfo, pgpNumOf } from "../proto/osd-map.js";
 import type { PoolSetting } from "../proto/pool-settings.js";
 import { withMonitor } from "./connect.js";
 import { withImages } from "./image-access.js";
@@ -35,7 +35,8 @@ export async function createAction(name: string, flags: CreateFlags): Promise<vo
 
 export async function listAction(flags: ClusterOptions): Promise<void> {
   const { pools } = await withMonitor(flags, (monitor) => monitor.command("pool ls", {}));
-  printResult(flags, pools, () => poolTable(pools));
+  const rows = pools.map((pool) => ({ ...pool, pgpNum: pgpNumOf(pool) }));
+  printResult(flags, rows, () => poolTable(rows));
 }
 
 function poolTable(pools: readonly PoolInfo[]): Output {
@@ -45,6 +46,7 @@ function poolTable(pools: readonly PoolInfo[]): Output {
       { title: "NAME" },
       { title: "ID", align: right },
       { title: "PGS", align: right },
+      { title: "PLACED", align: right },
       { title: "SIZE", align: right },
       { title: "MIN_SIZE", align: right },
       { title: "RULE", align: right },
@@ -54,6 +56,7 @@ function poolTable(pools: readonly PoolInfo[]): Output {
       pool.name,
       pool.id,
       pool.pgNum,
+      pgpNumOf(pool),
       pool.size,
       pool.minSize,
       pool.crushRule,
@@ -83,12 +86,19 @@ export async function removeAction(
 /** A pool's settings by the names that Ceph gives them. */
 function settingsOf(pool: PoolInfo) {
   const { pgNum, size, minSize, crushRule, application } = pool;
-  return { pg_num: pgNum, size, min_size: minSize, crush_rule: crushRule, application };
+  return {
+    pg_num: pgNum,
+    pgp_num: pgpNumOf(pool),
+    size,
+    min_size: minSize,
+    crush_rule: crushRule,
+    application,
+  };
 }
 
 export async function getAction(
   name: string,
-  setting: "pg_num" | PoolSetting | undefined,
+  setting: PoolSetting | undefined,
   flags: ClusterOptions,
 ): Promise<void> {
   const { pools } = await withMonitor(flags, (monitor) => monitor.command("pool ls", {}));

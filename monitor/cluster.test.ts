@@ -161,6 +161,66 @@ describe("commands", () => {
     expect(test.map().epoch).toBe(settled);
   });
 
+  it("split a pool, and spread it when all its PGs are clean since then", async () => {
+    const test = await TestCluster.make(3);
+    await call(test, "pool create", { name: "rbd", pgNum: 8, size: 2 });
+    await call(test, "osd set", { flag: "norebalance" });
+    test.reportClean();
+    const before = [...test.cluster.placements().values()].map(({ acting }) => acting);
+    const set = await call(test, "pool set", { name: "rbd", setting: "pg_num", value: "16" });
+    expect(set).toMatchObject({ epoch: test.map().epoch, pool: { pgNum: 16, pgpNum: 8 } });
+    expect([...test.cluster.placements().values()].map(({ acting }) => acting)).toEqual([
+      ...before,
+      ...before,
+    ]);
+    // The old PGs were clean before the split: that says nothing any more.
+    const status = await call(test, "status", {});
+    expect(status).toMatchObject({ pgs: { total: 16, byState: { unknown: 16 } } });
+    expect(status.splits).toEqual([{ pool: "rbd", pgNum: 16, pgpNum: 8 }]);
+    test.reportClean({ epoch: (set.epoch - 1) as typeof set.epoch });
+    test.reportClean();
+    await test.settle();
+    expect(test.map().epoch).toBe(set.epoch);
+    await call(test, "osd unset", { flag: "norebalance" });
+    test.reportClean({ state: "active+recovering+degraded" });
+    await test.settle();
+    expect(test.map().pools).toMatchObject([{ pgNum: 16, pgpNum: 8 }]);
+    test.reportClean();
+    await test.settle();
+    expect(test.map().pools[0]).toMatchObject({ pgNum: 16, splitEpoch: set.epoch });
+    expect(test.map().pools[0]).not.toHaveProperty("pgpNum");
+    expect(await call(test, "status", {})).not.toHaveProperty("splits");
+    const messages = test.cluster.events.last(100).map(({ message }) => message);
+    expect(messages).toContain("pool rbd: pg_num 8 -> 16");
+    expect(messages).toContain("pool rbd: pgp_num 8 -> 16");
+  });
+
+  it("spread no pool by what its PGs were before the split", async () => {
+    const test = await TestCluster.make(3);
+    await call(test, "pool create", { name: "rbd", pgNum: 8 });
+    const { epoch } = await call(test, "pool set", { name: "rbd", setting: "pg_num", value: "16" });
+    test.reportClean({ epoch: (epoch - 1) as typeof epoch });
+    await test.settle();
+    expect(test.map().pools).toMatchObject([{ pgNum: 16, pgpNum: 8 }]);
+  });
+
+  it("keep a removed snapshot until the PGs that were split off have trimmed it", async () => {
+    const test = await TestCluster.make(3);
+    await call(test, "pool create", { name: "rbd", pgNum: 4 });
+    await call(test, "pool snap allocate", { pool: "rbd" });
+    await call(test, "pool snap remove", { pool: "rbd", ids: [1] });
+    await call(test, "pool set", { name: "rbd", setting: "pg_num", value: "8" });
+    const parents = new Set(["1.0", "1.1", "1.2", "1.3"]);
+    test.reportClean({ snapTrimmed: 1 }, ({ pgid }) => parents.has(pgid));
+    await test.settle();
+    expect(test.map().pools).toMatchObject([{ removedSnaps: [1], pgpNum: 4 }]);
+    test.reportClean({ snapTrimmed: 1 });
+    await test.settle();
+    // The same report ends the removal and the split: neither undoes the other.
+    expect(snapsOf(test.map().pools[0] as PoolInfo).removed).toEqual([]);
+    expect(test.map().pools[0]).not.toHaveProperty("pgpNum");
+  });
+
   it("show down OSDs in tree, health and status", async () => {
     const test = await TestCluster.make(3);
     await call(test, "pool create", { name: "rbd", pgNum: 8 });

@@ -39,6 +39,7 @@ import { initialStatsState, observeUp, pgRows } from "./services/pg-stats.js";
 import { staleTemps, stepPgTemp } from "./services/pg-temp-service.js";
 import { initialSlowState, stepSlow } from "./services/slow-service.js";
 import { planSnapForget } from "./services/snapshot-service.js";
+import { planAutoSpread, poolsToSpread } from "./services/split-service.js";
 import type { MapStore } from "./store/map-store.js";
 
 export interface ClusterOptions {
@@ -174,17 +175,22 @@ export class Cluster {
     this.stats.osds.set(stats.osd, { stats, atMs: this.nowMs() });
     this.handle(stats);
     for (const listener of this.listeners) listener.onReport?.();
-    this.forgetSnaps();
+    this.followPgs();
   }
 
-  /** Looks at the PGs only while snapshots are being removed. */
-  private forgetSnaps(): void {
+  /** Looks at the PGs only while snapshots are being removed, or a split pool is to be spread. */
+  private followPgs(): void {
     const draft = this.draft.view();
-    if (this.ended !== undefined || draft.pools.every(({ removedSnaps }) => !removedSnaps)) return;
-    const forgotten = planSnapForget(draft, pgRows(this.stats, this.map(), this.placements()));
-    if (forgotten === undefined) return;
-    this.draft.add(forgotten);
-    this.commit();
+    const waitsForPgs =
+      draft.pools.some(({ removedSnaps }) => removedSnaps) || poolsToSpread(draft).length > 0;
+    if (this.ended !== undefined || !waitsForPgs) return;
+    const rows = pgRows(this.stats, this.map(), this.placements());
+    for (const plan of [planSnapForget, planAutoSpread]) {
+      const changes = plan(this.draft.view(), rows);
+      if (changes === undefined) continue;
+      this.draft.add(changes);
+      this.commit();
+    }
   }
 
   /** Takes a client's report. */

@@ -13,7 +13,7 @@ import {
   type Verb,
 } from "../proto/commands.js";
 import { type MapFlag, withFlag } from "../proto/map-flags.js";
-import { findOsd, fullWeight, type OsdInfo } from "../proto/osd-map.js";
+import { findOsd, fullWeight, type OsdInfo, type OsdMap, pgpNumOf } from "../proto/osd-map.js";
 import type { Cluster } from "./cluster.js";
 import { inconsistentObjects, scrubPgs, unfoundObjects } from "./pg-commands.js";
 import { planBlocklistAdd, planBlocklistRemove } from "./services/blocklist-service.js";
@@ -174,6 +174,7 @@ function status({ cluster, sessions, startedMs }: CommandContext): ClusterStatus
   const pgs = allPgs(cluster);
   const reports = [...cluster.stats.osds.values()].map(({ stats }) => stats);
   const sum = (values: number[]) => values.reduce((total, value) => total + value, 0);
+  const splits = splitPools(map);
   return {
     clusterId: map.clusterId,
     epoch: map.epoch,
@@ -186,6 +187,7 @@ function status({ cluster, sessions, startedMs }: CommandContext): ClusterStatus
     },
     pools: map.pools.length,
     pgs: { total: pgs.length, byState: countByState(pgs) },
+    ...(splits.length > 0 && { splits }),
     usage: {
       usedBytes: sum(reports.map(({ usedBytes }) => usedBytes)),
       totalBytes: sum(reports.map(({ totalBytes }) => totalBytes)),
@@ -197,6 +199,12 @@ function status({ cluster, sessions, startedMs }: CommandContext): ClusterStatus
     },
     flags: map.flags,
   };
+}
+
+function splitPools({ pools }: OsdMap): NonNullable<ClusterStatus["splits"]> {
+  return pools
+    .map((pool) => ({ pool: pool.name, pgNum: pool.pgNum, pgpNum: pgpNumOf(pool) }))
+    .filter(({ pgNum, pgpNum }) => pgpNum < pgNum);
 }
 
 function conditionsOf({ primaryAffinity, fullState, slow, failed }: OsdInfo) {

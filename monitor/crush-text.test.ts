@@ -65,4 +65,21 @@ describe("nativeCrush", () => {
       expect(used).toEqual(new Set([0, 1, 2]));
     }
   });
+
+  it("leaves a PG where it is when its pool is split, and spreads what was split off", async () => {
+    const { nativeCrush } = await import("./native-crush.js");
+    const osds = Array.from({ length: 8 }, (_, id) => testOsd(id));
+    const crush = nativeCrush.build(osds, "host");
+    const map = testMap(8, { osds, crush });
+    const place = (counts: { pgNum: number; pgpNum?: number }) =>
+      poolPlacements(map, testPool(1, counts), nativeCrush.compile(crush), nativeCrush.mapper).map(
+        ({ acting }) => acting,
+      );
+    const before = place({ pgNum: 32 });
+    expect(place({ pgNum: 64, pgpNum: 32 })).toEqual([...before, ...before]);
+    const spread = place({ pgNum: 64 });
+    expect(spread.slice(0, 32)).toEqual(before);
+    const moved = spread.slice(32).filter((acting, seed) => acting.join() !== before[seed]?.join());
+    expect(moved.length).toBeGreaterThan(24);
+  });
 });

@@ -297,6 +297,15 @@ describe("HTTP", () => {
     expect(pgs.pgs).toHaveLength(8);
     expect(await (await get("/api/v1/pools")).json()).toMatchObject({ pools: [{ name: "rbd" }] });
     expect(await (await get("/api/v1/health")).json()).toMatchObject({ status: "HEALTH_WARN" });
+    await client.command("pool set", { name: "rbd", setting: "pg_num", value: "16" });
+    const splits = [{ pool: "rbd", pgNum: 16, pgpNum: 8 }];
+    expect(await (await get("/api/v1/status")).json()).toMatchObject({ splits });
+    expect(await (await get("/api/v1/pools")).json()).toMatchObject({
+      pools: [{ name: "rbd", pgNum: 16, pgpNum: 8 }],
+    });
+    const metrics = (await (await get("/metrics")).text()).split("\n");
+    expect(metrics).toContain('cairn_pool_pg_num{pool="rbd"} 16');
+    expect(metrics).toContain('cairn_pool_pgp_num{pool="rbd"} 8');
   });
 
   it.each([

@@ -4,7 +4,7 @@
 import { type Metric, Registry } from "prom-client";
 import type { ClusterStatus } from "../proto/commands.js";
 import type { ClientStats, Histogram, OsdStats } from "../proto/messages.js";
-import { fullStates, type OsdMap } from "../proto/osd-map.js";
+import { fullStates, type OsdMap, pgpNumOf } from "../proto/osd-map.js";
 import { refusedMapsPrefix } from "../proto/refused-maps.js";
 import type { StatsState } from "./services/pg-stats.js";
 
@@ -142,6 +142,12 @@ function addCluster(scrape: Scrape, { status, map }: MetricsInput): void {
   scrape.gauge("cairn_cluster_used_bytes", "Bytes used on all OSDs", status.usage.usedBytes);
   scrape.gauge("cairn_cluster_total_bytes", "Size of all OSDs", status.usage.totalBytes);
   scrape.gauge("cairn_objects", "Objects", status.usage.objects);
+  for (const pool of map.pools) {
+    const labels = { pool: pool.name };
+    scrape.gauge("cairn_pool_pg_num", "PGs of the pool", pool.pgNum, labels);
+    const placedHelp = "PGs of the pool that CRUSH places; the others are where their parents are";
+    scrape.gauge("cairn_pool_pgp_num", placedHelp, pgpNumOf(pool), labels);
+  }
   for (const osd of map.osds) {
     const labels = { daemon: `osd.${osd.id}` };
     scrape.gauge("cairn_osd_up", "1 when the OSD is up", Number(osd.up), labels);

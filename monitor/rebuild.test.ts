@@ -47,6 +47,13 @@ describe("a rebuilt map", () => {
     expect(made.notRecovered).toEqual([expect.stringMatching(/changed after epoch 41$/)]);
   });
 
+  it("leaves a pool that is being split as it was found", () => {
+    const split = testPool(1, { pgNum: 16, pgpNum: 8, splitEpoch: epoch(41) });
+    const map = makeIncremental(older, { pools: [split] }, 1).map;
+    const rebuilt = planRebuild([source(0, map), source(1, map), source(2, older)], options);
+    expect(rebuilt.map.pools).toMatchObject([split]);
+  });
+
   it("may be followed by all who gave a map, and is served to them in full", () => {
     for (const { map } of all) expect(() => checkFollows(made.map, map)).not.toThrow();
     const recent = new RecentMaps({ base: made.map, incrementals: [] });

@@ -71,6 +71,7 @@ export type NativeVersion = [epoch: number, number: number];
 export interface NativeLogEntry {
   epoch: number;
   number: number;
+  /** "": one that a split has given to another PG; the entry means nothing for this one */
   object: string;
   removes: boolean;
   /** the entry as stored; handed back in activate() as it is */
@@ -105,6 +106,8 @@ export interface NativePgStatus extends NativePgInfo {
   storedBytes: number;
   /** as setScrubRecord() last set it; "": never */
   scrubRecord: string;
+  /** PGs that the pool had when this copy was last split; 0: not known */
+  pgNum: number;
 }
 
 /** Latencies: upper bucket edges and counts of non-empty buckets. */
@@ -197,10 +200,16 @@ export declare class NativeOsd {
   loopTick(): void;
   /** Only with OsdOptions.diskFaults. */
   setDiskFaults(faults: DiskFaults): Promise<DiskFaultCounters>;
+  /**
+   * The pool has so many PGs: this copy is split before it, or a child of it, says anything about
+   * an interval that starts afterwards. Before the startInterval() calls of the epoch.
+   */
+  setPgNum(pool: number, seed: number, pgNum: number): void;
+  /** spec.pgNum: of the pool */
   startInterval(
     pool: number,
     seed: number,
-    spec: { interval: number; acting: number[]; minSize: number; role: NativeRole },
+    spec: { interval: number; acting: number[]; minSize: number; role: NativeRole; pgNum: number },
   ): void;
   activate(pool: number, seed: number, activation: NativeActivation): void;
   goActive(pool: number, seed: number, interval: number): void;

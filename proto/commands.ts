@@ -69,6 +69,12 @@ export const StatusSchema = Type.Object(
       },
       closed,
     ),
+    /** pools whose PGs were split and are not spread by CRUSH yet; absent: none */
+    splits: Type.Optional(
+      Type.Array(
+        Type.Object({ pool: NameSchema, pgNum: CountSchema, pgpNum: CountSchema }, closed),
+      ),
+    ),
     usage: Type.Object(
       {
         usedBytes: ByteCountSchema,

@@ -23,6 +23,9 @@ export const MapFlagSchema = Type.Unsafe<MapFlag>(
 );
 export const MapFlagsSchema = Type.Array(MapFlagSchema, { maxItems: mapFlags.length });
 
+/** Each of them holds back spreading PGs that were split: it is data that moves. */
+export const spreadHolds: readonly MapFlag[] = ["nobackfill", "norebalance"];
+
 /** True when that flag is set in the map. */
 export function hasFlag(map: { flags: readonly MapFlag[] }, flag: MapFlag): boolean {
   return map.flags.includes(flag);

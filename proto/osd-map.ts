@@ -92,6 +92,13 @@ export const PoolSchema = Type.Object(
     name: NameSchema,
     /** a power of two */
     pgNum: Type.Integer({ minimum: 1, maximum: maxPgNum }),
+    /**
+     * how many of them CRUSH places, a power of two: a PG that was split off another one is where
+     * that one is, until this is raised to pgNum; absent: pgNum. Read it with pgpNumOf()
+     */
+    pgpNum: Type.Optional(Type.Integer({ minimum: 1, maximum: maxPgNum })),
+    /** epoch of the map that last raised pgNum; absent: it is as it was when the pool was made */
+    splitEpoch: Type.Optional(EpochSchema),
     /** copies */
     size: Type.Integer({ minimum: 1, maximum: maxPoolSize }),
     /** copies without which a PG serves nothing */
@@ -114,6 +121,16 @@ export const PoolSchema = Type.Object(
   closed,
 );
 export type PoolInfo = Static<typeof PoolSchema>;
+
+/** How many PGs of the pool CRUSH places (Ceph's pgp_num). */
+export function pgpNumOf({ pgNum, pgpNum }: Pick<PoolInfo, "pgNum" | "pgpNum">): number {
+  return pgpNum ?? pgNum;
+}
+
+/** Counts of PGs are powers of two: so splitting halves each PG, and no object comes to a third. */
+export function isPgCount(count: number): boolean {
+  return count >= 1 && count <= maxPgNum && Number.isInteger(Math.log2(count));
+}
 
 /** Clients whose operations every OSD refuses. */
 export const BlocklistEntrySchema = Type.Object(

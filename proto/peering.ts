@@ -84,6 +84,7 @@ export const LogEntrySchema = Type.Object(
   {
     epoch: EpochSchema,
     number: CountSchema,
+    /** "": one that a split has given to another PG */
     object: Type.String({ maxLength: 4096 }),
     removes: Type.Boolean(),
     /** the entry as stored */

@@ -4,9 +4,9 @@ import { assert } from "../common/assert.js";
 import { StorageError, toStorageError } from "../common/errors.js";
 import { type PgId, parsePgId, pgId } from "../common/units.js";
 import { crushHash2 } from "./crush-hash.js";
-import { fullWeight, type OsdMap, type PoolInfo } from "./osd-map.js";
+import { fullWeight, isPgCount, type OsdMap, type PoolInfo, pgpNumOf } from "./osd-map.js";
 
-/** CRUSH over all PGs of a pool. The native core implements it. */
+/** CRUSH over the PGs of a pool that it places. The native core implements it. */
 export interface CrushMapper {
   /**
    * @param compiledCrush the compiled CRUSH map
@@ -68,12 +68,12 @@ export function primaryAffinities(map: OsdMap): ReadonlyMap<number, number> {
  * first of all. Ceph's rule (OSDMap::_apply_primary_affinity), hash included.
  */
 function withPrimaryFirst(
-  pgid: PgId,
+  placedAs: PgId,
   up: readonly number[],
   affinities: ReadonlyMap<number, number>,
 ): number[] {
   if (!up.some((osd) => affinities.has(osd))) return [...up];
-  const { pool, seed } = parsePgId(pgid);
+  const { pool, seed } = parsePgId(placedAs);
   const placementSeed = crushHash2(seed, pool);
   const leads = (osd: number) => {
     const affinity = affinities.get(osd) ?? fullWeight;
@@ -85,9 +85,10 @@ function withPrimaryFirst(
 }
 
 /**
- * The placements of all PGs of a pool, by seed.
+ * The placements of all PGs of a pool, by seed. CRUSH places the first pgpNum of them; the others
+ * are where the PG is that they were split off, with the same primary.
  * @param compiledCrush map.crush, compiled
- * @throws corrupt: CRUSH can do nothing with the pool's rule
+ * @throws corrupt: CRUSH can do nothing with the pool's rule, or its pgpNum is impossible
  */
 export function poolPlacements(
   map: OsdMap,
@@ -96,27 +97,36 @@ export function poolPlacements(
   crush: CrushMapper,
 ): PgPlacement[] {
   const raw = rawMapping(map, pool, compiledCrush, crush);
-  assert(raw.length === pool.pgNum * pool.size, "CRUSH gave size OSDs for each PG");
+  const pgpNum = pgpNumOf(pool);
+  assert(raw.length === pgpNum * pool.size, "CRUSH gave size OSDs for each PG that it places");
   const isUp = upOsds(map);
   const affinities = primaryAffinities(map);
   return Array.from({ length: pool.pgNum }, (_, seed) => {
-    const mapped = raw.subarray(seed * pool.size, (seed + 1) * pool.size);
-    return placementOf(pgId(pool.id, seed), Array.from(mapped), map, isUp, affinities);
+    const placedSeed = seed % pgpNum;
+    const mapped = Array.from(raw.subarray(placedSeed * pool.size, (placedSeed + 1) * pool.size));
+    const placedAs = pgId(pool.id, placedSeed);
+    return placementOf(pgId(pool.id, seed), mapped, map, isUp, affinities, placedAs);
   });
 }
 
 function rawMapping(
   map: OsdMap,
-  { id, name, crushRule, pgNum, size }: PoolInfo,
+  pool: PoolInfo,
   compiledCrush: Uint8Array,
   crush: CrushMapper,
 ): Int32Array {
+  const { id, name, crushRule, pgNum, size } = pool;
+  const pgpNum = pgpNumOf(pool);
+  const refusal = (why: string) =>
+    new StorageError("corrupt", `map ${map.epoch} cannot place pool ${name}: ${why}`);
+  if (pool.pgpNum !== undefined && (!isPgCount(pgpNum) || pgpNum > pgNum)) {
+    throw refusal(`pgp_num ${pgpNum} is no power of two up to pg_num ${pgNum}`);
+  }
   const weights = crushWeights(map);
   try {
-    return crush.mapPgs(compiledCrush, crushRule, id, pgNum, size, weights);
+    return crush.mapPgs(compiledCrush, crushRule, id, pgpNum, size, weights);
   } catch (thrown) {
-    const { message } = toStorageError(thrown);
-    throw new StorageError("corrupt", `map ${map.epoch} cannot place pool ${name}: ${message}`);
+    throw refusal(toStorageError(thrown).message);
   }
 }
 
@@ -125,6 +135,7 @@ function rawMapping(
  * @param raw what CRUSH gave, some number that is no OSD's id where it found none
  * @param isUp upOsds(map)
  * @param affinities primaryAffinities(map), for callers that place many PGs
+ * @param placedAs the PG that CRUSH was asked for, and that primary affinity goes by
  */
 export function placementOf(
   pgid: PgId,
@@ -132,10 +143,11 @@ export function placementOf(
   map: OsdMap,
   isUp: ReadonlySet<number>,
   affinities: ReadonlyMap<number, number> = primaryAffinities(map),
+  placedAs: PgId = pgid,
 ): PgPlacement {
   // Replicated pools: positions mean nothing but "the first is the primary", so the rest moves up.
   const present = raw.filter((osd) => isUp.has(osd));
-  const up = withPrimaryFirst(pgid, present, affinities);
+  const up = withPrimaryFirst(placedAs, present, affinities);
   const temporary = (map.pgTemp[pgid] ?? []).filter((osd) => isUp.has(osd));
   const acting = temporary.length > 0 ? temporary : [...up];
   return { pgid, up, acting, primary: acting[0] ?? -1 };

@@ -103,8 +103,12 @@ function walRecordSeeds() {
     object,
     version,
     value, // set_attr
+    u8(23),
+    pg,
+    object,
+    u64(6), // move
   ];
-  write("wal_record", "every-field", u8(1 << 2, 0), header, u32(11), ...ops);
+  write("wal_record", "every-field", u8(1 << 2, 0), header, u32(12), ...ops);
 }
 
 // Values that docs/format/object-store.md describes; varints below 128 are one byte.

@@ -54,12 +54,10 @@ const remove = verb({
   load: async () => (await import("../pool.js")).removeAction,
 });
 
-const poolValues = ["pg_num", ...poolSettings] as const;
-
 const get = verb({
   name: "pool get",
   summary: "Show a setting of a pool, or all of them.",
-  slots: [poolName, maybe(oneOf("setting", "which one", poolValues))],
+  slots: [poolName, maybe(oneOf("setting", "which one", poolSettings))],
   options: clusterRows,
   examples: ["cairn pool get rbd size", "cairn pool get rbd"],
   load: async () => (await import("../pool.js")).getAction,
@@ -70,11 +68,16 @@ const set = verb({
   summary: "Change a setting of a pool while it is used.",
   details: [
     "A greater size has the PGs make the copies that they lack; a smaller one gives copies up. " +
-      "The number of PGs of a pool is fixed when it is created.",
+      "A greater pg_num, a power of two, splits each PG into several; when all are clean, " +
+      "pgp_num follows by itself, and the new PGs spread over the OSDs. Neither can be lowered.",
   ],
   slots: [poolName, oneOf("setting", "which one", poolSettings), word("value", "its value", asIs)],
   options: clusterRows,
-  examples: ["cairn pool set rbd min_size 2", "cairn pool set fast size 3"],
+  examples: [
+    "cairn pool set rbd min_size 2",
+    "cairn pool set fast size 3",
+    "cairn pool set rbd pg_num 128",
+  ],
   load: async () => (await import("../pool.js")).setAction,
 });
 

@@ -54,6 +54,21 @@ describe("NativeMapBuilder", () => {
     expect(crush.runs).toBe(1);
   });
 
+  it("has the PGs of a split pool where their parents are, without a CRUSH run", () => {
+    const { crush, builder, map } = setup();
+    const before = builder.build(map).pools[0]?.acting ?? [];
+    const split = map.pools.map((pool) => ({ ...pool, pgNum: 16, pgpNum: 8 }));
+    const next = makeIncremental(map, { pools: split }, 1).map;
+    expect(builder.build(next).pools[0]).toMatchObject({ id: 1, pgNum: 16, size: 3 });
+    expect([...(builder.build(next).pools[0]?.acting ?? [])]).toEqual([...before, ...before]);
+    expect(crush.runs).toBe(1);
+    const pools = map.pools.map((pool) => ({ ...pool, pgNum: 16 }));
+    const spread = builder.build(makeIncremental(next, { pools }, 2).map).pools[0]?.acting ?? [];
+    expect(crush.runs).toBe(2);
+    expect([...spread].slice(0, before.length)).toEqual([...before]);
+    expect([...spread]).not.toEqual([...before, ...before]);
+  });
+
   it("runs CRUSH again when a weight, the rule or the CRUSH map changes", () => {
     const { crush, builder, map } = setup();
     builder.build(map);

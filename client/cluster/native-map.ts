@@ -62,9 +62,9 @@ export class NativeMapBuilder {
   }
 
   private raw(pool: PoolInfo, ...args: Parameters<CrushMapper["mapPgs"]>): Int32Array {
-    const { id, crushRule, pgNum, size } = pool;
-    const weights = args[5];
-    const key = `${this.crushGeneration} ${crushRule} ${pgNum} ${size} ${weights.join()}`;
+    const { id, crushRule, size } = pool;
+    const [, , , placedPgs, , weights] = args;
+    const key = `${this.crushGeneration} ${crushRule} ${placedPgs} ${size} ${weights.join()}`;
     const before = this.rawByPool.get(id);
     if (before?.key === key) return before.raw;
     const raw = this.crush.mapPgs(...args);

@@ -49,6 +49,13 @@ describe("mapEvents", () => {
     expect(messages({ pools: [pool] }, { pools: [{ ...pool, minSize: 1 }] })).toEqual([
       `info: pool ${pool.name}: minSize is 1, was ${pool.minSize}`,
     ]);
+    const split = { ...pool, pgNum: 16, pgpNum: 8 };
+    expect(messages({ pools: [pool] }, { pools: [split] })).toEqual([
+      `info: pool ${pool.name}: pg_num 8 -> 16`,
+    ]);
+    expect(messages({ pools: [split] }, { pools: [{ ...pool, pgNum: 16 }] })).toEqual([
+      `info: pool ${pool.name}: pgp_num 8 -> 16`,
+    ]);
     expect(messages({ pools: [pool], config: { log_level: "debug" } }, {})).toEqual([
       `info: pool ${pool.name} (1) removed`,
       "info: setting log_level is taken away",

@@ -1,6 +1,6 @@
 // What the cluster log says of changes: of the map between two epochs, and of health. Pure.
 import type { Health, LogEntryLevel } from "../../proto/commands.js";
-import type { OsdInfo, OsdMap, PoolInfo } from "../../proto/osd-map.js";
+import { type OsdInfo, type OsdMap, type PoolInfo, pgpNumOf } from "../../proto/osd-map.js";
 
 export interface ClusterEvent {
   level: LogEntryLevel;
@@ -62,9 +62,22 @@ function poolEvents(before: PoolInfo | undefined, after: PoolInfo): ClusterEvent
   const changed = (["name", "size", "minSize", "crushRule", "application"] as const).filter(
     (key) => before[key] !== after[key],
   );
-  return changed.map((key) =>
-    event("info", `pool ${after.name}: ${key} is ${after[key]}, was ${before[key]}`),
-  );
+  return [
+    ...changed.map((key) =>
+      event("info", `pool ${after.name}: ${key} is ${after[key]}, was ${before[key]}`),
+    ),
+    ...pgCountEvents(before, after),
+  ];
+}
+
+function pgCountEvents(before: PoolInfo, after: PoolInfo): ClusterEvent[] {
+  const counts = [
+    ["pg_num", before.pgNum, after.pgNum],
+    ["pgp_num", pgpNumOf(before), pgpNumOf(after)],
+  ] as const;
+  return counts
+    .filter(([, from, to]) => from !== to)
+    .map(([name, from, to]) => event("info", `pool ${after.name}: ${name} ${from} -> ${to}`));
 }
 
 type Config = OsdMap["config"];

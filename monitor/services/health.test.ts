@@ -173,6 +173,12 @@ describe("PG states", () => {
     expect(stateOf(primary, report({ epoch: 7 as Epoch }), later)).toBe("active+clean");
   });
 
+  it("is unknown when the report is older than the last split of the pool", () => {
+    const split = testMap(3, { pools: [{ ...pool, splitEpoch: 7 as Epoch }] });
+    expect(stateOf(primary, report({ epoch: 6 as Epoch }), split)).toBe("unknown");
+    expect(stateOf(primary, report({ epoch: 7 as Epoch }), split)).toBe("active+clean");
+  });
+
   it("is stale when no OSD serves the PG", () => {
     const empty = new Map(
       [...placements].map(([id, at]) => [id, { ...at, acting: [], primary: -1 }]),

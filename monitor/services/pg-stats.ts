@@ -2,8 +2,8 @@
 // the map. Pure; holds one report per daemon.
 //
 // A PG's state is taken only from the OSD that is its primary now, and only if that OSD reported
-// it with the acting set that it has now, knowing that all of them had come up: an older report
-// says nothing about the present interval.
+// it with the acting set that it has now, knowing that all of them had come up and how many PGs
+// the pool has: an older report says nothing about the present interval.
 import type { PgId } from "../../common/units.js";
 import type { PgRow } from "../../proto/commands.js";
 import type { ClientStats, OsdStats, PgStats } from "../../proto/messages.js";
@@ -47,7 +47,8 @@ export function pgRows(
   const upFrom = new Map(map.osds.map((osd) => [osd.id, osd.upFrom]));
   return [...placements.values()].map((placement) => {
     const pool = findPool(map, Number(placement.pgid.split(".", 1)[0]));
-    const sinceEpoch = Math.max(0, ...placement.acting.map((osd) => upFrom.get(osd) ?? 0));
+    const upSince = placement.acting.map((osd) => upFrom.get(osd) ?? 0);
+    const sinceEpoch = Math.max(pool?.splitEpoch ?? 0, ...upSince);
     return rowOf(placement, pool?.name ?? "?", sinceEpoch, reports.get(placement.pgid));
   });
 }

@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { pgId } from "../../common/units.js";
 import { testMap, testPool } from "../../proto/fixtures.js";
+import { applyChanges } from "../../proto/osd-map.js";
 import { planPoolCreate, planPoolRemove, planPoolSet } from "./pool-service.js";
 
 const rules = [{ id: 0, name: "replicated_rule" }];
@@ -91,7 +92,30 @@ describe("pool set", () => {
     expect(changes.pgTemp).toEqual({ "4.1": [] });
   });
 
+  it("splits and spreads PGs", () => {
+    const temps = testMap(3, { pools: map.pools, pgTemp: { [pgId(4, 1)]: [0, 1] } });
+    const split = planPoolSet(temps, { name: "old", setting: "pg_num", value: "16" }, rules);
+    expect(split.pool).toMatchObject({ pgNum: 16, pgpNum: 8, splitEpoch: temps.epoch });
+    expect(split.changes).toEqual({ pools: [split.pool], pgTemp: { "4.9": [0, 1] } });
+    const later = applyChanges(temps, split.changes, 1);
+    const spread = planPoolSet(later, { name: "old", setting: "pgp_num", value: "16" }, rules);
+    expect(spread.changes).toEqual({ pools: [spread.pool] });
+    expect(spread.pool).toEqual({ ...map.pools[0], pgNum: 16, splitEpoch: temps.epoch });
+  });
+
+  it("has no more PGs than the OSDs can have", () => {
+    expect(() => planPoolSet(map, { name: "old", setting: "pg_num", value: "512" }, rules)).toThrow(
+      expect.objectContaining({
+        code: "out_of_range",
+        message: expect.stringMatching(/1536 copies of PGs on 3 OSDs/),
+      }),
+    );
+  });
+
   it.each([
+    ["old", "pg_num", "4", /PGs cannot be merged/],
+    ["old", "pgp_num", "16", /above pg_num/],
+    ["old", "pgp_num", "4", /pgp_num can only be raised/],
     ["new", "size", "2", /no pool "new"/],
     ["old", "size", "1", /min_size is from 1 to the size 1/],
     ["old", "size", "two", /size is a whole number, not "two"/],

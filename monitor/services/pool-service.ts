@@ -1,10 +1,11 @@
 // The pool service: plans the creation and removal of pools. Pure: a map and arguments in, changes
 // out, or an error that says what to do.
 import { StorageError } from "../../common/errors.js";
-import { parsePgId } from "../../common/units.js";
+import { type PgId, parsePgId } from "../../common/units.js";
 import type { CommandArgs } from "../../proto/commands.js";
 import {
   findPool,
+  isPgCount,
   type MapChanges,
   maxPgNum,
   maxPoolSize,
@@ -14,6 +15,7 @@ import {
 import type { PoolSetting } from "../../proto/pool-settings.js";
 import { scheduleKey, schedulesOf } from "../../proto/purge-schedule.js";
 import type { CrushRule } from "../crush-port.js";
+import { planSplit, planSpread } from "./split-service.js";
 
 /** Copies of PGs that one OSD may hold (Ceph's mon_max_pg_per_osd). */
 export const maxPgsPerOsd = 250;
@@ -56,28 +58,49 @@ export function planPoolSet(
   rules: readonly CrushRule[],
 ): { changes: MapChanges; pool: PoolInfo } {
   const before = existingPool(map, name);
-  const pool = { ...before, ...poolChange(setting, value) };
+  const { pool, pgTemp } = changedPool(map, before, setting, value);
   const others = { ...map, pools: map.pools.filter(({ id }) => id !== pool.id) };
   checkPool(others, pool, rules);
-  // An acting set of the old size is none of the new one's.
-  const temps = pool.size === before.size ? {} : droppedTemps(map, pool);
+  const temps = Object.keys(pgTemp).length === 0 ? {} : { pgTemp };
   return { changes: { pools: [pool], ...temps }, pool };
 }
 
-function poolChange(setting: PoolSetting, value: string): Partial<PoolInfo> {
-  if (setting === "application") return { application: value };
+/** The pool with one setting changed, and the acting-set overrides that come or go with that. */
+function changedPool(
+  map: OsdMap,
+  before: PoolInfo,
+  setting: PoolSetting,
+  value: string,
+): { pool: PoolInfo; pgTemp: Record<PgId, number[]> } {
+  if (setting === "application") return { pool: { ...before, application: value }, pgTemp: {} };
   const number = /^[0-9]{1,9}$/.test(value) ? Number(value) : Number.NaN;
   if (Number.isNaN(number)) {
     throw new StorageError("invalid_argument", `${setting} is a whole number, not "${value}"`);
   }
-  const keys = { size: "size", min_size: "minSize", crush_rule: "crushRule" } as const;
-  return { [keys[setting]]: number };
+  switch (setting) {
+    case "pg_num":
+      return planSplit(map, before, number);
+    case "pgp_num":
+      return { pool: planSpread(before, number), pgTemp: {} };
+    case "size":
+      // An acting set of the old size is none of the new one's.
+      return {
+        pool: { ...before, size: number },
+        pgTemp: number === before.size ? {} : droppedTemps(map, before),
+      };
+    case "min_size":
+      return { pool: { ...before, minSize: number }, pgTemp: {} };
+    case "crush_rule":
+      return { pool: { ...before, crushRule: number }, pgTemp: {} };
+  }
 }
 
 /** @throws not_found */
 export function planPoolRemove(map: OsdMap, name: string): MapChanges {
   const pool = existingPool(map, name);
-  return { removedPools: [pool.id], ...droppedTemps(map, pool), ...droppedSchedules(map, pool) };
+  const pgTemp = droppedTemps(map, pool);
+  const temps = Object.keys(pgTemp).length === 0 ? {} : { pgTemp };
+  return { removedPools: [pool.id], ...temps, ...droppedSchedules(map, pool) };
 }
 
 /** Another pool of the same name is to have none of them. */
@@ -96,17 +119,13 @@ function existingPool(map: OsdMap, name: string): PoolInfo {
   });
 }
 
-function droppedTemps(map: OsdMap, { id }: PoolInfo): MapChanges {
+function droppedTemps(map: OsdMap, { id }: PoolInfo): Record<PgId, number[]> {
   const temps = Object.keys(map.pgTemp).filter((pgid) => parsePgId(pgid).pool === id);
-  return temps.length === 0 ? {} : { pgTemp: Object.fromEntries(temps.map((one) => [one, []])) };
+  return Object.fromEntries(temps.map((one) => [one, []]));
 }
 
 function inOsds(map: OsdMap): number {
   return map.osds.filter((osd) => osd.in).length;
-}
-
-function isPowerOfTwo(value: number): boolean {
-  return Number.isInteger(Math.log2(value));
 }
 
 /** The power of two nearest to wantedPgsPerOsd for each OSD; at least 8, at most 1024. */
@@ -123,10 +142,7 @@ function checkPool(map: OsdMap, pool: PoolInfo, rules: readonly CrushRule[]): vo
     Number.isInteger(value) && value >= 1 && value <= max;
   const checks: readonly PoolCheck[] = [
     [nameIsFine, `"${pool.name}" is no pool name: use letters, digits, "_", "-" and "."`],
-    [
-      within(pool.pgNum, maxPgNum) && isPowerOfTwo(pool.pgNum),
-      `pg_num is a power of two from 1 to ${maxPgNum}, not ${pool.pgNum}`,
-    ],
+    [isPgCount(pool.pgNum), `pg_num is a power of two from 1 to ${maxPgNum}, not ${pool.pgNum}`],
     [within(pool.size, maxPoolSize), `size is from 1 to ${maxPoolSize}, not ${pool.size}`],
     [
       within(pool.minSize, pool.size),

@@ -5,6 +5,7 @@ import { silentLog } from "../../common/log.js";
 import { emptyMap } from "../../proto/fixtures.js";
 import type { FailureReason, OsdBoot, OsdStats, PgStats } from "../../proto/messages.js";
 import { findOsd, type OsdInfo, type OsdMap } from "../../proto/osd-map.js";
+import type { PgPlacement } from "../../proto/placement.js";
 import { Cluster, type ClusterOptions } from "../cluster.js";
 import { fakeCrush } from "./fake-crush.js";
 import { MemoryMapStore } from "./memory-map-store.js";
@@ -101,12 +102,15 @@ export class TestCluster {
     this.cluster.handle({ kind, reporter, target, targetIncarnation, epoch, reason });
   }
 
-  /** Every OSD reports the PGs that it leads as active+clean. */
-  reportClean(overrides: Partial<PgStats> = {}): void {
+  /** Every OSD reports those of the PGs that it leads as active+clean. */
+  reportClean(
+    overrides: Partial<PgStats> = {},
+    which: (placement: PgPlacement) => boolean = () => true,
+  ): void {
     const { epoch } = this.map();
     for (const osd of this.up()) {
       const pgs = [...this.cluster.placements().values()]
-        .filter(({ primary }) => primary === osd)
+        .filter((placement) => placement.primary === osd && which(placement))
         .map(({ pgid, up, acting }) => ({
           pgid,
           up,

@@ -150,14 +150,15 @@ Napi::Value pg_status_value(Napi::Env env, const pg::PgStatus& status) {
   object.Set("objectCount", static_cast<double>(status.object_count));
   object.Set("storedBytes", static_cast<double>(status.stored_bytes));
   object.Set("scrubRecord", status.scrub_record);
+  object.Set("pgNum", static_cast<double>(status.pg_num));
   return object;
 }
 
-Napi::Value log_entry_value(Napi::Env env, const net::LogEntry& entry) {
+Napi::Value log_entry_value(Napi::Env env, const net::LogEntry& entry, bool is_own) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("epoch", entry.version.epoch);
   object.Set("number", static_cast<double>(entry.version.number));
-  object.Set("object", entry.object);
+  object.Set("object", is_own ? entry.object : std::string());
   object.Set("removes", entry.removes);
   Writer writer;
   net::encode(entry, writer);
@@ -212,6 +213,7 @@ pg::IntervalSpec get_interval(const Napi::Object& object) {
   spec.role = role == "primary"   ? pg::Role::primary
               : role == "replica" ? pg::Role::replica
                                   : pg::Role::stray;
+  spec.pg_num = static_cast<std::uint32_t>(get_u64(object, "pgNum"));
   return spec;
 }
 

@@ -40,7 +40,8 @@ Napi::Value histogram_value(Napi::Env env, const Histogram& histogram);
 void set_pg(Napi::Object& object, const PgId& pg, Epoch interval);
 void set_pg_info(Napi::Object& object, const pg::PgInfo& info);
 Napi::Value pg_status_value(Napi::Env env, const pg::PgStatus& status);
-Napi::Value log_entry_value(Napi::Env env, const net::LogEntry& entry);
+// is_own: its object has not gone to another PG by a split.
+Napi::Value log_entry_value(Napi::Env env, const net::LogEntry& entry, bool is_own);
 
 // Equal on equal copies: of all layers of the object.
 std::string digest_text(const net::ScrubObject& object);

@@ -11,6 +11,7 @@
 #include "osd_stats.hh"
 #include "pg/layer_names.hh"
 #include "pg/osd_core.hh"
+#include "pg_answers.hh"
 #include "scrub_events.hh"
 #include "sim_world.hh"
 
@@ -108,6 +109,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
                         InstanceMethod<&Osd::set_blocklist>("setBlocklist"),
                         InstanceMethod<&Osd::loop_tick>("loopTick"),
                         InstanceMethod<&Osd::set_disk_faults>("setDiskFaults"),
+                        InstanceMethod<&Osd::set_pg_num>("setPgNum"),
                         InstanceMethod<&Osd::start_interval>("startInterval"),
                         InstanceMethod<&Osd::activate>("activate"),
                         InstanceMethod<&Osd::go_active>("goActive"),
@@ -218,16 +220,6 @@ class Osd : public Napi::ObjectWrap<Osd> {
     return promise.value();
   }
 
-  static void answer_statuses(const pg::OsdCore& core, const Promise& promise) {
-    promise.resolve([statuses = core.pg_statuses()](Napi::Env env) -> Napi::Value {
-      Napi::Array array = Napi::Array::New(env, statuses.size());
-      for (std::uint32_t i = 0; i < statuses.size(); ++i) {
-        array.Set(i, pg_status_value(env, statuses[i]));
-      }
-      return array;
-    });
-  }
-
   Napi::Value listen(const Napi::CallbackInfo& info) {
     return ask(info, [this, address = get_address(info[0])](pg::OsdCore&, const Promise& promise) {
       auto port = state_.messenger->listen(address);
@@ -269,6 +261,11 @@ class Osd : public Napi::ObjectWrap<Osd> {
       promise.resolve([counters = state_.fault_disk->counters()](Napi::Env env) {
         return disk_fault_counters_value(env, counters);
       });
+    });
+  }
+  void set_pg_num(const Napi::CallbackInfo& info) {
+    run([pg = get_pg(info), pg_num = info[2].ToNumber().Uint32Value()](pg::OsdCore& core) {
+      core.set_pg_num(pg, pg_num);
     });
   }
   void start_interval(const Napi::CallbackInfo& info) {
@@ -344,16 +341,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
     const auto after = static_cast<std::uint64_t>(info[2].ToNumber().Int64Value());
     const auto limit = info[3].ToNumber().Uint32Value();
     return ask(info, [pg = get_pg(info), after, limit](pg::OsdCore& core, const Promise& promise) {
-      const pg::Pg* found = core.find_pg(pg);
-      std::vector<net::LogEntry> entries;
-      if (found != nullptr) entries = found->log().entries_after(after, limit);
-      promise.resolve([entries = std::move(entries)](Napi::Env env) -> Napi::Value {
-        Napi::Array array = Napi::Array::New(env, entries.size());
-        for (std::uint32_t i = 0; i < entries.size(); ++i) {
-          array.Set(i, log_entry_value(env, entries[i]));
-        }
-        return array;
-      });
+      answer_log(core.find_pg(pg), after, limit, promise);
     });
   }
   Napi::Value pg_horizon(const Napi::CallbackInfo& info) {

@@ -135,6 +135,24 @@ void add_remove(Draw& draw) {
   if (pg != draw.model.pgs.end()) pg->second.objects.erase({draw.name, snap});
 }
 
+// All layers of a name, or one of them: then some of its blocks are shared between two PGs.
+void add_move(Draw& draw) {
+  // With one PG alone what was moved away would never be changed again.
+  if (draw.mix.pgs < 2) return add_remove(draw);
+  const auto distance = 1 + static_cast<std::uint32_t>(draw.random.below(draw.mix.pgs - 1));
+  const PgId to{draw.pg.pool, (draw.pg.seed + distance) % draw.mix.pgs};
+  std::vector<std::uint64_t> snaps{snap_of(draw.random.next())};
+  if (draw.random.chance(0.5)) snaps = {0, 1, 2, kHead};
+  for (const std::uint64_t snap : snaps) {
+    draw.to.move(draw.pg, draw.object(snap), to);
+    const auto source = draw.model.pgs.find(draw.pg);
+    if (source == draw.model.pgs.end()) continue;
+    auto moved = source->second.objects.extract({draw.name, snap});
+    if (moved.empty()) continue;
+    draw.model.pgs[to].objects.insert_or_assign({draw.name, snap}, std::move(moved.mapped()));
+  }
+}
+
 // Every other block, so that a checkpoint has many pieces to write.
 void add_scattered_writes(Draw& draw) {
   const std::uint32_t most = 2 * draw.mix.large_blocks;
@@ -234,7 +252,8 @@ void add_op(Draw& draw) {
   const std::uint64_t kind = draw.random.below(100);
   if (kind < 18) return add_write(draw);
   if (kind < 20) return add_scattered_writes(draw);
-  if (kind < 40) return add_rewrite(draw);
+  if (kind < 35) return add_rewrite(draw);
+  if (kind < 40) return add_move(draw);
   if (kind < 46) return add_checked_write(draw);
   if (kind < 55) return add_range(draw);
   if (kind < 61) return add_clone(draw);

@@ -50,6 +50,8 @@ std::optional<RecordHeader> fuzz_header(ByteSpan bytes) {
 void check_op(const Transaction::Op& op) {
   CAIRN_ASSERT(std::uint64_t{op.first_block} + op.block_count <= kMaxObjectBlocks);
   CAIRN_ASSERT(op.data.size() == record_images(op) * kBlockBytes);
+  CAIRN_ASSERT(op.type != OpType::move ||
+               (op.move_target().seed == op.number && op.move_target() != op.pg));
   if (!op.writes_data()) return;
   CAIRN_ASSERT(op.placed.size() == op.block_count);
   CAIRN_ASSERT(op.type != OpType::write_checked || op.blocks.size() == op.block_count);

@@ -58,7 +58,7 @@ export function intervalKey({ up, acting }: PgPlacement, pool: PoolInfo, map: Os
     const osd = defined(findOsd(map, id), `osd.${id}`);
     return `${id}@${osd.upFrom}:${osd.incarnation}`;
   });
-  return `${up}|${acting}|${lives}|${pool.size}|${pool.minSize}`;
+  return `${up}|${acting}|${lives}|${pool.size}|${pool.minSize}|${pool.pgNum}`;
 }
 
 function intervalOf(placement: PgPlacement, pool: PoolInfo, first: number): Interval {

@@ -281,3 +281,67 @@ describe("the map chain", () => {
     expect(run).toThrow(expect.objectContaining({ code: "wrong_cluster" }));
   });
 });
+
+describe("more PGs of a pool", () => {
+  const grown = (map: OsdMap, pgNum: number, changes: MapChanges = {}) =>
+    changed(map, { pools: [testPool(1, { pgNum, createdEpoch: epoch(2) })], ...changes });
+
+  it("begin where their parent is, with its past", () => {
+    const { tracker, map, record } = started();
+    const alive = withOsd(map, 0, { upThru: epoch(2) });
+    tracker.advance(alive, true);
+    const { changed: touched } = tracker.advance(grown(alive, 4), true);
+    expect([...touched].sort()).toEqual([0, 1, 2, 3].map((seed) => pgId(1, seed)));
+    for (const seed of [0, 1, 2, 3]) {
+      expect(record(pgId(1, seed))).toMatchObject({
+        interval: { first: 4, acting: [0, 1, 2] },
+        history: { since: 2, intervals: [{ first: 2, last: 3, acting: [0, 1, 2] }] },
+      });
+      expect(tracker.pgNums.get(pgId(1, seed))).toBe(4);
+    }
+  });
+
+  it("are followed by a copy that serves nobody: it has their objects", () => {
+    const { crush, tracker, map, record } = started();
+    crush.order = [0, 2, -1];
+    const without = changed(map, { crush: "another" });
+    tracker.advance(without, true);
+    tracker.advance(grown(without, 2), true);
+    const intervals = [{ first: 2, last: 2, acting: [0, 1, 2] }, { first: 3 }];
+    expect(record(pgId(1, 1))).toMatchObject({ interval: { first: 4 }, history: { intervals } });
+  });
+
+  it("behind a gap have the same past as their parent", () => {
+    const { tracker, map, record } = started();
+    const later = grown(withOsd(map, 0, { upThru: epoch(2) }), 2);
+    tracker.advance(later, false);
+    expect(record(pgId(1, 1))).toEqual(record());
+    expect(record()?.interval.first).toBe(0);
+  });
+
+  it("are placed anew when pgp_num follows", () => {
+    const { crush, tracker, map, record } = started();
+    const pool = testPool(1, { pgNum: 2, pgpNum: 1, createdEpoch: epoch(2) });
+    const split = changed(map, { pools: [pool] });
+    tracker.advance(split, true);
+    const { mapPgs } = crush.mapper;
+    crush.mapper.mapPgs = (bytes, rule, id, pgNum) =>
+      pgNum === 1 ? mapPgs(bytes, rule, id, pgNum) : Int32Array.of(0, 1, 2, 1, 2, 0);
+    const { pgpNum, ...spread } = pool;
+    expect(pgpNum).toBe(1);
+    expect([...tracker.advance(changed(split, { pools: [spread] }), true).changed]).toEqual([
+      pgId(1, 1),
+    ]);
+    expect(record(pgId(1, 1))?.interval.acting).toEqual([1, 2, 0]);
+  });
+
+  it("that were made and are gone again stay gone", () => {
+    const { tracker, map } = started();
+    const four = grown(map, 4);
+    tracker.advance(four, true);
+    tracker.forget(pgId(1, 3));
+    const next = withOsd(four, 2, { upThru: epoch(4) });
+    tracker.advance(next, true);
+    expect(tracker.records.has(pgId(1, 3))).toBe(false);
+  });
+});

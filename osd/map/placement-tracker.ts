@@ -1,10 +1,13 @@
 // Follows the maps for the PGs of one OSD: which it is a member of or holds a copy of, and when
 // their intervals change. Pools whose inputs did not change cost nothing.
 //
-// Invariant: records has every PG with this OSD in its up or acting set, and every PG of which it
-// holds data; a record is replaced, never changed in place.
-import { type PgId, parsePgId } from "../../common/units.js";
-import { findPool, type OsdMap, type PoolInfo } from "../../proto/osd-map.js";
+// Invariants: records has every PG with this OSD in its up or acting set, and every PG of which it
+// holds data; a record is replaced, never changed in place. When a pool gets more PGs, each copy
+// here has a record for every PG that it is divided into, with the past of the copy: a child is
+// never answered for as a PG of which nothing is here.
+import { type PgId, parsePgId, pgId } from "../../common/units.js";
+import { findPool, type OsdMap, type PoolInfo, pgpNumOf } from "../../proto/osd-map.js";
+import { childSeeds } from "../../proto/pg-split.js";
 import {
   type CrushMapper,
   type PgPlacement,
@@ -44,6 +47,8 @@ interface PlacedPool {
 
 export class PlacementTracker {
   readonly records = new Map<PgId, PgRecord>();
+  /** how many PGs its pool has, by PG here: the copy is divided for so many */
+  readonly pgNums = new Map<PgId, number>();
   private readonly pools = new Map<number, PlacedPool>();
   private compiled: { text: string; bytes: Uint8Array } | undefined;
   private newestEpoch = 0;
@@ -56,14 +61,21 @@ export class PlacementTracker {
 
   /** Takes up from a stored map: no PG changes by this, PGs with data have their stored records. */
   restore(map: OsdMap, records: ReadonlyMap<PgId, PgRecord>): void {
-    for (const [pgid, record] of records) this.records.set(pgid, record);
+    for (const [pgid, record] of records) {
+      this.records.set(pgid, record);
+      this.pgNums.set(pgid, findPool(map, parsePgId(pgid).pool)?.pgNum ?? 1);
+    }
     this.newestEpoch = map.epoch;
     this.placePools(map);
   }
 
-  /** Names a PG of which the store has data, but no record: its past is not known. */
-  adopt(pgid: PgId): void {
+  /**
+   * Names a PG of which the store has data, but no record: its past is not known.
+   * @param pgNum for how many PGs the copy was divided last; 0: not known
+   */
+  adopt(pgid: PgId, pgNum: number): void {
     const { pool: poolId, seed } = parsePgId(pgid);
+    if (pgNum > 0) this.pgNums.set(pgid, pgNum);
     const placed = this.pools.get(poolId);
     const placement = placed?.placements[seed];
     this.records.set(pgid, {
@@ -90,6 +102,7 @@ export class PlacementTracker {
     // First: a map that is refused here must have changed nothing.
     const moved = this.placePools(map);
     const result: Advance = { changed: new Set(), removed: this.dropRemoved(map) };
+    this.splitRecords(map);
     const osds = osdViews(map);
     for (const placed of this.pools.values()) {
       if (contiguous && !moved.has(placed.pool.id)) continue;
@@ -111,6 +124,27 @@ export class PlacementTracker {
     return told;
   }
 
+  /** This OSD has no copy of the PG any more. */
+  forget(pgid: PgId): void {
+    this.records.delete(pgid);
+    this.pgNums.delete(pgid);
+  }
+
+  /** A child begins with the record that its parent has so far, and follows maps as any other. */
+  private splitRecords(map: OsdMap): void {
+    for (const [pgid, record] of [...this.records]) {
+      const { pool: poolId, seed } = parsePgId(pgid);
+      const to = findPool(map, poolId)?.pgNum ?? 1;
+      const from = this.pgNums.get(pgid) ?? to;
+      this.pgNums.set(pgid, Math.max(from, to));
+      if (from >= to) continue;
+      for (const child of childSeeds(seed, from, to)) {
+        this.records.set(pgId(poolId, child), record);
+        this.pgNums.set(pgId(poolId, child), to);
+      }
+    }
+  }
+
   private follow(at: Placed, contiguous: boolean, previousEpoch: number, changed: Set<PgId>): void {
     const { placement } = at;
     const before = this.records.get(placement.pgid);
@@ -118,6 +152,7 @@ export class PlacementTracker {
       const member = placement.up.includes(this.self) || placement.acting.includes(this.self);
       if (!member) return;
       this.records.set(placement.pgid, newRecord(at, contiguous));
+      this.pgNums.set(placement.pgid, at.pool.pgNum);
     } else {
       const after = contiguous ? nextRecord(before, at) : recordAfterGap(before, previousEpoch, at);
       if (after === before) return;
@@ -131,7 +166,7 @@ export class PlacementTracker {
     for (const pgid of this.records.keys()) {
       if (findPool(map, parsePgId(pgid).pool) !== undefined) continue;
       removed.add(pgid);
-      this.records.delete(pgid);
+      this.forget(pgid);
     }
     for (const id of this.pools.keys()) if (findPool(map, id) === undefined) this.pools.delete(id);
     return removed;
@@ -153,7 +188,7 @@ export class PlacementTracker {
     const placed = new Map<number, PlacedPool>();
     for (const pool of map.pools) {
       const { pgNum, size, minSize, crushRule } = pool;
-      const inputs = `${pgNum}|${size}|${minSize}|${crushRule}|${shared}`;
+      const inputs = `${pgNum}|${pgpNumOf(pool)}|${size}|${minSize}|${crushRule}|${shared}`;
       if (!hasNewCrush && this.pools.get(pool.id)?.inputs === inputs) continue;
       const placements = poolPlacements(map, pool, compiled.bytes, this.crush.mapper);
       placed.set(pool.id, { inputs, pool, placements });

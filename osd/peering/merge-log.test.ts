@@ -136,6 +136,19 @@ describe("plans", () => {
     });
   });
 
+  it("of a log with entries of objects that a split gave away: nothing of those", () => {
+    const [mine, theirs] = entries([7, 3], [7, 4]);
+    const [kept, gone] = entries([6, 3], [6, 4]);
+    if (!mine || !theirs || !kept || !gone) throw new Error("four entries");
+    const plan = joiningPlan(
+      { after: 2, entries: [mine, { ...theirs, object: "" }] },
+      { kind: "joins", common: 2, divergent: [kept, { ...gone, object: "" }] },
+      [],
+    );
+    expect(plan.entries).toHaveLength(2);
+    expect(plan.missing).toEqual([["o3", [7, 3], false]]);
+  });
+
   const authority = info([7, 4], { logTail: 2 });
   const horizon = Uint8Array.of(1);
   const log = { after: 2, entries: entries([7, 3], [7, 4]), horizon };

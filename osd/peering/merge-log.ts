@@ -109,6 +109,11 @@ function isKnown([, number]: LogVersion): boolean {
   return number !== 0;
 }
 
+/** Entries about objects that a split has given to another PG name none; they only count. */
+function isOwn({ object }: LogEntry): boolean {
+  return object !== "";
+}
+
 /** What a copy that joins needs. @param lacks objects that it already lacks */
 export function joiningPlan(
   log: LogCopy | undefined,
@@ -117,13 +122,14 @@ export function joiningPlan(
 ): MemberPlan {
   const appended = log?.entries.filter(({ number }) => number > common) ?? [];
   const missing = new Map<string, MissingObject>();
-  for (const { object } of divergent) missing.set(object, [object, unknownVersion, false]);
+  for (const { object } of divergent.filter(isOwn))
+    missing.set(object, [object, unknownVersion, false]);
   for (const [name, need, removed] of lacks) {
     // What it needed of a divergent entry is nothing that anybody has.
     const isDivergent = need[1] > common;
     missing.set(name, isDivergent ? [name, unknownVersion, false] : [name, need, removed]);
   }
-  for (const { object, epoch, number, removes } of appended) {
+  for (const { object, epoch, number, removes } of appended.filter(isOwn)) {
     missing.set(object, [object, [epoch, number], removes]);
   }
   return {

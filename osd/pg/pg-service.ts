@@ -2,8 +2,9 @@
 // OSDs; their effects are done on the native core.
 //
 // Invariants: a message of a newer map waits for that map; a message of another interval than the
-// PG's is dropped; all startInterval calls of an epoch come before its setMapEpoch; a PG's record
-// is handed to the store before the map that it follows from.
+// PG's is dropped; all startInterval calls of an epoch come before its setMapEpoch, and behind all
+// its setPgNum calls; a PG's record is handed to the store before the map that it follows from.
+import { defined } from "../../common/assert.js";
 import type { Logger } from "../../common/log.js";
 import { epoch as checkedEpoch, type PgId, parsePgId, pgId } from "../../common/units.js";
 import type { NativeOsd, NativePgInfo, OsdEvent } from "../../native/index.js";
@@ -44,6 +45,7 @@ const maxHeldMessages = 4096;
 /** What this needs of the native core. */
 export type PgCore = Pick<
   NativeOsd,
+  | "setPgNum"
   | "startInterval"
   | "activate"
   | "goActive"
@@ -87,6 +89,7 @@ const noCopy: PgInfo = {
 
 export class PgService {
   private readonly pgs = new Map<PgId, { state: PgState; key: string }>();
+  private readonly toldPgNums = new Map<PgId, number>();
   private readonly reservations = new Reservations(
     recoverySlots,
     (pgid) => this.recoveryHold(pgid) === undefined,
@@ -128,6 +131,7 @@ export class PgService {
     this.clusterMap = map;
     this.incarnations = new Map(map.osds.map(({ id, incarnation }) => [id, incarnation]));
     for (const pgid of removed) this.remove(pgid);
+    this.divide();
     const begun = this.beginIntervals();
     this.ports.core.setMapEpoch(map.epoch);
     for (const pgid of [...this.pgs.keys()]) {
@@ -149,6 +153,16 @@ export class PgService {
     const { pool, seed } = parsePgId(pgid);
     const objects = this.recoveryHold(pgid) === undefined ? recoveryObjects : 0;
     this.ports.core.setRecovery(pool, seed, interval.first, objects);
+  }
+
+  /** Pools may have more PGs now. */
+  private divide(): void {
+    for (const [pgid, pgNum] of this.tracker.pgNums) {
+      if (this.toldPgNums.get(pgid) === pgNum) continue;
+      this.toldPgNums.set(pgid, pgNum);
+      const { pool, seed } = parsePgId(pgid);
+      this.ports.core.setPgNum(pool, seed, pgNum);
+    }
   }
 
   private beginIntervals(): Set<PgId> {
@@ -283,7 +297,8 @@ export class PgService {
     switch (effect.kind) {
       case "startInterval": {
         const role = roleOf(state.interval, this.ports.self);
-        const spec = { interval: first, acting: [...acting], minSize, role };
+        const pgNum = defined(this.tracker.pgNums.get(pgid), "PGs of the pool");
+        const spec = { interval: first, acting: [...acting], minSize, role, pgNum };
         core.startInterval(pool, seed, spec);
         break;
       }
@@ -388,7 +403,8 @@ export class PgService {
     const { pool, seed } = parsePgId(pgid);
     this.grant(this.reservations.release(pgid));
     this.pgs.delete(pgid);
-    this.tracker.records.delete(pgid);
+    this.toldPgNums.delete(pgid);
+    this.tracker.forget(pgid);
     this.ports.core.removePg(pool, seed);
     this.store(recordKey(pgid), "");
   }

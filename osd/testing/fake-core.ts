@@ -32,6 +32,8 @@ export interface Gate {
 
 export class FakeCore implements PgCore {
   readonly gates = new Map<PgId, Gate>();
+  /** as it was told; it splits nothing */
+  readonly pgNums = new Map<PgId, number>();
   mapEpoch = 0;
 
   constructor(
@@ -42,6 +44,10 @@ export class FakeCore implements PgCore {
   setMapEpoch(epoch: number): void {
     assert(epoch >= this.mapEpoch, "map epochs grow");
     this.mapEpoch = epoch;
+  }
+
+  setPgNum(pool: number, seed: number, pgNum: number): void {
+    this.pgNums.set(pgId(pool, seed), pgNum);
   }
 
   startInterval(

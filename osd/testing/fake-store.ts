@@ -136,6 +136,7 @@ export class FakeStore {
         objectCount: copy.objects.size,
         storedBytes: 0,
         scrubRecord: "",
+        pgNum: 0,
       }));
   }
 }

@@ -115,7 +115,8 @@ export class TestCluster {
       tracker,
     );
     const getMeta = async (key: string) => store.meta.get(key) ?? null;
-    const map = await restoreTracker({ getMeta }, store.statuses(), tracker, silentLog);
+    const reader = { getMeta, setPgNum: core.setPgNum.bind(core) };
+    const map = await restoreTracker(reader, store.statuses(), tracker, silentLog);
     this.running.set(id, { core, tracker, service, incarnation, map });
     this.catchUp(id, gap);
     const before = findOsd(this.map, id);

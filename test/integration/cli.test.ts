@@ -61,7 +61,11 @@ describe("pools", () => {
       code: 2,
       stderr: expect.stringMatching(/size is from 1 to 16/),
     });
-    expect((await cairn(dir, "pool", "set", "small", "pg_num", "16")).code).toBe(2);
+    expect(await json("pool get small")).toMatchObject({ pgp_num: 8 });
+    expect(await cairn(dir, "pool", "set", "small", "pg_num", "4")).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/PGs cannot be merged/),
+    });
     expect((await cairn(dir, "pool", "get", "none")).code).toBe(1);
     expect(await ok("pool init small")).toMatch(/small is for images/);
     await ok("pool rm small small");

@@ -3,6 +3,7 @@
 //
 // Safety mode: any number of faults at once. Liveness mode: at any time at most one OSD is
 // affected, and nothing that the cluster cannot tolerate: it has to go on serving.
+import { defined } from "../../common/assert.js";
 import type { PgStateName } from "../../osd/peering/state.js";
 import type { SeededRandom } from "./random.js";
 import type { SimCluster } from "./sim-cluster.js";
@@ -42,6 +43,8 @@ const quietNetwork = {
   resetsPerMillion: 0,
   corruptionsPerMillion: 0,
 };
+/** Each costs time; the number of an 8-PG pool can be doubled twice. */
+const mostPgs = 32;
 const quietDiskNs = [20_000, 200_000] as const;
 
 function kill(losesUnflushed: boolean): Kind["begin"] {
@@ -369,6 +372,32 @@ export const kinds = {
       await cluster.command("osd out", { id: osd.id }).catch(() => undefined);
       return async () => {
         await cluster.command("osd in", { id: osd.id }).catch(() => undefined);
+      };
+    },
+  },
+  split: {
+    // No fault either: the pool gets more PGs, and their placement follows when all are clean.
+    tolerated: true,
+    begin: (cluster, random) => {
+      const { name, pgNum } = defined(cluster.map().pools[0], "a pool");
+      const times = random.pick([2, 2, 2, 4]);
+      if (pgNum * times > mostPgs) return undefined;
+      const value = String(pgNum * times);
+      const split = () =>
+        void cluster.ask("pool set", { name, setting: "pg_num", value }).catch(() => undefined);
+      const state = random.pick([undefined, "GetMissing", "Activating", "Recovering"] as const);
+      if (state === undefined || cluster.onPeering !== undefined) {
+        split();
+        return () => undefined;
+      }
+      // Just when copies learn what they lack.
+      cluster.onPeering = (to) => {
+        if (to !== state) return;
+        cluster.onPeering = undefined;
+        cluster.time.schedule(random.below(2000) / 1000, split);
+      };
+      return () => {
+        cluster.onPeering = undefined;
       };
     },
   },

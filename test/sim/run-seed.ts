@@ -49,6 +49,7 @@ const specialFaults: readonly (readonly [percent: number, kinds: readonly FaultK
   [10, ["isolationWithClient", "freeze"]],
   [10, ["replacedInSilence"]],
   [10, ["bitFlips", "bitFlipsInRecovery", "scrub"]],
+  [15, ["split", "powerCut", "kill", "silentPowerCut", "isolation", "markedOut"]],
 ];
 
 const cleanLimitMs = 180_000;

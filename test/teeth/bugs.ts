@@ -84,6 +84,16 @@ export const plantedBugs: readonly PlantedBug[] = [
     hunters: ["sim"],
   },
   {
+    name: "split_forgets_fence",
+    what: "a split leaves the fencing tokens with the parent alone",
+    hunters: ["sim-split"],
+  },
+  {
+    name: "split_forgets_missing",
+    what: "a split tells the child nothing of what its copy lacks",
+    hunters: ["sim-split"],
+  },
+  {
     name: "sparsify_blindly",
     what: "blocks that were found to be zeros go, whatever they hold by now",
     hunters: ["sim"],

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-export type HunterName = "explore" | "sim" | "sim-takeover" | "fuzz-virtqueue";
+export type HunterName = "explore" | "sim" | "sim-takeover" | "sim-split" | "fuzz-virtqueue";
 
 /** Of one run. */
 export type Outcome = "caught" | "clean" | "broken";
@@ -26,6 +26,8 @@ const byFinding = (code: number | null, output: string): Outcome => {
   return code === 1 && /FINDING/i.test(output) ? "caught" : "broken";
 };
 
+/** Copies that come back and lack something are split, and splits are met by all of these. */
+const splits = ["--mode", "safety", "--faults", "split,kill,powerCut,isolation,markedOut"];
 const takeoverFaults = ["--mode", "liveness", "--faults", "replacedInSilence"];
 /** Seed 1 is ten times as long as others. */
 const takeover = [...takeoverFaults, "--drift", "47000", "--from", "2"];
@@ -52,6 +54,11 @@ export const hunters: Readonly<Record<HunterName, Hunter>> = {
   // Only the fault in which the clocks decide, once at a time, and clocks as wrong as they may be.
   "sim-takeover": {
     command: (root, _, seconds) => simulation(root, seconds, ...takeover),
+    outcome: byFinding,
+  },
+  // Only seeds with splits, and what they are to survive.
+  "sim-split": {
+    command: (root, _, seconds) => simulation(root, seconds, ...splits),
     outcome: byFinding,
   },
   "fuzz-virtqueue": {

@@ -31,7 +31,7 @@ export const coreDirection: Readonly<Record<string, readonly string[]>> = {
   net: ["base", "io"],
   crush: ["base"],
   object_store: ["base", "io"],
-  pg: ["base", "io", "net", "object_store"],
+  pg: ["base", "crush", "io", "net", "object_store"],
   objecter: ["base", "io", "net", "crush"],
   image: ["base", "io", "net", "objecter"],
   virtio: ["base", "io", "image/block_device.hh"],

@@ -43,6 +43,10 @@ std::string_view name_of(PlantedBug bug) {
       return "recover_head_alone";
     case PlantedBug::fill_undivided:
       return "fill_undivided";
+    case PlantedBug::split_forgets_fence:
+      return "split_forgets_fence";
+    case PlantedBug::split_forgets_missing:
+      return "split_forgets_missing";
     case PlantedBug::sparsify_blindly:
       return "sparsify_blindly";
     case PlantedBug::no_address_wrap_check:

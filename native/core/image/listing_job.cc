@@ -44,13 +44,17 @@ ListingJob::ListingJob(std::shared_ptr<ObjectIo> objects, StepCode step, std::ui
                        Done done)
     : ImageJob(std::move(objects), std::move(done)), step_(step), from_snap_(from_snap) {}
 
+bool ListingJob::add_pgs() {
+  const std::uint32_t pgs = objects_->objecter().pg_num(objects_->layout().pool);
+  for (; pgs_ < pgs; ++pgs_) to_list_.push_back({pgs_, {}});
+  progress_.total = pgs_;
+  return pgs_ != 0;
+}
+
 void ListingJob::start_more() {
-  if (!std::exchange(begun_, true)) {
-    const std::uint32_t pgs = objects_->objecter().pg_num(objects_->layout().pool);
-    if (pgs == 0) return fail({ErrorCode::not_found, "there is no such pool"});
-    for (std::uint32_t seed = 0; seed < pgs; ++seed) to_list_.push_back({seed, {}});
-    progress_.total = pgs;
-  }
+  // A PG that has split answers only who knows of its children: its page is asked for with a map
+  // that has them. So when the last page is there, all PGs that matter are among these.
+  if (!all_listed_ && !add_pgs()) return fail({ErrorCode::not_found, "there is no such pool"});
   while (!listed_.empty() && has_room()) {
     const std::optional<ListedObject> object = listed_.front();
     listed_.pop_front();
@@ -66,7 +70,9 @@ void ListingJob::start_more() {
     ++listing_;
     when_open([this, cursor = std::move(cursor)] { list(cursor); });
   }
-  if (to_list_.empty() && listing_ == 0 && listed_.empty() && !stopped()) all_listed();
+  if (!to_list_.empty() || listing_ != 0 || !listed_.empty() || stopped()) return;
+  all_listed_ = true;
+  all_listed();
 }
 
 void ListingJob::list(const Cursor& cursor) {
@@ -88,8 +94,8 @@ void ListingJob::list(const Cursor& cursor) {
 
 void ListingJob::take_page(const Cursor& cursor, const net::OpReply& reply) {
   for (const auto& pair : reply.omap) {
-    if (const auto object = listed_object(objects_->layout().object_prefix, pair))
-      listed_.push_back(object);
+    const auto object = listed_object(objects_->layout().object_prefix, pair);
+    if (object && taken_.insert(object->number)) listed_.push_back(object);
   }
   if (reply.omap.size() >= net::kMaxListedObjects) {
     to_list_.push_front({cursor.seed, reply.omap.back().first});

@@ -1,11 +1,17 @@
 // ListingJob: the objects of an image that exist or differ, as the PGs of its pool list them from
 // their snap sets, each handled as it comes. And the jobs that need no more than that.
+//
+// Invariants
+//  - Each object that is there all the time is handled once, also when the pool's PGs split while
+//    they are listed: PGs that are new are listed too, from their beginning, and what their parents
+//    have listed before is known by its number.
 #pragma once
 
 #include <deque>
 #include <optional>
 
 #include "image/image_job.hh"
+#include "image/object_numbers.hh"
 
 namespace cairn::image {
 
@@ -41,12 +47,16 @@ class ListingJob : public ImageJob {
     std::uint32_t seed = 0;
     std::string after;
   };
+  // The PGs that the pool has and that are not listed yet. False: there is no such pool.
+  bool add_pgs();
   void list(const Cursor& cursor);
   void take_page(const Cursor& cursor, const net::OpReply& reply);
 
   net::StepCode step_;
   std::uint64_t from_snap_;
-  bool begun_ = false;
+  std::uint32_t pgs_ = 0;    // that are or will be listed
+  bool all_listed_ = false;  // PGs that come from now on have nothing new
+  ObjectNumbers taken_;      // of what has been handled, or waits for it
   std::deque<Cursor> to_list_;
   std::size_t listing_ = 0;
   // nullopt: one more PG is through.

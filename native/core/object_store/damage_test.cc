@@ -166,8 +166,9 @@ TEST_CASE("unknown features: incompatible ones refuse, autoclear ones are cleare
 }
 
 TEST_CASE("a store from before a feature opens, and an older program refuses it afterwards") {
-  constexpr std::uint64_t kAll = kFeatureAttributes | kFeaturePgDataBlocks;
-  for (const std::uint64_t before : {std::uint64_t{0}, kFeatureAttributes}) {
+  constexpr std::uint64_t kAll = kFeatureAttributes | kFeaturePgDataBlocks | kFeatureObjectMoves;
+  for (const std::uint64_t before :
+       {std::uint64_t{0}, kFeatureAttributes, kFeatureAttributes | kFeaturePgDataBlocks}) {
     INFO("features ", before);
     Machine machine(formatted_image(64));
     Result<Superblock> superblock = read_superblock(machine.disk);

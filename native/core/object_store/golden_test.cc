@@ -55,7 +55,7 @@ Superblock golden_superblock() {
   return superblock;
 }
 
-// A 4 KiB write, a checked write of a zero block, and a log entry, in two transactions.
+// A 4 KiB write and a log entry; a checked write of a zero block, a clone, an attribute, a move.
 std::vector<Transaction> golden_transactions() {
   const PgId pg{1, 2};
   const ObjectId object{1, "rbd_data.1", kHead};
@@ -71,6 +71,7 @@ std::vector<Transaction> golden_transactions() {
   transactions[1].ops()[0].placed.resize(1);
   transactions[1].clone(pg, object, {1, "rbd_data.1", 4}, {7, 12});
   transactions[1].set_attr(pg, object, "attr", {7, 12});
+  transactions[1].move(pg, object, {1, 6});
   return transactions;
 }
 
@@ -159,6 +160,26 @@ TEST_CASE("golden WAL record") {
   CHECK(transactions.value()[1].ops()[1].number == 4);
   CHECK(transactions.value()[1].ops()[2].type == OpType::set_attr);
   CHECK(transactions.value()[1].ops()[2].value == "attr");
+  const Transaction::Op& move = transactions.value()[1].ops()[3];
+  CHECK(move.type == OpType::move);
+  CHECK(move.object == ObjectId{1, "rbd_data.1", kHead});
+  CHECK(move.move_target() == PgId{1, 6});
+}
+
+TEST_CASE("a move to where no PG can be, or to where the object is, does not decode") {
+  const auto decoded = [](std::uint64_t target_seed) {
+    Transaction transaction;
+    transaction.move({1, 2}, {1, "rbd_data.1", kHead}, {1, 6});
+    transaction.ops()[0].number = target_seed;
+    std::vector<std::byte> bytes;
+    encode_transaction(transaction, bytes);
+    return decode_transactions(bytes, 1, Buffer()).status().code();
+  };
+  CHECK(decoded(6) == ErrorCode::ok);
+  CHECK(decoded(0xffff'ffff) == ErrorCode::ok);
+  CHECK(decoded(2) == ErrorCode::corrupt);
+  CHECK(decoded(0x1'0000'0000) == ErrorCode::corrupt);
+  CHECK(decoded(~std::uint64_t{0}) == ErrorCode::corrupt);
 }
 
 TEST_CASE("golden object header: the attribute is what follows, and costs nothing when empty") {

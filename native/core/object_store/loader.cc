@@ -53,8 +53,11 @@ void Loader::need_shards(Onode& onode, std::uint32_t first, std::uint32_t end, M
   }
   for (std::uint32_t index = first_shard; index < end_shard && unknown > 0; ++index) {
     if (onode.shard(index) != nullptr) continue;
-    missing.items.push_back(
-        {.kind = Missing::Kind::shard, .name = {}, .onode = &onode, .index = index});
+    missing.items.push_back({.kind = Missing::Kind::shard,
+                             .name = {},
+                             .onode = &onode,
+                             .index = index,
+                             .object_id = onode.header.id});
     missing.item_keys.push_back(keys::shard(onode.header.id, index));
   }
 }
@@ -85,6 +88,24 @@ void Loader::need_layers(PgEntry& pg, Onode& head, std::uint64_t from, Missing& 
     missing.layers.push_back({&head, &pg, from});
 }
 
+Onode* Loader::need_part(const PgEntry& pg, const ObjectKey& key, std::uint32_t first,
+                         std::uint32_t end, References references, Missing& missing) {
+  if (pg.is_new && state_.cache.find(key) == nullptr) return nullptr;
+  return need_blocks(key, first, end, references, missing);
+}
+
+// All shards, though none changes: the PGs count data blocks, and a shard that is still on its way
+// from the region would come to an object that is another one by then.
+void Loader::need_move(const Transaction::Op& op, const PgEntry& source, Missing& missing) {
+  const std::string_view name = op.object.name;
+  const Onode* from = need_part(source, {source.collection, name, op.object.snap}, 0, kAllBlocks,
+                                References::none, missing);
+  if (from != nullptr && !from->exists) return;
+  if (const PgEntry* target = state_.pgs.find(op.move_target()))
+    need_part(*target, {target->collection, name, op.object.snap}, 0, kAllBlocks,
+              References::of_shared_blocks, missing);
+}
+
 void Loader::need(const Transaction::Op& op, Missing& missing) {
   if (op.type == OpType::reap_object) {
     need_blocks({op.number, op.object.name, op.object.snap}, 0, kAllBlocks,
@@ -101,27 +122,26 @@ void Loader::need(const Transaction::Op& op, Missing& missing) {
     }
     return;
   }
+  if (op.type == OpType::move) return need_move(op, *pg, missing);
   if (op.type > OpType::set_object_version && op.type != OpType::set_attr &&
       op.type != OpType::share)
     return;
   ObjectKey key{pg->collection, op.object.name, op.object.snap};
-  // An object of a new PG that is not in memory does not exist.
-  const auto need_part = [&](std::uint32_t first, std::uint32_t end, References references) {
-    if (pg->is_new && state_.cache.find(key) == nullptr) return static_cast<Onode*>(nullptr);
-    return need_blocks(key, first, end, references, missing);
+  const auto need_range = [&](std::uint32_t first, std::uint32_t end, References references) {
+    return need_part(*pg, key, first, end, references, missing);
   };
   switch (op.type) {
     case OpType::write:
     case OpType::write_checked:
     case OpType::write_zeroes:
     case OpType::punch:
-      need_part(op.first_block, op.first_block + op.block_count, References::of_shared_blocks);
+      need_range(op.first_block, op.first_block + op.block_count, References::of_shared_blocks);
       break;
     case OpType::remove:
-      need_part(0, kAllBlocks, References::of_shared_blocks);
+      need_range(0, kAllBlocks, References::of_shared_blocks);
       break;
     case OpType::clone: {
-      Onode* from = need_part(0, kAllBlocks, References::of_all_blocks);
+      Onode* from = need_range(0, kAllBlocks, References::of_all_blocks);
       if (from != nullptr && from->exists && from->header.omap_id != 0 &&
           !state_.loaded_omaps.contains(from->header.omap_id))
         missing.omap_ids.push_back(from->header.omap_id);
@@ -131,16 +151,16 @@ void Loader::need(const Transaction::Op& op, Missing& missing) {
         if (op.number >= from->no_layer_from && state_.cache.find(key) == nullptr)
           state_.cache.insert(key);
       }
-      need_part(0, kAllBlocks, References::of_shared_blocks);
+      need_range(0, kAllBlocks, References::of_shared_blocks);
       break;
     }
     case OpType::share:
-      need_part(op.first_block, op.first_block + op.block_count, References::of_all_blocks);
+      need_range(op.first_block, op.first_block + op.block_count, References::of_all_blocks);
       key.snap = op.number;
-      need_part(op.first_block, op.first_block + op.block_count, References::of_shared_blocks);
+      need_range(op.first_block, op.first_block + op.block_count, References::of_shared_blocks);
       break;
     default:
-      need_part(0, 0, References::none);
+      need_range(0, 0, References::none);
   }
 }
 
@@ -160,6 +180,7 @@ Status Loader::fill(Missing::Item& item, const std::optional<std::string>& value
       return {};
     }
     case Missing::Kind::shard:
+      if (item.onode->header.id != item.object_id) return {};
       return fill_shard(*item.onode, static_cast<std::uint32_t>(item.index), value);
     case Missing::Kind::references: {
       const auto block = static_cast<std::uint32_t>(item.index) * kReferenceChunkBlocks;
@@ -179,7 +200,6 @@ Status Loader::fill(Missing::Item& item, const std::optional<std::string>& value
   return {};
 }
 
-// An object that has been made anew since is whole: it has nothing to do with what was asked for.
 Status Loader::fill_shard(Onode& onode, std::uint32_t index,
                           const std::optional<std::string>& value) {
   if (!onode.exists || onode.is_whole || onode.shard(index) != nullptr) return {};

@@ -21,9 +21,10 @@ struct Missing {
     keys::Collection collection = 0;  // header
     std::string name;
     std::uint64_t snap = 0;
-    Onode* onode = nullptr;   // shard; pinned while it is loaded
-    PgEntry* pg = nullptr;    // segment
-    std::uint64_t index = 0;  // of the shard, chunk or segment
+    Onode* onode = nullptr;       // shard; pinned while it is loaded
+    PgEntry* pg = nullptr;        // segment
+    std::uint64_t index = 0;      // of the shard, chunk or segment
+    std::uint64_t object_id = 0;  // shard
   };
   // All shards of an object that have a block: most objects have few of those that they could have.
   struct Whole {
@@ -66,6 +67,10 @@ class Loader {
  private:
   static void need_shards(Onode& onode, std::uint32_t first, std::uint32_t end, Missing& missing);
   static void need_layers(PgEntry& pg, Onode& head, std::uint64_t from, Missing& missing);
+  // An object of a new PG that is not in memory does not exist: nothing is needed of it.
+  Onode* need_part(const PgEntry& pg, const ObjectKey& key, std::uint32_t first, std::uint32_t end,
+                   References references, Missing& missing);
+  void need_move(const Transaction::Op& op, const PgEntry& source, Missing& missing);
   void need_references(const Onode& onode, std::uint32_t first, std::uint32_t end,
                        References references, Missing& missing);
   Status fill(Missing& missing, kv::Found found);

@@ -154,6 +154,16 @@ void Onode::unpack() {
   }
 }
 
+void Onode::take_over(Onode& from) {
+  CAIRN_ASSERT(!exists && shards.empty());
+  exists = std::exchange(from.exists, false);
+  is_whole = std::exchange(from.is_whole, false);
+  header = std::exchange(from.header, {});
+  shards = std::exchange(from.shards, {});
+  for (const std::unique_ptr<Shard>& shard : shards)
+    if (shard) shard->change_owner(&dirty_parts);
+}
+
 std::size_t Onode::memory_bytes() const {
   // 64: the cache's table entry and the allocator's own bytes.
   std::size_t bytes = sizeof *this + name_.capacity() + header.attr.capacity() + 64;

@@ -58,6 +58,14 @@ class Shard final : public CheckpointEntry {
     if (is_dirty()) --*dirty_count_;
     dirty_count_ = nullptr;
   }
+  // Another object has it from now on, under the same id; dirty_count: of that object.
+  void change_owner(std::uint32_t* dirty_count) {
+    if (is_dirty()) {
+      --*dirty_count_;
+      ++*dirty_count;
+    }
+    dirty_count_ = dirty_count;
+  }
   ShardBlocks blocks;
 
  private:
@@ -96,6 +104,9 @@ class Onode final : public CheckpointEntry {
   }
   // Made with absent blocks; there is none yet.
   Shard& add_shard(std::uint32_t index);
+  // Becomes what the other one is, which is absent afterwards. Both are touched; this one is
+  // absent.
+  void take_over(Onode& from);
   std::size_t memory_bytes() const;
   // The shards as values while nobody uses the object, which is clean then.
   void pack();

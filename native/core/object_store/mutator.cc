@@ -9,6 +9,15 @@ namespace {
 
 bool changes_data(OpType type) { return type == OpType::write || type == OpType::write_checked; }
 
+// All its shards are in memory.
+std::int64_t data_blocks_of(const Onode& onode) {
+  std::int64_t count = 0;
+  for (const std::unique_ptr<Shard>& shard : onode.shards)
+    if (shard)
+      for (const BlockEntry& block : shard->blocks) count += block.state == BlockState::data;
+  return count;
+}
+
 }  // namespace
 
 Status Mutator::check(const Transaction& transaction) {
@@ -42,14 +51,15 @@ Status Mutator::check(const Transaction& transaction) {
 }
 
 std::uint32_t Mutator::blocks_needed(const Transaction& transaction) {
-  // Clones make blocks shared that the same transaction may write: count all of them then.
+  // Blocks that become shared, or another object's, can be written by the same transaction: then
+  // all count.
   const auto& ops = transaction.ops();
-  const bool clones =
-      std::any_of(ops.begin(), ops.end(), [](const auto& op) { return op.shares_blocks(); });
+  const bool counts_all =
+      std::any_of(ops.begin(), ops.end(), [](const auto& op) { return op.rearranges_blocks(); });
   std::uint32_t needed = 0;
   for (const Transaction::Op& op : ops) {
     if (!changes_data(op.type)) continue;
-    const Onode* onode = clones || op.direct ? nullptr : find(op);
+    const Onode* onode = counts_all || op.direct ? nullptr : find(op);
     for (std::uint32_t i = 0; i < op.block_count; ++i)
       if (op.block_state(i) == BlockState::data &&
           !stays_in_place(known_block(onode, op.first_block + i)))
@@ -261,12 +271,11 @@ void Mutator::discard_omap(Onode& onode) {
 void Mutator::remove(PgEntry* pg, Onode& onode) {
   if (!onode.exists) return;
   state_.checkpoint_set.touch(onode);
-  std::int64_t data_blocks = 0;
+  const std::int64_t data_blocks = data_blocks_of(onode);
   for (std::unique_ptr<Shard>& shard : onode.shards) {
     if (!shard) continue;
     state_.checkpoint_set.touch(*shard);
     for (BlockEntry& block : shard->blocks) {
-      if (block.state == BlockState::data) ++data_blocks;
       drop(block);
       block = {};
     }
@@ -352,6 +361,30 @@ void Mutator::apply_share(const Transaction::Op& op) {
   }
 }
 
+// The shards lie under the object's id and the blocks' checksums have no PG in them: only the
+// header gets another key.
+void Mutator::apply_move(const Transaction::Op& op) {
+  Onode* from = find(op);
+  if (from == nullptr || !from->exists) return;
+  PgEntry& source = make_pg(op.pg);
+  PgEntry& target = make_pg(op.move_target());
+  Onode& to = lookup(target, op.object.name, op.object.snap);
+  remove(&target, to);
+  state_.checkpoint_set.touch(*from);
+  state_.checkpoint_set.touch(to);
+  state_.checkpoint_set.touch(source);
+  state_.checkpoint_set.touch(target);
+  to.take_over(*from);
+  if (to.snap() != kHead) note_layer(target, to);
+  state_.cache.recharge(*from);
+  state_.cache.recharge(to);
+  --source.object_count;
+  ++target.object_count;
+  const std::int64_t data_blocks = data_blocks_of(to);
+  count_data(source, -data_blocks);
+  count_data(target, data_blocks);
+}
+
 void Mutator::apply_omap(const Transaction::Op& op) {
   Onode& onode = find_or_create(op);
   onode.header.version = op.version;
@@ -412,6 +445,8 @@ void Mutator::apply(const Transaction::Op& op) {
       return apply_clone(op);
     case OpType::share:
       return apply_share(op);
+    case OpType::move:
+      return apply_move(op);
     case OpType::touch:
     case OpType::omap_set:
     case OpType::omap_remove:

@@ -48,6 +48,7 @@ class Mutator {
   void apply_range(const Transaction::Op& op);
   void apply_clone(const Transaction::Op& op);
   void apply_share(const Transaction::Op& op);
+  void apply_move(const Transaction::Op& op);
   // One more layer has the block.
   void add_reference(BlockEntry& block);
   void apply_omap(const Transaction::Op& op);

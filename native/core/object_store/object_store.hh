@@ -162,6 +162,11 @@ class Transaction {
   void set_object_version(PgId pg, const ObjectId& object, Version version);
   // Opaque here; at most kMaxAttrBytes, empty: none.
   void set_attr(PgId pg, const ObjectId& object, std::string attr, Version version);
+  // The object, this name and snapshot, belongs from now on to `to`, another PG of the same pool:
+  // with its blocks, omap, attribute and version. Nothing is copied, and blocks that it shares stay
+  // shared. Nothing happens when `from` has no such object, so a move may be repeated; one that
+  // `to` has already goes first, as by remove().
+  void move(PgId from, const ObjectId& object, PgId to);
 
   // PG log: entries are numbered 1, 2, 3... without gaps within a PG (number = Version.number).
   void log_append(PgId pg, std::uint64_t number, std::vector<std::byte> entry);

@@ -27,7 +27,7 @@ constexpr const char* kRegionFull = "the key-value region is full";
 bool may_use_reserve(const Transaction& transaction) {
   if (transaction.may_use_reserve()) return true;
   return std::none_of(transaction.ops().begin(), transaction.ops().end(), [](const auto& op) {
-    return op.writes_data() || op.type == OpType::omap_set || op.shares_blocks() ||
+    return op.writes_data() || op.type == OpType::omap_set || op.rearranges_blocks() ||
            op.type == OpType::write_zeroes || op.type == OpType::touch ||
            op.type == OpType::set_attr;
   });
@@ -118,7 +118,7 @@ Store::Start Store::start_transaction(Pending& pending) {
   Missing missing;
   for (const Transaction::Op& op : pending.transaction.ops()) {
     loader_.need(op, missing);
-    pending.has_clone = pending.has_clone || op.shares_blocks();
+    pending.rearranges_blocks = pending.rearranges_blocks || op.rearranges_blocks();
   }
   if (!missing.empty()) {
     load_ahead(missing);
@@ -157,8 +157,8 @@ bool Store::apply_ops(Pending& pending) {
   auto& ops = pending.transaction.ops();
   for (; pending.next_op < ops.size(); ++pending.next_op) {
     Transaction::Op& op = ops[pending.next_op];
-    if (pending.has_clone) {
-      // What an earlier op has made may need reference counts that nobody knew of at the start.
+    if (pending.rearranges_blocks) {
+      // What an earlier op has made may need more than anybody knew of at the start.
       Missing missing;
       loader_.need(op, missing);
       if (!missing.empty()) {

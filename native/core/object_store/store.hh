@@ -61,7 +61,7 @@ class Store final : public ObjectStore {
     Transaction transaction;
     Wal::Completion completion;
     bool is_started = false;  // its first op may have been applied
-    bool has_clone = false;
+    bool rearranges_blocks = false;
     std::size_t next_op = 0;
   };
   struct WaitingRead {

@@ -24,7 +24,9 @@ constexpr std::uint32_t kFormatVersion = 1;
 // generation, before anything of it is written.
 constexpr std::uint64_t kFeatureAttributes = 1;    // objects may have an attribute
 constexpr std::uint64_t kFeaturePgDataBlocks = 2;  // records of PGs may count their data blocks
-constexpr std::uint64_t kKnownIncompatible = kFeatureAttributes | kFeaturePgDataBlocks;
+constexpr std::uint64_t kFeatureObjectMoves = 4;   // records of the WAL may move objects
+constexpr std::uint64_t kKnownIncompatible =
+    kFeatureAttributes | kFeaturePgDataBlocks | kFeatureObjectMoves;
 constexpr std::uint64_t kKnownAutoclear = 0;
 
 // Offsets and lengths in bytes, multiples of 4096.

@@ -29,7 +29,8 @@ void set_range(Transaction::Op& op, std::uint64_t offset, std::uint64_t length) 
 }
 
 bool names_object(OpType type) {
-  return type <= OpType::set_object_version || type == OpType::set_attr || type == OpType::share;
+  return type <= OpType::set_object_version || type == OpType::set_attr || type == OpType::share ||
+         type == OpType::move;
 }
 
 Status check_blocks(const Transaction::Op& op) {
@@ -202,6 +203,16 @@ void Transaction::set_attr(PgId pg, const ObjectId& object, std::string attr, Ve
   touch(pg, object, version);
   ops_.back().type = OpType::set_attr;
   ops_.back().value = std::move(attr);
+}
+
+void Transaction::move(PgId from, const ObjectId& object, PgId to) {
+  touch(from, object, {});
+  Op& op = ops_.back();
+  op.type = OpType::move;
+  op.number = to.seed;
+  if (from.pool != to.pool || from.seed == to.seed)
+    op.refused = {ErrorCode::invalid_argument,
+                  "an object moves to another placement group of its pool"};
 }
 
 void Transaction::log_append(PgId pg, std::uint64_t number, std::vector<std::byte> entry) {

@@ -35,6 +35,7 @@ enum class OpType : std::uint8_t {
   reap_object = 20,  // internal: an object of a removed PG; number is its collection
   set_attr = 21,
   share = 22,
+  move = 23,
 };
 
 // Where a data block goes, and its seeded checksum: fixed when the transaction is committed.
@@ -52,8 +53,9 @@ struct Transaction::Op {
   Version version;
   std::uint32_t first_block = 0;  // of the range of write..., punch, share
   std::uint32_t block_count = 0;
-  std::uint64_t number = 0;  // of a log entry; clone, share: the target's snap; reap: collection
-  Buffer data;               // empty in a decoded direct write
+  // Of a log entry; clone, share: the target's snap; move: the target's seed; reap: collection.
+  std::uint64_t number = 0;
+  Buffer data;                      // empty in a decoded direct write
   std::vector<BlockInfo> blocks;    // write_checked
   std::vector<PlacedBlock> placed;  // write, write_checked: one per block, made at commit
   std::string key;                  // clone: the target's name
@@ -62,7 +64,11 @@ struct Transaction::Op {
   Status refused;                   // what is wrong with the arguments, if anything
 
   bool writes_data() const { return type == OpType::write || type == OpType::write_checked; }
-  bool shares_blocks() const { return type == OpType::clone || type == OpType::share; }
+  // What the ops behind it find is not what was there before the transaction.
+  bool rearranges_blocks() const {
+    return type == OpType::clone || type == OpType::share || type == OpType::move;
+  }
+  PgId move_target() const { return {pg.pool, static_cast<std::uint32_t>(number)}; }
   // State that the block [0, block_count) gets by a write or write_checked.
   BlockState block_state(std::uint32_t block) const {
     return type == OpType::write_checked ? blocks[block].state : BlockState::data;
@@ -91,8 +97,8 @@ struct Transaction::Op {
 };
 
 // ok, or why the transaction can never be applied: invalid_argument (alignment, name length, pool
-// of object and PG, clone to another name), out_of_range (beyond kMaxObjectBytes),
-// checksum_mismatch (write_checked; names object and block).
+// of object and PG, clone to another name, move to the same PG or another pool), out_of_range
+// (beyond kMaxObjectBytes), checksum_mismatch (write_checked; names object and block).
 Status validate(const Transaction& transaction);
 
 // "pool 3 object "name" snapshot 7", for error texts.

@@ -1,6 +1,8 @@
 // Encoding and decoding of WAL records.
 #include "object_store/wal_record.hh"
 
+#include <limits>
+
 #include "base/crc32c.hh"
 #include "object_store/metadata.hh"
 
@@ -67,10 +69,13 @@ constexpr std::uint32_t fields_of(OpType type) {
       return kPg | kObject | kNumber;
     case OpType::set_attr:
       return kPg | kObject | kVersion | kValue;
+    case OpType::move:
+      return kPg | kObject | kNumber;
   }
   return 0;
 }
 
+constexpr std::uint64_t kMaxSeed = std::numeric_limits<std::uint32_t>::max();
 constexpr std::size_t kPlaceBytes = 8;
 constexpr std::size_t kInfoBytes = 13;
 // type, PG, name length, snap, version, range, direct, number, lengths of key, value and entry
@@ -204,6 +209,7 @@ bool decode_op(Reader& from, Transaction::Op& op) {
   if ((fields & kPlaces) && !decode_places(from, op)) return false;
   if ((fields & kInfos) && !decode_infos(from, op)) return false;
   if (fields & kNumber) op.number = from.get<std::uint64_t>();
+  if (op.type == OpType::move && (op.number > kMaxSeed || op.number == op.pg.seed)) return false;
   if (fields & kKey) op.key = from.text16();
   if (fields & kValue) op.value = as_text(from.blob32());
   if (op.type == OpType::set_attr && op.value.size() > kMaxAttrBytes) return false;

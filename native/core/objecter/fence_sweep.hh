@@ -1,7 +1,9 @@
 // A sweep over all PGs of a pool that makes each refuse the lower tokens of an image, without
 // waiting for an operation of the new holder to get there. Fencing does not need it: a PG that is
 // not reached here refuses as soon as it serves the new holder. It is for the taking over from a
-// holder that may wake up: from then on all that it sends is refused, wherever it goes.
+// holder that may wake up: from then on all that it sends is refused, wherever it goes. PGs that
+// the pool gets by a split while the sweep runs are swept too: a parent that was reached before it
+// split has given them the token, one that was reached afterwards has not.
 #pragma once
 
 #include "objecter/objecter.hh"

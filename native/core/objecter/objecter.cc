@@ -36,6 +36,26 @@ std::vector<OsdId> Objecter::acting_of(const PgId& pg) const {
 void Objecter::set_map(ClientMap map) {
   if (map.epoch <= map_.epoch) return;
   map_ = std::move(map);
+  end_sessions_that_left();
+  std::vector<std::uint64_t> gone;
+  for (auto& [sequence, operation] : operations_) {
+    const auto pool = map_.pools.find(operation.request.pg.pool);
+    if (pool == map_.pools.end()) {
+      gone.push_back(sequence);
+      continue;
+    }
+    const bool split = find_pg(operation, pool->second.pg_num);
+    const bool moved = split || operation.sent_to_acting != acting_of(operation.request.pg);
+    if (!operation.sent || moved || !sessions_.contains(operation.target)) send(operation);
+  }
+  for (const std::uint64_t sequence : gone) {
+    auto node = operations_.extract(sequence);
+    counters_.in_flight = operations_.size();
+    node.mapped().done(Status(ErrorCode::not_found, "the pool was removed"), {}, {});
+  }
+}
+
+void Objecter::end_sessions_that_left() {
   for (auto it = sessions_.begin(); it != sessions_.end();) {
     const auto osd = map_.osds.find(it->first);
     if (osd != map_.osds.end() && osd->second.incarnation == it->second.incarnation) {
@@ -48,20 +68,16 @@ void Objecter::set_map(ClientMap map) {
     }
     it = sessions_.erase(it);
   }
-  std::vector<std::uint64_t> gone;
-  for (auto& [sequence, operation] : operations_) {
-    if (!map_.pools.contains(operation.request.pg.pool)) {
-      gone.push_back(sequence);
-      continue;
-    }
-    const bool moved = operation.sent_to_acting != acting_of(operation.request.pg);
-    if (!operation.sent || moved || !sessions_.contains(operation.target)) send(operation);
+}
+
+bool Objecter::find_pg(Operation& operation, std::uint32_t pg_num) {
+  if (operation.pg_num == pg_num) return false;
+  operation.pg_num = pg_num;
+  if (!operation.fixed_seed) {
+    const std::uint32_t hash = crush::object_name_hash(as_bytes(operation.request.object));
+    operation.request.pg.seed = crush::stable_mod(hash, pg_num, crush::stable_mod_mask(pg_num));
   }
-  for (const std::uint64_t sequence : gone) {
-    auto node = operations_.extract(sequence);
-    counters_.in_flight = operations_.size();
-    node.mapped().done(Status(ErrorCode::not_found, "the pool was removed"), {}, {});
-  }
+  return true;
 }
 
 void Objecter::submit(PoolId pool, std::string object, std::vector<net::Step> steps, Buffer data,
@@ -89,15 +105,14 @@ void Objecter::submit(Target target, std::vector<net::Step> steps, Buffer data, 
     });
     return;
   }
-  const std::uint32_t pgs = found->second.pg_num;
-  const std::uint32_t seed = target.seed.value_or(crush::stable_mod(
-      crush::object_name_hash(as_bytes(request.object)), pgs, crush::stable_mod_mask(pgs)));
-  CAIRN_ASSERT(seed < pgs);
   const std::uint64_t sequence = next_sequence_++;
   Operation& operation = operations_[sequence];
   operation.request = std::move(request);
   operation.request.id = RequestId{client_, sequence};
-  operation.request.pg = PgId{target.pool, seed};
+  operation.request.pg = PgId{target.pool, target.seed.value_or(0)};
+  operation.fixed_seed = target.seed.has_value();
+  find_pg(operation, found->second.pg_num);
+  CAIRN_ASSERT(operation.request.pg.seed < operation.pg_num);
   operation.data = std::move(data);
   operation.done = std::move(done);
   operation.started_ns = executor_.now_ns();

@@ -2,9 +2,10 @@
 //
 // Invariants
 //  - An operation keeps its RequestId over all resends, so that it is applied once.
-//  - It is sent again when its PG's acting set or its primary's incarnation changes, when the
-//  connection
-//    is lost, or when an OSD says that our map is too old; never in a hot loop.
+//  - It is sent again when its PG's acting set or its primary's incarnation changes, when its
+//  pool's
+//    PGs become more (then to the PG that its object is in now), when the connection is lost, or
+//    when an OSD says that our map is too old; never in a hot loop.
 //  - It is answered once, or never (a stalled cluster); cancel_all() answers what is left.
 //
 // It computes no placement: ClientMap carries the acting sets. It knows no image.
@@ -66,7 +67,7 @@ struct Target {
   PoolId pool = 0;
   std::string object;
   net::Fence fence = {};
-  // To this PG of the pool, whatever the object's name says.
+  // To this PG of the pool, whatever the object's name says; also when the pool gets more PGs.
   std::optional<std::uint32_t> seed = std::nullopt;
   std::uint64_t snap = kHead;     // what its reads see
   net::SnapContext context = {};  // of its changes
@@ -120,6 +121,8 @@ class Objecter : public net::MessengerHandler {
  private:
   struct Operation {
     net::OpRequest request;
+    bool fixed_seed = false;   // Target::seed was given
+    std::uint32_t pg_num = 0;  // of the pool, when the request's PG was found
     Buffer data;
     OpDone done;
     OsdId target = kNoOsd;
@@ -139,6 +142,10 @@ class Objecter : public net::MessengerHandler {
   };
 
   std::vector<OsdId> acting_of(const PgId& pg) const;
+  void end_sessions_that_left();
+  // Finds the operation's PG among so many. Returns whether they were others before: then each PG
+  // of the pool has begun a new interval, which refuses what was sent before.
+  static bool find_pg(Operation& operation, std::uint32_t pg_num);
   void send(Operation& operation);
   void dial(OsdId osd);
   void resend_all_to(OsdId osd);

@@ -24,6 +24,7 @@ OsdCore::OsdCore(io::Executor& executor, object_store::ObjectStore& store, OsdEv
       self_(self),
       heartbeat_(*this),
       links_(executor_, *this),
+      splitter_(*this),
       loop_tick_ns_(executor.now_ns()) {}
 
 // Operations may outlive it in callbacks of the store.
@@ -50,12 +51,18 @@ void OsdCore::detach() {
 Status OsdCore::load() {
   auto snapshots = store_.load_pgs();
   if (!snapshots) return snapshots.status();
+  std::vector<PgId> half_made;
   for (const object_store::PgSnapshot& snapshot : *snapshots) {
+    if (is_half_made(snapshot)) {
+      half_made.push_back(snapshot.pg);
+      continue;
+    }
     PgHost& host = *this;
     auto pg = std::make_unique<Pg>(host, snapshot.pg);
     CAIRN_RETURN_IF_ERROR(pg->load(snapshot));
     pgs_.emplace(snapshot.pg, std::move(pg));
   }
+  remove_half_made(half_made);
   return Status::ok();
 }
 
@@ -114,9 +121,13 @@ bool OsdCore::is_peer(OsdId osd) const {
 }
 
 void OsdCore::start_interval(PgId id, IntervalSpec spec) {
+  if (splitter_.will_make(id)) {
+    starts_behind_splits_[id] = std::move(spec);
+    return;
+  }
   auto& pg = pgs_[id];
   PgHost& host = *this;
-  if (pg == nullptr) pg = std::make_unique<Pg>(host, id);
+  if (pg == nullptr) pg = std::make_unique<Pg>(host, id, spec.pg_num);
   pg->start_interval(std::move(spec));
 }
 
@@ -140,11 +151,13 @@ void OsdCore::remove_pg(PgId id) {
   object_store::Transaction transaction;
   transaction.remove_pg(id);
   store_.submit(std::move(transaction), [this](Status) { check_store(); });
+  splitter_.forget(id);
+  starts_behind_splits_.erase(id);
   auto node = pgs_.extract(id);
   if (!node) return;
   // Callbacks of the store may still hold it: it closes its gate and stays until the end.
   node.mapped()->start_interval(
-      IntervalSpec{node.mapped()->spec().interval + 1, {}, 1, Role::stray});
+      IntervalSpec{node.mapped()->spec().interval + 1, {}, 1, Role::stray, 0});
   removed_.push_back(std::move(node.mapped()));
 }
 
@@ -162,7 +175,8 @@ std::vector<PgStatus> OsdCore::pg_statuses() const {
   result.reserve(pgs_.size());
   for (const auto& [id, pg] : pgs_) {
     result.push_back({id, pg->spec(), pg->phase(), pg->info(), pg->peer_missing_count(),
-                      store_.object_count(id), store_.stored_bytes(id), pg->scrub_record()});
+                      store_.object_count(id), store_.stored_bytes(id), pg->scrub_record(),
+                      pg->pg_num()});
   }
   return result;
 }
@@ -348,7 +362,7 @@ void OsdCore::send_on(net::ConnectionId connection, net::Frame frame) {
 }
 
 void OsdCore::interval_started(PgId pg, Epoch interval, const PgInfo& info) {
-  events_.on_interval_started(pg, interval, info);
+  if (!splitter_.on_interval_started(pg)) events_.on_interval_started(pg, interval, info);
 }
 
 void OsdCore::activated(PgId pg, Epoch interval, const Status& status) {

@@ -20,6 +20,7 @@
 #include "pg/heartbeat.hh"
 #include "pg/peer_links.hh"
 #include "pg/pg.hh"
+#include "pg/pg_splitter.hh"
 #include "pg/reservation_queue.hh"
 
 namespace cairn::pg {
@@ -51,6 +52,7 @@ struct PgStatus {
   std::uint64_t object_count = 0;
   std::uint64_t stored_bytes = 0;
   std::string scrub_record;
+  std::uint32_t pg_num = 0;  // when it was last split; 0: not known
 };
 
 // Of the operations of clients, those that wait for others' reservations.
@@ -63,7 +65,8 @@ struct ReservationCounters {
 class OsdCore : public net::MessengerHandler,
                 private PgHost,
                 private HeartbeatHost,
-                private PeerLinksHost {
+                private PeerLinksHost,
+                private PgSplitterHost {
  public:
   OsdCore(io::Executor& executor, object_store::ObjectStore& store, OsdEvents& events, OsdId self);
   ~OsdCore() override;
@@ -95,6 +98,10 @@ class OsdCore : public net::MessengerHandler,
   void set_operations_under_way(std::uint64_t bound) { under_way_bound_ = bound; }
   ReservationCounters reservation_counters() const;
   void loop_tick() { loop_tick_ns_ = executor_.now_ns(); }
+  // The pool has so many PGs: this copy is split before it, or a child of it, says anything about
+  // an interval that starts afterwards (pg_splitter.hh). Before the start_interval() calls of the
+  // epoch.
+  void set_pg_num(PgId pg, std::uint32_t pg_num) { splitter_.want(pg, pg_num); }
   void start_interval(PgId pg, IntervalSpec spec);
   void activate(PgId pg, Activation activation);
   void go_active(PgId pg, Epoch interval);
@@ -158,6 +165,15 @@ class OsdCore : public net::MessengerHandler,
   void on_link_up(OsdId osd) override;
   void on_link_refused(OsdId osd, std::uint64_t incarnation) override;
 
+  // PgSplitterHost: osd_splits.cc
+  object_store::ObjectStore& split_store() override { return store_; }
+  Pg* find_for_split(PgId pg) override { return find(pg); }
+  std::unique_ptr<Pg> make_for_split(PgId pg) override;
+  void child_made(std::unique_ptr<Pg> child) override;
+  void split_over(PgId parent) override;
+  void split_failed(PgId parent, const Status& status) override;
+  void remove_half_made(const std::vector<PgId>& half_made);
+
   Status dispatch(net::ConnectionId connection, const net::Entity& peer, net::Frame& frame);
   Status dispatch_osd(net::ConnectionId connection, const net::Entity& peer, net::Frame& frame);
   Status dispatch_scrub(net::ConnectionId connection, OsdId from, const net::Frame& frame);
@@ -183,6 +199,8 @@ class OsdCore : public net::MessengerHandler,
   PeerLinks links_;
   std::unordered_map<PgId, std::unique_ptr<Pg>, PgIdHash> pgs_;
   std::vector<std::unique_ptr<Pg>> removed_;
+  PgSplitter splitter_;
+  std::map<PgId, IntervalSpec> starts_behind_splits_;  // of PGs that a split is to make
   std::unordered_map<net::ConnectionId, net::Entity> connections_;
   std::map<OsdId, std::vector<std::vector<std::byte>>> queued_control_;
   std::deque<ClientOp> waiting_for_map_;

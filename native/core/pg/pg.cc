@@ -22,8 +22,6 @@ CAIRN_DEFINE_PROBE(pg_forgotten_request_refused);
 CAIRN_DEFINE_PROBE(pg_answered_request_refused);
 
 namespace {
-constexpr const char* kInfoKey = "info";
-constexpr const char* kMissingPrefix = "missing/";
 constexpr const char* kScrubKey = "scrub";
 }  // namespace
 
@@ -50,9 +48,10 @@ void PgCounters::add(const PgCounters& other) {
   read_ns.merge(other.read_ns);
 }
 
-Pg::Pg(PgHost& host, PgId id)
+Pg::Pg(PgHost& host, PgId id, std::uint32_t pg_num)
     : host_(host),
       id_(id),
+      pg_num_(pg_num),
       scrub_reader_(host.executor(), host.store(), id),
       scrub_requests_(*this, scrub_reader_),
       fetcher_(*this),
@@ -60,11 +59,12 @@ Pg::Pg(PgHost& host, PgId id)
       scrubber_(*this, scrub_requests_, repairer_),
       trimmer_(*this) {}
 
-std::string Pg::encode_info() const {
+std::string Pg::encode_info(std::uint32_t pg_num) const {
   Writer writer;
   writer.put(last_epoch_started_);
   writer.put(log_.head().epoch);
   writer.put(log_.head().number);
+  writer.put(pg_num);
   return std::string(as_text(writer.span()));
 }
 
@@ -76,6 +76,8 @@ Status Pg::load(const object_store::PgSnapshot& snapshot) {
       last_epoch_started_ = reader.get<std::uint32_t>();
       base.epoch = reader.get<std::uint32_t>();
       base.number = reader.get<std::uint64_t>();
+      // Copies of older programs, which split nothing, do not have it.
+      if (reader.remaining() != 0) pg_num_ = reader.get<std::uint32_t>();
       if (!reader.at_end()) return Status(ErrorCode::corrupt, "PG info is malformed");
     } else if (key.starts_with(kMissingPrefix)) {
       auto missing = decode_missing(value);
@@ -287,6 +289,11 @@ void Pg::on_client_op(ClientOp op) {
   if (op.request.map_epoch < spec_.interval && !planted(PlantedBug::stale_interval_op)) {
     pg_stale_op_refused.hit();
     return refuse(op, ErrorCode::stale_epoch, "sent in an older interval");
+  }
+  // Its client has not heard that the pool has more PGs, whatever epoch it names. (What only reads
+  // may be about the PG itself, and name nothing that is in it.)
+  if (op.request.mutates() && !owns(op.request.object)) {
+    return refuse(op, ErrorCode::stale_epoch, "the object belongs to another PG");
   }
   if (phase_ == Phase::active) {
     horizon_.heard(op.request.id.client, op.request.oldest_unacked);

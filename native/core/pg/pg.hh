@@ -80,6 +80,10 @@ struct ClientOp {
   UniqueFunction<void()> committed;
 };
 
+// Keys of a PG's metadata in the store.
+constexpr const char* kInfoKey = "info";
+constexpr const char* kMissingPrefix = "missing/";
+
 class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
  public:
   static constexpr std::uint64_t kLogEntriesKept = kDefaultLogEntriesKept;
@@ -89,7 +93,8 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   static constexpr std::size_t kMaxRecoveriesInFlight = 4;
   static constexpr std::uint64_t kWaitingOpBytes = 256;  // of one that waits, without its data
 
-  Pg(PgHost& host, PgId id);
+  // pg_num: of the pool, for a PG that has nothing yet; 0: it comes with load().
+  Pg(PgHost& host, PgId id, std::uint32_t pg_num = 0);
   // From what the store held at its opening.
   Status load(const object_store::PgSnapshot& snapshot);
 
@@ -103,6 +108,10 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   const PgCounters& counters() const { return counters_; }
   // As the last scrub left it (set_scrub_record), opaque here; empty: never scrubbed.
   const std::string& scrub_record() const { return scrub_record_; }
+  // How many PGs the pool had when this copy was last divided; 0: not known.
+  std::uint32_t pg_num() const { return pg_num_; }
+  // False: a split has given objects of this name to another PG. Its log may still have them.
+  bool owns(std::string_view object) const;
   std::uint64_t peer_missing_count() const;
   // Age of the oldest operation that waits or is in flight, 0 when there is none.
   std::uint64_t oldest_operation_ns(std::uint64_t now_ns) const;
@@ -122,6 +131,17 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   // Primary, active: rids the objects of removed snapshots.
   void start_snap_trim(SnapTrimSpec spec);
   void stop_snap_trim();
+
+  // --- pg_split.cc: for PgSplitter, while the gate is closed
+  // Of a copy that has no number yet.
+  void set_pg_num(std::uint32_t pg_num);
+  // When twice as many PGs are made of those that there are.
+  bool goes_to_child(std::string_view object) const;
+  // What the child is to have of this PG but for objects, and what the store has to keep of both;
+  // gave_child() when that is durable.
+  void split_off(Pg& child, object_store::Transaction& transaction) const;
+  void gave_child();
+  void report_interval_again();
 
   // --- traffic
   void on_client_op(ClientOp op);
@@ -414,10 +434,12 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
     return ObjectId{id_.pool, name, clone};
   }
   bool current(Epoch interval) const { return interval == spec_.interval; }
-  std::string encode_info() const;
+  std::string encode_info() const { return encode_info(pg_num_); }
+  std::string encode_info(std::uint32_t pg_num) const;
 
   PgHost& host_;
   PgId id_;
+  std::uint32_t pg_num_ = 0;
   IntervalSpec spec_;
   Phase phase_ = Phase::peering;
   PgLog log_;

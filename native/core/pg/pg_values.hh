@@ -25,6 +25,7 @@ struct IntervalSpec {
   std::vector<OsdId> acting;  // primary first; no holes
   std::uint32_t min_size = 1;
   Role role = Role::stray;
+  std::uint32_t pg_num = 0;  // of the pool; 0: not known
 };
 
 // What peering needs to know of the local copy.

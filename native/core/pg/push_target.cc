@@ -20,8 +20,6 @@ using object_store::BlockState;
 
 namespace {
 
-constexpr const char* kMissingPrefix = "missing/";
-
 void add_blocks(const net::Push& push, PgId pg, const Buffer& data,
                 object_store::Transaction& transaction) {
   const ObjectId layer{pg.pool, push.object, push.layer};

@@ -51,15 +51,24 @@ struct SimOsd : OsdEvents {
   ScrubLog scrubs;
   std::map<std::uint64_t, std::string> trims;  // outcomes by id
 
-  void on_interval_started(PgId, Epoch interval, const PgInfo& found) override {
+  std::map<PgId, Epoch> children_started, children_activated;  // of other PGs than kTestPg
+
+  void on_interval_started(PgId pg, Epoch interval, const PgInfo& found) override {
+    if (pg != kTestPg) {
+      children_started[pg] = interval;
+      return;
+    }
     started_interval = interval;
     info = found;
   }
-  void on_activated(PgId, Epoch interval, const Status& status) override {
+  void on_activated(PgId pg, Epoch interval, const Status& status) override {
     CHECK(status.to_string() == "ok");
-    activated_interval = interval;
+    if (pg != kTestPg) children_activated[pg] = interval;
+    if (pg == kTestPg) activated_interval = interval;
   }
-  void on_recovery_progress(PgId, Epoch, std::uint64_t count) override { missing = count; }
+  void on_recovery_progress(PgId pg, Epoch, std::uint64_t count) override {
+    if (pg == kTestPg) missing = count;
+  }
   void on_recovery_failed(PgId, Epoch, const std::string& object, const Status& status) override {
     if (status.code() == ErrorCode::unfound) unfound.insert(object);
   }
@@ -150,6 +159,10 @@ class SimOsds {
   std::map<OsdId, std::unique_ptr<SimOsd>> osds;
   std::unique_ptr<objecter::Objecter> client;
   Epoch epoch = 0;
+  // Of the pool. Behind a change new_interval() splits kTestPg; activate_child() brings another one
+  // up, with the same acting set and nothing missing anywhere.
+  std::uint32_t pg_num = 1;
+  void activate_child(PgId child);
 
  private:
   void start(SimOsd& osd);

@@ -128,10 +128,12 @@ objecter::ClientMap SimOsds::client_map(const std::vector<OsdId>& acting) const 
   objecter::ClientMap map;
   map.epoch = epoch;
   objecter::ClientMap::Pool& pool = map.pools[kTestPg.pool];
-  pool.pg_num = 1;
+  pool.pg_num = pg_num;
   pool.size = 3;
-  pool.acting = acting;
-  pool.acting.resize(3, kNoOsd);
+  for (std::uint32_t seed = 0; seed < pg_num; ++seed) {
+    pool.acting.insert(pool.acting.end(), acting.begin(), acting.end());
+    pool.acting.resize(std::size_t{3} * (seed + 1), kNoOsd);
+  }
   for (const auto& [id, osd] : osds) {
     if (osd->core == nullptr) continue;
     map.osds[id] = {{host_of(id), 6800}, osd->incarnation};
@@ -203,13 +205,36 @@ void SimOsds::begin_interval(const std::vector<OsdId>& acting) {
   acting_ = acting;
   for (const OsdId id : acting) {
     const Role role = id == acting.front() ? Role::primary : Role::replica;
-    osds[id]->core->start_interval(kTestPg, IntervalSpec{epoch, acting, 1, role});
+    OsdCore& core = *osds[id]->core;
+    for (std::uint32_t seed = 0; seed < pg_num; ++seed)
+      core.set_pg_num({kTestPg.pool, seed}, pg_num);
+    // Children first: they have to wait for their parent.
+    for (std::uint32_t seed = pg_num; seed-- > 0;) {
+      const PgId pg{kTestPg.pool, seed};
+      core.start_interval(pg, IntervalSpec{epoch, acting, 1, role, pg_num});
+    }
   }
   push_maps(acting);
   run_until([this, &acting] {
     return std::all_of(acting.begin(), acting.end(),
                        [this](OsdId id) { return osds[id]->started_interval == epoch; });
   });
+}
+
+void SimOsds::activate_child(PgId child) {
+  const auto all = [this](std::map<PgId, Epoch> SimOsd::*seen, PgId pg) {
+    return std::all_of(acting_.begin(), acting_.end(),
+                       [&](OsdId id) { return ((*osds[id]).*seen)[pg] == epoch; });
+  };
+  run_until([&] { return all(&SimOsd::children_started, child); });
+  for (const OsdId id : acting_) {
+    Activation activation;
+    activation.interval = epoch;
+    activation.rewind_to = osds[id]->core->find_pg(child)->log().head_number();
+    osds[id]->core->activate(child, std::move(activation));
+  }
+  run_until([&] { return all(&SimOsd::children_activated, child); });
+  osds[acting_.front()]->core->go_active(child, epoch);
 }
 
 void SimOsds::finish_interval() {
