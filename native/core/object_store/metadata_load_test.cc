@@ -138,6 +138,31 @@ TEST_CASE("a clone takes the place of a newer layer, whoever knows of that one")
   }
 }
 
+TEST_CASE("a clone takes the place of a newer layer that came from another PG") {
+  const PgId other{7, 2};
+  const ObjectId newer{7, kObject.name, 9};
+  Machine first = reopened_with_sparse_object();
+  first.must_open();
+  Transaction away;
+  away.write(other, newer, 2 * kBlockBytes, block_of(3), {1, 1});
+  CHECK(first.submit(std::move(away)).is_ok());
+  CHECK(first.close().is_ok());
+  Machine machine(first.disk.image());
+  machine.must_open();
+  CHECK(clone(machine).is_ok());
+  Transaction move;
+  move.move(other, newer, kPg);
+  CHECK(machine.submit(std::move(move)).is_ok());
+  CHECK(content_at(machine, newer, 2 * kBlockBytes) == 3);
+  CHECK(machine.checkpoint().is_ok());
+  forget_all_but_head(machine);
+  Transaction transaction;
+  transaction.clone(kPg, kObject, newer, {1, 3});
+  CHECK(machine.submit(std::move(transaction)).is_ok());
+  CHECK(machine.store->object_count(kPg) == 3);
+  CHECK(content_at(machine, newer, 2 * kBlockBytes) == 0);
+}
+
 TEST_CASE("objects that are not in use are packed before they go") {
   Machine machine(formatted_image(64));
   machine.must_open();
