@@ -61,6 +61,7 @@ class PgEntry final : public CheckpointEntry {
   // Born in this checkpoint period: an object that is not in memory is not on disk either.
   bool is_new = false;
   keys::Collection collection = 0;
+  std::uint64_t newest_layer = 0;  // highest snapshot id of those made since the start
   std::uint64_t object_count = 0;
   // Of all its objects; a block that clones share counts for each. Not known of a PG that was
   // stored before this was counted.

@@ -93,6 +93,7 @@ class Store final : public ObjectStore {
   void fail_everything();
   void start_checkpoint();
   void checkpoint_if_due();
+  void shrink_cache();
   void arm_idle_timer();
   void idle_timer_fired(std::uint64_t transactions_then);
   void close_if_settled();
