@@ -13,6 +13,7 @@ const awaited = { poll: { timeout: 20_000 } };
 const longest = [
   "test/chaos/chaos.test.ts",
   "test/integration/cluster.test.ts",
+  "test/integration/split.test.ts",
   "test/integration/cli.test.ts",
   "test/integration/migration.test.ts",
   "test/integration/image-kills.test.ts",

@@ -12,7 +12,7 @@ export const root = join(fileURLToPath(import.meta.url), "../..");
 /** Of `cairn bench --format json`. */
 export interface BenchJson {
   iops: number;
-  latencyUs: { mean: number; p50: number; p99: number };
+  latencyUs: { mean: number; p50: number; p99: number; max: number };
   longestGapMs: number;
   /** null: a daemon was restarted meanwhile */
   cpuUsPerOp: { total: number | null; client: number; osds: number | null };
@@ -67,9 +67,9 @@ export class BenchCluster {
     return this.cairnJson<BenchJson>(...this.benchArguments(load));
   }
 
-  /** As run(), while the caller does something else. */
-  async runBeside(load: Load): Promise<BenchJson> {
-    const args = this.commandLine([...this.benchArguments(load), "--format", "json"]);
+  /** As run(), while the caller does something else, with any image. */
+  async runBeside(load: Load, image = this.image): Promise<BenchJson> {
+    const args = this.commandLine([...this.benchArguments(load, image), "--format", "json"]);
     const { stdout } = await promisify(execFile)(process.execPath, args);
     return JSON.parse(stdout) as BenchJson;
   }
@@ -98,13 +98,10 @@ export class BenchCluster {
     return [join(root, "bin/cairn"), ...args, "--dir", this.dir];
   }
 
-  private benchArguments({
-    ioType,
-    ioSize = "4K",
-    pattern = "rand",
-    queueDepth,
-    seconds,
-  }: Load): string[] {
+  private benchArguments(
+    { ioType, ioSize = "4K", pattern = "rand", queueDepth, seconds }: Load,
+    image = this.image,
+  ): string[] {
     const options = {
       "--io-type": ioType,
       "--io-size": ioSize,
@@ -112,6 +109,6 @@ export class BenchCluster {
       "--io-threads": String(queueDepth),
       "--time": String(seconds),
     };
-    return ["bench", this.image, ...Object.entries(options).flat()];
+    return ["bench", image, ...Object.entries(options).flat()];
   }
 }

@@ -9,7 +9,13 @@ import { StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import type { CancelTimer, Clock } from "../common/ports.js";
 import type { Epoch, PgId } from "../common/units.js";
-import type { ClientStats, Maps, MessageFromMonitor, OsdStats } from "../proto/messages.js";
+import type {
+  ClientStats,
+  Maps,
+  MessageFromMonitor,
+  OsdStartRefused,
+  OsdStats,
+} from "../proto/messages.js";
 import type { MapChanges, OsdMap } from "../proto/osd-map.js";
 import type { PgPlacement } from "../proto/placement.js";
 import { numberSetting } from "../proto/settings.js";
@@ -40,6 +46,11 @@ import { staleTemps, stepPgTemp } from "./services/pg-temp-service.js";
 import { initialSlowState, stepSlow } from "./services/slow-service.js";
 import { planSnapForget } from "./services/snapshot-service.js";
 import { planAutoSpread, poolsToSpread } from "./services/split-service.js";
+import {
+  initialStartRefusalState,
+  noteStartRefused,
+  observeStarts,
+} from "./services/start-refusals.js";
 import type { MapStore } from "./store/map-store.js";
 
 export interface ClusterOptions {
@@ -65,6 +76,8 @@ export interface ClusterListener {
   onResend?(osd: number): void;
   /** an OSD has reported */
   onReport?(): void;
+  /** something rare has come that health shows */
+  onNews?(): void;
   /** something that this OSD is to do, if it is connected */
   onTell?(osd: number, message: MessageFromMonitor): void;
   /** the store failed: the monitor must end */
@@ -80,6 +93,7 @@ interface Waiter {
 export class Cluster {
   readonly stats = initialStatsState();
   readonly slow = initialSlowState();
+  readonly startRefusals = initialStartRefusalState();
   readonly crush: CrushPort;
   /** the cluster log */
   readonly events: EventLog;
@@ -198,6 +212,16 @@ export class Cluster {
     this.stats.clients.set(stats.daemon, { stats, atMs: this.nowMs() });
   }
 
+  /** Takes the last words of an OSD that cannot start. @param isServed it runs all the same */
+  reportStartRefused(message: OsdStartRefused, isServed: boolean): void {
+    const { osd, host, error } = message;
+    this.ports.log.warn({ osd, host, isServed, code: error.code }, "an OSD could not start");
+    const context = { map: this.map(), nowMs: this.nowMs(), isServed };
+    if (!noteStartRefused(this.startRefusals, message, context)) return;
+    this.events.add("warn", `osd.${osd} could not start: ${error.code}: ${error.message}`);
+    for (const listener of this.listeners) listener.onNews?.();
+  }
+
   /**
    * Puts changes into the next epoch.
    * @returns the map with them, when it is durable
@@ -307,6 +331,7 @@ export class Cluster {
   private observe(): void {
     observeDown(this.osdState, this.map(), this.nowMs());
     observeUp(this.stats, this.map(), this.nowMs());
+    observeStarts(this.startRefusals, this.map());
   }
 
   private settle(epoch: Epoch): void {

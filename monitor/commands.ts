@@ -146,6 +146,7 @@ export function followHealth(cluster: Cluster): void {
   };
   cluster.addListener({
     onMap: look,
+    onNews: look,
     onReport: () => {
       if (cluster.nowMs() - lookedMs >= eachMs) look();
     },
@@ -163,6 +164,7 @@ export function clusterHealth(cluster: Cluster, pgs = allPgs(cluster)): Health {
     map,
     pgs,
     stats: cluster.stats,
+    startRefusals: cluster.startRefusals,
     nowMs: cluster.nowMs(),
     statsStaleMs: cluster.options.statsStaleMs,
     commitLatency: (osd) => commitLatency(cluster.slow, map, osd),

@@ -27,6 +27,7 @@ export interface HttpOptions {
   commands: CommandContext;
   /** of the control server */
   refusedConnections: () => ReadonlyMap<ErrorCode, number>;
+  refusedCommands: () => ReadonlyMap<string, ReadonlyMap<ErrorCode, number>>;
   /** absent: /api/v1/images answers 501 */
   listImages?: ListImages | undefined;
 }
@@ -161,7 +162,7 @@ function addApi(app: FastifyInstance, { commands, listImages, cluster }: HttpOpt
 }
 
 function addMetrics(app: FastifyInstance, options: HttpOptions): void {
-  const { cluster, commands, refusedConnections } = options;
+  const { cluster, commands, refusedConnections, refusedCommands } = options;
   const metrics = new Metrics();
   app.get("/metrics", async (_request, reply) => {
     const status = await callCommand(commands, "status", {});
@@ -171,6 +172,8 @@ function addMetrics(app: FastifyInstance, options: HttpOptions): void {
       map: cluster.map(),
       stats: cluster.stats,
       refused: refusedConnections(),
+      refusedCommands: refusedCommands(),
+      refusedStarts: cluster.startRefusals.counts,
     });
   });
 }

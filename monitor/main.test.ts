@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type MonitorConfig, MonitorConfigSchema, parseConfig } from "../common/config.js";
+import type { Health, LogEntry } from "../proto/commands.js";
 import type { Entity } from "../proto/handshake.js";
 import type { Refused } from "../proto/messages.js";
 import { addressFile, type MonitorHandle, mkfs, runMonitor } from "./main.js";
@@ -209,6 +210,63 @@ describe("the control server", () => {
     const lines = logText().split("\n");
     expect(lines.filter((line) => line.includes("protocol_error"))).toHaveLength(2);
     expect(await (await dial()).command("health")).toBeDefined();
+  });
+
+  it("counts starts that were refused, warns of them, and disturbs no OSD that runs", async () => {
+    await start();
+    const real = await dialOsd(0);
+    (await dialOsd(1)).end();
+    await real.command("osd down", { id: 1 });
+    const error = { code: "incompatible_version", message: "format version 2" } as const;
+    const { uuid } = bootOf(0);
+    const say = async (osd: number, uuidOfStore: string) => {
+      const client = await dial(osdEntity(osd, 9999));
+      const words = { kind: "osdStartRefused", osd, uuid: uuidOfStore, host: "h", error } as const;
+      client.send(words);
+      await client.untilClosed();
+    };
+    await say(0, uuid);
+    await say(1, uuid.replace(/0$/, "1"));
+    await say(7, uuid.replace(/0$/, "7"));
+    await say(0, uuid.replace(/0$/, "f"));
+    const liar = await dial(osdEntity(2, 9999));
+    liar.send({ kind: "osdStartRefused", osd: 1, host: "h", error });
+    await liar.untilClosed();
+    const text = await (await get("/metrics")).text();
+    const line = (osd: number) =>
+      `cairn_osd_start_refused_total{daemon="osd.${osd}",code="incompatible_version"} 1`;
+    for (const osd of [0, 1, 7]) expect(text).toContain(line(osd));
+    for (const code of ["wrong_daemon", "protocol_error"]) {
+      expect(text).toContain(`cairn_refused_connections_total{daemon="mon",code="${code}"} 1`);
+    }
+    const health = (await real.command("health")) as Health;
+    const warning = health.checks.find(({ name }) => name === "OSD_START_REFUSED");
+    expect(warning?.detail).toEqual(["osd.1 (host h): incompatible_version: format version 2."]);
+    expect(real.closed).toBe(false);
+    expect(monitor?.cluster.map().osds[0]).toMatchObject({ up: true, incarnation: "1000" });
+    await dialOsd(1, 2001);
+    // Not even when they go down: of one a second process was refused, the other one has run since.
+    for (const id of [0, 1]) await real.command("osd down", { id });
+    const after = (await real.command("health")) as Health;
+    expect(after.checks.map(({ name }) => name)).toContain("OSD_DOWN");
+    expect(after.checks.map(({ name }) => name)).not.toContain("OSD_START_REFUSED");
+    const log = (await real.command("log last", { count: 100 })) as { entries: LogEntry[] };
+    const messages = log.entries.map(({ message }) => message);
+    expect(messages).toContain("osd.1 could not start: incompatible_version: format version 2");
+    expect(messages).toContain("OSD_START_REFUSED has cleared");
+  });
+
+  it("counts commands that it refuses, those that there are not as one", async () => {
+    await start();
+    const client = await dial();
+    for (const verb of ["osd out", "constructor", "no such verb"]) {
+      await expect(client.command(verb, { id: 9 })).rejects.toThrow();
+    }
+    const text = await (await get("/metrics")).text();
+    const line = (verb: string, code: string, count: number) =>
+      `cairn_refused_commands_total{daemon="mon",verb="${verb}",code="${code}"} ${count}`;
+    expect(text).toContain(line("osd out", "not_found", 1));
+    expect(text).toContain(line("unknown", "invalid_argument", 2));
   });
 
   it("leaves an OSD alone when another claims its id, and counts whom it refused", async () => {

@@ -95,6 +95,7 @@ async function start(
     cluster,
     commands: { cluster, sessions: () => control.sessionCount(), startedMs },
     refusedConnections: () => control.refusedConnections(),
+    refusedCommands: () => control.commandsRefused(),
     listImages: ports.listImages,
   });
   opened.push(() => http.close());

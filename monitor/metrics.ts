@@ -15,6 +15,10 @@ export interface MetricsInput {
   stats: StatsState;
   /** by the monitor, by code */
   refused: ReadonlyMap<string, number>;
+  /** by verb and code */
+  refusedCommands: ReadonlyMap<string, ReadonlyMap<string, number>>;
+  /** starts that were refused, by OSD and code */
+  refusedStarts: ReadonlyMap<number, ReadonlyMap<string, number>>;
 }
 
 type Labels = Record<string, string>;
@@ -120,7 +124,7 @@ export class Metrics {
     for (const { stats } of input.stats.clients.values()) {
       addProcess(scrape, stats, { daemon: stats.daemon });
     }
-    addMonitor(scrape, input.refused);
+    addMonitor(scrape, input);
     scrape.registerIn(this.registry);
     return this.registry.metrics();
   }
@@ -218,10 +222,26 @@ function addUsage(scrape: Scrape, rssBytes: number, cpuSeconds: number, labels: 
   scrape.counter("cairn_process_cpu_seconds_total", cpuHelp, cpuSeconds, labels);
 }
 
-function addMonitor(scrape: Scrape, refused: ReadonlyMap<string, number>): void {
+function addMonitor(scrape: Scrape, input: MetricsInput): void {
   const { user, system } = process.cpuUsage();
   const labels = { daemon: "mon" };
   addUsage(scrape, process.memoryUsage.rss(), (user + system) / 1e6, labels);
   const [{ name, help }] = refusals;
-  for (const [code, value] of refused) scrape.counter(name, help, value, { ...labels, code });
+  for (const [code, value] of input.refused) {
+    scrape.counter(name, help, value, { ...labels, code });
+  }
+  for (const [verb, byCode] of input.refusedCommands) {
+    const commands = "cairn_refused_commands_total";
+    for (const [code, value] of byCode) {
+      const all = { ...labels, verb, code };
+      scrape.counter(commands, "Commands that were answered with an error", value, all);
+    }
+  }
+  for (const [osd, byCode] of input.refusedStarts) {
+    const starts = "cairn_osd_start_refused_total";
+    for (const [code, value] of byCode) {
+      const all = { daemon: `osd.${osd}`, code };
+      scrape.counter(starts, "Starts of the OSD that ended before it had booted", value, all);
+    }
+  }
 }

@@ -10,10 +10,11 @@ import type { Address } from "../common/config.js";
 import { type ErrorCode, StorageError, toStorageError } from "../common/errors.js";
 import type { Logger } from "../common/log.js";
 import { type Clock, systemClock } from "../common/ports.js";
+import { commandSchemas } from "../proto/commands.js";
 import { clusterBytes } from "../proto/control-channel.js";
 import type { ControlStream } from "../proto/control-stream.js";
 import { type Hello, protocolVersion } from "../proto/handshake.js";
-import type { Command, MessageToMonitor, OsdBoot } from "../proto/messages.js";
+import type { Command, MessageToMonitor, OsdBoot, OsdStartRefused } from "../proto/messages.js";
 import { findOsd, type OsdMap } from "../proto/osd-map.js";
 import type { Cluster } from "./cluster.js";
 import { type CommandContext, runCommand } from "./commands.js";
@@ -42,6 +43,8 @@ export class ControlServer {
   private readonly clientLabels = new Map<Session, string>();
   /** since the start, by the reason's code */
   private readonly refused = new Map<ErrorCode, number>();
+  /** commands that were answered with an error since the start, by verb and code */
+  private readonly refusedCommands = new Map<string, Map<ErrorCode, number>>();
   private readonly host: SessionHost;
   private readonly server: Server;
   private stopping = false;
@@ -64,6 +67,7 @@ export class ControlServer {
       onRefused: (code) => this.refused.set(code, (this.refused.get(code) ?? 0) + 1),
       onClosed: (session) => this.gone(session),
       runCommand: (verb, args) => runCommand(commands, verb, args),
+      onCommandRefused: (verb, code) => this.countCommand(verb, code),
       mapsSince: (fromEpoch, haveHash) => cluster.mapsSince(fromEpoch, haveHash),
       newestEpoch: () => cluster.map().epoch,
     };
@@ -114,12 +118,25 @@ export class ControlServer {
     return this.refused;
   }
 
+  /** Commands that were answered with an error, by verb and code. */
+  commandsRefused(): ReadonlyMap<string, ReadonlyMap<ErrorCode, number>> {
+    return this.refusedCommands;
+  }
+
   /** Closes all connections; no OSD counts as gone because of that. */
   async close(): Promise<void> {
     this.stopping = true;
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
     for (const session of [...this.sessions]) session.end("the monitor is stopping");
     await closed;
+  }
+
+  /** What is no verb counts as one: whoever invents them must not fill the memory. */
+  private countCommand(verb: string, code: ErrorCode): void {
+    const known = Object.hasOwn(commandSchemas, verb) ? verb : "unknown";
+    const byCode = this.refusedCommands.get(known) ?? new Map<ErrorCode, number>();
+    byCode.set(code, (byCode.get(code) ?? 0) + 1);
+    this.refusedCommands.set(known, byCode);
   }
 
   private listen(): Promise<void> {
@@ -203,6 +220,10 @@ export class ControlServer {
       this.takeBoot(session, message);
       return;
     }
+    if (message.kind === "osdStartRefused") {
+      this.takeStartRefused(session, message);
+      return;
+    }
     const known = findOsd(this.cluster.map(), sender);
     if (known?.incarnation !== session.incarnation()) return;
     if (message.kind === "osdStats") this.cluster.reportOsd(message);
@@ -222,6 +243,20 @@ export class ControlServer {
       this.seat(session, boot.osd);
     }
     this.cluster.handle(boot);
+  }
+
+  /** Not a word of the OSD that is up, if there is one: that one's session is another. */
+  private takeStartRefused(session: Session, message: OsdStartRefused): void {
+    const { osd, uuid } = message;
+    const known = findOsd(this.cluster.map(), osd);
+    if (known !== undefined && uuid !== undefined && known.uuid !== uuid) {
+      const text = `osd.${osd} of this cluster has the store ${known.uuid}, not ${uuid}`;
+      session.refuse(new StorageError("wrong_daemon", text));
+      return;
+    }
+    const isServed = known?.up === true && this.osdSessions.get(osd) !== session;
+    this.cluster.reportStartRefused(message, isServed);
+    session.end("it could not start");
   }
 
   private takeClientStats(session: Session, daemon: string): void {

@@ -31,6 +31,8 @@ export interface SessionHost {
   onReady(session: Session): void;
   onMessage(session: Session, message: Exclude<MessageToMonitor, Command>): void;
   runCommand(verb: string, args: unknown): Promise<unknown>;
+  /** a command is answered with an error */
+  onCommandRefused(verb: string, code: ErrorCode): void;
   /** the connection ends because of who the peer is or what it sent; counts by code */
   onRefused(code: ErrorCode): void;
   onClosed(session: Session): void;
@@ -204,6 +206,7 @@ export class Session {
   private async runCommand({ id, verb, args }: Command): Promise<void> {
     if (this.commands >= maxCommands) {
       const error = new StorageError("busy", `more than ${maxCommands} commands under way`);
+      this.host.onCommandRefused(verb, error.code);
       this.send({ kind: "commandReply", id, error: error.toJSON() });
       return;
     }
@@ -214,6 +217,7 @@ export class Session {
     } catch (thrown) {
       if (thrown instanceof AssertionError) throw thrown;
       const error = toStorageError(thrown, verb);
+      this.host.onCommandRefused(verb, error.code);
       this.send({ kind: "commandReply", id, error: error.toJSON() });
     } finally {
       this.commands -= 1;

@@ -10,6 +10,7 @@ import { FaultControl } from "./fault-control.js";
 import { readIdentity } from "./identity.js";
 import { Incarnation } from "./incarnation.js";
 import { dialTcp } from "./monitor-session.js";
+import { tellStartRefused } from "./start-refusal.js";
 
 export { identityFile, storePath } from "./identity.js";
 export { type MkfsOsdOptions, mkfsOsd } from "./mkfs.js";
@@ -82,6 +83,7 @@ class OsdDaemon {
       const error = toStorageError(thrown);
       this.daemonLog.log.fatal({ code: error.code, reason: error.message }, "cannot start");
       await this.life?.stop(false);
+      await this.tellStartRefused(error);
       this.faultControl?.close();
       this.daemonLog.close();
       throw error;
@@ -136,9 +138,17 @@ class OsdDaemon {
       await life.stop(false);
       await this.begin(life.incarnation());
     } catch (thrown) {
-      this.closing = this.finish(toStorageError(thrown));
+      const error = toStorageError(thrown);
+      this.closing = this.tellStartRefused(error).then(() => this.finish(error));
       await this.closing;
     }
+  }
+
+  private async tellStartRefused(error: StorageError): Promise<void> {
+    const { clock, random } = this.ports;
+    const ports = { incarnation: random.uint64(), clock, dial: dialTcp };
+    const isHeard = await tellStartRefused(this.config, error, ports);
+    if (!isHeard) this.daemonLog.log.warn("the monitor was not told of it");
   }
 
   private async finish(error: StorageError | undefined): Promise<void> {

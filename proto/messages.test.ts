@@ -65,6 +65,13 @@ const samples: Record<string, Message> = {
     incarnation: "1001",
     error: { code: "io_error", message: "a write or flush of the disk failed" },
   },
+  osdStartRefused: {
+    kind: "osdStartRefused",
+    osd: 1,
+    uuid: "00000000-0000-4000-8000-000000000001",
+    host: "host1",
+    error: { code: "incompatible_version", message: "the store has format version 2" },
+  },
   osdStats: {
     kind: "osdStats",
     osd: 0,

@@ -127,6 +127,22 @@ export const OsdStoreFailedSchema = Type.Object(
 );
 
 /**
+ * An OSD cannot start: of a process that ends without having booted. The monitor closes the
+ * connection when it has taken note.
+ */
+export const OsdStartRefusedSchema = Type.Object(
+  {
+    kind: Type.Literal("osdStartRefused"),
+    osd: OsdIdSchema,
+    /** of its store; absent: the folder that it was started on is another OSD's */
+    uuid: Type.Optional(UuidSchema),
+    host: NameSchema,
+    error: ErrorBodySchema,
+  },
+  closed,
+);
+
+/**
  * A latency histogram: counts[i] is the number of values above boundsNs[i - 1] and up to
  * boundsNs[i] (not cumulative); one more count than bounds: the values above the last bound.
  */
@@ -310,6 +326,7 @@ const toMonitorSchemas = {
   osdRecovered: OsdRecoveredSchema,
   osdMarkMeDown: OsdMarkMeDownSchema,
   osdStoreFailed: OsdStoreFailedSchema,
+  osdStartRefused: OsdStartRefusedSchema,
   osdStats: OsdStatsSchema,
   clientStats: ClientStatsSchema,
   pgTemp: PgTempSchema,
@@ -338,6 +355,7 @@ export type OsdFailure = Static<typeof OsdFailureSchema>;
 export type OsdRecovered = Static<typeof OsdRecoveredSchema>;
 export type OsdMarkMeDown = Static<typeof OsdMarkMeDownSchema>;
 export type OsdStoreFailed = Static<typeof OsdStoreFailedSchema>;
+export type OsdStartRefused = Static<typeof OsdStartRefusedSchema>;
 export type OsdStats = Static<typeof OsdStatsSchema>;
 export type ClientStats = Static<typeof ClientStatsSchema>;
 export type PgTemp = Static<typeof PgTempSchema>;

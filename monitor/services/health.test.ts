@@ -11,6 +11,7 @@ import { fakeCrush } from "../testing/fake-crush.js";
 import { statsOf } from "../testing/test-cluster.js";
 import { healthCodes, healthOf } from "./health.js";
 import { countByState, initialStatsState, observeUp, pgRows, type StatsState } from "./pg-stats.js";
+import { initialStartRefusalState, type StartRefusalState } from "./start-refusals.js";
 
 const pool = testPool(1, { name: "rbd" });
 const map = testMap(3, { pools: [pool] });
@@ -41,11 +42,20 @@ function statsWith(...reports: Parameters<typeof statsOf>[]): StatsState {
   return stats;
 }
 
-function health(overrides: { map?: OsdMap; pgs?: PgRow[]; stats?: StatsState; nowMs?: number }) {
+interface Overrides {
+  map?: OsdMap;
+  pgs?: PgRow[];
+  stats?: StatsState;
+  startRefusals?: StartRefusalState;
+  nowMs?: number;
+}
+
+function health(overrides: Overrides) {
   const found = healthOf({
     map,
     pgs: [row()],
     stats: statsWith([0], [1], [2]),
+    startRefusals: initialStartRefusalState(),
     nowMs: 100_000,
     statsStaleMs: 30_000,
     commitLatency: () => ({ commitMs: 61.24, peersMs: 1.1 }),
@@ -57,6 +67,12 @@ function health(overrides: { map?: OsdMap; pgs?: PgRow[]; stats?: StatsState; no
 const withOsds = (changes: Parameters<typeof testOsd>[1][]) =>
   testMap(3, { pools: [pool], osds: changes.map((change, id) => testOsd(id, change)) });
 const failed = { code: "io_error", message: "a flush failed" };
+const startRefusals: StartRefusalState = {
+  counts: new Map(),
+  current: new Map([
+    [7, { host: "host7", error: { code: "corrupt", message: "x" }, atMs: 9e4, incarnation: "1" }],
+  ]),
+};
 const slow = statsWith([0], [1, { slowOpCount: 2, slowOps: [{ description: "w", ageMs: 31e3 }] }]);
 
 describe("health", () => {
@@ -87,6 +103,7 @@ describe("health", () => {
     ["OSD_BACKFILLFULL", "HEALTH_WARN", { map: withOsds([{}, {}, { fullState: "backfillfull" }]) }],
     ["OSD_FULL", "HEALTH_ERR", { map: withOsds([{}, { fullState: "full" }, {}]) }],
     ["OSD_FAILED", "HEALTH_ERR", { map: withOsds([{}, {}, { failed }]) }],
+    ["OSD_START_REFUSED", "HEALTH_WARN", { startRefusals }],
     ["OSD_SLOW", "HEALTH_WARN", { map: withOsds([{}, {}, { slow: true }]) }],
     ["SLOW_OPS", "HEALTH_WARN", { stats: slow }],
   ] as const)("has %s as %s", (name, status, input) => {

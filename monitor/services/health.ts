@@ -3,11 +3,13 @@ import type { Health, HealthCheck, HealthLevel, PgRow } from "../../proto/comman
 import type { FullState, OsdInfo, OsdMap } from "../../proto/osd-map.js";
 import { hasState, type StatsState } from "./pg-stats.js";
 import type { CommitLatency } from "./slow-service.js";
+import { type StartRefusalState, shownStartRefusals } from "./start-refusals.js";
 
 export interface HealthInput {
   map: OsdMap;
   pgs: readonly PgRow[];
   stats: StatsState;
+  startRefusals: StartRefusalState;
   /** monotonic */
   nowMs: number;
   /** reports older than this are stale */
@@ -221,6 +223,17 @@ const checkKinds: readonly CheckKind[] = [
       map.osds.flatMap(({ id, host, failed }) =>
         failed ? [`osd.${id} (host ${host}): ${failed.code}: ${failed.message}`] : [],
       ),
+  },
+  {
+    name: "OSD_START_REFUSED",
+    severity: "HEALTH_WARN",
+    summary: (count) => `${plural(count, "OSD")} could not start`,
+    remedy: "Do what the line says, and start it again; docs/operating/health.md has the reasons.",
+    find: ({ startRefusals, map, nowMs }) =>
+      shownStartRefusals(startRefusals, map, nowMs).map(([id, { host, error }]) => {
+        const remedy = error.remedy === undefined ? "" : ` ${error.remedy}`;
+        return `osd.${id} (host ${host}): ${error.code}: ${error.message}.${remedy}`;
+      }),
   },
   {
     name: "OSD_SLOW",

@@ -29,6 +29,8 @@ Napi::Value osd_stats_value(Napi::Env env, const OsdFigures& figures) {
   set("storeCheckpoints", figures.store.checkpoints);
   set("storeDataReadBytes", figures.store.data_read_bytes);
   set("storeDataWrittenBytes", figures.store.data_written_bytes);
+  set("storeMetadataLoads", figures.store.metadata_loads);
+  set("storeMetadataValues", figures.store.metadata_values);
   set("storeChecksumErrors", figures.store.checksum_errors);
   set("netFramesSent", figures.net.frames_sent);
   set("netFramesReceived", figures.net.frames_received);

@@ -8,7 +8,7 @@ import {
   pageBytes,
 } from "../../proto/peering.js";
 import { leaseWaitMs } from "./leases.js";
-import { otherSourcesOf, sourcesOf } from "./merge.js";
+import { otherSourcesOf, sourcesOf, wholeStraysOf } from "./merge.js";
 import { nextTemp } from "./pg-temp.js";
 import { answered, request, withGathered } from "./requests.js";
 import {
@@ -121,7 +121,8 @@ function goActiveWhenAll(state: PgState): Step {
   const backfilling = [...state.gathered.plans]
     .filter(([, plan]) => plan.resetLogTo !== undefined && plan.missing.length > 0)
     .map(([osd]) => osd);
-  const active = { ...state, gathered: nothingGathered, missingCount, backfilling };
+  const wholeStrays = wholeStraysOf(state);
+  const active = { ...state, gathered: nothingGathered, missingCount, backfilling, wholeStrays };
   return enter(active, "Active", [{ kind: "goActive" }]);
 }
 
@@ -146,7 +147,7 @@ export const onRecoveryProgress: Handler<"recoveryProgress"> = (state, { missing
 };
 
 function recovered(state: PgState): Step {
-  const next = { ...state, unfound: new Set<string>(), backfilling: [] };
+  const next = { ...state, unfound: new Set<string>(), backfilling: [], wholeStrays: [] };
   const effects: PgEffect[] = [{ kind: "releaseRecovery" }, ...nextTemp(next)];
   if (!isComplete(state)) return { state: { ...next, name: "Active" }, effects };
   if (state.name === "Clean") return quiet(next);

@@ -154,6 +154,18 @@ export const onMapMerging: Handler<"mapChanged"> = (state, { map }) => {
   return map.osds.get(state.gathered.authority)?.up ? quiet(next) : enter(next, "GetInfo");
 };
 
+/** Strays that have all of the authoritative log and lack none of its objects. */
+export function wholeStraysOf(state: PgState): number[] {
+  const { infos, authority } = state.gathered;
+  const head = infoOf(state, authority).lastUpdate;
+  return [...infos]
+    .filter(([osd]) => !state.interval.acting.includes(osd))
+    .filter(([, { lastEpochStarted, lastUpdate, missingCount }]) => {
+      return lastEpochStarted > 0 && missingCount === 0 && sameVersion(lastUpdate, head);
+    })
+    .map(([osd]) => osd);
+}
+
 /** Members of the acting set, and strays, that can give whatever `lacking` does not name. */
 export function sourcesOf(state: PgState): number[] {
   const { infos, authority, plans } = state.gathered;

@@ -136,6 +136,8 @@ export interface PgState {
   readonly unfound: ReadonlySet<string>;
   /** active: members whose log did not reach, so that all of their copy is made anew */
   readonly backfilling: readonly number[];
+  /** active: copies outside the acting set that lacked nothing when the interval went active */
+  readonly wholeStrays: readonly number[];
   /** Recovering: when it last got on; WaitActing: when it began */
   readonly progressMs: number;
   /** stray: when it last told the primary about itself */
@@ -240,6 +242,7 @@ export function initialPgState(pgid: PgId, self: number): PgState {
     missingCount: 0,
     unfound: new Set(),
     backfilling: [],
+    wholeStrays: [],
     progressMs: 0,
     notifiedMs: Number.NEGATIVE_INFINITY,
     blockedBy: [],

@@ -61,6 +61,30 @@ describe("recovery", () => {
     expect((await withStale(tooMany, ["norebalance"])).stateOf(0)).toBe("Clean");
   });
 
+  it("waits under norebalance while all copies are there", async () => {
+    const cluster = await TestCluster.start({ osds: 4 });
+    for (let i = 0; i < tooMany; i++) cluster.write(`object${i % 3}`);
+    await cluster.change({ flags: ["norebalance"] });
+    await cluster.remap([0, 1, 3]);
+    expect(cluster.acting()).toEqual([0, 1, 3]);
+    expect(cluster.stateOf(0)).toBe("Active");
+    expect(cluster.copy(3).missing.size).toBe(3);
+    // The third copy is gone now: this is no mere moving any more.
+    await cluster.lose(2);
+    expect(cluster.stateOf(0)).toBe("Clean");
+    expect(cluster.copy(3).missing.size).toBe(0);
+  });
+
+  it("that norebalance has held goes on when it is unset", async () => {
+    const cluster = await TestCluster.start({ osds: 4 });
+    for (let i = 0; i < tooMany; i++) cluster.write(`object${i % 3}`);
+    await cluster.change({ flags: ["norebalance"] });
+    await cluster.remap([0, 1, 3]);
+    await cluster.change({ flags: [] });
+    expect(cluster.stateOf(0)).toBe("Clean");
+    expect(cluster.differences()).toEqual([]);
+  });
+
   it("goes not to an OSD that is backfillfull, until it has room", async () => {
     const cluster = await withStale(tooMany, ["nobackfill"]);
     await setLevel(cluster, 2, "backfillfull");

@@ -10,6 +10,8 @@ export interface RecoveryNeed {
   interval: Pick<Interval, "acting" | "size">;
   /** members of the acting set that get all of their copy anew, not just what they missed */
   backfilling: readonly number[];
+  /** whole copies outside of the acting set, that stay until the backfill is done */
+  wholeStrays: readonly number[];
 }
 
 export type RecoveryHold =
@@ -25,9 +27,15 @@ interface Rule {
 }
 
 const levelOf = (map: OsdMap, osd: number) => findOsd(map, osd)?.fullState ?? "nearfull";
-/** True when enough members are whole: the backfill only moves data to a better place. */
-const onlyRebalances = ({ interval, backfilling }: RecoveryNeed) =>
-  interval.acting.length - backfilling.length >= interval.size;
+/**
+ * True when there are enough copies without the backfill, which then only moves data to a better
+ * place. What is written meanwhile the backfilled member has too: a write waits until its object
+ * has been recovered there. An OSD that is down may not come back with its copy.
+ */
+const onlyRebalances = (map: OsdMap, { interval, backfilling, wholeStrays }: RecoveryNeed) => {
+  const spare = wholeStrays.filter((osd) => findOsd(map, osd)?.up).length;
+  return interval.acting.length - backfilling.length + spare >= interval.size;
+};
 
 const rules: readonly Rule[] = [
   {
@@ -46,7 +54,7 @@ const rules: readonly Rule[] = [
   {
     hold: "norebalance",
     holds: (map, need) =>
-      need.backfilling.length > 0 && onlyRebalances(need) && hasFlag(map, "norebalance"),
+      need.backfilling.length > 0 && onlyRebalances(map, need) && hasFlag(map, "norebalance"),
   },
 ];
 

@@ -1,7 +1,8 @@
 // Data that nobody touches during the load, bits of it that flip on the disks of OSDs, and the deep
 // scrubs that have to find exactly those and mend them.
 //
-// Invariant: an object loses one copy at most, so that there is always a good one.
+// Invariants: an object loses one copy at most, so that there is always a good one. Its pool is not
+// split: copies would move, and those that moved away take their flipped bits with them.
 import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import path from "node:path";
@@ -14,6 +15,8 @@ import { flipBits, placesOf } from "../integration/stored-bytes.js";
 import type { Cluster } from "./cluster.js";
 import type { Daemon } from "./daemons.js";
 
+const pool = "cold";
+const poolPgNum = 8;
 const image = "cold";
 const objectBytes = 4 << 20;
 const objectCount = 24;
@@ -48,8 +51,9 @@ export class ColdData {
   /** @param places by OSD: where a block of each object that it has a copy of lies in its store */
   private constructor(private readonly places: readonly ReadonlyMap<number, number>[]) {}
 
-  /** Writes the image. */
+  /** Makes a pool of its own and writes the image. */
   static async write(cluster: Cluster): Promise<ColdData> {
+    await cluster.makePool(pool, poolPgNum);
     await withImages(cluster, async (client, images) => {
       await images.create(image, objectCount * objectBytes);
       const { handle } = await images.open(image);
@@ -142,7 +146,7 @@ async function withImages<T>(
   try {
     return await run(
       client,
-      new Images(client, "rbd", { clock: systemClock, random: systemRandom }),
+      new Images(client, pool, { clock: systemClock, random: systemRandom }),
     );
   } finally {
     await client.close();
@@ -154,9 +158,21 @@ async function scrub(
   cluster: Cluster,
   mode: ScrubMode,
 ): Promise<{ errors: number; repaired: number }> {
+  const { pools } = await cluster.command().command("pool ls", {});
+  let [errors, repaired] = [0, 0];
+  for (const { name } of pools) {
+    const found = await scrubPool(cluster, name, mode);
+    errors += found.errors;
+    repaired += found.repaired;
+  }
+  return { errors, repaired };
+}
+
+async function scrubPool(cluster: Cluster, scrubbed: string, mode: ScrubMode) {
   const request = systemRandom.below(2 ** 48 - 1) + 1;
   const session = cluster.command();
-  const { asked, unserved } = await session.command("pg scrub", { pool: "rbd", mode, request });
+  const args = { pool: scrubbed, mode, request };
+  const { asked, unserved } = await session.command("pg scrub", args);
   for (const end = performance.now() + scrubLimitMs; performance.now() < end; await sleep(100)) {
     const rows: PgRow[] = (await session.command("pg ls", {})).pgs;
     const done = rows.flatMap(({ scrub: of }) => of?.finished ?? []);
@@ -168,5 +184,5 @@ async function scrub(
       repaired: sum(ours.map(({ repaired }) => repaired)),
     };
   }
-  throw new Error(`a ${mode} was not done after ${scrubLimitMs / 1000} s`);
+  throw new Error(`a ${mode} of ${scrubbed} was not done after ${scrubLimitMs / 1000} s`);
 }

@@ -2,8 +2,8 @@
 import { spawn } from "node:child_process";
 import { expect, it } from "vitest";
 
-/** Its faults: partition, delaymonitor, powercut, oneway, kill, clockjump, bitrot. */
-const fixedSeed = 144_006;
+/** Its faults: powercut, kill, partition, split, clockjump, oneway, bitrot. */
+const fixedSeed = 151_053;
 const timeoutMs = 220_000;
 
 function chaos(...args: string[]): Promise<{ code: number | null; output: string }> {

@@ -15,7 +15,9 @@ import { makeBridge, makeHost } from "./network.js";
 export const osdCount = 4;
 const osdPort = 6800;
 const monitorPort = 6789;
-const pgNum = 32;
+const poolName = "rbd";
+/** Three splits later there are 96 copies of PGs on each OSD. */
+const firstPgNum = 16;
 /** Small, so that checkpoints, writes in place and reads from the disk are common. */
 const walBytes = 4 << 20;
 
@@ -53,7 +55,12 @@ export class Cluster {
     for (let id = 0; id < osdCount; ++id) await this.makeOsd(id);
     this.session = await this.connect(30_000);
     await this.poll("OSDs to come up", 60_000, ({ osds }) => osds.up === osdCount);
-    await this.command().command("pool create", { name: "rbd", pgNum, size: 3, minSize: 2 });
+    await this.makePool(poolName, firstPgNum);
+  }
+
+  /** Of three copies. Waits until its PGs are clean. */
+  async makePool(name: string, pgNum: number): Promise<void> {
+    await this.command().command("pool create", { name, pgNum, size: 3, minSize: 2 });
     await this.untilClean(60_000);
   }
 
@@ -125,9 +132,23 @@ export class Cluster {
 
   /** @returns after how many milliseconds; undefined: not within the limit */
   untilClean(limitMs: number): Promise<number | undefined> {
-    return this.poll("PGs to be clean", limitMs, ({ osds, pgs }) => {
-      return osds.up === osdCount && pgs.byState["active+clean"] === pgNum;
+    return this.poll("PGs to be clean", limitMs, ({ osds, pgs, splits }) => {
+      const isClean = pgs.total > 0 && pgs.byState["active+clean"] === pgs.total;
+      return osds.up === osdCount && isClean && splits === undefined;
     });
+  }
+
+  /** As the map says. */
+  async pgNum(): Promise<number> {
+    const { pools } = await this.command().command("pool ls", {});
+    const pool = pools.find(({ name }) => name === poolName);
+    if (pool === undefined) throw new Error(`there is no pool ${poolName}`);
+    return pool.pgNum;
+  }
+
+  async setPgNum(pgNum: number): Promise<void> {
+    const value = String(pgNum);
+    await this.command().command("pool set", { name: poolName, setting: "pg_num", value });
   }
 
   status(): Promise<ClusterStatus> {

@@ -28,6 +28,8 @@ type Deliver = (cluster: Cluster, fault: Fault) => Promise<Delivered>;
 const slowLinkKilobits = 1000;
 const hour = 3600;
 const startLimitMs = 5000;
+/** A monitor that was killed answers again by then. */
+const commandLimitMs = 30_000;
 /** An OSD that has been told of an error has ended by then, on the most loaded machine. */
 const endLimitMs = 30_000;
 
@@ -128,6 +130,13 @@ const table: Readonly<Record<FaultKind, Deliver>> = {
     const flips = (await cluster.coldData?.rot(osd, daemon)) ?? 0;
     return { heal: () => restart(daemon, flips > 0) };
   },
+  // The monitor may be away: then it is told when it is back, and a command that it has carried out
+  // before it went is one that changes nothing.
+  async split(cluster) {
+    const pgNum = 2 * (await untilAnswered(() => cluster.pgNum()));
+    await untilAnswered(() => cluster.setPgNum(pgNum));
+    return { heal: async () => (await untilAnswered(() => cluster.pgNum())) === pgNum };
+  },
   async clockjump(cluster, { osd, choice }) {
     const daemon = cluster.daemons()[osd] ?? cluster.osd(osd);
     daemon.setClockOffset(choice < 0.5 ? hour : -hour);
@@ -145,7 +154,7 @@ export async function runFault(
   cluster: Cluster,
   fault: Fault,
 ): Promise<{ met: boolean; lostBlocks: number }> {
-  const whom = monitorKinds.has(fault.kind) ? "mon" : `osd.${fault.osd}`;
+  const whom = whomOf(fault);
   const note = (what: string) => cluster.note(`${what} ${fault.kind} ${whom}`);
   note("begin");
   const delivered = await table[fault.kind](cluster, fault);
@@ -153,6 +162,22 @@ export async function runFault(
   const met = (await delivered.heal()) ?? true;
   note(met ? "end" : "end (met nothing)");
   return { met, lostBlocks: delivered.lostBlocks ?? 0 };
+}
+
+function whomOf({ kind, osd }: Fault): string {
+  if (kind === "split") return "the pool";
+  return monitorKinds.has(kind) ? "mon" : `osd.${osd}`;
+}
+
+/** Asks until there is an answer, for some time. @throws what it fails with at last */
+async function untilAnswered<T>(ask: () => Promise<T>): Promise<T> {
+  for (const endMs = performance.now() + commandLimitMs; ; await sleep(100)) {
+    try {
+      return await ask();
+    } catch (thrown) {
+      if (performance.now() > endMs) throw thrown;
+    }
+  }
 }
 
 /** Lines that a fault of the disk explains: the OSD has to end. */

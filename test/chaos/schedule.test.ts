@@ -1,6 +1,6 @@
 // Schedules: replayed by their seed, every kind in turn, never more at once than promised.
 import { describe, expect, it } from "vitest";
-import { makeSchedule, monitorKinds, stormKinds } from "./schedule.js";
+import { makeSchedule, maxSplits, monitorKinds, stormKinds } from "./schedule.js";
 
 const options = { kinds: stormKinds, osds: 4, loadMs: 120_000, mode: "storm" } as const;
 
@@ -16,8 +16,10 @@ describe("a storm", () => {
     for (let seed = 1; seed <= 100; ++seed) {
       const faults = makeSchedule({ ...options, seed });
       expect(new Set(faults.map(({ kind }) => kind)).size, `seed ${seed}`).toBe(stormKinds.length);
-      for (const fault of faults) {
-        const beside = faults.filter(
+      // A split takes nobody away.
+      const failures = faults.filter(({ kind }) => kind !== "split");
+      for (const fault of failures) {
+        const beside = failures.filter(
           (other) =>
             other !== fault &&
             other.atMs < fault.atMs + fault.durationMs &&
@@ -32,6 +34,20 @@ describe("a storm", () => {
       }
     }
   });
+});
+
+it("splits come one after the other beside failures, and only so often", () => {
+  const kinds = ["split", "kill"] as const;
+  for (const mode of ["storm", "single"] as const) {
+    const faults = makeSchedule({ ...options, kinds, mode, seed: 11 });
+    const splits = faults.filter(({ kind }) => kind === "split");
+    expect(splits.length).toBe(maxSplits);
+    for (const [at, { atMs }] of splits.entries()) {
+      const before = splits[at - 1];
+      if (before !== undefined) expect(atMs).toBeGreaterThan(before.atMs + before.durationMs);
+    }
+    expect(faults.length).toBeGreaterThan(2 * maxSplits);
+  }
 });
 
 it("single faults do not touch each other", () => {

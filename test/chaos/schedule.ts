@@ -2,7 +2,8 @@
 // OSDs may suffer at a time, in "single" one fault follows the other when all is clean again.
 //
 // Invariants: an OSD has one fault at a time, and so has the monitor; a fault of the whole cluster
-// has no other beside it.
+// has no other beside it. A split is no failure: it comes beside whatever else comes, but for other
+// splits, and only so often.
 export const faultKinds = [
   "kill",
   "stop",
@@ -22,6 +23,7 @@ export const faultKinds = [
   "monitor",
   "delay",
   "delaymonitor",
+  "split",
   "hungdisk",
 ] as const;
 /** Too long for a storm: it is only found when it has lasted for 10 s. */
@@ -29,6 +31,8 @@ export const stormKinds = faultKinds.filter((kind) => kind !== "hungdisk");
 export type FaultKind = (typeof faultKinds)[number];
 /** Those that hit no OSD. */
 export const monitorKinds: ReadonlySet<FaultKind> = new Set(["monitor", "delaymonitor"]);
+/** In one run: each makes twice as many PGs. */
+export const maxSplits = 3;
 
 /** Those that hit more than one OSD. */
 const wholeCluster: ReadonlySet<FaultKind> = new Set(["blackout", "bridge"]);
@@ -87,7 +91,8 @@ function single({ seed, kinds, osds, loadMs }: ScheduleOptions): Fault[] {
   const random = seeded(seed);
   const faults: Fault[] = [];
   for (let atMs = firstMs; ; ) {
-    const kind = kinds[faults.length % kinds.length];
+    const due = stillDue(kinds, faults.filter(({ kind }) => kind === "split").length);
+    const kind = due[faults.length % due.length];
     if (kind === undefined) break;
     const durationMs = singleMs(kind);
     const nextMs = atMs + durationMs + singleRestMs;
@@ -104,12 +109,22 @@ function storm({ seed, kinds, osds, loadMs }: ScheduleOptions): Fault[] {
   const faults: Fault[] = [];
   const busyUntilMs = new Array<number>(osds).fill(0);
   let monitorBusyUntilMs = 0;
+  let splitUntilMs = 0;
+  let splits = 0;
   let bag: FaultKind[] = [];
   for (let atMs = firstMs; atMs < loadMs - quietEndMs; atMs += 700 + random() * 1300) {
-    if (bag.length === 0) bag = shuffled(kinds, random);
+    if (bag.length === 0) bag = shuffled(stillDue(kinds, splits), random);
     const kind = bag[0];
     if (kind === undefined) break;
     const durationMs = Math.round(1000 + random() * 3000);
+    if (kind === "split") {
+      if (splitUntilMs > atMs) continue;
+      bag.shift();
+      splits += 1;
+      splitUntilMs = atMs + durationMs + 1000;
+      faults.push({ kind, osd: 0, atMs: Math.round(atMs), durationMs, choice: random() });
+      continue;
+    }
     const free = [...busyUntilMs.keys()].filter((osd) => (busyUntilMs[osd] ?? 0) <= atMs);
     const all = wholeCluster.has(kind);
     const osd = free[Math.floor(random() * free.length)];
@@ -126,6 +141,10 @@ function storm({ seed, kinds, osds, loadMs }: ScheduleOptions): Fault[] {
     faults.push({ kind, osd, atMs: Math.round(atMs), durationMs, choice });
   }
   return faults;
+}
+
+function stillDue(kinds: readonly FaultKind[], splits: number): readonly FaultKind[] {
+  return splits < maxSplits ? kinds : kinds.filter((kind) => kind !== "split");
 }
 
 function shuffled<T>(items: readonly T[], random: () => number): T[] {

@@ -1,42 +1,35 @@
 // What strangers and damaged stores can send to a cluster of real processes: each is refused with a
 // named code, counted in /metrics, and disturbs nobody else. Raw sockets speak to the OSD's native
 // listener and to the monitor's.
-import { spawn } from "node:child_process";
 import { once } from "node:events";
-import {
-  closeSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  readSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
+import { mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { ClusterClient } from "../../client/index.js";
 import type { Address } from "../../common/config.js";
 import type { ErrorCode } from "../../common/errors.js";
-import { native } from "../../native/index.js";
-import type { ClusterStatus, OsdRow } from "../../proto/commands.js";
+import type { ClusterStatus, Health, OsdRow } from "../../proto/commands.js";
 import { clusterBytes } from "../../proto/control-channel.js";
-import { crc32c } from "../../proto/crc32c.js";
-import { encodeFrame, FrameDecoder, frameHeaderBytes } from "../../proto/frame.js";
-import { decodeHello, type Entity, encodeHello, type Hello } from "../../proto/handshake.js";
+import { encodeFrame } from "../../proto/frame.js";
+import { type Entity, encodeHello, type Hello } from "../../proto/handshake.js";
 import { encodeMessage } from "../../proto/messages.js";
-import { cairn, cairnJson, daemonPid } from "./support.js";
+import { makeIncremental } from "../../proto/osd-map.js";
+import { MapProxy } from "./map-proxy.js";
+import { headerOf, send } from "./stranger.js";
+import { damageSuperblocks, patchSuperblock, putBlocks } from "./superblock.js";
+import { cairn, cairnJson, callNoOsdSlow, daemonPid, SteadyWriter, spawnCairn } from "./support.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-bad-input-"));
 const dir = path.join(folder, "cluster");
-const answerTimeoutMs = 20_000;
 const client: Entity = { kind: "client", id: 77n, incarnation: 78n };
 
 let clusterId = "";
 let control: Address;
 let http: Address;
 let osds: OsdRow[] = [];
+let writer: SteadyWriter;
 
 beforeAll(async () => {
   const up = await cairnJson<{ clusterId: string }>(dir, "up", "--osds", "3", "--osd-size", "4G");
@@ -45,9 +38,13 @@ beforeAll(async () => {
   control = addresses.control;
   http = addresses.http;
   osds = await cairnJson<OsdRow[]>(dir, "osd", "ls");
+  await callNoOsdSlow(dir);
+  await cairnJson(dir, "create", "rbd/load", "--size", "16M");
+  writer = await SteadyWriter.start(dir, "rbd/load", 4);
 });
 
 afterAll(async () => {
+  await writer.stop();
   await cairn(dir, "down", "--purge");
   rmSync(folder, { recursive: true, force: true });
 });
@@ -67,56 +64,6 @@ function hello(overrides: Partial<Hello> = {}): Hello {
 
 function helloFrame(overrides: Partial<Hello> = {}): Uint8Array {
   return encodeFrame("hello", 1n, encodeHello(hello(overrides)));
-}
-
-interface Answer {
-  /** of the hello that came back; undefined: none came */
-  refusal: ErrorCode | "welcome" | undefined;
-  closed: boolean;
-}
-
-/**
- * Sends the first piece, and the others when a hello has come back; hears what comes until the
- * other side closes.
- */
-function send(to: Address, first: Uint8Array, ...rest: Uint8Array[]): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(to.port, to.host);
-    const decoder = new FrameDecoder();
-    const answer: Answer = { refusal: undefined, closed: false };
-    const timer = setTimeout(() => {
-      socket.destroy();
-      resolve(answer);
-    }, answerTimeoutMs);
-    socket.on("data", (chunk) => {
-      try {
-        for (const frame of decoder.push(chunk)) {
-          if (frame.type !== "hello") continue;
-          answer.refusal = decodeHello(frame.meta).refusal ?? "welcome";
-          for (const piece of rest) socket.write(piece);
-        }
-      } catch (error) {
-        reject(error);
-      }
-    });
-    socket.on("error", () => undefined);
-    socket.on("close", () => {
-      clearTimeout(timer);
-      resolve({ ...answer, closed: true });
-    });
-    socket.write(first);
-  });
-}
-
-/** A header with these lengths and right checksums, and nothing behind it. */
-function headerOf(type: number, sequence: bigint, metaLength: number, dataLength: number) {
-  const bytes = encodeFrame("ping", sequence, new Uint8Array(0));
-  const view = new DataView(bytes.buffer);
-  view.setUint8(5, type);
-  view.setUint32(8, metaLength, true);
-  view.setUint32(12, dataLength, true);
-  view.setUint32(28, crc32c(bytes.subarray(0, 28), 0), true);
-  return bytes.subarray(0, frameHeaderBytes);
 }
 
 const otherCluster = () => {
@@ -250,6 +197,13 @@ function bootOfAnImpostor() {
   };
 }
 
+/** A sample of /metrics now, by how its line begins; 0: there is none. */
+async function metric(sample: string): Promise<number> {
+  const text = await (await fetch(`http://${http.host}:${http.port}/metrics`)).text();
+  const line = text.split("\n").find((each) => each.startsWith(`${sample} `));
+  return Number(line?.slice(sample.length) ?? 0);
+}
+
 /** What a daemon has refused, by code. */
 async function refusedBy(daemon: string): Promise<Record<string, number>> {
   const text = await (await fetch(`http://${http.host}:${http.port}/metrics`)).text();
@@ -271,15 +225,17 @@ async function refuseAll(cases: readonly Case[], to: Address, daemon: string): P
   await expect.poll(() => refusedBy(daemon), { timeout: 30_000 }).toEqual(expected);
 }
 
+const identity = ({ id, up, incarnation, upFrom }: OsdRow) => ({ id, up, incarnation, upFrom });
+
+/** The OSDs are the same lives as ever, the PGs are clean, and the writer writes on. */
 async function expectUndisturbed(): Promise<void> {
+  const { writes } = writer;
   const rows = await cairnJson<OsdRow[]>(dir, "osd", "ls");
-  const identity = ({ id, up, incarnation, upFrom }: OsdRow) => ({ id, up, incarnation, upFrom });
   expect(rows.map(identity)).toEqual(osds.map(identity));
   const status = await cairnJson<ClusterStatus>(dir, "status");
-  // Not the health: on a busy machine an OSD can be called slow.
   expect(status.pgs.byState).toEqual({ "active+clean": status.pgs.total });
-  await cairnJson(dir, "create", "rbd/probe", "--size", "8M");
-  await cairnJson(dir, "rm", "rbd/probe");
+  expect(status.health.checks).toEqual([]);
+  await expect.poll(() => writer.writes).toBeGreaterThan(writes + 20);
 }
 
 describe("strangers", () => {
@@ -329,66 +285,191 @@ describe("an operation beyond the limits", () => {
 });
 
 describe("a map with an impossible rule", () => {
-  it("is not taken from a user: a pool names a rule that exists", async () => {
-    const args = ["pool", "create", "odd", "--crush-rule", "99"];
+  const noRule = 99;
+
+  it.each([
+    ["pool create", ["pool", "create", "odd", "--crush-rule", `${noRule}`]],
+    ["pool set", ["pool", "set", "rbd", "crush_rule", `${noRule}`]],
+  ])("is not made by an operator's %s, and that is counted", async (verb, args) => {
+    const labels = `daemon="mon",verb="${verb}",code="invalid_argument"`;
+    const sample = `cairn_refused_commands_total{${labels}}`;
+    const before = await metric(sample);
     const { code, stderr } = await cairn(dir, ...args);
     expect(code).toBe(2);
-    expect(stderr).toContain("no rule 99");
+    expect(stderr).toContain(`no rule ${noRule}`);
+    expect(await metric(sample)).toBe(before + 1);
+    await expectUndisturbed();
+  });
+
+  it("is not taken by OSD and client, which count it and go on by the one before", async () => {
+    const proxy = await MapProxy.listen(control);
+    const stop = await restartAt(2, proxy.address);
+    const client = await ClusterClient.connect({ monitor: proxy.address, log: () => undefined });
+    client.reportStats("client.test", 100);
+    try {
+      osds = await cairnJson<OsdRow[]>(dir, "osd", "ls");
+      const sample = (daemon: string) =>
+        `cairn_refused_maps_total{daemon="${daemon}",code="corrupt"}`;
+      const daemons = ["osd.2", "client.test"];
+      for (const daemon of daemons) expect(await metric(sample(daemon))).toBe(0);
+      const map = client.map();
+      const pools = map.pools.map((pool) => ({ ...pool, crushRule: noRule }));
+      const { incremental } = makeIncremental(map, { pools }, map.modifiedAt);
+      expect(proxy.inject({ kind: "maps", incrementals: [incremental] })).toBe(daemons.length);
+      for (const daemon of daemons) await expect.poll(() => metric(sample(daemon))).toBe(1);
+      await expectUndisturbed();
+      const pool = client.pool("rbd").id;
+      expect(await client.io.operate(pool, "probe", [{ code: "touch" }])).toBeDefined();
+      await client.io.operate(pool, "probe", [{ code: "remove" }]);
+    } finally {
+      await client.close();
+      await stop();
+      proxy.close();
+    }
   });
 });
 
-/**
- * Changes a field of both copies of an OSD's superblock, and makes their checksums right.
- * @returns what was there
- */
-function patchSuperblock(file: string, offset: number, value: number): number {
-  const blockBytes = 4096;
-  const fd = openSync(file, "r+");
-  const block = Buffer.alloc(blockBytes);
-  readSync(fd, block, 0, blockBytes, 0);
-  const last = Number(block.readBigUInt64LE(88)) - blockBytes;
-  const before = block.readUInt32LE(offset);
-  for (const at of [0, last]) {
-    readSync(fd, block, 0, blockBytes, at);
-    block.writeUInt32LE(value, offset);
-    block.writeUInt32LE(0, 8);
-    block.writeUInt32LE(native.crc32c(block, 0), 8);
-    writeSync(fd, block, 0, blockBytes, at);
-  }
-  closeSync(fd);
-  return before;
+/** Ends an OSD, and runs it in the foreground on another monitor's address. @returns ends that */
+async function restartAt(id: number, { host, port }: Address): Promise<() => Promise<void>> {
+  await stopOsd(id);
+  const args = ["osd", "--id", `${id}`, "--monitor", `${host}:${port}`];
+  const child = spawnCairn(dir, ...args);
+  await untilClean();
+  return async () => {
+    const exit = once(child, "exit");
+    child.kill("SIGTERM");
+    await exit;
+  };
 }
 
-describe("a store that this program does not understand", () => {
-  const store = path.join(dir, "osd.2", "store");
-  const versionAt = 12;
-  const incompatibleAt = 16;
-  const clusterAt = 40;
-  const start = () => cairn(dir, "osd", "--id", "2", "--dir", dir);
+async function stopOsd(id: number): Promise<void> {
+  process.kill(daemonPid(dir, `osd.${id}`), "SIGTERM");
+  const isUp = async () => (await cairnJson<OsdRow[]>(dir, "osd", "ls"))[id]?.up;
+  await vi.waitFor(async () => expect(await isUp()).toBe(false), { timeout: 30_000 });
+}
 
-  it("is refused: a newer version, an unknown feature, another cluster's", async () => {
-    process.kill(daemonPid(dir, "osd.2"), "SIGTERM");
-    const isDown = async () => (await cairnJson<OsdRow[]>(dir, "osd", "ls"))[2]?.up;
-    await expect.poll(isDown, { timeout: 30_000 }).toBe(false);
-    const refused = [
-      { at: versionAt, value: 2, text: "format version 2" },
-      { at: incompatibleAt, value: 0x80, text: "feature bit 7" },
-      { at: clusterAt, value: 0x5eed, text: "the store belongs to cluster ed5e0000" },
-    ];
-    for (const { at, value, text } of refused) {
-      const normal = patchSuperblock(store, at, value);
-      const { code, stderr } = await start();
-      expect(code, text).toBe(1);
-      expect(stderr).toContain(text);
-      patchSuperblock(store, at, normal);
-    }
-    // The two that are left serve on, and the third comes back with its store as it was.
-    await cairnJson(dir, "create", "rbd/two", "--size", "8M");
-    const args = [path.resolve("bin/cairn"), "osd", "--id", "2", "--dir", dir];
-    const again = spawn(process.execPath, args, { stdio: "ignore" });
-    const states = async () => (await cairnJson<ClusterStatus>(dir, "status")).pgs.byState;
-    await expect.poll(states, { timeout: 60_000 }).toEqual({ "active+clean": 32 });
-    again.kill("SIGTERM");
-    await once(again, "exit");
+async function untilClean(): Promise<void> {
+  const states = async () => {
+    const { osds: counts, pgs } = await cairnJson<ClusterStatus>(dir, "status");
+    return { up: counts.up, ...pgs.byState };
+  };
+  const clean = { up: 3, "active+clean": 32 };
+  await vi.waitFor(async () => expect(await states()).toEqual(clean), { timeout: 60_000 });
+}
+
+interface StoreCase {
+  name: string;
+  code: ErrorCode;
+  text: string;
+  /** makes it so; @returns takes it back */
+  spoil(): () => void;
+}
+
+describe("a store that an OSD must not run on", () => {
+  const store = path.join(dir, "osd.2", "store");
+  const patched = (offset: number, value: number) => () => {
+    const before = patchSuperblock(store, offset, value);
+    return () => {
+      patchSuperblock(store, offset, before);
+    };
+  };
+  const cases: StoreCase[] = [
+    {
+      name: "a newer version's",
+      code: "incompatible_version",
+      text: "format version 2",
+      spoil: patched(12, 2),
+    },
+    {
+      name: "with an unknown feature bit",
+      code: "unsupported_feature",
+      text: "feature bit 7",
+      spoil: patched(16, 0x80),
+    },
+    {
+      name: "another cluster's",
+      code: "wrong_cluster",
+      text: "the store belongs to cluster ed5e0000",
+      spoil: patched(40, 0x5eed),
+    },
+    {
+      name: "another OSD's",
+      code: "wrong_daemon",
+      text: "the store belongs to osd.1",
+      spoil: patched(72, 1),
+    },
+    {
+      name: "with both superblocks damaged",
+      code: "corrupt",
+      text: "does not match its checksum",
+      spoil: () => {
+        const blocks = damageSuperblocks(store);
+        return () => putBlocks(store, blocks);
+      },
+    },
+    {
+      name: "that is not there",
+      code: "not_found",
+      text: "No such file",
+      spoil: () => {
+        renameSync(store, `${store}.away`);
+        return () => renameSync(`${store}.away`, store);
+      },
+    },
+  ];
+  const samples = cases.map(({ code }) => sampleOf(code));
+
+  function sampleOf(code: ErrorCode): string {
+    return `cairn_osd_start_refused_total{daemon="osd.2",code="${code}"}`;
+  }
+
+  beforeAll(async () => {
+    await cairn(dir, "up");
+    await untilClean();
+    await stopOsd(2);
+    osds = await cairnJson<OsdRow[]>(dir, "osd", "ls");
+  });
+
+  it.each(cases)("$name: refused, counted, named in health", async ({ code, text, spoil }) => {
+    const before = await Promise.all(samples.map(metric));
+    const { writes } = writer;
+    const restore = spoil();
+    const refused = await cairn(dir, "osd", "--id", "2", "--dir", dir);
+    restore();
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain(text);
+    const added = cases.map((each) => Number(each.code === code));
+    const expected = before.map((count, index) => count + (added[index] ?? 0));
+    expect(await Promise.all(samples.map(metric))).toEqual(expected);
+    const health = await cairnJson<Health>(dir, "health");
+    const warning = health.checks.find(({ name }) => name === "OSD_START_REFUSED");
+    expect(warning?.detail).toEqual([expect.stringMatching(`^osd\\.2 .*: ${code}: .*${text}`)]);
+    const log = await cairn(dir, "log", "last", "100");
+    expect(log.stdout).toMatch(new RegExp(`osd\\.2 could not start: ${code}: .*${text}`));
+    // The two that are left serve on, as the same lives.
+    const rows = await cairnJson<OsdRow[]>(dir, "osd", "ls");
+    expect(rows.map(identity)).toEqual(osds.map(identity));
+    await expect.poll(() => writer.writes).toBeGreaterThan(writes + 20);
+  });
+
+  it("is forgotten when the OSD comes back, with its store as it was", async () => {
+    expect((await cairn(dir, "up")).code).toBe(0);
+    await untilClean();
+    const { checks } = await cairnJson<Health>(dir, "health");
+    expect(checks.map(({ name }) => name)).not.toContain("OSD_START_REFUSED");
+  });
+});
+
+describe("a second process on the store of an OSD that runs", () => {
+  it("is refused and counted, and no word of it is in health", async () => {
+    const sample = 'cairn_osd_start_refused_total{daemon="osd.1",code="busy"}';
+    const config = JSON.parse(readFileSync(path.join(dir, "cluster.json"), "utf8"));
+    osds = await cairnJson<OsdRow[]>(dir, "osd", "ls");
+    const { host, port } = config.monitor;
+    const data = ["--data", path.join(dir, "osd.1"), "--monitor", `${host}:${port}`];
+    const second = await cairn(dir, "osd", "--id", "1", ...data, "--listen", "127.0.0.1:0");
+    expect(second.code).toBe(1);
+    expect(await metric(sample)).toBe(1);
+    await expectUndisturbed();
   });
 });

@@ -25,14 +25,14 @@ import type { BenchReport } from "../../cli/bench-report.js";
 import { ClusterClient, type ImageInfo, Images } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
 import type { ClusterStatus, OsdRow, PgRow } from "../../proto/commands.js";
-import { cairn, cairnJson, copiesOf, daemonPid, startCairn } from "./support.js";
+import { cairn, cairnJson, callNoOsdSlow, copiesOf, daemonPid, startCairn } from "./support.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-cluster-"));
 const dir = path.join(folder, "cluster");
 const raw = path.join(folder, "disk.raw");
 const mebibyte = 2 ** 20;
 const healthy = { status: "HEALTH_OK", checks: [] };
-/** On a busy machine an OSD is slow at times, and the health says so until it is not. */
+/** PGs that have just been made peer. */
 const healthyWithin = { timeout: 60_000 };
 
 let clusterId = "";
@@ -63,6 +63,7 @@ beforeAll(async () => {
   );
   clusterId = up.clusterId;
   monitorPort = up.monitor.port;
+  await callNoOsdSlow(dir);
 });
 
 afterAll(async () => {

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { FaultRequest } from "../../osd/fault-control.js";
 import type { ClusterStatus, Health, OsdRow, PgRow } from "../../proto/commands.js";
-import { cairn, cairnJson, daemonPid, SteadyWriter, spawnCairn } from "./support.js";
+import { cairn, cairnJson, callNoOsdSlow, daemonPid, SteadyWriter, spawnCairn } from "./support.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-operator-"));
 const dir = path.join(folder, "cluster");
@@ -20,6 +20,7 @@ beforeAll(async () => {
   writeFileSync(raw, randomBytes(8 << 20));
   const { code, stderr } = await cairn(dir, "up", "--osds", "3", "--osd-size", "2G");
   if (code !== 0) throw new Error(stderr);
+  await callNoOsdSlow(dir);
 }, 120_000);
 
 afterAll(async () => {
@@ -114,27 +115,64 @@ async function onFaultDisk(id: number, socket: string): Promise<ChildProcess> {
   return child;
 }
 
-it("a slow OSD is named with its figure, and leads no PG any more", async () => {
-  expect((await cairn(dir, "create", "rbd/load", "--size", "64M")).code).toBe(0);
-  const socket = path.join(folder, "disk.sock");
-  const child = await onFaultDisk(1, socket);
-  const writer = await SteadyWriter.start(dir, "rbd/load", 8);
-  try {
-    await tellDisk(socket, { holdWrites: false, delayMs: 60 });
-    await until("OSD_SLOW", () => has("OSD_SLOW"));
-    const [line] = await detailOf("OSD_SLOW");
-    expect(line).toMatch(/^osd\.1 \(host .*\): a commit takes [0-9.]+ ms, on its peers [0-9.]+ ms/);
-    const pgs = await cairnJson<PgRow[]>(dir, "pg", "ls");
-    expect(pgs.filter(({ primary }) => primary === 1)).toEqual([]);
-    expect(pgs.every(({ acting }) => acting.includes(1))).toBe(true);
-  } finally {
-    await tellDisk(socket, { holdWrites: false });
-    await writer.stop();
+it.each([
+  ["+50 ms for each operation of the disk", { delayMs: 50 }],
+  ["50 IOPS", { operationsPerSecond: 50 }],
+])(
+  "a slow OSD (%s) is named with its figure, and leads no PG any more",
+  async (_, faults) => {
+    await cairnJson(dir, "config", "set", "mon.slow_osd_latency_ms", "");
+    await cairn(dir, "rm", "rbd/load");
+    expect((await cairn(dir, "create", "rbd/load", "--size", "64M")).code).toBe(0);
+    const socket = path.join(folder, "disk.sock");
+    const child = await onFaultDisk(1, socket);
+    const writer = await SteadyWriter.start(dir, "rbd/load", 8);
+    try {
+      await tellDisk(socket, { holdWrites: false, ...faults });
+      await until("OSD_SLOW", () => has("OSD_SLOW"));
+      const [line] = await detailOf("OSD_SLOW");
+      expect(line).toMatch(
+        /^osd\.1 \(host .*\): a commit takes [0-9.]+ ms, on its peers [0-9.]+ ms/,
+      );
+      const pgs = await cairnJson<PgRow[]>(dir, "pg", "ls");
+      expect(pgs.filter(({ primary }) => primary === 1)).toEqual([]);
+      expect(pgs.every(({ acting }) => acting.includes(1))).toBe(true);
+    } finally {
+      await tellDisk(socket, { holdWrites: false });
+      await writer.stop();
+      const exit = new Promise((resolve) => child.once("exit", resolve));
+      child.kill("SIGTERM");
+      await exit;
+    }
+  },
+  240_000,
+);
+
+it.each([
+  ["has no room all of a sudden", { full: true }, "no_space"],
+  ["fails its flushes", { failFlushes: true }, "io_error"],
+])(
+  "an OSD whose disk %s ends, once and for all, and is named",
+  async (_, faults, code) => {
+    const socket = path.join(folder, "disk.sock");
+    const child = await onFaultDisk(1, socket);
     const exit = new Promise((resolve) => child.once("exit", resolve));
-    child.kill("SIGTERM");
-    await exit;
-  }
-}, 240_000);
+    await tellDisk(socket, { holdWrites: false, ...faults });
+    // Every copy of it is on two other disks when that is through.
+    const out = `rbd/${code}`;
+    expect((await cairn(dir, "import", raw, out)).code).toBe(0);
+    await until("OSD_FAILED", () => has("OSD_FAILED"));
+    expect(await detailOf("OSD_FAILED")).toEqual([
+      expect.stringMatching(new RegExp(`^osd\\.1 .*: ${code}: `)),
+    ]);
+    expect(await exit).toBe(1);
+    expect((await cairn(dir, "up")).code).toBe(0);
+    const read = path.join(folder, `${code}.raw`);
+    expect((await cairn(dir, "export", out, read)).code).toBe(0);
+    expect(readFileSync(read).equals(readFileSync(raw))).toBe(true);
+  },
+  120_000,
+);
 
 it("an OSD whose disk cannot be read ends, is named, and its data is read elsewhere", async () => {
   const many = path.join(folder, "many.raw");

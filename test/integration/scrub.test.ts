@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CommandResult, Health, PgRow } from "../../proto/commands.js";
 import { flipBits, placesOf } from "./stored-bytes.js";
-import { cairn, cairnJson, copiesOf, daemonPid } from "./support.js";
+import { cairn, cairnJson, callNoOsdSlow, copiesOf, daemonPid } from "./support.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-scrub-"));
 const dir = path.join(folder, "cluster");
@@ -36,8 +36,7 @@ beforeAll(async () => {
   writeFileSync(raw, randomBytes(objectCount * objectBytes));
   const size = ["--osds", "3", "--osd-size", "4G"];
   clusterId = (await cairnJson<{ clusterId: string }>(dir, "up", ...size)).clusterId;
-  // On a busy machine an OSD is slow at times; the mark stays while the cluster is idle.
-  await cairnJson(dir, "config", "set", "mon.slow_osd_latency_ms", "60000");
+  await callNoOsdSlow(dir);
   await cairnJson(dir, "import", raw, "rbd/disk");
 });
 

@@ -14,7 +14,7 @@ import { clusterBytes } from "../../proto/control-channel.js";
 const verbTimeoutMs = 120_000;
 const writtenBytes = 4096;
 
-const program = fileURLToPath(new URL("../../bin/cairn", import.meta.url));
+export const program = fileURLToPath(new URL("../../bin/cairn", import.meta.url));
 
 export interface Outcome {
   code: number;
@@ -42,6 +42,14 @@ export async function cairnJson<T>(dir: string, ...args: string[]): Promise<T> {
   const { code, stdout, stderr } = await cairn(dir, ...args, "--format", "json");
   if (code !== 0) throw new Error(`cairn ${args.join(" ")}: exit code ${code}\n${stderr}`);
   return JSON.parse(stdout) as T;
+}
+
+/**
+ * No OSD of that cluster is called slow, however busy the machine is; the mark would stay for
+ * minutes on an idle cluster.
+ */
+export async function callNoOsdSlow(dir: string): Promise<void> {
+  await cairnJson(dir, "config", "set", "mon.slow_osd_latency_ms", "60000");
 }
 
 /** Starts a verb that stays and prints nothing. */

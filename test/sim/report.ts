@@ -23,17 +23,23 @@ export function summaryOf(
   const sum = (of: (result: SeedResult) => number) =>
     results.reduce((total, result) => total + of(result), 0);
   const bad = results.filter(({ findings }) => findings.length > 0).length;
+  const [operations, pending] = [sum((result) => result.operations), sum((it) => it.pending)];
   const virtualHours = sum(({ virtualMs }) => virtualMs) / 3_600_000;
   return [
     `faults delivered: ${listOf(added(results.map(({ faults }) => faults)))}`,
     `effects: ${listOf(added(results.map(({ counters }) => new Map(Object.entries(counters)))))}`,
     `operations that failed: ${listOf(added(results.map(({ errors }) => errors)))}`,
     `marks: ${listOf(marks)}`,
-    `${results.length} seeds, ${sum(({ operations }) => operations)} operations ` +
-      `(${sum(({ pending }) => pending)} pending), ${virtualHours.toFixed(2)} virtual hours in ` +
-      `${seconds.toFixed(0)} s; ${bad} seeds with findings`,
+    `${results.length} seeds, ${operations} operations ` +
+      `(${pending} pending, ${share(pending, operations)}), ` +
+      `${virtualHours.toFixed(2)} virtual hours in ${seconds.toFixed(0)} s; ` +
+      `${bad} seeds with findings`,
     "",
   ].join("\n");
+}
+
+function share(part: number, whole: number): string {
+  return `${((100 * part) / Math.max(1, whole)).toFixed(2)} %`;
 }
 
 function added(maps: readonly ReadonlyMap<string, number>[]): Map<string, number> {

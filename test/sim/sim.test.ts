@@ -49,6 +49,15 @@ describe("simulated clusters", () => {
     }
   });
 
+  it("names the marks that were never reached, but not those that need not be", () => {
+    const coverage = new Coverage();
+    const missing = coverage.neverReached();
+    expect(missing).toContain("peering GetInfo -> Down");
+    for (const mark of Object.keys(exempt)) expect(missing).not.toContain(mark);
+    coverage.pgStep("GetInfo", "info", "Down");
+    expect(coverage.neverReached()).not.toContain("peering GetInfo -> Down");
+  });
+
   it("the command says what is wrong with its arguments", () => {
     expect(() => argumentsOf(["--faults", "flood"])).toThrow("there is no fault");
     expect(() => argumentsOf(["--seeds", "few"])).toThrow("whole number");

@@ -20,7 +20,11 @@ describe("the planted bugs", () => {
 
 describe("an outcome", () => {
   it("is a catch only with a finding", () => {
-    const { explore, "fuzz-virtqueue": fuzz } = hunters;
+    const { explore, chaos, fsx, "fuzz-virtqueue": fuzz } = hunters;
+    for (const { outcome } of [chaos, fsx]) {
+      expect(outcome(1, "FINDING fought/31: stale write")).toBe("caught");
+      expect(outcome(1, "chaos: ip is not installed")).toBe("broken");
+    }
     expect(explore.outcome(1, "FINDING a block is lost")).toBe("caught");
     expect(explore.outcome(1, "cannot open")).toBe("broken");
     expect(explore.outcome(2, "FINDING")).toBe("broken");

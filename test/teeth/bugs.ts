@@ -5,12 +5,16 @@ export interface PlantedBug {
   /** as in CAIRN_PLANTED_BUG */
   name: string;
   what: string;
-  /** tried in this order until one has caught it */
+  /** tried in this order until one has caught it; with --every all of them have to */
   hunters: readonly HunterName[];
 }
 
 export const plantedBugs: readonly PlantedBug[] = [
-  { name: "skip_flush", what: "a commit is acknowledged without its flush", hunters: ["explore"] },
+  {
+    name: "skip_flush",
+    what: "a commit is acknowledged without its flush",
+    hunters: ["explore", "sim-blackout"],
+  },
   {
     name: "trim_log_early",
     what: "the WAL is trimmed before the checkpoint is synced",
@@ -52,7 +56,11 @@ export const plantedBugs: readonly PlantedBug[] = [
     hunters: ["sim-takeover"],
   },
   { name: "no_dedup", what: "a resent mutation is applied again", hunters: ["sim"] },
-  { name: "no_fencing_check", what: "a stale fencing token is accepted", hunters: ["sim"] },
+  {
+    name: "no_fencing_check",
+    what: "a stale fencing token is accepted",
+    hunters: ["sim", "chaos"],
+  },
   {
     name: "resurrect_delete",
     what: "recovery ignores that an object has been removed",
@@ -66,7 +74,7 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: "skip_clone",
     what: "the first change after a snapshot makes no clone",
-    hunters: ["sim"],
+    hunters: ["sim", "fsx"],
   },
   {
     name: "trim_used_clone",

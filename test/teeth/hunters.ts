@@ -6,7 +6,15 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-export type HunterName = "explore" | "sim" | "sim-takeover" | "sim-split" | "fuzz-virtqueue";
+export type HunterName =
+  | "explore"
+  | "sim"
+  | "sim-takeover"
+  | "sim-split"
+  | "sim-blackout"
+  | "fuzz-virtqueue"
+  | "chaos"
+  | "fsx";
 
 /** Of one run. */
 export type Outcome = "caught" | "clean" | "broken";
@@ -39,6 +47,16 @@ function simulation(root: string, seconds: number, ...options: string[]): Comman
   return { program: process.execPath, args };
 }
 
+/** A program of the harness that runs in this source tree. */
+function harness(root: string, name: string, ...options: string[]): Command {
+  const args = ["--import", "tsx", join(root, `test/${name}/main.ts`), ...options];
+  return { program: process.execPath, args };
+}
+
+/** Of the load, in which some holders of the lock are frozen; start and verdict come on top. */
+const chaosSeconds = 40;
+const fsxOperations = 400;
+
 export const hunters: Readonly<Record<HunterName, Hunter>> = {
   explore: {
     command: (root, _, seconds) => ({
@@ -59,6 +77,22 @@ export const hunters: Readonly<Record<HunterName, Hunter>> = {
   // Only seeds with splits, and what they are to survive.
   "sim-split": {
     command: (root, _, seconds) => simulation(root, seconds, ...splits),
+    outcome: byFinding,
+  },
+  // Real processes: not for how soon they find it, but to show that they do, and end with 1.
+  chaos: {
+    command: (root) =>
+      harness(root, "chaos", "--seconds", String(chaosSeconds), "--faults", "reset"),
+    outcome: byFinding,
+  },
+  fsx: {
+    command: (root, scratch) =>
+      harness(root, "fsx", "--ops", String(fsxOperations), "--seed", "101", "--dir", scratch),
+    outcome: byFinding,
+  },
+  // Only cuts of all OSDs at the same moment: what no copy has is lost.
+  "sim-blackout": {
+    command: (root, _, seconds) => simulation(root, seconds, "--faults", "powerCutOfAll"),
     outcome: byFinding,
   },
   "fuzz-virtqueue": {
@@ -88,7 +122,8 @@ export interface Hunt {
   tail: string;
 }
 
-const tailBytes = 4000;
+/** Behind its finding, fsx names the operations that led to it. */
+const tailBytes = 8000;
 
 /** Runs one hunter; with `bug` undefined no bug is live. */
 export async function hunt(
@@ -102,6 +137,8 @@ export async function hunt(
   const { program, args } = hunter.command(root, scratch, limitSeconds);
   const startedMs = performance.now();
   const env: NodeJS.ProcessEnv = { ...process.env, CAIRN_NATIVE_BUILD: "planted" };
+  // What chaos keeps of a finding goes with the scratch folder.
+  env.TMPDIR = scratch;
   delete env.CAIRN_PLANTED_BUG;
   if (bug !== undefined) env.CAIRN_PLANTED_BUG = bug;
   try {

@@ -6,8 +6,9 @@ import { parseArgs } from "node:util";
 import { type PlantedBug, plantedBugs } from "./bugs.js";
 import { type HunterName, hunt } from "./hunters.js";
 
-const usage = `usage: npm run teeth -- [--seconds N] [--bug NAME]...
+const usage = `usage: npm run teeth -- [--seconds N] [--every] [--bug NAME]...
   --seconds N   a hunter's time for one bug (default 120)
+  --every       each hunter that a bug names has to catch it, not one of them
   --bug NAME    only these bugs
 `;
 
@@ -19,9 +20,9 @@ function say(text: string): void {
 }
 
 /** A hunter that finds something where nothing is planted proves nothing. */
-async function controls(bugs: readonly PlantedBug[]): Promise<boolean> {
+async function controls(names: ReadonlySet<HunterName>): Promise<boolean> {
   let quiet = true;
-  for (const name of new Set<HunterName>(bugs.flatMap((bug) => bug.hunters))) {
+  for (const name of names) {
     const { outcome, seconds, tail } = await hunt(root, name, undefined, controlSeconds);
     say(`no bug: ${name} ${outcome} after ${seconds.toFixed(1)} s`);
     if (outcome !== "clean") {
@@ -32,17 +33,22 @@ async function controls(bugs: readonly PlantedBug[]): Promise<boolean> {
   return quiet;
 }
 
-async function catchBug(bug: PlantedBug, limitSeconds: number): Promise<boolean> {
+async function catchBug(bug: PlantedBug, limitSeconds: number, every: boolean): Promise<boolean> {
+  let catches = 0;
   for (const name of bug.hunters) {
     const { outcome, seconds, tail } = await hunt(root, name, bug.name, limitSeconds);
     if (outcome === "caught") {
       say(`${bug.name} (${bug.what}): caught by ${name} after ${seconds.toFixed(1)} s`);
+      catches += 1;
+      if (every) continue;
       return true;
     }
     say(`${bug.name}: ${name} ended ${outcome} after ${seconds.toFixed(1)} s`);
     if (outcome === "broken") say(tail);
   }
-  say(`${bug.name} (${bug.what}): NOT CAUGHT`);
+  if (catches === bug.hunters.length) return true;
+  const by = catches === 0 ? "" : " by all of them";
+  say(`${bug.name} (${bug.what}): NOT CAUGHT${by}`);
   return false;
 }
 
@@ -50,6 +56,7 @@ async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       seconds: { type: "string", default: "120" },
+      every: { type: "boolean", default: false },
       bug: { type: "string", multiple: true },
       help: { type: "boolean", default: false },
     },
@@ -67,9 +74,11 @@ async function main(): Promise<number> {
     process.stderr.write(`teeth: unknown ${unknown.join(", ") || "--seconds"}\n${usage}`);
     return 2;
   }
-  const quiet = await controls(bugs);
+  const { every } = values;
+  const used = bugs.flatMap((bug) => (every ? bug.hunters : bug.hunters.slice(0, 1)));
+  const quiet = await controls(new Set(used));
   let caught = 0;
-  for (const bug of bugs) if (await catchBug(bug, limitSeconds)) caught += 1;
+  for (const bug of bugs) if (await catchBug(bug, limitSeconds, every)) caught += 1;
   say(`planted bugs caught ${caught}/${bugs.length}`);
   return quiet && caught === bugs.length ? 0 : 1;
 }

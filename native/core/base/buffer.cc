@@ -216,7 +216,10 @@ Buffer& Buffer::operator=(Buffer other) noexcept {
 
 Buffer::~Buffer() {
   if (block_ == nullptr) return;
-  if (block_->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  // The last owner need not tell anybody: nobody else can take a reference any more.
+  if (block_->references.load(std::memory_order_acquire) != 1 &&
+      block_->references.fetch_sub(1, std::memory_order_acq_rel) != 1)
+    return;
   give_memory(block_->memory, block_->capacity);
   delete block_;
 }

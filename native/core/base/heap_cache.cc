@@ -51,16 +51,20 @@ struct Piece {
 constexpr std::size_t kPausePieces = 1000;
 enum class Phase : std::uint8_t { unused, open, ended };
 
+// One object, so that an operator looks up the thread's memory once.
+struct ThreadCache {
+  Piece* lists[kLists] = {};
+  std::size_t room_bytes = 0;         // for more; 0 until something has been freed
+  std::size_t taken_from_malloc = 0;  // since the last release
+  Phase phase = Phase::unused;
+};
 // Without constructors or a destructor: usable from the thread's first instruction to its last.
-constinit thread_local Piece* lists[kLists] = {};
-constinit thread_local std::size_t room_bytes = 0;  // for more; 0 until something has been freed
-constinit thread_local Phase phase = Phase::unused;
-constinit thread_local std::size_t taken_from_malloc = 0;  // since the last release
+constinit thread_local ThreadCache thread_cache;
 
 constexpr std::size_t bytes_of(std::size_t list) { return kFirstBytes + kStepBytes * list; }
 
-void free_lists() {
-  for (Piece*& list : lists)
+void free_lists(ThreadCache& cache) {
+  for (Piece*& list : cache.lists)
     while (list != nullptr) {
       Piece* const piece = list;
       list = piece->next;
@@ -70,44 +74,50 @@ void free_lists() {
 
 struct EndOfThread {
   ~EndOfThread() {
-    phase = Phase::ended;
-    room_bytes = 0;
-    free_lists();
+    ThreadCache& cache = thread_cache;
+    cache.phase = Phase::ended;
+    cache.room_bytes = 0;
+    free_lists(cache);
   }
 };
 
-void open_lists() {
-  phase = Phase::open;
+void open_lists(ThreadCache& cache) {
+  cache.phase = Phase::open;
   static thread_local EndOfThread end;
   static_cast<void>(&end);
-  room_bytes = kMaxThreadBytes;
+  cache.room_bytes = kMaxThreadBytes;
 }
 
-void* take_from_malloc(std::size_t length) {
+void* take_from_malloc(ThreadCache& cache, std::size_t length) {
   void* const memory = std::malloc(length);
   CAIRN_ASSERT(memory != nullptr);
-  ++taken_from_malloc;
+  ++cache.taken_from_malloc;
   return memory;
 }
 
 }  // namespace
 
 void cairn::release_heap_cache() {
-  free_lists();
-  if (phase == Phase::open) room_bytes = kMaxThreadBytes;
+  ThreadCache& cache = thread_cache;
+  free_lists(cache);
+  if (cache.phase == Phase::open) cache.room_bytes = kMaxThreadBytes;
   // Looks through all free memory: only when nobody waits.
-  if (taken_from_malloc < kPausePieces) ::malloc_trim(0);
-  taken_from_malloc = 0;
+  if (cache.taken_from_malloc < kPausePieces) ::malloc_trim(0);
+  cache.taken_from_malloc = 0;
 }
 
 void* operator new(std::size_t length) {
+  ThreadCache& cache = thread_cache;
   const std::size_t list =
       length <= kFirstBytes ? 0 : (length - kFirstBytes + kStepBytes - 1) / kStepBytes;
-  if (list >= kLists) return take_from_malloc(length);
-  Piece* const piece = lists[list];
-  if (piece == nullptr) return take_from_malloc(bytes_of(list));
-  lists[list] = piece->next;
-  room_bytes += bytes_of(list);
+  if (list >= kLists) return take_from_malloc(cache, length);
+  Piece* const piece = cache.lists[list];
+  if (piece == nullptr) return take_from_malloc(cache, bytes_of(list));
+  cache.lists[list] = piece->next;
+  // What a checkpoint has freed is cold: the next one of this size is on its way until it is asked
+  // for.
+  __builtin_prefetch(piece->next, 1);
+  cache.room_bytes += bytes_of(list);
   return piece;
 }
 
@@ -116,14 +126,15 @@ void operator delete(void* memory) noexcept {
   const std::size_t usable = ::malloc_usable_size(memory);
   const std::size_t list = (usable - kFirstBytes) / kStepBytes;
   if (usable < kFirstBytes || list >= kLists) return std::free(memory);
-  if (room_bytes < bytes_of(list)) {
-    if (phase == Phase::unused) open_lists();
-    if (room_bytes < bytes_of(list)) return std::free(memory);
+  ThreadCache& cache = thread_cache;
+  if (cache.room_bytes < bytes_of(list)) {
+    if (cache.phase == Phase::unused) open_lists(cache);
+    if (cache.room_bytes < bytes_of(list)) return std::free(memory);
   }
   auto* const piece = static_cast<Piece*>(memory);
-  piece->next = lists[list];
-  lists[list] = piece;
-  room_bytes -= bytes_of(list);
+  piece->next = cache.lists[list];
+  cache.lists[list] = piece;
+  cache.room_bytes -= bytes_of(list);
 }
 
 void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }

@@ -58,7 +58,7 @@ TEST_CASE("a failed write or flush ends the store for good, also when the disk i
       machine.disk.add_fault({.on = on, .times = 1, .code = code});
       // A large write: it needs a flush of its own.
       CHECK(machine.submit(logged_write(2, 16)).code() == code);
-      CHECK(machine.store->failed());
+      CHECK(machine.store->failure().code() == code);
       machine.disk.clear_faults();
       const io::SimDisk::Counters before = machine.disk.counters();
       CHECK(machine.submit(logged_write(3, 1)).code() == code);

@@ -139,6 +139,20 @@ TEST_CASE("a superblock with impossible lengths is refused") {
   CHECK(decoded([](Layout& layout) { layout.data_blocks = ~0U; }) == ErrorCode::corrupt);
 }
 
+TEST_CASE("a superblock of another format version is refused as that, whatever else it says") {
+  constexpr std::size_t kCrcAt = 8, kVersionAt = 12;
+  for (const std::uint32_t version : {0U, kFormatVersion + 1, ~0U}) {
+    INFO("version ", version);
+    Buffer block = encode_superblock(golden_superblock(), 0);
+    store_le(block.data() + kVersionAt, version);
+    store_le(block.data() + kCrcAt, std::uint32_t{0});
+    store_le(block.data() + kCrcAt, crc32c(block.span()));
+    const Status status = decode_superblock(block.span(), 0).status();
+    CHECK(status.code() == ErrorCode::incompatible_version);
+    CHECK(status.message().find(std::to_string(version)) != std::string::npos);
+  }
+}
+
 TEST_CASE("golden WAL record") {
   const std::vector<std::byte> golden = read_golden("wal-record.hex");
   CHECK(golden_front() == golden);

@@ -107,6 +107,11 @@ std::uint32_t number32(std::string_view key) {
   return key.size() < 5 ? 0 : load_be<std::uint32_t>(key.data() + 1);
 }
 
+std::optional<std::uint32_t> shard_index(std::string_view key) {
+  if (key.size() != 11) return std::nullopt;
+  return load_be<std::uint16_t>(key.data() + 9);
+}
+
 std::optional<PgId> parse_pg(std::string_view key) {
   if (key.size() != 9) return std::nullopt;
   return PgId{load_be<std::uint32_t>(key.data() + 1), load_be<std::uint32_t>(key.data() + 5)};

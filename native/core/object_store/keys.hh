@@ -39,6 +39,8 @@ std::string_view user_key(std::string_view key);
 // Number behind the kind (8 bytes), 0 when the key is too short.
 std::uint64_t number64(std::string_view key);
 std::uint32_t number32(std::string_view key);
+// Of a shard's key, none of any other.
+std::optional<std::uint32_t> shard_index(std::string_view key);
 std::optional<PgId> parse_pg(std::string_view key);
 // Name and snap of a header key.
 std::optional<std::pair<std::string, std::uint64_t>> parse_header(std::string_view key);

@@ -2,13 +2,14 @@
 #include "object_store/loader.hh"
 
 #include <algorithm>
-#include <limits>
 
 namespace cairn::object_store {
 
 namespace {
 
-constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
+// More shards than this are looked for together with all others of the object: one by one, each
+// that is absent would cost as much as one that is there.
+constexpr std::uint32_t kShardsOneByOne = 4;
 constexpr std::uint32_t kAllBlocks = kMaxObjectBlocks;
 
 }  // namespace
@@ -35,6 +36,32 @@ void Loader::need_references(const Onode& onode, std::uint32_t first, std::uint3
   }
 }
 
+void Loader::need_shards(Onode& onode, std::uint32_t first, std::uint32_t end, Missing& missing) {
+  // A block behind the limit may lie in a shard with others before it.
+  const std::uint32_t limit = (onode.header.block_limit + kShardBlocks - 1) / kShardBlocks;
+  const std::uint32_t end_shard = std::min((end + kShardBlocks - 1) / kShardBlocks, limit);
+  const std::uint32_t first_shard = first / kShardBlocks;
+  std::uint32_t unknown = 0;
+  for (std::uint32_t index = first_shard; index < end_shard; ++index)
+    if (onode.shard(index) == nullptr) ++unknown;
+  const bool wants_all = first_shard == 0 && end_shard == limit;
+  if (unknown > (wants_all ? 1 : kShardsOneByOne)) {
+    const auto is_same = [&](const Missing::Whole& whole) { return whole.onode == &onode; };
+    if (std::none_of(missing.wholes.begin(), missing.wholes.end(), is_same))
+      missing.wholes.push_back({&onode, onode.header.id});
+    return;
+  }
+  for (std::uint32_t index = first_shard; index < end_shard && unknown > 0; ++index) {
+    if (onode.shard(index) != nullptr) continue;
+    missing.items.push_back({.kind = Missing::Kind::shard,
+                             .name = {},
+                             .onode = &onode,
+                             .index = index,
+                             .object_id = onode.header.id});
+    missing.item_keys.push_back(keys::shard(onode.header.id, index));
+  }
+}
+
 Onode* Loader::need_blocks(const ObjectKey& key, std::uint32_t first, std::uint32_t end,
                            References references, Missing& missing) {
   Onode* onode = state_.cache.find(key);
@@ -47,19 +74,18 @@ Onode* Loader::need_blocks(const ObjectKey& key, std::uint32_t first, std::uint3
     return nullptr;
   }
   if (!onode->exists) return onode;
-  // A block behind the limit may lie in a shard with others before it.
-  const std::uint32_t shards = (onode->header.block_limit + kShardBlocks - 1) / kShardBlocks;
-  end = std::min(end, shards * kShardBlocks);
-  for (std::uint32_t block = first; block < end;
-       block = (block / kShardBlocks + 1) * kShardBlocks) {
-    const std::uint32_t index = block / kShardBlocks;
-    if (onode->shard(index) != nullptr) continue;
-    missing.items.push_back(
-        {.kind = Missing::Kind::shard, .name = {}, .onode = onode, .index = index});
-    missing.item_keys.push_back(keys::shard(onode->header.id, index));
-  }
+  if (!onode->is_whole) need_shards(*onode, first, end, missing);
   if (references != References::none) need_references(*onode, first, end, references, missing);
   return onode;
+}
+
+// Beside the header of the layer that is to be made. Snapshots grow: the next one is known to have
+// no layer then.
+void Loader::need_layers(PgEntry& pg, Onode& head, std::uint64_t from, Missing& missing) {
+  if (head.no_layer_from != kHead || from == kHead) return;
+  const auto is_same = [&](const Missing::Layers& layers) { return layers.head == &head; };
+  if (std::none_of(missing.layers.begin(), missing.layers.end(), is_same))
+    missing.layers.push_back({&head, &pg, from});
 }
 
 Onode* Loader::need_part(const PgEntry& pg, const ObjectKey& key, std::uint32_t first,
@@ -115,11 +141,16 @@ void Loader::need(const Transaction::Op& op, Missing& missing) {
       need_range(0, kAllBlocks, References::of_shared_blocks);
       break;
     case OpType::clone: {
-      const Onode* from = need_range(0, kAllBlocks, References::of_all_blocks);
+      Onode* from = need_range(0, kAllBlocks, References::of_all_blocks);
       if (from != nullptr && from->exists && from->header.omap_id != 0 &&
           !state_.loaded_omaps.contains(from->header.omap_id))
         missing.omap_ids.push_back(from->header.omap_id);
       key.snap = op.number;
+      if (op.object.snap == kHead && from != nullptr) {
+        need_layers(*pg, *from, op.number + 1, missing);
+        if (op.number >= from->no_layer_from && state_.cache.find(key) == nullptr)
+          state_.cache.insert(key);
+      }
       need_range(0, kAllBlocks, References::of_shared_blocks);
       break;
     }
@@ -148,17 +179,9 @@ Status Loader::fill(Missing::Item& item, const std::optional<std::string>& value
       onode.header = header;
       return {};
     }
-    case Missing::Kind::shard: {
-      const auto index = static_cast<std::uint32_t>(item.index);
-      if (!item.onode->exists || item.onode->shard(index) != nullptr) return {};
-      Shard& shard = state_.cache.make_shard(*item.onode, index);
-      if (value && !decode_shard(*value, shard.blocks))
-        return bad("block map of object " + item.onode->name());
-      for (const BlockEntry& block : shard.blocks)
-        if (block.physical >= state_.allocator.block_count())
-          return bad("block map of object " + item.onode->name());
-      return {};
-    }
+    case Missing::Kind::shard:
+      if (item.onode->header.id != item.object_id) return {};
+      return fill_shard(*item.onode, static_cast<std::uint32_t>(item.index), value);
     case Missing::Kind::references: {
       const auto block = static_cast<std::uint32_t>(item.index) * kReferenceChunkBlocks;
       if (state_.cache.find_references(block) != nullptr) return {};
@@ -177,49 +200,94 @@ Status Loader::fill(Missing::Item& item, const std::optional<std::string>& value
   return {};
 }
 
-Status Loader::fill(Missing& missing, const kv::Values& values) {
-  Status first_error;
-  for (std::size_t i = 0; i < missing.items.size(); ++i) {
-    Status status = fill(missing.items[i], values[i]);
-    if (!status && first_error) first_error = std::move(status);
+Status Loader::fill_shard(Onode& onode, std::uint32_t index,
+                          const std::optional<std::string>& value) {
+  if (!onode.exists || onode.is_whole || onode.shard(index) != nullptr) return {};
+  Shard& shard = state_.cache.make_shard(onode, index);
+  const auto is_outside = [this](const BlockEntry& block) {
+    return block.physical >= state_.allocator.block_count();
+  };
+  if ((value && !decode_shard(*value, shard.blocks)) ||
+      std::any_of(shard.blocks.begin(), shard.blocks.end(), is_outside))
+    return {ErrorCode::corrupt,
+            "the key-value region has a bad block map of object " + onode.name()};
+  return {};
+}
+
+Status Loader::fill(Missing::Whole& whole, const std::vector<kv::KeyValue>& shards) {
+  Onode& onode = *whole.onode;
+  if (!onode.exists || onode.header.id != whole.object_id) return {};
+  for (const auto& [key, value] : shards) {
+    const std::optional<std::uint32_t> index = keys::shard_index(key);
+    if (!index || *index >= kMaxObjectBlocks / kShardBlocks)
+      return {ErrorCode::corrupt, "the key-value region has a bad key of a block map"};
+    CAIRN_RETURN_IF_ERROR(fill_shard(onode, *index, value));
   }
+  onode.is_whole = true;
+  return {};
+}
+
+// Those that the region lacks have been made since the start.
+void Loader::fill(Missing::Layers& layers, const std::vector<kv::KeyValue>& headers) {
+  if (!headers.empty()) return;
+  layers.head->no_layer_from = std::max(layers.from, layers.pg->newest_layer + 1);
+}
+
+Status Loader::fill(Missing& missing, kv::Found found) {
+  state_.counters.metadata_values += found.values.size();
+  for (const auto& pairs : found.ranges) state_.counters.metadata_values += pairs.size();
+  Status first_error;
+  const auto note = [&first_error](Status status) {
+    if (!status && first_error) first_error = std::move(status);
+  };
+  for (std::size_t i = 0; i < missing.items.size(); ++i)
+    note(fill(missing.items[i], found.values[i]));
+  for (std::size_t i = 0; i < missing.wholes.size(); ++i)
+    note(fill(missing.wholes[i], found.ranges[i]));
+  auto range = found.ranges.begin() + static_cast<std::ptrdiff_t>(missing.wholes.size());
+  for (Missing::Layers& layers : missing.layers) fill(layers, *range++);
+  for (const std::uint64_t omap_id : missing.omap_ids) keep_omap(omap_id, std::move(*range++));
   return first_error;
 }
 
 void Loader::pin(Missing& missing) {
   for (Missing::Item& item : missing.items)
     if (item.onode != nullptr) ++item.onode->pins;
+  for (Missing::Whole& whole : missing.wholes) ++whole.onode->pins;
+  for (Missing::Layers& layers : missing.layers) ++layers.head->pins;
 }
 
 void Loader::unpin(Missing& missing) {
   for (Missing::Item& item : missing.items)
     if (item.onode != nullptr) --item.onode->pins;
+  for (Missing::Whole& whole : missing.wholes) --whole.onode->pins;
+  for (Missing::Layers& layers : missing.layers) --layers.head->pins;
+}
+
+std::vector<kv::KeyRange> Loader::ranges_of(const Missing& missing) {
+  std::vector<kv::KeyRange> ranges;
+  for (const Missing::Whole& whole : missing.wholes)
+    ranges.push_back(keys::all_of('s', whole.object_id));
+  for (const Missing::Layers& layers : missing.layers) {
+    const Onode& head = *layers.head;
+    ranges.emplace_back(keys::header(head.collection(), head.name(), layers.from),
+                        keys::header(head.collection(), head.name(), kHead));
+  }
+  for (const std::uint64_t omap_id : missing.omap_ids) ranges.push_back(keys::all_of('m', omap_id));
+  return ranges;
 }
 
 void Loader::load(Missing missing, UniqueFunction<void(Status)> done) {
   pin(missing);
+  ++state_.counters.metadata_loads;
   std::vector<std::string> item_keys = std::move(missing.item_keys);
-  state_.kv->get_settled(std::move(item_keys),
-                         [this, missing = std::move(missing), done = std::move(done)](
-                             Status status, kv::Values values) mutable {
-                           if (status) status = fill(missing, values);
-                           unpin(missing);
-                           if (!status || missing.omap_ids.empty()) return done(std::move(status));
-                           load_omaps(std::move(missing.omap_ids), std::move(done));
-                         });
-}
-
-void Loader::load_omaps(std::vector<std::uint64_t> omap_ids, UniqueFunction<void(Status)> done) {
-  const std::uint64_t omap_id = omap_ids.back();
-  omap_ids.pop_back();
-  auto [begin, end] = keys::all_of('m', omap_id);
-  state_.kv->scan_settled(std::move(begin), std::move(end), kNoLimit,
-                          [this, omap_id, omap_ids = std::move(omap_ids), done = std::move(done)](
-                              Status status, std::vector<kv::KeyValue> values) mutable {
-                            if (!status) return done(std::move(status));
-                            keep_omap(omap_id, std::move(values));
-                            if (omap_ids.empty()) return done(Status::ok());
-                            load_omaps(std::move(omap_ids), std::move(done));
+  std::vector<kv::KeyRange> ranges = ranges_of(missing);
+  state_.kv->find_settled(std::move(item_keys), std::move(ranges),
+                          [this, missing = std::move(missing), done = std::move(done)](
+                              Status status, kv::Found found) mutable {
+                            if (status) status = fill(missing, std::move(found));
+                            unpin(missing);
+                            done(std::move(status));
                           });
 }
 
@@ -232,16 +300,9 @@ void Loader::keep_omap(std::uint64_t omap_id, std::vector<kv::KeyValue> values) 
 }
 
 Status Loader::load_now(Missing missing) {
-  Result<kv::Values> values = state_.kv->get_now(missing.item_keys);
-  if (!values) return values.status();
-  CAIRN_RETURN_IF_ERROR(fill(missing, *values));
-  for (const std::uint64_t omap_id : missing.omap_ids) {
-    const auto [begin, end] = keys::all_of('m', omap_id);
-    Result<std::vector<kv::KeyValue>> omap = state_.kv->scan_now(begin, end, kNoLimit);
-    if (!omap) return omap.status();
-    keep_omap(omap_id, std::move(*omap));
-  }
-  return {};
+  Result<kv::Found> found = state_.kv->find_now(missing.item_keys, ranges_of(missing));
+  if (!found) return found.status();
+  return fill(missing, std::move(*found));
 }
 
 }  // namespace cairn::object_store

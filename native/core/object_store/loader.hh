@@ -21,14 +21,29 @@ struct Missing {
     keys::Collection collection = 0;  // header
     std::string name;
     std::uint64_t snap = 0;
-    Onode* onode = nullptr;   // shard; pinned while it is loaded
-    PgEntry* pg = nullptr;    // segment
-    std::uint64_t index = 0;  // of the shard, chunk or segment
+    Onode* onode = nullptr;       // shard; pinned while it is loaded
+    PgEntry* pg = nullptr;        // segment
+    std::uint64_t index = 0;      // of the shard, chunk or segment
+    std::uint64_t object_id = 0;  // shard
+  };
+  // All shards of an object that have a block: most objects have few of those that they could have.
+  struct Whole {
+    Onode* onode = nullptr;  // pinned while they are loaded
+    std::uint64_t object_id = 0;
+  };
+  // Whether a head's name has layers from an id on.
+  struct Layers {
+    Onode* head = nullptr;  // pinned while they are looked for
+    PgEntry* pg = nullptr;
+    std::uint64_t from = 0;
   };
   std::vector<Item> items;
   std::vector<std::string> item_keys;  // one per item
+  std::vector<Whole> wholes;
+  std::vector<Layers> layers;
   std::vector<std::uint64_t> omap_ids;
-  bool empty() const { return items.empty() && omap_ids.empty(); }
+  // What is known of layers alone is worth no look of its own.
+  bool empty() const { return items.empty() && wholes.empty() && omap_ids.empty(); }
 };
 
 // Whose reference counts are needed.
@@ -38,7 +53,7 @@ class Loader {
  public:
   explicit Loader(StoreState& state) : state_(state) {}
 
-  // Adds what applying the op needs.
+  // Adds what applying the op needs. What is known not to exist is in memory afterwards.
   void need(const Transaction::Op& op, Missing& missing);
   // Adds what is not known of the blocks [first, end) of the object. Returns the object when its
   // header is in memory, null when it is not or when there is no such PG.
@@ -50,16 +65,21 @@ class Loader {
   Status load_now(Missing missing);
 
  private:
+  static void need_shards(Onode& onode, std::uint32_t first, std::uint32_t end, Missing& missing);
+  static void need_layers(PgEntry& pg, Onode& head, std::uint64_t from, Missing& missing);
   // An object of a new PG that is not in memory does not exist: nothing is needed of it.
   Onode* need_part(const PgEntry& pg, const ObjectKey& key, std::uint32_t first, std::uint32_t end,
                    References references, Missing& missing);
   void need_move(const Transaction::Op& op, const PgEntry& source, Missing& missing);
   void need_references(const Onode& onode, std::uint32_t first, std::uint32_t end,
                        References references, Missing& missing);
-  Status fill(Missing& missing, const kv::Values& values);
+  Status fill(Missing& missing, kv::Found found);
   Status fill(Missing::Item& item, const std::optional<std::string>& value);
-  void load_omaps(std::vector<std::uint64_t> omap_ids, UniqueFunction<void(Status)> done);
+  Status fill(Missing::Whole& whole, const std::vector<kv::KeyValue>& shards);
+  static void fill(Missing::Layers& layers, const std::vector<kv::KeyValue>& headers);
+  Status fill_shard(Onode& onode, std::uint32_t index, const std::optional<std::string>& value);
   void keep_omap(std::uint64_t omap_id, std::vector<kv::KeyValue> values);
+  static std::vector<kv::KeyRange> ranges_of(const Missing& missing);
   static void pin(Missing& missing);
   static void unpin(Missing& missing);
 

@@ -13,6 +13,11 @@ namespace {
 constexpr std::int64_t kLastPhysical = std::numeric_limits<std::uint32_t>::max();
 }
 
+bool has_block(const ShardBlocks& blocks) {
+  return std::any_of(blocks.begin(), blocks.end(),
+                     [](const BlockEntry& block) { return block.state != BlockState::absent; });
+}
+
 // u32 states (two bits a block), u16 shared blocks (a bit each), varint epoch and number that the
 // versions are relative to; then for each block that is not absent: signed varint epoch, varint
 // number; for data also u32 CRC, signed varint distance from the block behind the previous one.
@@ -118,9 +123,41 @@ void Onode::encode(kv::WriteBatch& batch) {
     batch.erase(key);
 }
 
+Shard& Onode::add_shard(std::uint32_t index) {
+  if (shards.size() <= index) shards.resize(index + 1);
+  shards[index] = std::make_unique<Shard>(header.id, index, &dirty_parts);
+  return *shards[index];
+}
+
+void Onode::pack() {
+  CAIRN_ASSERT(packed_.empty() && dirty_parts == 0);
+  for (std::uint32_t index = 0; index < shards.size(); ++index) {
+    if (!shards[index]) continue;
+    const std::string value = encode_shard(shards[index]->blocks);
+    if (is_whole && value.empty()) continue;
+    put_varint(packed_, index);
+    put_varint(packed_, value.size());
+    packed_ += value;
+  }
+  packed_.shrink_to_fit();
+  std::vector<std::unique_ptr<Shard>>().swap(shards);
+}
+
+void Onode::unpack() {
+  const std::string packed = std::exchange(packed_, {});
+  ValueReader reader(packed);
+  while (!reader.at_end()) {
+    Shard& shard = add_shard(static_cast<std::uint32_t>(reader.varint()));
+    const std::string_view value = reader.bytes(reader.varint());
+    const bool is_good = value.empty() || decode_shard(value, shard.blocks);
+    CAIRN_ASSERT(reader.ok() && is_good);
+  }
+}
+
 void Onode::take_over(Onode& from) {
   CAIRN_ASSERT(!exists && shards.empty());
   exists = std::exchange(from.exists, false);
+  is_whole = std::exchange(from.is_whole, false);
   header = std::exchange(from.header, {});
   shards = std::exchange(from.shards, {});
   for (const std::unique_ptr<Shard>& shard : shards)
@@ -130,6 +167,7 @@ void Onode::take_over(Onode& from) {
 std::size_t Onode::memory_bytes() const {
   // 64: the cache's table entry and the allocator's own bytes.
   std::size_t bytes = sizeof *this + name_.capacity() + header.attr.capacity() + 64;
+  bytes += packed_.capacity();
   bytes += shards.capacity() * sizeof(shards[0]);
   for (const auto& shard : shards)
     if (shard) bytes += sizeof(Shard) + 16;

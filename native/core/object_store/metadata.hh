@@ -1,8 +1,8 @@
 // What the store knows of an object, in memory and as values of the key-value region: the header
 // (Onode), its block map in shards of 16 blocks, and the reference counts of shared blocks.
 //
-// Sizes in memory: an Onode about 250 bytes with a name of 40; a shard about 430 bytes, that is 27
-// for each 4 KiB block that is known. As values: a shard about 10 bytes a block.
+// Sizes in memory: an Onode about 300 bytes with a name of 40; a shard about 550 bytes, that is 34
+// for each 4 KiB block that is known. As values, and packed: a shard about 10 bytes a block.
 #pragma once
 
 #include <array>
@@ -39,6 +39,8 @@ struct BlockEntry {
 
 using ShardBlocks = std::array<BlockEntry, kShardBlocks>;
 
+// Whether any block is not absent.
+bool has_block(const ShardBlocks& blocks);
 // The value of a shard; empty when all blocks are absent.
 std::string encode_shard(const ShardBlocks& blocks);
 // False for bytes that encode_shard does not write.
@@ -96,21 +98,30 @@ class Onode final : public CheckpointEntry {
   const std::string& name() const { return name_; }
   std::uint64_t snap() const { return snap_; }
 
-  // The shard, none when it is not in memory.
+  // The shard, none when it is not in memory; of a whole object that means that it has no block.
   Shard* shard(std::uint32_t index) const {
     return index < shards.size() ? shards[index].get() : nullptr;
   }
+  // Made with absent blocks; there is none yet.
+  Shard& add_shard(std::uint32_t index);
   // Becomes what the other one is, which is absent afterwards. Both are touched; this one is
   // absent.
   void take_over(Onode& from);
   std::size_t memory_bytes() const;
+  // The shards as values while nobody uses the object, which is clean then.
+  void pack();
+  void unpack();
 
   bool exists = false;
+  bool is_whole = false;  // all shards that have a block are in memory
+  // Of a head: no layer of its name has this id or a higher one. Forgotten with the entry.
+  std::uint64_t no_layer_from = kHead;
   HeaderValue header;
   std::vector<std::unique_ptr<Shard>> shards;
   std::uint32_t dirty_parts = 0;  // header and shards that a checkpoint has yet to write
   std::uint32_t pins = 0;         // operations that rely on its staying in memory
   bool is_used = false;           // since the cache last looked at it
+  bool is_resting = false;        // in the cache's other list
   Onode* newer = nullptr;         // the cache's list
   Onode* older = nullptr;
   std::size_t charged_bytes = 0;  // what the cache has counted for it
@@ -119,6 +130,7 @@ class Onode final : public CheckpointEntry {
   keys::Collection collection_;
   std::string name_;
   std::uint64_t snap_;
+  std::string packed_;  // of each shard: index, length and bytes of its value
 };
 
 // Further references to blocks, beyond the first one.

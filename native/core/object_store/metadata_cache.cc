@@ -10,7 +10,14 @@ namespace {
 
 // A chunk, its table entry and the allocator's own bytes.
 constexpr std::uint64_t kReferenceChunkCharge = sizeof(ReferenceChunk) + 64;
-constexpr std::size_t kLookedAt = 64;
+constexpr std::size_t kLookedAt = 16;
+// The cache grows by such a part of its limit before it is looked at again.
+constexpr std::uint64_t kGrowthsInLimit = 256;
+
+bool is_of(const Onode& onode, const ObjectKey& key) {
+  return onode.collection() == key.collection && onode.snap() == key.snap &&
+         onode.name() == key.name;
+}
 
 }  // namespace
 
@@ -19,18 +26,39 @@ void MetadataCache::unlink(Onode& onode) {
   onode.older->newer = onode.newer;
 }
 
-void MetadataCache::link_newest(Onode& onode) {
-  onode.newer = &list_;
-  onode.older = list_.older;
-  list_.older->newer = &onode;
-  list_.older = &onode;
+void MetadataCache::link_newest(Onode& list, Onode& onode) {
+  onode.newer = &list;
+  onode.older = list.older;
+  list.older->newer = &onode;
+  list.older = &onode;
+}
+
+void MetadataCache::rest(Onode& onode) {
+  onode.pack();
+  recharge(onode);
+  onode.is_resting = true;
+  resting_bytes_ += onode.charged_bytes;
+  link_newest(resting_, onode);
+}
+
+void MetadataCache::wake(Onode& onode) {
+  unlink(onode);
+  onode.is_resting = false;
+  resting_bytes_ -= onode.charged_bytes;
+  onode.unpack();
+  recharge(onode);
+  link_newest(list_, onode);
 }
 
 Onode* MetadataCache::find(const ObjectKey& key) {
-  const auto found = onodes_.find(key);
-  if (found == onodes_.end()) return nullptr;
-  found->second->is_used = true;
-  return found->second.get();
+  if (last_found_ == nullptr || !is_of(*last_found_, key)) {
+    const auto found = onodes_.find(key);
+    if (found == onodes_.end()) return nullptr;
+    last_found_ = found->second.get();
+  }
+  last_found_->is_used = true;
+  if (last_found_->is_resting) wake(*last_found_);
+  return last_found_;
 }
 
 Onode& MetadataCache::insert(const ObjectKey& key) {
@@ -39,7 +67,7 @@ Onode& MetadataCache::insert(const ObjectKey& key) {
   const bool is_new =
       onodes_.emplace(ObjectKey{key.collection, result.name(), key.snap}, std::move(onode)).second;
   CAIRN_ASSERT(is_new);
-  link_newest(result);
+  link_newest(list_, result);
   recharge(result);
   return result;
 }
@@ -47,10 +75,9 @@ Onode& MetadataCache::insert(const ObjectKey& key) {
 Shard& MetadataCache::make_shard(Onode& onode, std::uint32_t index) {
   CAIRN_ASSERT(onode.exists && index < kMaxObjectBlocks / kShardBlocks);
   if (Shard* shard = onode.shard(index); shard != nullptr) return *shard;
-  if (onode.shards.size() <= index) onode.shards.resize(index + 1);
-  onode.shards[index] = std::make_unique<Shard>(onode.header.id, index, &onode.dirty_parts);
+  Shard& shard = onode.add_shard(index);
   recharge(onode);
-  return *onode.shards[index];
+  return shard;
 }
 
 void MetadataCache::recharge(Onode& onode) {
@@ -75,20 +102,39 @@ ReferenceChunk& MetadataCache::make_references(std::uint32_t physical) {
 }
 
 void MetadataCache::evict() {
+  // While all that is looked at must stay there is no sense in looking at each call.
+  if (used_bytes_ < look_again_bytes_) return;
+  const bool must_stay =
+      used_bytes_ > limit_bytes_ && !shrink(kLookedAt) && used_bytes_ > limit_bytes_;
+  look_again_bytes_ = must_stay ? used_bytes_ + limit_bytes_ / kGrowthsInLimit : 0;
+}
+
+bool MetadataCache::shrink(std::size_t most_looks) {
   // Entries that must stay go to the newest end; only so many are looked at in one call, so that
   // its cost stays constant when most are dirty or used.
-  std::size_t left = std::min(onodes_.size(), kLookedAt);
-  while (used_bytes_ > limit_bytes_ && left > 0) {
-    Onode& oldest = *list_.newer;
-    --left;
-    unlink(oldest);
-    const bool was_used = std::exchange(oldest.is_used, false);
-    if (was_used || oldest.dirty_parts > 0 || oldest.is_dirty() || oldest.pins > 0) {
-      link_newest(oldest);
+  std::size_t left = std::min(onodes_.size(), most_looks);
+  bool must_stay = true;
+  for (; used_bytes_ > limit_bytes_ && left > 0; --left) {
+    if (resting_bytes_ > limit_bytes_ / 2) {
+      must_stay = false;
+      Onode& oldest = *resting_.newer;
+      unlink(oldest);
+      resting_bytes_ -= oldest.charged_bytes;
+      used_bytes_ -= oldest.charged_bytes;
+      if (last_found_ == &oldest) last_found_ = nullptr;
+      onodes_.erase(ObjectKey{oldest.collection(), oldest.name(), oldest.snap()});
       continue;
     }
-    used_bytes_ -= oldest.charged_bytes;
-    onodes_.erase(ObjectKey{oldest.collection(), oldest.name(), oldest.snap()});
+    if (list_.newer == &list_) break;
+    Onode& oldest = *list_.newer;
+    unlink(oldest);
+    const bool was_used = std::exchange(oldest.is_used, false);
+    const bool stays = oldest.dirty_parts > 0 || oldest.is_dirty() || oldest.pins > 0;
+    must_stay = must_stay && stays;
+    if (stays || was_used)
+      link_newest(list_, oldest);
+    else
+      rest(oldest);
   }
   left = kLookedAt;
   for (auto at = references_.begin();
@@ -100,6 +146,7 @@ void MetadataCache::evict() {
     used_bytes_ -= kReferenceChunkCharge;
     at = references_.erase(at);
   }
+  return used_bytes_ > limit_bytes_ && !must_stay;
 }
 
 }  // namespace cairn::object_store

@@ -3,8 +3,10 @@
 // Invariants
 // - An object is in the cache whole (header) or not at all; its shards come and go with it, each
 //   one loaded when it is first needed. "No such object" is cached too.
+// - Who is to go rests first, with his shards packed: an object with one block takes less than half
+//   then. Half of the limit is for those that rest; find() brings them back.
 // - A dirty or pinned entry stays. Dirty entries are bounded by what one WAL can hold, so the cache
-//   is bounded by its limit plus about 450 bytes for each shard changed since the last checkpoint.
+//   is bounded by its limit plus about 550 bytes for each shard changed since the last checkpoint.
 // - A use is a mark on the entry and does not move it in the list: its neighbours are cold memory.
 //   Whoever has the mark when his turn to go comes loses it, and goes to the end.
 // - Values that come late from the region never replace an entry that is there.
@@ -31,8 +33,7 @@ struct ObjectKey {
 class MetadataCache {
  public:
   explicit MetadataCache(std::uint64_t limit_bytes) : limit_bytes_(limit_bytes) {
-    list_.newer = &list_;
-    list_.older = &list_;
+    for (Onode* list : {&list_, &resting_}) list->newer = list->older = list;
   }
   MetadataCache(const MetadataCache&) = delete;
   MetadataCache& operator=(const MetadataCache&) = delete;
@@ -51,6 +52,8 @@ class MetadataCache {
 
   // Lets entries go that were not used since they were last looked at, until the limit holds.
   void evict();
+  // The same, with so many looks. False: the limit holds, or nothing of what it has seen may go.
+  bool shrink(std::size_t most_looks);
   std::uint64_t used_bytes() const { return used_bytes_; }
 
  private:
@@ -60,14 +63,21 @@ class MetadataCache {
              (key.collection * 0xff51afd7ed558ccdULL);
     }
   };
-  void unlink(Onode& onode);
-  void link_newest(Onode& onode);
+  static void unlink(Onode& onode);
+  static void link_newest(Onode& list, Onode& onode);
+  void rest(Onode& onode);
+  void wake(Onode& onode);
 
   const std::uint64_t limit_bytes_;
   std::uint64_t used_bytes_ = 0;
   // The key's name is the entry's own.
   std::unordered_map<ObjectKey, std::unique_ptr<Onode>, KeyHash> onodes_;
-  Onode list_{0, {}, 0};  // newer: the next to be looked at; older: the last
+  Onode* last_found_ = nullptr;  // a transaction asks for its object several times
+  // newer: the next to be looked at; older: the last.
+  Onode list_{0, {}, 0};
+  Onode resting_{0, {}, 0};  // clean, unpinned, packed if they have shards
+  std::uint64_t resting_bytes_ = 0;
+  std::uint64_t look_again_bytes_ = 0;  // below, evict() does nothing
   std::unordered_map<std::uint32_t, std::unique_ptr<ReferenceChunk>> references_;
 };
 

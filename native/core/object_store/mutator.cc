@@ -157,10 +157,20 @@ Onode* Mutator::find(const Transaction::Op& op) {
   return pg == nullptr ? nullptr : &lookup(*pg, op.object.name, op.object.snap);
 }
 
+// What is known of the layers that there are not (Onode::no_layer_from) stays true.
+void Mutator::note_layer(PgEntry& pg, const Onode& layer) {
+  pg.newest_layer = std::max(pg.newest_layer, layer.snap());
+  Onode* head = state_.cache.find({layer.collection(), layer.name(), kHead});
+  if (head == nullptr || head->no_layer_from == kHead) return;
+  head->no_layer_from = std::max(head->no_layer_from, layer.snap() + 1);
+}
+
 void Mutator::create(PgEntry& pg, Onode& onode) {
+  if (onode.snap() != kHead) note_layer(pg, onode);
   state_.checkpoint_set.touch(pg);
   ++pg.object_count;
   onode.exists = true;
+  onode.is_whole = true;  // nothing has ever been stored under its new id
   onode.header = {};
   onode.header.id = state_.next_id++;
 }
@@ -303,7 +313,7 @@ void Mutator::apply_clone(const Transaction::Op& op) {
   to.header.block_limit = from.header.block_limit;
   for (std::uint32_t index = 0; index < from.shards.size(); ++index) {
     Shard* source = from.shard(index);
-    if (source == nullptr || encode_shard(source->blocks).empty()) continue;
+    if (source == nullptr || !has_block(source->blocks)) continue;
     state_.checkpoint_set.touch(*source);
     for (BlockEntry& block : source->blocks) {
       if (block.state != BlockState::data) continue;
@@ -365,6 +375,7 @@ void Mutator::apply_move(const Transaction::Op& op) {
   state_.checkpoint_set.touch(source);
   state_.checkpoint_set.touch(target);
   to.take_over(*from);
+  if (to.snap() != kHead) note_layer(target, to);
   state_.cache.recharge(*from);
   state_.cache.recharge(to);
   --source.object_count;

@@ -34,6 +34,7 @@ class Mutator {
   Onode& find_or_create(const Transaction::Op& op);
   Onode& lookup(const PgEntry& pg, std::string_view name, std::uint64_t snap);
   void create(PgEntry& pg, Onode& onode);
+  void note_layer(PgEntry& pg, const Onode& layer);
   void remove(PgEntry* pg, Onode& onode);
   void discard_omap(Onode& onode);
 

@@ -216,6 +216,9 @@ struct Usage {
 struct Counters {
   std::uint64_t transactions = 0, wal_groups = 0, wal_bytes = 0, flushes = 0, checkpoints = 0;
   std::uint64_t data_read_bytes = 0, data_written_bytes = 0, checksum_errors = 0;
+  // Metadata that was not in memory: how often the key-value region was asked, and for how many
+  // keys; the pairs that it found count where all of an object was asked for.
+  std::uint64_t metadata_loads = 0, metadata_values = 0;
   std::uint64_t pending_transactions = 0;  // submitted, not yet durable
   Histogram commit_ns;                     // submit to durable
   Histogram read_ns;
@@ -293,7 +296,9 @@ class ObjectStore {
   virtual const Counters& counters() const = 0;
   // When the oldest transaction that is not durable yet was submitted; 0: there is none.
   virtual std::uint64_t oldest_pending_ns() const = 0;
-  virtual bool failed() const = 0;
+  // What a write or flush of the disk has failed with; ok: nothing. From then on it serves no more.
+  virtual const Status& failure() const = 0;
+  bool failed() const { return !failure().is_ok(); }
 };
 
 }  // namespace cairn::object_store

@@ -159,13 +159,19 @@ void PgEntry::forget() {
 }
 
 PgEntry* PgTable::find(const PgId& id) {
-  const auto found = entries_.find(id);
-  return found != entries_.end() && found->second->exists ? found->second.get() : nullptr;
+  if (last_found_ == nullptr || last_found_->id() != id) {
+    const auto found = entries_.find(id);
+    if (found == entries_.end()) return nullptr;
+    last_found_ = found->second.get();
+  }
+  return last_found_->exists ? last_found_ : nullptr;
 }
 
 PgEntry& PgTable::entry(const PgId& id) {
+  if (last_found_ != nullptr && last_found_->id() == id) return *last_found_;
   std::unique_ptr<PgEntry>& entry = entries_[id];
   if (!entry) entry = std::make_unique<PgEntry>(id);
+  last_found_ = entry.get();
   return *entry;
 }
 

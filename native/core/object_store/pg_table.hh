@@ -61,6 +61,7 @@ class PgEntry final : public CheckpointEntry {
   // Born in this checkpoint period: an object that is not in memory is not on disk either.
   bool is_new = false;
   keys::Collection collection = 0;
+  std::uint64_t newest_layer = 0;  // highest snapshot id of those made since the start
   std::uint64_t object_count = 0;
   // Of all its objects; a block that clones share counts for each. Not known of a PG that was
   // stored before this was counted.
@@ -93,7 +94,9 @@ class PgTable {
   }
 
  private:
+  // An entry stays where it is, and is never erased.
   std::unordered_map<PgId, std::unique_ptr<PgEntry>, PgIdHash> entries_;
+  PgEntry* last_found_ = nullptr;  // a transaction asks for its PG several times
 };
 
 }  // namespace cairn::object_store

@@ -17,6 +17,8 @@ constexpr std::uint64_t kEntryBytes = 224;
 // So long a full region is believed to be full: to look again costs a compaction.
 constexpr std::uint64_t kFullForNs = 1'000'000'000;
 constexpr std::size_t kLoadAhead = 32;
+// About 0.1 ms.
+constexpr std::size_t kLooksPerSlice = 256;
 constexpr std::uint64_t kReserveBytes = std::uint64_t{16} << 20;
 constexpr const char* kNoFreeBlock = "the data area has no free block outside of its reserve";
 constexpr const char* kRegionFull = "the key-value region is full";
@@ -318,9 +320,18 @@ void Store::progress() {
     frozen_metadata_bytes_ = 0;
     kv_free_age_ = kKvFreeMaxAge;
     reclaimer_.run();
+    shrink_cache();
   }
   pump();
   close_if_settled();
+}
+
+// What the checkpoint has cleaned may go, also when nothing comes afterwards.
+void Store::shrink_cache() {
+  if (is_loading_ || !state_->cache.shrink(kLooksPerSlice)) return;
+  state_->executor.post([this, alive = std::weak_ptr(state_->lifetime)] {
+    if (!alive.expired()) shrink_cache();
+  });
 }
 
 void Store::fail_everything() {

@@ -54,7 +54,7 @@ class Store final : public ObjectStore {
   std::uint64_t oldest_pending_ns() const override {
     return pending_since_ns_.empty() ? 0 : pending_since_ns_.front();
   }
-  bool failed() const override { return !state_->health; }
+  const Status& failure() const override { return state_->health; }
 
  private:
   struct Pending {
@@ -93,6 +93,7 @@ class Store final : public ObjectStore {
   void fail_everything();
   void start_checkpoint();
   void checkpoint_if_due();
+  void shrink_cache();
   void arm_idle_timer();
   void idle_timer_fired(std::uint64_t transactions_then);
   void close_if_settled();

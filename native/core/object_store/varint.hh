@@ -52,6 +52,16 @@ class ValueReader {
     bytes_.remove_prefix(sizeof(T));
     return value;
   }
+  // Empty when there are fewer.
+  std::string_view bytes(std::uint64_t length) {
+    if (bytes_.size() < length) {
+      ok_ = false;
+      length = bytes_.size();
+    }
+    const std::string_view value = bytes_.substr(0, length);
+    bytes_.remove_prefix(length);
+    return ok_ ? value : std::string_view{};
+  }
   // All that has not been read.
   std::string_view rest() { return std::exchange(bytes_, {}); }
   bool ok() const { return ok_; }

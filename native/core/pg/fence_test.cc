@@ -151,6 +151,25 @@ TEST_CASE("fence: a copy that was down while the token rose refuses the old one 
   CHECK(value == 2);
 }
 
+TEST_CASE("fence: a copy that was made anew as a whole refuses the old token as primary") {
+  SimOsds cluster(37);
+  cluster.new_interval({0, 1, 2});
+  CHECK(write(cluster, token(1), "a", 1) == ErrorCode::ok);
+  CHECK(write(cluster, token(2), "a", 2) == ErrorCode::ok);
+  cluster.kill(2);
+  cluster.restart_empty(2);
+  cluster.new_interval({0, 2, 1});
+  CHECK(cluster.osds[2]->core->find_pg(kTestPg)->log().tail_number() ==
+        cluster.osds[0]->core->find_pg(kTestPg)->log().head_number());
+  cluster.run_until([&cluster] { return cluster.clean(); });
+  // Alone, so that nobody else can refuse for it.
+  cluster.new_interval({2});
+  check_fenced(cluster, 1);
+  int value = 0;
+  CHECK(read(cluster, token(2), "a", &value) == ErrorCode::ok);
+  CHECK(value == 2);
+}
+
 TEST_CASE("fence: a primary that lacks the newest tokens serves nothing under a token till then") {
   SimOsds cluster(35);
   cluster.new_interval({0, 1, 2});

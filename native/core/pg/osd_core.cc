@@ -385,9 +385,11 @@ void OsdCore::store_refused(PgId, const Status& status) {
 }
 
 void OsdCore::check_store() {
-  if (!store_.failed() || store_failure_reported_) return;
+  const Status& failure = store_.failure();
+  if (failure || store_failure_reported_) return;
   store_failure_reported_ = true;
-  events_.on_store_failed(Status(ErrorCode::io_error, "a write or flush of the disk failed"));
+  const std::string text = "a write or flush of the disk failed: " + failure.message();
+  events_.on_store_failed(Status(failure.code(), text));
 }
 
 void OsdCore::send_ping(OsdId osd, const net::Ping& ping) {

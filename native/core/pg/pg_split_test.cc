@@ -119,10 +119,10 @@ TEST_CASE("split: each copy has its objects where they belong, and serves them")
 
 TEST_CASE("split: from 1 to 8 at once, with more objects than a page") {
   SimOsds cluster(61);
-  fill(cluster, 1100);
+  fill(cluster, 300);
   split(cluster, 8);
-  for (OsdId osd = 0; osd < 3; ++osd) check_divided(cluster, osd, 1100);
-  for (int i = 0; i < 1100; i += 50) CHECK(read(cluster, name_of(i)) == i % 250);
+  for (OsdId osd = 0; osd < 3; ++osd) check_divided(cluster, osd, 300);
+  for (int i = 0; i < 300; i += 20) CHECK(read(cluster, name_of(i)) == i % 250);
 }
 
 TEST_CASE("split: twice, and the divided copies come back from their disks") {
@@ -248,9 +248,11 @@ TEST_CASE("split: the promise of a lease that the parent gave is the child's") {
 
 TEST_CASE("split: interrupted anywhere it is gone on with, and a child begun is no PG") {
   std::size_t half_made = 0;
-  for (std::uint64_t after_us = 0; after_us < 4000; after_us += 100) {
+  // A split of so many takes several pages, and about 4 ms here.
+  constexpr int kObjects = 200;
+  for (std::uint64_t after_us = 0; after_us < 4000; after_us += 200) {
     SimOsds cluster(68);
-    fill(cluster, 600);
+    fill(cluster, kObjects);
     cluster.kill(1);
     cluster.kill(2);
     cluster.new_interval({0});
@@ -265,8 +267,8 @@ TEST_CASE("split: interrupted anywhere it is gone on with, and a child begun is 
     if (cluster.osds[0]->core->find_pg(child) == nullptr && !listed(cluster, 0, child).empty())
       ++half_made;
     split(cluster, 4, {0});
-    check_divided(cluster, 0, 600);
-    CHECK(read(cluster, name_of(599)) == 599 % 250);
+    check_divided(cluster, 0, kObjects);
+    CHECK(read(cluster, name_of(kObjects - 1)) == kObjects - 1);
   }
   CHECK(half_made > 0);
 }

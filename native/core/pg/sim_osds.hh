@@ -141,6 +141,8 @@ class SimOsds {
   // The process ends: nothing unflushed is lost (that is the object store's test).
   void kill(OsdId osd);
   void restart(OsdId osd);
+  // With another disk: all of its copy is made anew, as by a backfill.
+  void restart_empty(OsdId osd);
 
   // Runs until the operation is answered; fails the test after 60 virtual seconds.
   net::OpReply operate(const std::string& object, std::vector<net::Step> steps, Buffer data,
@@ -165,6 +167,7 @@ class SimOsds {
   void activate_child(PgId child);
 
  private:
+  void format_disk(SimOsd& osd);
   void start(SimOsd& osd);
   void push_maps(const std::vector<OsdId>& acting);
   objecter::ClientMap client_map(const std::vector<OsdId>& acting) const;

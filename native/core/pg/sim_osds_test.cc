@@ -53,12 +53,7 @@ SimOsds::SimOsds(std::uint64_t seed, net::SimNetworkConfig config, std::vector<i
   for (OsdId id = 0; id < 3; ++id) {
     auto osd = std::make_unique<SimOsd>(executor, drifts_ppm.at(static_cast<std::size_t>(id)));
     osd->id = id;
-    osd->disk = std::make_unique<io::SimDisk>(executor, io::SimDiskImage(kDiskBytes));
-    object_store::Geometry geometry;
-    geometry.wal_bytes = std::uint64_t{4} << 20;
-    geometry.kv_bytes = std::uint64_t{16} << 20;
-    object_store::Identity identity{cluster_, id, {static_cast<std::uint8_t>(id + 1)}};
-    REQUIRE(object_store::ObjectStore::format(*osd->disk, identity, geometry).to_string() == "ok");
+    format_disk(*osd);
     start(*osd);
     osds[id] = std::move(osd);
   }
@@ -77,6 +72,15 @@ SimOsds::~SimOsds() {
     if (osd->core != nullptr) osd->core->detach();
     osd->messenger.reset();
   }
+}
+
+void SimOsds::format_disk(SimOsd& osd) {
+  osd.disk = std::make_unique<io::SimDisk>(executor, io::SimDiskImage(kDiskBytes));
+  object_store::Geometry geometry;
+  geometry.wal_bytes = std::uint64_t{4} << 20;
+  geometry.kv_bytes = std::uint64_t{16} << 20;
+  object_store::Identity identity{cluster_, osd.id, {static_cast<std::uint8_t>(osd.id + 1)}};
+  REQUIRE(object_store::ObjectStore::format(*osd.disk, identity, geometry).to_string() == "ok");
 }
 
 void SimOsds::start(SimOsd& osd) {
@@ -110,6 +114,11 @@ void SimOsds::kill(OsdId id) {
 }
 
 void SimOsds::restart(OsdId id) { start(*osds[id]); }
+
+void SimOsds::restart_empty(OsdId id) {
+  format_disk(*osds[id]);
+  start(*osds[id]);
+}
 
 SimClient SimOsds::add_client(ClientId id) {
   SimClient added;
@@ -161,6 +170,17 @@ Activation SimOsds::catch_up(SimOsd& authority, SimOsd& member) {
   const PgLog& own = member.core->find_pg(kTestPg)->log();
   Activation activation;
   activation.interval = epoch;
+  if (own.head_number() == 0 && good.head_number() != 0) {
+    // As a backfill does it: the log begins at the head, and all objects are missing.
+    activation.reset_log = true;
+    activation.log_base = good.at(good.head_number()).version;
+    std::map<std::string, Missing> all;
+    for (const net::LogEntry& entry : good.entries_after(good.tail_number(), 100000)) {
+      all[entry.object] = {entry.version, entry.removes};
+    }
+    for (const auto& [name, lacks] : all) activation.missing.push_back({name, lacks});
+    return activation;
+  }
   std::uint64_t common = std::min(good.head_number(), own.head_number());
   REQUIRE(common >= good.tail_number());
   while (common > std::max(good.tail_number(), own.tail_number()) &&

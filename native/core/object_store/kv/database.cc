@@ -5,6 +5,7 @@
 #include <leveldb/write_batch.h>
 
 #include <algorithm>
+#include <limits>
 
 namespace cairn::kv {
 namespace {
@@ -118,6 +119,20 @@ Result<std::vector<KeyValue>> Database::scan(std::string_view begin, std::string
   run_background_work();
   if (!status.ok()) return from_leveldb(status);
   return pairs;
+}
+
+Result<Found> Database::find(const std::vector<std::string>& keys,
+                             const std::vector<KeyRange>& ranges) {
+  Found found;
+  Result<Values> values = get(keys);
+  if (!values) return values.status();
+  found.values = std::move(*values);
+  for (const auto& [begin, end] : ranges) {
+    auto pairs = scan(begin, end, std::numeric_limits<std::size_t>::max());
+    if (!pairs) return pairs.status();
+    found.ranges.push_back(std::move(*pairs));
+  }
+  return found;
 }
 
 Status Database::apply(WriteBatch& batch, bool sync) {

@@ -1,5 +1,5 @@
 // Database: LevelDB on a RegionFs, with the settings that Cairn needs, as plain blocking calls.
-// One thread at a time calls it, and beside it another one get() and scan() unless everything is
+// One thread at a time calls it, and beside it another one get(), scan() and find() unless all is
 // stepped; it keeps the reserve that erases and compactions need.
 //
 // The reserve. A compaction writes its outputs before its inputs are given back, so a batch with a
@@ -50,6 +50,8 @@ class Database {
   Result<Values> get(const std::vector<std::string>& keys);
   Result<std::vector<KeyValue>> scan(std::string_view begin, std::string_view end,
                                      std::size_t limit);
+  // All pairs of the ranges.
+  Result<Found> find(const std::vector<std::string>& keys, const std::vector<KeyRange>& ranges);
   Status apply(WriteBatch& batch, bool sync);
 
   // From any thread:

@@ -143,6 +143,24 @@ class QueuedKvStore : public KvStore {
          std::move(done));
   }
 
+  void find_settled(std::vector<std::string> keys, std::vector<KeyRange> ranges,
+                    FindDone done) override {
+    auto find = [this, keys = std::move(keys), ranges = std::move(ranges)] {
+      return database_->find(keys, ranges);
+    };
+    if (looks_ != nullptr) return look(std::move(find), std::move(done));
+    submit([this, find = std::move(find), done = std::move(done)]() mutable {
+      complete(find(), std::move(done));
+    });
+  }
+
+  Result<Found> find_now(const std::vector<std::string>& keys,
+                         const std::vector<KeyRange>& ranges) override {
+    std::optional<Result<Found>> result;
+    run_and_wait([&] { result = database_->find(keys, ranges); });
+    return std::move(*result);
+  }
+
   Result<Values> get_now(const std::vector<std::string>& keys) override {
     std::optional<Result<Values>> result;
     run_and_wait([&] { result = database_->get(keys); });

@@ -16,7 +16,7 @@
 //
 // Modes
 // - threaded: a worker thread makes the LevelDB calls in their order, a second one those of
-//   get_settled() and scan_settled(), and a third one compacts; completions come back through
+//   the ..._settled() methods, and a third one compacts; completions come back through
 //   Options::post_back. The disk's *_now methods are then called by three threads at the same time.
 // - stepped: everything, compaction too, runs before the call returns, on the caller's thread (or,
 //   where LevelDB waits for itself, in lock-step with a second one), in an order that depends on
@@ -80,6 +80,13 @@ class WriteBatch {
 
 using KeyValue = std::pair<std::string, std::string>;
 using Values = std::vector<std::optional<std::string>>;  // none: no such key
+using KeyRange = std::pair<std::string, std::string>;    // begin <= key < end
+// Of several keys and ranges, in their order.
+struct Found {
+  Values values;
+  std::vector<std::vector<KeyValue>> ranges;
+};
+using FindDone = UniqueFunction<void(Status, Found)>;
 using GetDone = UniqueFunction<void(Status, Values)>;
 using ScanDone = UniqueFunction<void(Status, std::vector<KeyValue>)>;
 using ApplyDone = UniqueFunction<void(Status)>;
@@ -156,9 +163,14 @@ class KvStore {
   virtual void get_settled(std::vector<std::string> keys, GetDone done) = 0;
   virtual void scan_settled(std::string begin, std::string end, std::size_t limit,
                             ScanDone done) = 0;
+  // Several of both at once: the values of the keys and all pairs of the ranges.
+  virtual void find_settled(std::vector<std::string> keys, std::vector<KeyRange> ranges,
+                            FindDone done) = 0;
 
   // The same, blocking, after everything called before. For opening a store, tests and tools.
   virtual Result<Values> get_now(const std::vector<std::string>& keys) = 0;
+  virtual Result<Found> find_now(const std::vector<std::string>& keys,
+                                 const std::vector<KeyRange>& ranges) = 0;
   virtual Result<std::vector<KeyValue>> scan_now(std::string_view begin, std::string_view end,
                                                  std::size_t limit) = 0;
   virtual Status apply_now(WriteBatch batch, bool sync) = 0;
