@@ -12,6 +12,14 @@ export class MemoryMapStore implements MapStore {
     this.newest = base;
   }
 
+  /** What a new process finds; what the old one appends from now on is lost. */
+  handOver(): MemoryMapStore {
+    const found = new MemoryMapStore(this.base);
+    found.incrementals.push(...this.incrementals);
+    found.newest = this.newest;
+    return found;
+  }
+
   get clusterId(): string {
     return this.base.clusterId;
   }

@@ -179,7 +179,7 @@ export class SimCluster {
    */
   async restartMonitor(from?: OsdMap): Promise<void> {
     const { clock } = this.monitorEnd;
-    if (from !== undefined) this.store = new MemoryMapStore(from);
+    this.store = from === undefined ? this.store.handOver() : new MemoryMapStore(from);
     clock.kill();
     this.control.endAll(clock);
     await this.startMonitor();
