@@ -23,7 +23,7 @@
 //
 // Memory: 2 bits a block of the data area (64 MiB a TiB). Nothing per stored object: what is known
 // of objects is cached, up to metadata_cache_bytes. Beside it, until the next checkpoint: the data
-// that waits for its place (pending_data_bytes, at most the WAL's length), about 450 bytes for each
+// that waits for its place (pending_data_bytes, at most the WAL's length), about 550 bytes for each
 // 64 KiB piece of an object that was changed, and the new entries of the PG logs.
 //
 // It does not replicate, order clients, or know what a PG log entry means.
