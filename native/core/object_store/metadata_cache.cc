@@ -11,6 +11,8 @@ namespace {
 // A chunk, its table entry and the allocator's own bytes.
 constexpr std::uint64_t kReferenceChunkCharge = sizeof(ReferenceChunk) + 64;
 constexpr std::size_t kLookedAt = 16;
+// Of what has more than a few shards, packing saves little of what it costs: it goes at once.
+constexpr std::uint64_t kMostRestingBytes = 8192;
 // The cache grows by such a part of its limit before it is looked at again.
 constexpr std::uint64_t kGrowthsInLimit = 256;
 
@@ -31,6 +33,13 @@ void MetadataCache::link_newest(Onode& list, Onode& onode) {
   onode.older = list.older;
   list.older->newer = &onode;
   list.older = &onode;
+}
+
+void MetadataCache::drop(Onode& onode) {
+  unlink(onode);
+  used_bytes_ -= onode.charged_bytes;
+  if (last_found_ == &onode) last_found_ = nullptr;
+  onodes_.erase(ObjectKey{onode.collection(), onode.name(), onode.snap()});
 }
 
 void MetadataCache::rest(Onode& onode) {
@@ -118,11 +127,8 @@ bool MetadataCache::shrink(std::size_t most_looks) {
     if (resting_bytes_ > limit_bytes_ / 2) {
       must_stay = false;
       Onode& oldest = *resting_.newer;
-      unlink(oldest);
       resting_bytes_ -= oldest.charged_bytes;
-      used_bytes_ -= oldest.charged_bytes;
-      if (last_found_ == &oldest) last_found_ = nullptr;
-      onodes_.erase(ObjectKey{oldest.collection(), oldest.name(), oldest.snap()});
+      drop(oldest);
       continue;
     }
     if (list_.newer == &list_) break;
@@ -131,10 +137,14 @@ bool MetadataCache::shrink(std::size_t most_looks) {
     const bool was_used = std::exchange(oldest.is_used, false);
     const bool stays = oldest.dirty_parts > 0 || oldest.is_dirty() || oldest.pins > 0;
     must_stay = must_stay && stays;
-    if (stays || was_used)
+    if (stays || was_used) {
       link_newest(list_, oldest);
-    else
+    } else if (oldest.charged_bytes > kMostRestingBytes) {
+      link_newest(list_, oldest);
+      drop(oldest);
+    } else {
       rest(oldest);
+    }
   }
   left = kLookedAt;
   for (auto at = references_.begin();

@@ -3,8 +3,8 @@
 // Invariants
 // - An object is in the cache whole (header) or not at all; its shards come and go with it, each
 //   one loaded when it is first needed. "No such object" is cached too.
-// - Who is to go rests first, with his shards packed: an object with one block takes less than half
-//   then. Half of the limit is for those that rest; find() brings them back.
+// - Who is to go and has few shards rests first, with them packed: an object with one block takes
+//   less than half then. Half of the limit is for those that rest; find() brings them back.
 // - A dirty or pinned entry stays. Dirty entries are bounded by what one WAL can hold, so the cache
 //   is bounded by its limit plus about 550 bytes for each shard changed since the last checkpoint.
 // - A use is a mark on the entry and does not move it in the list: its neighbours are cold memory.
@@ -65,6 +65,7 @@ class MetadataCache {
   };
   static void unlink(Onode& onode);
   static void link_newest(Onode& list, Onode& onode);
+  void drop(Onode& onode);
   void rest(Onode& onode);
   void wake(Onode& onode);
 
