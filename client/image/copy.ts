@@ -1,20 +1,17 @@
 // Copies of images: of what one moment shows, or with all snapshots. The native core moves the
 // bytes: the copy is filled as a clone of its source is flattened, though it never is its clone.
-//
-// Invariant: the copy has no name until all of it is durable; whatever fails before that takes away
-// what was written, and what a client that died has left is a pending entry.
-import { StorageError, toStorageError } from "../../common/errors.js";
+import { StorageError } from "../../common/errors.js";
 import type { DeviceHandle } from "../../native/binding.js";
 import { encodeValue } from "../../proto/encoding.js";
 import type { ImageAccess } from "./access.js";
 import { changedRanges, stateZero, wholeBlocks } from "./changed-ranges.js";
-import { withAccess } from "./exclusive.js";
 import { joinParent } from "./family.js";
+import { makeFilled, throwIfStopped } from "./filled-image.js";
 import type { ImageHeader } from "./header.js";
 import { changeHeader } from "./header-change.js";
-import { type Every, everyByClock, HeldEntry } from "./held-entry.js";
+import type { Every } from "./held-entry.js";
 import { openHead, openOwn, openSnapshot, withParent, withWorkDevice } from "./layout.js";
-import { begin, checkNew, clear, clearStale, type LayoutOptions } from "./making.js";
+import { checkNew, type LayoutOptions } from "./making.js";
 import { refuseSource, targetRecord } from "./migration-state.js";
 import { removeStep, setStep, u64Value } from "./omap-values.js";
 import type { ParentRef } from "./references.js";
@@ -87,8 +84,7 @@ export class Copies {
 
   private async make(source: Source, to: CopyTarget, options: CopyOptions): Promise<ImageInfo> {
     const { header, moments, parent } = source;
-    const { progress = noProgress, every = everyByClock(to.scope), signal } = options;
-    const { flatten: _, progress: _p, every: _e, signal: _s, ...layout } = options;
+    const { flatten: _, progress, every, signal, ...layout } = options;
     const own: LayoutOptions = {
       objectBytes: 2 ** header.order,
       stripeUnitBytes: header.stripeUnitBytes,
@@ -98,27 +94,12 @@ export class Copies {
     const chosen = layout.objectBytes === undefined ? { ...own, ...layout } : layout;
     const image = { ...chosen, sizeBytes, ...(parent === undefined ? {} : { parent }) };
     checkNew(to.scope, to.name, image, true);
-    await clearStale(to.scope, ["creating", "importing", "removing"]);
-    const { entry } = await begin(to.scope, "importing", to.name, image, async (id) => {
+    const join = async (id: string) => {
       if (parent === undefined) return;
       await joinParent(to.scope, parent, to.scope.refOf(id), undefined, true);
-    });
-    const held = new HeldEntry(to.scope, entry, every);
-    try {
-      const stops = signal === undefined ? [held.lost] : [held.lost, signal];
-      const stop = AbortSignal.any(stops);
-      const fill = (access: ImageAccess) => this.fill(source, access, stop);
-      await withAccess(to.scope, entry.id, fill, progress);
-      // No renewal may run beside the publication, which compares the entry's bytes.
-      await held.release();
-      await to.scope.directory.publish(held.entry);
-    } catch (thrown) {
-      await held.release();
-      // Should this fail, the entry stays, and the next rm or import of the pool clears it away.
-      await clear(to.scope, held.entry).catch(() => undefined);
-      throw toStorageError(thrown);
-    }
-    return to.scope.infoOf(to.name, await to.scope.header(entry.id));
+    };
+    const fill = (access: ImageAccess, stop: AbortSignal) => this.fill(source, access, stop);
+    return makeFilled({ ...to, image, join }, fill, { progress, signal, every });
   }
 
   private async fill(source: Source, access: ImageAccess, stop: AbortSignal): Promise<void> {
@@ -266,10 +247,4 @@ export async function copySnapshot(
     const key = snapshotKey(snapshot.id);
     return [unchanged(key), setStep(key, encodeSnapshot({ ...snapshot, protected: true }))];
   });
-}
-
-function throwIfStopped(stop: AbortSignal): void {
-  if (!stop.aborted) return;
-  if (stop.reason instanceof StorageError) throw stop.reason;
-  throw new StorageError("canceled", "stopped before it was done; nothing of it is left");
 }
