@@ -37,8 +37,8 @@ const create = verb({
   name: "create",
   summary: "Create an image. It is thin: space is taken as it is written.",
   details: [
-    "With --thick-provision zeros are written over its whole size first, so that it has its space " +
-      "on all copies. It appears when that is done; stopped before, nothing of it is left. " +
+    "With --thick-provision zeros are written over all of it first, so that it has its space on " +
+      "all copies. It appears when that is done; stopped before, nothing of it is left. " +
       "docs/operating/image-options.md says what takes such space and what gives it back.",
   ],
   slots: [image("its pool and name")],
