@@ -7,10 +7,18 @@ import type { ImageAccess } from "./access.js";
 import { changedRanges, stateZero, wholeBlocks } from "./changed-ranges.js";
 import { joinParent } from "./family.js";
 import { makeFilled, throwIfStopped } from "./filled-image.js";
+import { followDevice } from "./followed-device.js";
 import type { ImageHeader } from "./header.js";
 import { changeHeader } from "./header-change.js";
 import type { Every } from "./held-entry.js";
-import { openHead, openOwn, openSnapshot, withParent, withWorkDevice } from "./layout.js";
+import {
+  openHead,
+  openOwn,
+  openSnapshot,
+  withHeader,
+  withParent,
+  withWorkDevice,
+} from "./layout.js";
 import { checkNew, type LayoutOptions } from "./making.js";
 import { refuseSource, targetRecord } from "./migration-state.js";
 import { removeStep, setStep, u64Value } from "./omap-values.js";
@@ -39,6 +47,13 @@ export interface CopyTarget {
 
 /** A moment of the source; undefined: now. */
 type Moment = Snapshot | undefined;
+
+interface OpenMoment {
+  handle: DeviceHandle;
+  /** that it was opened by */
+  header: ImageHeader;
+  close(): Promise<void>;
+}
 
 interface Source {
   header: ImageHeader;
@@ -106,14 +121,16 @@ export class Copies {
     const { header, moments } = source;
     let earlier: Moment;
     for (const moment of moments) {
+      const { sizeBytes } = moment ?? header;
       const from = await this.open(source, moment);
       try {
-        const { sizeBytes, parent } = moment ?? header;
+        const before = earlier && recordIn(from.header, earlier);
+        const { parent } = (moment && recordIn(from.header, moment)) ?? from.header;
         const ownOnly = source.parent !== undefined;
-        const filling = { from, sizeBytes, earlier, parent, ownOnly };
+        const filling = { from: from.handle, sizeBytes, earlier: before, parent, ownOnly };
         await fillFrom(access, filling, stop);
       } finally {
-        this.scope.io.closeDevice(from);
+        await from.close();
       }
       // The last moment is what the copy is to show itself: no snapshot of it.
       if (moment !== undefined && moment !== moments.at(-1)) await copySnapshot(access, moment);
@@ -121,11 +138,40 @@ export class Copies {
     }
   }
 
-  private async open({ header, parent }: Source, moment: Moment): Promise<DeviceHandle> {
-    if (parent !== undefined) return openOwn(this.scope, header, moment?.id);
-    if (moment !== undefined) return openSnapshot(this.scope, header, moment.id);
-    return openHead(this.scope, header, { readOnly: true });
+  /** Whatever becomes of the source's parents meanwhile. */
+  private async open({ header, parent }: Source, moment: Moment): Promise<OpenMoment> {
+    const { scope } = this;
+    const { id } = header;
+    if (parent !== undefined) {
+      // The copy is a clone of what the source was then, and that parent is kept for it.
+      const handle = openOwn(scope, header, moment?.id);
+      return { handle, header, close: async () => scope.io.closeDevice(handle) };
+    }
+    const { sizeBytes } = header;
+    const [handle, now] = await withHeader(scope, id, async (found) => {
+      const device =
+        moment === undefined
+          ? await openHead(scope, found, { readOnly: true, sizeBytes })
+          : await openSnapshot(scope, found, moment.id);
+      return [device, found] as const;
+    });
+    const closeDevice = () => scope.io.closeDevice(handle);
+    try {
+      const { end } = await followDevice(scope, id, handle, {
+        snapId: moment?.id,
+        keepsSize: true,
+      });
+      return { handle, header: now, close: () => end().finally(closeDevice) };
+    } catch (thrown) {
+      closeDevice();
+      throw thrown;
+    }
   }
+}
+
+/** As a newer header has it: a flatten may have been there. */
+function recordIn({ snapshots }: ImageHeader, snapshot: Snapshot): Snapshot {
+  return snapshots.find(({ id }) => id === snapshot.id) ?? snapshot;
 }
 
 /** The parent that the moments show; undefined: none, or the image is being migrated to here. */
