@@ -75,8 +75,7 @@ export async function run(options: RunOptions): Promise<Report> {
   const rot = await judgeRot(cold, cluster, findings);
   const marks = markDowns(cluster);
   cluster.note("the comparison of the copies begins");
-  const { objects, differences } = await compare(cluster, findings);
-  findings.push(...differences.map((text) => `copies differ: ${text}`));
+  const compared = await compare(cluster, findings);
   cluster.note("the copies have been compared");
   findings.push(...searchLogs(cluster, kinds));
   const stale = judgeStaleWrites(
@@ -113,7 +112,7 @@ export async function run(options: RunOptions): Promise<Report> {
     staleRefused: stale.refused,
     staleAccepted: stale.accepted.length,
     rot,
-    objectsCompared: objects,
+    compared,
     cleanMs,
     findings,
   };
@@ -258,12 +257,15 @@ async function judgeRot(cold: ColdData, cluster: Cluster, findings: string[]) {
   }
 }
 
-async function compare(cluster: Cluster, findings: string[]) {
+async function compare(cluster: Cluster, findings: string[]): Promise<Report["compared"]> {
   try {
-    return await cluster.compareCopies();
+    const { names, comparedBytes, differences } = await cluster.compareCopies();
+    findings.push(...differences.map((text) => `copies differ: ${text}`));
+    const objects = [...names.values()].reduce((total, ofPg) => total + ofPg.length, 0);
+    return { objects, bytes: comparedBytes };
   } catch (thrown) {
     findings.push(`copies cannot be compared: ${thrown}`);
-    return { objects: 0, differences: [] };
+    return undefined;
   }
 }
 
