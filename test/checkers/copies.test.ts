@@ -1,3 +1,4 @@
+// Tests of the comparison of copies: equal ones, and each way in which they are not.
 import { describe, expect, it } from "vitest";
 import { comparePg, type ObjectCopy, type PgCopy } from "./copies.js";
 
