@@ -1,7 +1,8 @@
 // A Ceph cluster of the benchmark's own beside Cairn's: a monitor and OSDs on BlueStore, each on a
-// file of this folder's disk, no authentication, debug logs off (which is how it is fastest), and no
-// write-back cache in the client: as with Cairn, a write is answered when all copies are durable.
-// Made in a new folder and removed. From Debian's packages ceph-mon, ceph-osd, ceph-common and fio.
+// file of this folder's disk, no authentication, debug logs off (which is how it is fastest), and
+// no write-back cache in the client: as with Cairn, a write is answered when all copies are
+// durable. Made in a new folder and removed. From Debian's packages ceph-mon, ceph-osd, ceph-common
+// and fio.
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
