@@ -357,6 +357,10 @@ describe("an image that is moved", () => {
 });
 
 describe("an image with clones that is moved", () => {
+  beforeAll(async () => {
+    await ok("namespace", "create", "rbd/ns");
+  });
+
   it.each(["commit", "abort"])(
     "leaves a clone in use, and a clone of that, what they were: %s",
     async (end) => {
@@ -396,7 +400,7 @@ describe("an image with clones that is moved", () => {
       await Promise.all([same(), guest.more(20)]);
       const [parent, gone] =
         end === "commit" ? ["rbd/ns/silver", "rbd/gold"] : ["rbd/gold", "rbd/ns/silver"];
-      expect(await ok("children", parent)).toBe(child);
+      expect(await ok("children", parent)).toBe(`${child} @s`);
       expect(await ok("info", child)).toMatch(new RegExp(`parent: +${parent}@s`));
       expect((await cairn(dir, "info", gone)).code).not.toBe(0);
       const disk = await guest.stop();
