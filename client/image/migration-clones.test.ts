@@ -396,3 +396,53 @@ describe("the end of a migration that was cut off anywhere", () => {
     expect(outcomes).toContain(second);
   });
 });
+
+describe("two clients that end a migration in different ways", () => {
+  it.each([
+    ["commit", "abort"],
+    ["abort", "commit"],
+  ] as const)("agree on one: %s, and %s in the middle of it", async (first, second) => {
+    const refused = new Set<string>();
+    for (let at = 0; ; at += 1) {
+      const { cluster, client, images, fast, prepare, execute, ...verbs } = await made();
+      await prepare();
+      await execute();
+      await fast.clones.create("moved", "t", { scope: images.scope, name: "late" });
+      const slow = cluster.client();
+      const operate = slow.io.operate.bind(slow.io);
+      let count = 0;
+      let between: Promise<string> | undefined;
+      slow.io.operate = async (...operation) => {
+        if (count++ === at) {
+          between = verbs[second]().then(
+            () => "done",
+            (thrown: { code: string }) => thrown.code,
+          );
+          await between;
+        }
+        return operate(...operation);
+      };
+      const { migrations } = slow.inPool("fast");
+      await during(
+        cluster,
+        migrations[first]("moved").catch(() => undefined),
+      );
+      if (between === undefined) break;
+      refused.add(await between);
+      const where = `in front of ${at}: ${await between}`;
+      await check(client);
+      expect(await contents(client, "late"), where).toEqual(objects.map(() => "later"));
+      // Whatever has been decided can be carried through.
+      for (const verb of ["commit", "abort"] as const) await verbs[verb]().catch(() => undefined);
+      const named = [...(await images.list()), ...(await fast.list())].map(({ name }) => name);
+      expect(
+        named.filter((name) => name === "base" || name === "moved"),
+        where,
+      ).toHaveLength(1);
+      await check(client);
+      expect(await contents(client, "late"), where).toEqual(objects.map(() => "later"));
+    }
+    expect(refused).toContain("done");
+    expect(refused).toContain("busy");
+  });
+});
