@@ -133,7 +133,7 @@ const gone = (snapId: number) =>
     remedy: "`cairn snap ls` lists the snapshots.",
   });
 
-/** Those whose removal is to be finished. While an image is migrated none that clones needed goes. */
+/** Whose removal is to be finished. While an image is migrated none that clones needed goes. */
 export function overSnapshots(header: ImageHeader): Snapshot[] {
   const isMarked = goesTo(header) !== undefined;
   return header.snapshots.filter(({ state, kind, children, source }) => {
