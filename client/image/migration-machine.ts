@@ -7,9 +7,9 @@
 //  - The target can be opened only while the source is marked for it, or is not needed any more.
 //  - The source is removed only when the target has everything; the record of the target goes last.
 //  - An abort gives the source free before the target goes, so that one of them can always be used.
-//  - Neither of the two goes while an image is a clone of it. No clones are made of a source, nor of
-//    a target that has not everything, or is being aborted. Until the source is free, that one can
-//    be used, and execute makes it again what it was.
+//  - Neither of the two goes while an image is a clone of it. No clones are made of a source, nor
+//    of a target that has not everything, or is being aborted. Until the source is free, that one
+//    can be used, and execute makes it again what it was.
 import { StorageError } from "../../common/errors.js";
 import type { MigrationState } from "./migration-record.js";
 
