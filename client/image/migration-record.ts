@@ -27,6 +27,8 @@ const FileSourceSchema = Type.Object(
     format: Type.Union([Type.Literal("raw"), Type.Literal("qcow2")]),
     /** the top first, then its backing files */
     files: Type.Array(SourceFileSchema, { minItems: 1, maxItems: 256 }),
+    /** id of the internal snapshot of the top that is shown; none: what that has now */
+    snapshot: Type.Optional(Type.String({ minLength: 1, maxLength: 65_535 })),
   },
   closed,
 );

@@ -130,7 +130,9 @@ export class Migrations {
     const record = targetRecord(header);
     if (record === undefined) return undefined;
     if (record.source.kind === "file") {
-      return { side: "target", state: record.state, other: record.source.files[0]?.name ?? "" };
+      const { files, snapshot } = record.source;
+      const of = snapshot === undefined ? "" : `, snapshot ${snapshot}`;
+      return { side: "target", state: record.state, other: `${files[0]?.name ?? ""}${of}` };
     }
     const source = await sourceImage(scope, record);
     const { imageId } = record.source.image;
