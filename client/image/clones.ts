@@ -8,6 +8,7 @@ import { decodeHeader, type ImageHeader } from "./header.js";
 import type { ImageKey, SnapKey } from "./keys.js";
 import { forgetLostChildren } from "./lost-children.js";
 import { begin, checkNew, clearStale, type LayoutOptions, publishNew } from "./making.js";
+import { migratedFrom } from "./migration-state.js";
 import { hasCode, type Omap } from "./omap-values.js";
 import type { ParentRef } from "./references.js";
 import type { ImageInfo, Progress, Scope } from "./scope.js";
@@ -83,13 +84,28 @@ export class Clones {
     return found;
   }
 
-  /** The clones of all snapshots of an image, or of one; lost ones are not. @throws not_found */
+  /**
+   * The clones of all snapshots of an image, or of one; lost ones are not. Of the target of a
+   * migration also those of its source, which become its own at the end. @throws not_found
+   */
   async children(image: ImageKey, snap?: SnapKey): Promise<ChildInfo[]> {
-    const header = await this.scope.header(await this.scope.idOf(image));
-    const only = snap === undefined ? undefined : snapshotByKey(this.scope, header, image, snap).id;
-    await forgetLostChildren(this.scope, header.id, only);
+    const { scope } = this;
+    const header = await scope.header(await scope.idOf(image));
+    const only = snap === undefined ? undefined : snapshotByKey(scope, header, image, snap);
+    const own = await this.childrenOf(scope, header, only?.id);
+    const source = await migratedFrom(scope, header);
+    if (source === undefined || (only !== undefined && only.source === undefined)) return own;
+    return [...own, ...(await this.childrenOf(source.scope, source.header, only?.source))];
+  }
+
+  private async childrenOf(
+    scope: Scope,
+    header: ImageHeader,
+    only: number | undefined,
+  ): Promise<ChildInfo[]> {
+    await forgetLostChildren(scope, header.id, only);
     const found: ChildInfo[] = [];
-    for (const { snapId, image: child } of await childrenOf(this.scope, header.id, only)) {
+    for (const { snapId, image: child } of await childrenOf(scope, header.id, only)) {
       const { pool, namespace, imageId } = child;
       const snapshot = header.snapshots.find(({ id }) => id === snapId)?.name ?? String(snapId);
       const name = await this.nameOf(pool, namespace, imageId);

@@ -20,6 +20,7 @@ import {
   withWorkDevice,
 } from "./layout.js";
 import { checkNew, type LayoutOptions } from "./making.js";
+import { needsSource } from "./migration-record.js";
 import { refuseSource, targetRecord } from "./migration-state.js";
 import { removeStep, setStep, u64Value } from "./omap-values.js";
 import type { ParentRef } from "./references.js";
@@ -177,7 +178,7 @@ function recordIn({ snapshots }: ImageHeader, snapshot: Snapshot): Snapshot {
 /** The parent that the moments show; undefined: none, or the image is being migrated to here. */
 function commonParent(header: ImageHeader, moments: Moment[]): ParentRef | undefined {
   const record = targetRecord(header);
-  if (record !== undefined && record.state !== "executed") return undefined;
+  if (record !== undefined && needsSource(record)) return undefined;
   const parents = moments.flatMap((moment) => (moment ?? header).parent ?? []);
   const [first] = parents;
   const isSame = ({ imageId, snapId, pool }: ParentRef) =>

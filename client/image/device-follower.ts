@@ -13,6 +13,7 @@ import {
   withLower,
   withSnapshotLower,
 } from "./layout.js";
+import { needsSource } from "./migration-record.js";
 import { goesTo, targetRecord } from "./migration-state.js";
 import type { ImageRef, ParentRef } from "./references.js";
 import type { Scope } from "./scope.js";
@@ -107,7 +108,7 @@ export class DeviceFollower {
   private async followParent(header: ImageHeader, parent: ParentRef | undefined): Promise<void> {
     const { snapId } = this.options;
     const record = targetRecord(header);
-    const source = record?.state === "executed" ? undefined : record?.source;
+    const source = record && needsSource(record) ? record.source : undefined;
     const origin = snapId === undefined ? source : movedSnapshot(header, snapId);
     const text = JSON.stringify([await ancestors(this.scope, parent), origin ?? null]);
     if (text === this.parent) return;

@@ -25,7 +25,7 @@ import type { LayoutOptions } from "./making.js";
 import * as making from "./making.js";
 import { ImageMetadata } from "./metadata.js";
 import { Migrations } from "./migration.js";
-import { refuseSource, watchSource } from "./migration-state.js";
+import { refuseSource, requireUsable, targetRecord, watchSource } from "./migration-state.js";
 import { compareStep, hasCode, setStep, u64Value } from "./omap-values.js";
 import type { PendingState } from "./pending-record.js";
 import { removeImage } from "./removal.js";
@@ -223,6 +223,7 @@ export class Images<Io extends ImageIo = ImageIo> {
     { readOnly = false, locked = false, snap }: OpenOptions,
   ): Promise<OpenDevice> {
     await refuseSource(this.scope, header);
+    if (targetRecord(header)?.state === "aborting") await requireUsable(this.scope, header);
     const info = this.scope.infoOf(name, header);
     if (snap !== undefined) {
       const snapshot = snapshotByName(header, snap, this.scope.prefix + name);
