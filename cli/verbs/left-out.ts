@@ -29,12 +29,6 @@ export const leftOut: Readonly<Record<string, LeftOut>> = {
       "Leave it out. An image larger than its pool can hold is refused unless --thin-overcommit " +
       "is given; `cairn df` shows what is free.",
   },
-  "migration prepare --snap": {
-    why: "an image moves with all its snapshots, a file as it is now",
-    instead:
-      "One snapshot alone: cairn cp POOL/IMAGE@SNAP DEST. Of a qcow2 file: qemu-img convert " +
-      "-l SNAP.",
-  },
 };
 
 /** @param verb its words, by whichever name */
