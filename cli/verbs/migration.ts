@@ -29,10 +29,11 @@ const prepare = verb({
     "What is not copied yet is read from the source, and all writes go to the new image. Whoever " +
       "has the image open goes on, after a short pause, with the new one. Then: `cairn migration " +
       "execute` copies, `cairn migration commit` ends it, `cairn migration abort` undoes it.",
-    "With --import-only the source stays as it is. It is a raw or qcow2 file, on this host or on " +
-      "a web server that answers ranges; --snap is then an internal snapshot of the qcow2 file, by " +
-      "its id or name. Or it is a snapshot of an image, POOL/IMAGE@SNAP; a word that names a file " +
-      "here is that. Every client that opens the new image before it is executed needs the file.",
+    "With --import-only the source stays as it is. It is a raw or qcow2 file, on this host or " +
+      "on a web server that answers ranges; --snap is then an internal snapshot of the qcow2 " +
+      "file, by its id or name. Or it is a snapshot of an image, POOL/IMAGE@SNAP; a word that " +
+      "names a file here is that. Every client that opens the new image before it is executed " +
+      "needs the file.",
     '--source-spec takes what rbd takes: {"type": "qcow2", "stream": {"type": "file", ' +
       '"file_path": "/disk.qcow2"}}, or {"type": "http", "url": "https://..."} as the stream; a ' +
       'snapshot of it as snap_name; or {"type": "native", "pool_name": "rbd", "image_name": ' +

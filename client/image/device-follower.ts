@@ -22,6 +22,8 @@ import { type SnapshotInfo, snapshotsIn } from "./snapshots.js";
 export interface FollowerOptions {
   /** of the snapshot that the device shows */
   snapId?: number | undefined;
+  /** what is read has the size that it was opened with, whatever becomes of the image's */
+  keepsSize?: boolean;
   /** the snapshots that users see, each time that the header was read */
   onSnapshots?: ((snapshots: SnapshotInfo[]) => void) | undefined;
 }
@@ -91,7 +93,9 @@ export class DeviceFollower {
     const snapshot = header.snapshots.find(({ id }) => id === snapId);
     if (snapId === undefined) {
       await this.followParent(header, header.parent);
-      this.scope.io.setImageSize(this.device, header.sizeBytes);
+      if (this.options.keepsSize !== true) {
+        this.scope.io.setImageSize(this.device, header.sizeBytes);
+      }
       this.setContext(snapContextOf(header));
     } else if (snapshot?.state === "ready") {
       // Reads of one that is gone fail, whatever is below it.
