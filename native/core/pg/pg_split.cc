@@ -51,6 +51,9 @@ void Pg::split_off(Pg& child, object_store::Transaction& transaction) const {
     child.missing_[name] = missing;
     transaction.pg_meta_set(child.id_, kMissingPrefix + name, encode_missing(missing));
   }
+  for (const std::string& name : bad_copies_) {
+    if (goes_to_child(name)) child.bad_copies_.insert(name);
+  }
   transaction.pg_meta_set(child.id_, kInfoKey, child.encode_info());
   transaction.pg_meta_set(id_, kInfoKey, encode_info(2 * pg_num_));
 }
