@@ -80,10 +80,6 @@ struct ClientOp {
   UniqueFunction<void()> committed;
 };
 
-// Keys of a PG's metadata in the store.
-constexpr const char* kInfoKey = "info";
-constexpr const char* kMissingPrefix = "missing/";
-
 class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
  public:
   static constexpr std::uint64_t kLogEntriesKept = kDefaultLogEntriesKept;
@@ -118,6 +114,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
 
   // --- commands of peering
   void start_interval(IntervalSpec spec);
+  void close() { start_interval({spec_.interval + 1, {}, 1, Role::stray, 0}); }  // it is to go
   void activate(Activation activation);
   // Primary: serves from now on (after all members activated and the monitor knows).
   void go_active();

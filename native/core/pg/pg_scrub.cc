@@ -17,8 +17,6 @@ CAIRN_DEFINE_PROBE(pg_pull_source_damaged);
 CAIRN_DEFINE_PROBE(pg_scrub_place_taken);
 
 namespace {
-constexpr const char* kScrubKey = "scrub";
-
 // Of data, or (corrupt) of what the store knows about an object.
 bool is_damage(const Status& status) {
   return status.code() == ErrorCode::checksum_mismatch || status.code() == ErrorCode::io_error ||
