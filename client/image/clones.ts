@@ -164,7 +164,8 @@ export class Clones {
   }
 }
 
-function refuseUncloneable({ features }: ImageHeader, spec: string, kind: string): void {
+/** @throws invalid_argument */
+export function refuseUncloneable({ features }: ImageHeader, spec: string, kind: string): void {
   if (kind !== "user") {
     throw new StorageError("invalid_argument", `${spec} belongs to a group and can't be cloned`);
   }
