@@ -29,13 +29,13 @@ TEST_CASE("provision: every block is data; what was written before and meanwhile
     ModelImage image(rig, image_layout("a", 300 * kBlockBytes + 1536, 32 * kBlockBytes,
                                        striped ? 2 * kBlockBytes : 0, striped ? 3 : 1));
     REQUIRE(image.write(5 * kBlockBytes + 7, 40 * kBlockBytes, 1).is_ok());
-    bool provisioned = false;
-    const auto job = ProvisionJob::start(image.image->objects(), [&](const Status& status) {
+    const auto over = std::make_shared<bool>(false);
+    const auto job = ProvisionJob::start(image.image->objects(), [over](const Status& status) {
       CHECK(status.to_string() == "ok");
-      provisioned = true;
+      *over = true;
     });
     int writes = 0;
-    for (; !provisioned; ++writes) {
+    for (; !*over; ++writes) {
       const std::uint64_t block = random.below(300);
       REQUIRE(image.write(block * kBlockBytes + 100, 3000, 10 + writes % 200).is_ok());
     }
