@@ -149,6 +149,30 @@ describe("an image with clones that is migrated", () => {
     },
   );
 
+  it("may be in use itself all the while", async () => {
+    const { cluster, client, images, fast, prepare, execute, commit } = await made();
+    await images.snapshots.remove("base", "s");
+    const user = cluster.client();
+    const guest = await openLocked(user.images, "base");
+    user.io.deliver({ type: "device", device: guest.handle, state: "wanted" });
+    await cluster.pass(0);
+    await prepare();
+    user.io.fill(guest.handle, 0, objectBytes, "guest");
+    await images.clones.flatten("child");
+    await execute();
+    await fast.clones.create("moved", "t", { scope: images.scope, name: "late" });
+    await commit();
+    user.io.fill(guest.handle, objectBytes, objectBytes, "guest");
+    await check(client);
+    expect(await contents(client, "late")).toEqual(objects.map(() => "later"));
+    const now = ["guest", "guest", "later", "later"];
+    expect(await contents(client, "moved", undefined, fast)).toEqual(now);
+    const left = await fast.snapshots.list("moved", { all: true });
+    expect(left).toMatchObject([{ name: "t", children: 1 }]);
+    await during(cluster, guest.close());
+    expect(violations(cluster.pool)).toEqual([]);
+  });
+
   it("keeps a snapshot that is removed from its target while clones need it", async () => {
     const { cluster, client, fast, prepare, execute, commit } = await made();
     await prepare();
