@@ -90,6 +90,17 @@ describe("a file of a web server", () => {
     await file.close();
   });
 
+  it("may be shorter than what is asked for first", async () => {
+    answer = (_request, response) => {
+      response.writeHead(206, { "content-range": "bytes 0-99/100", etag: '"short"' });
+      response.end(bytes.subarray(0, 100));
+    };
+    const file = await HttpFile.open(url);
+    expect(file.sizeBytes).toBe(100);
+    expect((await file.read(0, 100)).equals(bytes.subarray(0, 100))).toBe(true);
+    await file.close();
+  });
+
   it("is read on after the server was away for a moment", async () => {
     const file = await HttpFile.open(url);
     let failures = 2;

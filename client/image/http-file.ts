@@ -14,6 +14,8 @@ import { hex, type ImageFile, imageError } from "../../qcow2/index.js";
 
 export const httpChunkBytes = 256 << 10;
 const keptChunks = 64;
+/** Asked for to learn the size: of a single byte some servers send the whole file. */
+const firstBytes = 512;
 const attempts = 4;
 const firstPauseMs = 250;
 const timeoutMs = 30_000;
@@ -41,7 +43,7 @@ export class HttpFile implements ImageFile {
    *   io_error
    */
   static async open(url: string): Promise<HttpFile> {
-    const { version } = await fetchRange(url, 0, 1, undefined);
+    const { version } = await fetchRange(url, 0, firstBytes, undefined);
     const folder = await mkdtemp(path.join(tmpdir(), "cairn-http-"));
     try {
       const cache = await open(path.join(folder, "cache"), "wx+", 0o600);
@@ -136,7 +138,10 @@ export class HttpFile implements ImageFile {
   }
 }
 
-/** @param pinned the version that the first answer told of */
+/**
+ * Less than asked for only where the file ends.
+ * @param pinned the version that the first answer told of
+ */
 async function fetchRange(
   url: string,
   offset: number,
@@ -178,14 +183,16 @@ async function fetchOnce(
     throw changed(url);
   }
   const bytes = Buffer.from(await response.arrayBuffer());
-  if (bytes.length !== lengthBytes) throw new Error(`${bytes.length} bytes of ${lengthBytes} came`);
+  const wanted = Math.min(lengthBytes, version.sizeBytes - offset);
+  if (bytes.length !== wanted) throw new Error(`${bytes.length} bytes of ${wanted} came`);
   return { version, bytes };
 }
 
 function versionOf(url: string, headers: Headers, offset: number, lengthBytes: number): Version {
   const range = headers.get("content-range") ?? "";
   const [, first, last, total] = /^bytes ([0-9]+)-([0-9]+)\/([0-9]+)$/.exec(range) ?? [];
-  if (Number(first) !== offset || Number(last) !== offset + lengthBytes - 1) {
+  const end = Math.min(offset + lengthBytes, Number(total));
+  if (Number(first) !== offset || Number(last) !== end - 1) {
     throw new StorageError("io_error", `${url}: the server answers another range: "${range}"`);
   }
   const mark = headers.get("etag") ?? headers.get("last-modified");
