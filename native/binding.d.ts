@@ -241,13 +241,23 @@ export declare class NativeOsd {
     after: string | null,
     limit: number,
   ): Promise<Array<[name: string, version: NativeVersion]>>;
-  /** A digest over the object's block states, checksums and key-values: equal on equal copies. */
-  objectDigest(pool: number, seed: number, object: string): Promise<string>;
+  /** The next object behind `after` in the order of names' bytes; null: there is none. */
+  nextObject(pool: number, seed: number, after: string | null): Promise<NativeObject | null>;
   getMeta(key: string): Promise<string | null>;
   setMeta(key: string, value: string): Promise<void>;
   stats(): Promise<OsdStats>;
   /** Checkpoints, closes the store and ends the thread. */
   close(): Promise<void>;
+}
+
+/** One copy of an object with all that its layers hold (native/core/pg/whole_object.hh). */
+export interface NativeObject {
+  name: string;
+  /** versions, attributes, key-values, states and checksums of blocks */
+  description: Uint8Array;
+  /** of all blocks of all layers; of the bad ones zeros */
+  data: Uint8Array;
+  badBlocks: number;
 }
 
 export declare class NativeClient {
@@ -313,6 +323,11 @@ export declare class NativeClient {
    */
   flattenImage(device: DeviceHandle, onProgress?: JobProgress, scope?: FlattenScope): Promise<void>;
   /**
+   * Writes zeros into all absent blocks, so that each has space of its own. @throws
+   * invalid_argument (a clone), no_space
+   */
+  provisionImage(device: DeviceHandle, onProgress?: JobProgress): Promise<void>;
+  /**
    * Has the OSDs free the blocks of zeros, while the image is in use. Resolves with how many bytes
    * went; answers that were lost on their way count for nothing. @throws invalid_argument
    */
@@ -323,7 +338,7 @@ export declare class NativeClient {
   ): Promise<number>;
   /** Data objects from this number on, also behind the image's end; no parent shows there. */
   removeObjects(device: DeviceHandle, firstObject: number, onProgress?: JobProgress): Promise<void>;
-  /** Of the six above: they reject with canceled. closeDevice() does so too. */
+  /** Of the seven above: they reject with canceled. closeDevice() does so too. */
   cancelJobs(device: DeviceHandle): void;
   /** The requests of a locked image go, under this token. */
   openGate(device: DeviceHandle, fence: NativeFence): void;

@@ -2,25 +2,39 @@
 // new image is in use already. migration-machine.ts says what comes next; here it is carried out.
 // docs/operating/migration.md
 import { StorageError } from "../../common/errors.js";
+import type { NativeFence } from "../../native/binding.js";
+import { refuseUncloneable } from "./clones.js";
 import type { PendingEntry } from "./directory.js";
 import { makeChange } from "./exclusive.js";
-import { hasFeature, parseFeature } from "./features.js";
+import { joinParent } from "./family.js";
+import { hasFeature, type ImageFeature, parseFeature } from "./features.js";
 import { headerObject, type ImageHeader, sectorBytes } from "./header.js";
 import { changeHeader } from "./header-change.js";
-import type { ImageKey } from "./keys.js";
-import { abandon, begin, checkNew, clear, clearStale, type LayoutOptions } from "./making.js";
+import { type ImageKey, keyText, type SnapKey } from "./keys.js";
+import {
+  abandon,
+  begin,
+  checkNew,
+  clear,
+  clearStale,
+  type LayoutOptions,
+  type NewImage,
+} from "./making.js";
 import { announceChange } from "./management-lock.js";
 import { listMetadata, metadataSteps } from "./metadata.js";
 import { recordSteps, refuseUnmovable } from "./migration-changes.js";
+import { moveClones, movedTo, type Side } from "./migration-clones.js";
 import { type MigrationStep, type MigrationVerb, nextStep } from "./migration-machine.js";
 import type { MigrationOrigin, MigrationState } from "./migration-record.js";
 import { forgetSources, takeOverSnapshots } from "./migration-snapshots.js";
 import { describeOrigin, type OriginSpec } from "./migration-source.js";
 import { goesTo, migrationView, sourceImage, specOf, targetRecord } from "./migration-state.js";
 import { hasCode } from "./omap-values.js";
-import type { ImageRef } from "./references.js";
+import type { ImageRef, SnapRef } from "./references.js";
 import { unpublish, withImageLock } from "./removal.js";
 import { type ImageInfo, noProgress, type Progress, type Scope } from "./scope.js";
+import { overSnapshots } from "./snapshot-changes.js";
+import { snapshotByKey } from "./snapshots.js";
 
 /** The source's snapshots may change until it is marked. */
 const maxMarks = 5;
@@ -69,6 +83,30 @@ export class Migrations {
   }
 
   /**
+   * An image of this scope that shows what a snapshot of another one does, and is filled from it
+   * later: until then it is a clone of it. @throws not_found, already_exists, invalid_argument
+   */
+  async importSnapshot(
+    name: string,
+    from: { scope: Scope; image: ImageKey; snap: SnapKey },
+    { overcommit = false, ...layout }: PrepareOptions = {},
+  ): Promise<ImageInfo> {
+    const header = await from.scope.header(await from.scope.idOf(from.image));
+    const { id, kind, sizeBytes } = snapshotByKey(from.scope, header, from.image, from.snap);
+    refuseUncloneable(header, `${from.scope.specOf(from.image)}@${keyText(from.snap)}`, kind);
+    const snapshot = { ...from.scope.refOf(header.id), snapId: id };
+    const entry = await this.begin(
+      name,
+      { ...layout, sizeBytes, parent: { ...snapshot, overlapBytes: sizeBytes } },
+      { kind: "snapshot", snapshot },
+      sizeBytes,
+      overcommit,
+    );
+    await this.publish(entry);
+    return this.scope.infoOf(name, await this.scope.header(entry.id));
+  }
+
+  /**
    * This scope's image is used under its new name from here on, wherever that is; whoever has it
    * open goes on. What was cut off is finished. @throws already_exists, busy, invalid_argument
    */
@@ -107,7 +145,9 @@ export class Migrations {
     const target = goesTo(header);
     if (target !== undefined && !(await exists(this.scope, target))) {
       // Aborted while it was still being prepared: nothing of the target has been used.
-      return freeSource({ scope: this.scope, header }, target.imageId);
+      const source = { scope: this.scope, header };
+      await freeSource(source, target.imageId);
+      return settleFreed(source);
     }
     const { scope, id } = await this.find(image);
     await new Migrations(scope).walk("abort", id, progress);
@@ -125,7 +165,13 @@ export class Migrations {
     const record = targetRecord(header);
     if (record === undefined) return undefined;
     if (record.source.kind === "file") {
-      return { side: "target", state: record.state, other: record.source.files[0]?.name ?? "" };
+      const { files, snapshot } = record.source;
+      const of = snapshot === undefined ? "" : `, snapshot ${snapshot}`;
+      return { side: "target", state: record.state, other: `${files[0]?.name ?? ""}${of}` };
+    }
+    if (record.source.kind === "snapshot") {
+      const other = await snapSpecOf(scope, record.source.snapshot);
+      return { side: "target", state: record.state, other };
     }
     const source = await sourceImage(scope, record);
     const { imageId } = record.source.image;
@@ -175,22 +221,27 @@ export class Migrations {
         if (source !== undefined) await this.mark(source, header.id);
         return false;
       }
+      case "moveClones":
       case "removeSource":
-        if (source !== undefined) await removeSource(source.scope, source.header, progress);
+        if (source !== undefined) await this.endSource(source, header.id, progress);
         return false;
       case "endMigration":
         await forgetSources(scope, header.id);
+        await settle(scope, await scope.header(header.id));
         await changeHeader(scope, header.id, undefined, (view) =>
           targetRecord(view.header) === undefined ? undefined : recordSteps(view, undefined),
         );
         await announceChange(scope.lockPorts(), { pool: scope.pool.id, id: header.id });
         return true;
+      case "beginAbort":
+      case "returnClones":
       case "freeSource":
       case "removeTarget":
         await this.undo(header, progress);
         return true;
       case "beginCopy":
       case "copy":
+      case "takeBackAbort":
       case "done":
         return true;
     }
@@ -210,6 +261,25 @@ export class Migrations {
     }
   }
 
+  /**
+   * Under the source's lock, so that nobody undoes the migration meanwhile: what comes next on the
+   * way to its end. @throws busy while anybody has the source open
+   */
+  private endSource(source: Side, id: string, progress: Progress): Promise<void> {
+    const { scope } = this;
+    const { header } = source;
+    return withImageLock(source.scope, header.id, header, async (fence) => {
+      const target = { scope, header: await scope.header(id) };
+      const spec = await specOf(scope, id);
+      const step = nextStep("commit", await migrationView(scope, target.header), spec);
+      if (step === "moveClones") {
+        return moveClones(source, target, movedTo(target.header));
+      }
+      if (step !== "removeSource") return;
+      await clear(source.scope, await unname(source.scope, header.id), progress, fence);
+    });
+  }
+
   /** Under the target's lock: nobody writes to it when its source is free again. */
   private undo(header: ImageHeader, progress: Progress): Promise<void> {
     const { scope } = this;
@@ -222,11 +292,44 @@ export class Migrations {
           remedy: `Remove them first: cairn snap purge ${spec}`,
         });
       }
-      const step = nextStep("abort", await migrationView(scope, now), spec);
       const source = await sourceOf(scope, now);
-      if (step === "freeSource" && source !== undefined) await freeSource(source, id);
+      const isFree = nextStep("abort", await migrationView(scope, now), spec) === "removeTarget";
+      if (source !== undefined && !isFree) {
+        // Of the source too, so that nobody ends the migration meanwhile.
+        await withImageLock(source.scope, source.header.id, source.header, () =>
+          this.giveBack(source, id, spec, fence),
+        );
+      }
+      if (source !== undefined) await settleFreed(source);
       await clear(scope, await unname(scope, id), progress, fence);
     });
+  }
+
+  /** Until the source is as free as it was. Under the locks of both images. */
+  private async giveBack(
+    source: Side,
+    id: string,
+    spec: string,
+    fence: NativeFence | undefined,
+  ): Promise<void> {
+    const { scope } = this;
+    for (;;) {
+      const header = await scope.header(id);
+      const step = nextStep("abort", await migrationView(scope, header), spec);
+      if (step === "removeTarget") return;
+      if (step === "freeSource") await freeSource(source, id);
+      if (step === "beginAbort") {
+        await changeHeader(scope, id, fence, (view) => {
+          const record = targetRecord(view.header);
+          if (record?.state !== "executed") return undefined;
+          return recordSteps(view, { ...record, state: "aborting" });
+        });
+      }
+      if (step === "returnClones") {
+        const pairs = [...movedTo(header)].map(([from, to]) => [to, from] as const);
+        await moveClones({ scope, header }, source, new Map(pairs));
+      }
+    }
   }
 
   private async begunBefore(name: string, source: ImageRef): Promise<string | undefined> {
@@ -244,7 +347,8 @@ export class Migrations {
     layout: LayoutOptions,
   ): Promise<string> {
     const header = await from.header(sourceId);
-    refuseUnmovable(header, await specOf(from, sourceId));
+    const spec = await specOf(from, sourceId);
+    refuseUnmovable(header, spec);
     const { sizeBytes, order, stripeUnitBytes, stripeCount, features } = header;
     const own: LayoutOptions = { objectBytes: 2 ** order, stripeUnitBytes, stripeCount };
     const kept = (
@@ -255,6 +359,9 @@ export class Migrations {
     const chosen = layout.objectBytes === undefined ? { ...own, ...layout } : layout;
     const origin = { kind: "image" as const, image: from.refOf(sourceId) };
     const image = { features: kept, ...chosen, sizeBytes };
+    if (header.snapshots.some(({ children }) => children > 0)) {
+      refuseWithoutLayering(image.features, spec);
+    }
     const entry = await this.begin(name, image, origin, sizeBytes, true);
     try {
       const steps = metadataSteps(await listMetadata(from, sourceId, ""));
@@ -269,7 +376,7 @@ export class Migrations {
 
   private async begin(
     name: string,
-    image: LayoutOptions & { sizeBytes: number },
+    image: NewImage,
     source: MigrationOrigin,
     overlapBytes: number,
     overcommit: boolean,
@@ -282,7 +389,12 @@ export class Migrations {
     checkNew(this.scope, name, image, overcommit);
     await clearStale(this.scope, ["creating"]);
     const migration = { side: "target" as const, state: "prepared" as const, source, overlapBytes };
-    return (await begin(this.scope, "creating", name, { ...image, migration })).entry;
+    const { scope } = this;
+    const { parent } = image;
+    const made = await begin(scope, "creating", name, { ...image, migration }, async (id) => {
+      if (parent !== undefined) await joinParent(scope, parent, scope.refOf(id), undefined);
+    });
+    return made.entry;
   }
 
   private async publish(entry: PendingEntry): Promise<void> {
@@ -291,6 +403,19 @@ export class Migrations {
     } catch (thrown) {
       await abandon(this.scope, entry, thrown);
     }
+  }
+}
+
+/** Its ids where it is gone. */
+async function snapSpecOf(scope: Scope, { pool, namespace, imageId, snapId }: SnapRef) {
+  try {
+    const there = scope.elsewhere(pool, namespace);
+    const { snapshots } = await there.header(imageId);
+    const name = snapshots.find(({ id }) => id === snapId)?.name ?? String(snapId);
+    return `${await specOf(there, imageId)}@${name}`;
+  } catch (thrown) {
+    if (hasCode(thrown, "not_found") || hasCode(thrown, "corrupt")) return `${imageId}@${snapId}`;
+    throw thrown;
   }
 }
 
@@ -312,24 +437,28 @@ async function unname(scope: Scope, id: string): Promise<PendingEntry> {
   throw new StorageError("not_found", `the image with the id ${id} is being removed by others`);
 }
 
-/** @throws busy while anybody has the source open */
-function removeSource(scope: Scope, header: ImageHeader, progress: Progress): Promise<void> {
-  return withImageLock(scope, header.id, header, async (fence) => {
-    const { snapshots } = await scope.header(header.id);
-    if (snapshots.some(({ children }) => children > 0)) {
-      throw new StorageError("busy", "the image that was migrated has clones", {
-        remedy: "Flatten them first: `cairn children` lists them.",
-      });
-    }
-    await clear(scope, await unname(scope, header.id), progress, fence);
+function refuseWithoutLayering(features: readonly ImageFeature[], spec: string): void {
+  if (features.includes("layering")) return;
+  throw new StorageError("invalid_argument", `${spec} has clones, which need layering`, {
+    remedy: "Leave the feature layering among those of the new image.",
   });
 }
 
-async function freeSource(
-  { scope, header }: { scope: Scope; header: ImageHeader },
-  targetId: string,
-): Promise<void> {
+async function freeSource({ scope, header }: Side, targetId: string): Promise<void> {
   await changeHeader(scope, header.id, undefined, (view) =>
     goesTo(view.header)?.imageId === targetId ? recordSteps(view, undefined) : undefined,
   );
+}
+
+/** Snapshots that only clones needed, which have gone meanwhile, go as well. */
+async function settle(scope: Scope, header: ImageHeader): Promise<void> {
+  if (overSnapshots(header).length === 0 && header.detaching === undefined) return;
+  await makeChange(scope, header.id, { kind: "settle" });
+}
+
+async function settleFreed({ scope, header }: Side): Promise<void> {
+  const now = await scope.headerIfAny(header.id);
+  if (now === undefined || now.migration !== undefined) return;
+  // The source is free whether this succeeds or not: whoever takes its lock next does it too.
+  await settle(scope, now).catch(() => undefined);
 }
