@@ -8,6 +8,7 @@ import { commandSchemas } from "../proto/commands.js";
 import type { Cluster } from "./cluster.js";
 import { type CommandContext, callCommand } from "./commands.js";
 import { Metrics } from "./metrics.js";
+import type { RefusedStarts } from "./refused-starts.js";
 import { listenError } from "./server.js";
 
 /** An image, as a client that reads the OSDs' objects lists it. */
@@ -28,6 +29,7 @@ export interface HttpOptions {
   /** of the control server */
   refusedConnections: () => ReadonlyMap<ErrorCode, number>;
   refusedCommands: () => ReadonlyMap<string, ReadonlyMap<ErrorCode, number>>;
+  ownRefusedStarts: () => Promise<RefusedStarts>;
   /** absent: /api/v1/images answers 501 */
   listImages?: ListImages | undefined;
 }
@@ -162,7 +164,7 @@ function addApi(app: FastifyInstance, { commands, listImages, cluster }: HttpOpt
 }
 
 function addMetrics(app: FastifyInstance, options: HttpOptions): void {
-  const { cluster, commands, refusedConnections, refusedCommands } = options;
+  const { cluster, commands, refusedConnections, refusedCommands, ownRefusedStarts } = options;
   const metrics = new Metrics();
   app.get("/metrics", async (_request, reply) => {
     const status = await callCommand(commands, "status", {});
@@ -174,6 +176,7 @@ function addMetrics(app: FastifyInstance, options: HttpOptions): void {
       refused: refusedConnections(),
       refusedCommands: refusedCommands(),
       refusedStarts: cluster.startRefusals.counts,
+      ownRefusedStarts: await ownRefusedStarts(),
     });
   });
 }

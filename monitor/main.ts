@@ -12,6 +12,7 @@ import type { CrushPort } from "./crush-port.js";
 import { openEventLog } from "./event-log.js";
 import { type HttpServer, type ListImages, startHttp } from "./http.js";
 import { type MkfsOptions, makeCluster } from "./mkfs.js";
+import { countRefusedStart, readRefusedStarts } from "./refused-starts.js";
 import { ControlServer } from "./server.js";
 import { logLevelFor } from "./services/config-service.js";
 import { LevelMapStore } from "./store/level-map-store.js";
@@ -45,7 +46,8 @@ async function portsWith(replaced: Partial<MonitorPorts>): Promise<MonitorPorts>
 
 /**
  * Starts a monitor on an existing map store.
- * @throws not_found, busy, corrupt (its store); address_in_use; nothing stays open then
+ * @throws not_found, busy, corrupt, incompatible_version (its store); address_in_use; nothing stays
+ *   open then, and it is counted for the next one's /metrics
  */
 export async function runMonitor(
   config: MonitorConfig,
@@ -60,6 +62,7 @@ export async function runMonitor(
     return await start(config, ports, opened, closeAll);
   } catch (thrown) {
     await closeAll();
+    await countRefusedStart(config.dataDir, toStorageError(thrown, "start the monitor").code);
     throw thrown;
   }
 }
@@ -96,6 +99,7 @@ async function start(
     commands: { cluster, sessions: () => control.sessionCount(), startedMs },
     refusedConnections: () => control.refusedConnections(),
     refusedCommands: () => control.commandsRefused(),
+    ownRefusedStarts: () => readRefusedStarts(config.dataDir),
     listImages: ports.listImages,
   });
   opened.push(() => http.close());

@@ -19,6 +19,8 @@ export interface MetricsInput {
   refusedCommands: ReadonlyMap<string, ReadonlyMap<string, number>>;
   /** starts that were refused, by OSD and code */
   refusedStarts: ReadonlyMap<number, ReadonlyMap<string, number>>;
+  /** of monitors in this monitor's folder */
+  ownRefusedStarts: Readonly<Record<string, number>>;
 }
 
 type Labels = Record<string, string>;
@@ -236,6 +238,13 @@ function addMonitor(scrape: Scrape, input: MetricsInput): void {
       const all = { ...labels, verb, code };
       scrape.counter(commands, "Commands that were answered with an error", value, all);
     }
+  }
+  for (const [code, value] of Object.entries(input.ownRefusedStarts)) {
+    const starts = "cairn_monitor_start_refused_total";
+    scrape.counter(starts, "Starts of the monitor that ended before it served", value, {
+      ...labels,
+      code,
+    });
   }
   for (const [osd, byCode] of input.refusedStarts) {
     const starts = "cairn_osd_start_refused_total";

@@ -241,13 +241,23 @@ export declare class NativeOsd {
     after: string | null,
     limit: number,
   ): Promise<Array<[name: string, version: NativeVersion]>>;
-  /** A digest over the object's block states, checksums and key-values: equal on equal copies. */
-  objectDigest(pool: number, seed: number, object: string): Promise<string>;
+  /** The next object behind `after` in the order of names' bytes; null: there is none. */
+  nextObject(pool: number, seed: number, after: string | null): Promise<NativeObject | null>;
   getMeta(key: string): Promise<string | null>;
   setMeta(key: string, value: string): Promise<void>;
   stats(): Promise<OsdStats>;
   /** Checkpoints, closes the store and ends the thread. */
   close(): Promise<void>;
+}
+
+/** One copy of an object with all that its layers hold (native/core/pg/whole_object.hh). */
+export interface NativeObject {
+  name: string;
+  /** versions, attributes, key-values, states and checksums of blocks */
+  description: Uint8Array;
+  /** of all blocks of all layers; of the bad ones zeros */
+  data: Uint8Array;
+  badBlocks: number;
 }
 
 export declare class NativeClient {

@@ -8,6 +8,8 @@ import { StorageError, toStorageError } from "../../common/errors.js";
 import { epoch } from "../../common/units.js";
 import type { MapHead } from "./map-store.js";
 
+/** Of every version of the file: which one, and a checksum behind everything else. */
+const anyVersionPattern = /^(cairn-monitor-head ([0-9]+) .*) ([0-9a-f]{64})\n$/;
 const linePattern =
   /^(cairn-monitor-head 1 ([0-9a-f-]{36}) ([0-9]{1,10}) ([0-9a-f]{64})) ([0-9a-f]{64})\n$/;
 
@@ -22,8 +24,12 @@ export function formatHead(head: HeadRecord): string {
   return `${text} ${sha256(text)}\n`;
 }
 
-/** @throws corrupt when it is not what formatHead() writes */
+/** @throws corrupt when it is not what formatHead() writes; incompatible_version: a newer one's */
 export function parseHead(content: string, file: string): HeadRecord {
+  const [, line = "", version = "", lineChecksum] = anyVersionPattern.exec(content) ?? [];
+  if (Number(version) > 1 && sha256(line) === lineChecksum) {
+    throw newerVersion(`the head file ${file} of the map store has format version ${version}`);
+  }
   const match = linePattern.exec(content);
   const [, text = "", clusterId = "", epochText = "", hash = "", checksum = ""] = match ?? [];
   if (match === null || sha256(text) !== checksum) {
@@ -34,6 +40,13 @@ export function parseHead(content: string, file: string): HeadRecord {
   return { clusterId, epoch: epoch(Number(epochText)), hash };
 }
 
+/** A store that is whole, but of a version of Cairn that came later: nothing is to be mended. */
+export function newerVersion(what: string): StorageError {
+  return new StorageError("incompatible_version", `${what}, this monitor reads version 1`, {
+    remedy: "Run the version of Cairn that has written it.",
+  });
+}
+
 /** What an operator can do about a damaged store. */
 export function restoreRemedy(dataDir: string): string {
   return (
@@ -42,7 +55,7 @@ export function restoreRemedy(dataDir: string): string {
   );
 }
 
-/** @throws not_found, corrupt */
+/** @throws not_found, corrupt, incompatible_version */
 export async function readHead(file: string): Promise<HeadRecord> {
   let content: string;
   try {

@@ -1,4 +1,5 @@
 // Tests of the map store: what survives, and that every kind of damage is refused by name.
+import { createHash } from "node:crypto";
 import {
   existsSync,
   mkdirSync,
@@ -216,6 +217,48 @@ describe("a damaged map store", () => {
     await filled(3);
     rmSync(path.join(dataDir, "store", "CURRENT"));
     await expect(LevelMapStore.open(dataDir)).rejects.toMatchObject({ code: "corrupt" });
+  });
+});
+
+describe("a store of a newer version", () => {
+  const sha256 = (...parts: (string | Uint8Array)[]) => {
+    const hash = createHash("sha256");
+    for (const part of parts) hash.update(part);
+    return hash.digest();
+  };
+  const newer = {
+    code: "incompatible_version",
+    message: expect.stringMatching(/version 2/),
+    remedy: expect.stringMatching(/Run the version/),
+  };
+
+  it("is not called damaged: by its head", async () => {
+    await filled(3);
+    const file = path.join(dataDir, "head");
+    const text = "cairn-monitor-head 2 whatever else it has";
+    writeFileSync(file, `${text} ${sha256(text).toString("hex")}\n`);
+    await expect(LevelMapStore.open(dataDir)).rejects.toMatchObject(newer);
+    writeFileSync(file, `${text} ${sha256(`${text}!`).toString("hex")}\n`);
+    await expect(LevelMapStore.open(dataDir)).rejects.toMatchObject(
+      refused(/head file .* damaged/),
+    );
+  });
+
+  it("is not called damaged: by a value", async () => {
+    await filled(3);
+    const key = keyOf("inc", 3);
+    const change = (bytes: Buffer, isWhole: boolean) => {
+      bytes.write("CMV2", 0, "latin1");
+      if (isWhole) sha256(bytes.subarray(0, 16), bytes.subarray(48)).copy(bytes, 16);
+      return bytes;
+    };
+    for (const isWhole of [false, true]) {
+      await editLevel(async (level) =>
+        level.put(key, change(Buffer.from((await level.get(key)) ?? []), isWhole)),
+      );
+      const expected = isWhole ? newer : refused(/inc\/0000000003 .* checksum/);
+      await expect(LevelMapStore.open(dataDir)).rejects.toMatchObject(expected);
+    }
   });
 });
 

@@ -89,7 +89,8 @@ export class LevelMapStore implements MapStore {
 
   /**
    * @throws not_found when there is none; busy when another monitor has it; corrupt when something
-   *   of it is missing, damaged or rolled back, naming the epoch
+   *   of it is missing, damaged or rolled back, naming the epoch; incompatible_version when a newer
+   *   version of Cairn has written it
    */
   static async open(
     dataDir: string,

@@ -2,7 +2,7 @@
 // docs/format/monitor-store.md
 //
 //   offset size field (little-endian)
-//        0    4 magic          "CMV1"
+//        0    4 magic          "CMV1"; of a newer version "CMV2" and so on
 //        4    1 kind           1 full map, 2 incremental
 //        5    3 zero
 //        8    4 epoch          as in the key: a value under a foreign key shows
@@ -19,10 +19,13 @@ import {
   type OsdMap,
   OsdMapSchema,
 } from "../../proto/osd-map.js";
+import { newerVersion } from "./head-file.js";
 
 const headerBytes = 48;
 const checkedBytes = 16;
 const magic = "CMV1";
+/** Of every version, with the checksum in its place. */
+const anyMagic = /^CMV[1-9]$/;
 const kindNumbers = { full: 1, inc: 2 } as const;
 
 /** The two kinds of values; also the first part of their keys. */
@@ -53,7 +56,8 @@ export function encodeStored(kind: ValueKind, value: OsdMap | Incremental): Buff
 /**
  * The full map in a value.
  * @param epoch of its key
- * @throws corrupt when the bytes are not exactly a full map of that epoch
+ * @throws corrupt when the bytes are not exactly a full map of that epoch; incompatible_version
+ *   when a newer version of Cairn has written them
  */
 export function decodeFull(bytes: Buffer, epoch: number): OsdMap {
   const map = checkers.full.check(payloadOf(bytes, "full", epoch));
@@ -70,12 +74,16 @@ export function decodeIncremental(bytes: Buffer, epoch: number): Incremental {
 
 function payloadOf(bytes: Buffer, kind: ValueKind, epoch: number): unknown {
   const payload = bytes.subarray(headerBytes);
-  if (bytes.length < headerBytes || bytes.toString("latin1", 0, 4) !== magic) {
+  const found = bytes.toString("latin1", 0, 4);
+  if (bytes.length < headerBytes || !anyMagic.test(found)) {
     throw damaged(kind, epoch, "it has no valid header");
   }
   const checksum = bytes.subarray(checkedBytes, headerBytes);
   if (!checksumOf(bytes, payload).equals(checksum)) {
     throw damaged(kind, epoch, "its checksum is wrong");
+  }
+  if (found !== magic) {
+    throw newerVersion(`${keyOf(kind, epoch)} of the map store has format version ${found[3]}`);
   }
   const fits =
     bytes.readUInt8(4) === kindNumbers[kind] &&

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "base/crc32c.hh"
 
@@ -164,14 +163,6 @@ Napi::Value log_entry_value(Napi::Env env, const net::LogEntry& entry, bool is_o
   net::encode(entry, writer);
   object.Set("bytes", bytes_value(env, writer.span()));
   return object;
-}
-
-std::string digest_text(const net::ScrubObject& object) {
-  char text[80];
-  std::snprintf(text, sizeof text, "%d-%u.%llu-%u-%08x-%08x", object.exists ? 1 : 0,
-                object.version.epoch, static_cast<unsigned long long>(object.version.number),
-                object.data_blocks, object.blocks_digest, object.omap_digest);
-  return text;
 }
 
 PgId get_pg(const Napi::CallbackInfo& info) {

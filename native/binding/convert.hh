@@ -15,7 +15,6 @@
 #include "binding_promise.hh"
 #include "net/messages.hh"
 #include "net/messenger.hh"
-#include "net/scrub_messages.hh"
 #include "object_store/object_store.hh"
 #include "pg/osd_core.hh"
 
@@ -42,9 +41,6 @@ void set_pg_info(Napi::Object& object, const pg::PgInfo& info);
 Napi::Value pg_status_value(Napi::Env env, const pg::PgStatus& status);
 // is_own: its object has not gone to another PG by a split.
 Napi::Value log_entry_value(Napi::Env env, const net::LogEntry& entry, bool is_own);
-
-// Equal on equal copies: of all layers of the object.
-std::string digest_text(const net::ScrubObject& object);
 
 PgId get_pg(const Napi::CallbackInfo& info);  // the first two arguments
 pg::IntervalSpec get_interval(const Napi::Object& object);

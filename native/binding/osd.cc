@@ -11,6 +11,7 @@
 #include "osd_stats.hh"
 #include "pg/layer_names.hh"
 #include "pg/osd_core.hh"
+#include "pg/whole_object.hh"
 #include "pg_answers.hh"
 #include "scrub_events.hh"
 #include "sim_world.hh"
@@ -127,7 +128,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
                         InstanceMethod<&Osd::pg_horizon>("pgHorizon"),
                         InstanceMethod<&Osd::pg_missing>("pgMissing"),
                         InstanceMethod<&Osd::list_objects>("listObjects"),
-                        InstanceMethod<&Osd::object_digest>("objectDigest"),
+                        InstanceMethod<&Osd::next_object>("nextObject"),
                         InstanceMethod<&Osd::get_meta>("getMeta"),
                         InstanceMethod<&Osd::set_meta>("setMeta"),
                         InstanceMethod<&Osd::stats>("stats"),
@@ -386,17 +387,25 @@ class Osd : public Napi::ObjectWrap<Osd> {
           });
     });
   }
-  Napi::Value object_digest(const Napi::CallbackInfo& info) {
+  Napi::Value next_object(const Napi::CallbackInfo& info) {
     const PgId pg = get_pg(info);
-    const std::string object = info[2].ToString().Utf8Value();
-    return ask(info, [this, pg, object](pg::OsdCore&, const Promise& promise) {
-      auto reader = std::make_shared<pg::ScrubReader>(platform_->executor(), *state_.store, pg);
-      reader->describe(object, [reader, promise](const net::ScrubObject& found) {
-        if (found.code != ErrorCode::ok) return promise.reject(Status(found.code, "no digest"));
-        promise.resolve([text = digest_text(found)](Napi::Env env) -> Napi::Value {
-          return Napi::String::New(env, text);
-        });
-      });
+    std::optional<std::string> after;
+    if (info[2].IsString()) after = info[2].ToString().Utf8Value();
+    return ask(info, [this, pg, after](pg::OsdCore&, const Promise& promise) {
+      pg::read_next_object(
+          *state_.store, pg, after,
+          [promise](const Status& status, std::optional<pg::WholeObject> object) {
+            if (!status) return promise.reject(status);
+            promise.resolve([object = std::move(object)](Napi::Env env) -> Napi::Value {
+              if (!object) return env.Null();
+              Napi::Object value = Napi::Object::New(env);
+              value.Set("name", object->name);
+              value.Set("description", bytes_value(env, object->description));
+              value.Set("data", bytes_value(env, object->data));
+              value.Set("badBlocks", object->bad_blocks);
+              return value;
+            });
+          });
     });
   }
 

@@ -37,6 +37,19 @@ it.each([
   timeoutMs,
 );
 
+it(
+  "a one-way partition of an OSD stalls clients for less than 3 s",
+  async () => {
+    const { code, output } = await chaos("--single", "--faults", "oneway", "--seconds", "16");
+    process.stdout.write(output);
+    expect(code, output).toBe(0);
+    expect(output).toContain("faults delivered 1 of 1: oneway 1");
+    const stall = /^longest wait of a client after oneway: .* max ([0-9]+) ms$/m.exec(output);
+    expect(Number(stall?.[1])).toBeLessThan(3000);
+  },
+  timeoutMs,
+);
+
 it("refuses what it cannot do, with exit code 2", async () => {
   const { code, output } = await chaos("--faults", "earthquake");
   expect(code).toBe(2);

@@ -6,8 +6,8 @@ import { MonitorSession } from "../../client/index.js";
 import type { Address } from "../../common/config.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
 import { mkfsOsd } from "../../osd/index.js";
-import type { ClusterStatus, PgRow } from "../../proto/commands.js";
-import { copiesOf } from "../integration/support.js";
+import type { ClusterStatus } from "../../proto/commands.js";
+import { compareStores, type StoresComparison } from "../integration/offline-stores.js";
 import type { ColdData } from "./bit-rot.js";
 import { cairn, Daemon } from "./daemons.js";
 import { makeBridge, makeHost } from "./network.js";
@@ -171,25 +171,10 @@ export class Cluster {
   }
 
   /** Stops all daemons and compares the copies that each PG's acting set holds, byte by byte. */
-  async compareCopies(): Promise<{ objects: number; differences: string[] }> {
-    const rows: PgRow[] = (await this.command().command("pg ls", {})).pgs;
+  async compareCopies(): Promise<StoresComparison> {
+    const { pgs } = await this.command().command("pg ls", {});
     await this.stop();
-    const copies = await Promise.all(
-      this.osds.map((_, id) => copiesOf(this.dir, this.clusterId, id)),
-    );
-    const differences: string[] = [];
-    let objects = 0;
-    for (const { pgid, acting } of rows) {
-      const held = acting.map((id) => ({ id, of: copies[id]?.get(pgid) ?? new Map() }));
-      const names = new Set(held.flatMap(({ of }) => [...of.keys()]));
-      objects += names.size;
-      for (const name of names) {
-        const digests = held.map(({ id, of }) => `osd.${id} ${of.get(name) ?? "absent"}`);
-        const distinct = new Set(held.map(({ of }) => of.get(name)));
-        if (distinct.size > 1) differences.push(`${pgid} ${name}: ${digests.join(", ")}`);
-      }
-    }
-    return { objects, differences };
+    return compareStores(this.dir, this.clusterId, pgs);
   }
 
   async stop(): Promise<void> {

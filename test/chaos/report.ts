@@ -33,7 +33,8 @@ export interface Report {
   staleAccepted: number;
   /** undefined: it could not be scrubbed */
   rot: RotFigures | undefined;
-  objectsCompared: number;
+  /** undefined: they could not be compared */
+  compared: { objects: number; bytes: number } | undefined;
   cleanMs: number | undefined;
   findings: string[];
 }
@@ -64,7 +65,7 @@ export function reportText(report: Report): string {
     `lock holders frozen ${report.freezes}, taken over from ${report.takeovers}`,
     `stale-token writes refused ${report.staleRefused}, accepted ${report.staleAccepted}`,
     rotLine(report),
-    `objects compared ${report.objectsCompared}`,
+    comparedLine(report),
     report.cleanMs === undefined
       ? "not clean at the end"
       : `clean ${(report.cleanMs / 1000).toFixed(1)} s after the load`,
@@ -79,6 +80,12 @@ export function reportText(report: Report): string {
 function rotLine({ rot }: Report): string {
   if (rot === undefined) return "bits flipped: not known";
   return `bits flipped ${rot.injected}, detected ${rot.detected}, repaired ${rot.repaired}`;
+}
+
+function comparedLine({ compared }: Report): string {
+  if (compared === undefined) return "copies were not compared";
+  const mib = (compared.bytes / 2 ** 20).toFixed(1);
+  return `copies compared byte by byte: ${compared.objects} objects, ${mib} MiB of data each`;
 }
 
 function stallLines({ faults }: Report): string[] {

@@ -61,7 +61,7 @@ export async function run(options: RunOptions): Promise<Report> {
   await makeImages(cluster);
   const cold = await ColdData.write(cluster);
   cluster.coldData = cold;
-  const { measured, freezes, results } = await loadUnderFaults(cluster, options);
+  const { measured, freezes, results, endNs } = await loadUnderFaults(cluster, options);
   const cleanMs = await cluster.untilClean(cleanLimitMs);
   const findings: string[] = [];
   if (cleanMs === undefined) {
@@ -75,8 +75,7 @@ export async function run(options: RunOptions): Promise<Report> {
   const rot = await judgeRot(cold, cluster, findings);
   const marks = markDowns(cluster);
   cluster.note("the comparison of the copies begins");
-  const { objects, differences } = await compare(cluster, findings);
-  findings.push(...differences.map((text) => `copies differ: ${text}`));
+  const compared = await compare(cluster, findings);
   cluster.note("the copies have been compared");
   findings.push(...searchLogs(cluster, kinds));
   const stale = judgeStaleWrites(
@@ -90,7 +89,10 @@ export async function run(options: RunOptions): Promise<Report> {
   // Who waits for a lock does not wait for an OSD.
   const unlocked = results.filter(({ device }) => device !== fought);
   for (const [at, fault] of measured.entries()) {
-    addStalls(fault, mode === "single" ? measured[at + 1] : undefined, unlocked, findings, mode);
+    // A wait that begins just before the next fault is what that one costs.
+    const next = mode === "single" ? measured[at + 1] : undefined;
+    const untilNs = next === undefined ? endNs : next.atNs - beforeNextMs * 1e6;
+    addStalls(fault, untilNs, unlocked, findings, mode);
   }
   if (mode === "single" && marks.length > measured.length) {
     findings.push(`flapping: ${marks.length} times down for ${measured.length} faults`);
@@ -113,7 +115,7 @@ export async function run(options: RunOptions): Promise<Report> {
     staleRefused: stale.refused,
     staleAccepted: stale.accepted.length,
     rot,
-    objectsCompared: objects,
+    compared,
     cleanMs,
     findings,
   };
@@ -122,13 +124,20 @@ export async function run(options: RunOptions): Promise<Report> {
 async function loadUnderFaults(
   cluster: Cluster,
   options: RunOptions,
-): Promise<{ measured: Measured[]; freezes: Freeze[]; results: ClientResult[] }> {
+): Promise<{
+  measured: Measured[];
+  freezes: Freeze[];
+  results: ClientResult[];
+  /** when the clients ask for nothing more */
+  endNs: number;
+}> {
   const { seconds, seed, kinds, mode } = options;
   const loadMs = seconds * 1000;
   const clients = startLoad(cluster, options, loadMs);
   await Promise.all(clients.map(({ ready }) => ready));
   cluster.note("the load begins");
   for (const client of clients) client.go();
+  const endNs = bootTimeNs() + loadMs * 1e6;
   const faults = makeSchedule({ seed, kinds, osds: cluster.osds.length, loadMs, mode });
   const fighters = clients.filter(({ device }) => device === fought);
   const [measured, freezes] = await Promise.all([
@@ -137,7 +146,7 @@ async function loadUnderFaults(
   ]);
   const results = await Promise.all(clients.map(({ result }) => result));
   cluster.note("the load has ended");
-  return { measured, freezes, results };
+  return { measured, freezes, results, endNs };
 }
 
 /** @returns ends that nobody asked for, and lines that tell of a defect */
@@ -258,12 +267,15 @@ async function judgeRot(cold: ColdData, cluster: Cluster, findings: string[]) {
   }
 }
 
-async function compare(cluster: Cluster, findings: string[]) {
+async function compare(cluster: Cluster, findings: string[]): Promise<Report["compared"]> {
   try {
-    return await cluster.compareCopies();
+    const { names, comparedBytes, differences } = await cluster.compareCopies();
+    findings.push(...differences.map((text) => `copies differ: ${text}`));
+    const objects = [...names.values()].reduce((total, ofPg) => total + ofPg.length, 0);
+    return { objects, bytes: comparedBytes };
   } catch (thrown) {
     findings.push(`copies cannot be compared: ${thrown}`);
-    return { objects: 0, differences: [] };
+    return undefined;
   }
 }
 
@@ -280,18 +292,16 @@ function markDowns(cluster: Cluster): string[] {
   return lines.filter((line) => line.includes("OSD marked down"));
 }
 
-/** What a fault has cost the clients; in single mode against the limits. */
+/** What a fault has cost the clients until then; in single mode against the limits. */
 function addStalls(
   fault: Measured,
-  next: Measured | undefined,
+  latestNs: number,
   results: readonly ClientResult[],
   findings: string[],
   mode: RunOptions["mode"],
 ): void {
   const operations: BlockOperation[] = results.flatMap((result) => result.operations);
-  // A wait that begins just before the next fault is what that one costs.
-  const nextNs = next === undefined ? Infinity : next.atNs - beforeNextMs * 1e6;
-  const untilNs = Math.min(fault.atNs + stallWindowMs * 1e6, nextNs);
+  const untilNs = Math.min(fault.atNs + stallWindowMs * 1e6, latestNs);
   fault.stallsMs = stallsMs(operations, fault.atNs, untilNs);
   const limitMs = limitsMs[fault.kind];
   if (mode === "storm" || limitMs === undefined) return;

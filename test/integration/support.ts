@@ -1,5 +1,4 @@
-// Real processes for the integration tests: bin/cairn run to its end or in the background, and a
-// look into stores whose OSDs are down.
+// Real processes for the integration tests: bin/cairn run to its end or in the background.
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import path from "node:path";
@@ -7,8 +6,6 @@ import { fileURLToPath } from "node:url";
 import { readClusterFile } from "../../cli/local-cluster/cluster-dir.js";
 import { ClusterClient, Image } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
-import { native } from "../../native/index.js";
-import { clusterBytes } from "../../proto/control-channel.js";
 
 /** A verb that hangs fails its test instead of the whole run. */
 const verbTimeoutMs = 120_000;
@@ -135,38 +132,4 @@ export class SteadyWriter {
 /** The process of a daemon of a local cluster. */
 export function daemonPid(dir: string, daemon: string): number {
   return Number(readFileSync(path.join(dir, "run", `${daemon}.pid`), "utf8").split(" ", 1)[0]);
-}
-
-/** PG -> object -> digest of one OSD's copy; the OSD must be down. */
-export async function copiesOf(
-  dir: string,
-  clusterId: string,
-  osd: number,
-): Promise<Map<string, Map<string, string>>> {
-  const store = new native.Osd({
-    path: path.join(dir, `osd.${osd}`, "store"),
-    clusterId: clusterBytes(clusterId),
-    osd,
-    incarnation: 1n,
-    onEvents: () => undefined,
-  });
-  try {
-    const byPg = new Map<string, Map<string, string>>();
-    for (const { pool, seed } of await store.open()) {
-      const digests = new Map<string, string>();
-      let after: string | null = null;
-      for (;;) {
-        const objects = await store.listObjects(pool, seed, after, 500);
-        for (const [name] of objects) {
-          digests.set(name, await store.objectDigest(pool, seed, name));
-        }
-        after = objects.at(-1)?.[0] ?? null;
-        if (after === null || objects.length < 500) break;
-      }
-      byPg.set(`${pool}.${seed.toString(16)}`, digests);
-    }
-    return byPg;
-  } finally {
-    await store.close();
-  }
 }

@@ -210,7 +210,7 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
     clients.plain.stop();
     clients.fenced.stop();
     clients.snaps.stop();
-    await finish(cluster, clients, findings);
+    await finish(cluster, clients, faults, findings);
   } catch (thrown) {
     findings.push(`exception: ${thrown instanceof Error ? thrown.stack : String(thrown)}`);
   }
@@ -260,6 +260,7 @@ async function recover(
 async function finish(
   cluster: SimCluster,
   { recorder, plain, fenced, snaps }: Clients,
+  faults: FaultSchedule,
   findings: string[],
 ): Promise<void> {
   // What is still under way is answered, now that nothing is in its way.
@@ -274,7 +275,7 @@ async function finish(
   }
   const reads = Promise.all([plain.readAll(0), fenced.readAll(0), snaps.readAll(0)]);
   await cluster.time.complete(reads, finalReadLimitMs, "read everything");
-  findings.push(...snaps.findings, ...(await compareCopies(cluster)));
+  findings.push(...snaps.findings, ...(await compareCopies(cluster, bitsFlipped(faults))));
   cluster.trace.add(`snapshots: ${snaps.taken} taken, ${snaps.dropped} removed`);
 }
 
@@ -284,8 +285,11 @@ function mayFailWith(code: string, faults: FaultSchedule): boolean {
   if (code === "too_old" || code === "fenced") return true;
   // A snapshot that is removed while it is read; of others the workload says so.
   if (code === "not_found") return true;
-  const flips = ["bitFlips", "bitFlipsInRecovery"] as const;
-  return code === "checksum_mismatch" && flips.some((kind) => faults.delivered.has(kind));
+  return code === "checksum_mismatch" && bitsFlipped(faults);
+}
+
+function bitsFlipped(faults: FaultSchedule): boolean {
+  return faults.delivered.has("bitFlips") || faults.delivered.has("bitFlipsInRecovery");
 }
 
 function judge(cluster: SimCluster, recorder: Recorder, faults: FaultSchedule): string[] {
