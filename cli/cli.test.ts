@@ -51,10 +51,7 @@ const usageErrors: [args: string, says: RegExp][] = [
   ["create rbd/a --size 1G --monitor nowhere", /HOST:PORT/],
   ["create rbd/a --size 1G --monitor h:99999", /HOST:PORT/],
   ["create rbd/a --size 1G --frob", /unknown option '--frob'/],
-  [
-    "create rbd/a --size 1G --thick-provision",
-    /cairn create has no --thick-provision: space is taken as .*\n {2}Leave it out/,
-  ],
+  ["create rbd/a --size 1G --thick-provision --thin-overcommit", /cannot be used with/],
   ["clone rbd/a@s rbd/b --journal-pool=fast", /cairn clone has no --journal-pool: images have/],
   ["deep copy rbd/a rbd/b --mirror-image-mode snapshot", /deep copy has no .*\n.*import-diff/],
   ["migration prepare rbd/a rbd/b --snap s", /moves with all its snapshots/],

@@ -1,6 +1,7 @@
 // `cairn create`, `ls`, `info`, `rm`, `resize`, `import`, `export`: images as `rbd` has them.
 import path from "node:path";
 import type {
+  CreateOptions,
   ImageInfo,
   MigrationInfo,
   ParentInfo,
@@ -29,6 +30,10 @@ import type { ImportPlace, PoolAddress } from "./table/slots.js";
 interface SizeFlags extends ClusterOptions {
   size: number;
   thinOvercommit?: true;
+}
+
+interface CreateFlags extends SizeFlags, ProgressOptions {
+  thickProvision?: true;
 }
 
 interface ResizeFlags extends SizeFlags, ProgressOptions {
@@ -90,15 +95,32 @@ function trashText({ deletedAt, deferUntil }: TrashInfo): string {
 
 export async function createAction(
   spec: ImageAddress,
-  flags: SizeFlags & LayoutFlags,
+  flags: CreateFlags & LayoutFlags,
 ): Promise<void> {
-  const info = await onCluster(flags, async (client) =>
-    (await imagesOf(client, spec)).create(spec.image, flags.size, {
-      overcommit: flags.thinOvercommit === true,
-      ...layoutOf(flags),
-    }),
-  );
+  const options = { overcommit: flags.thinOvercommit === true, ...layoutOf(flags) };
+  const create = (more: Pick<CreateOptions, "thickProvision" | "progress" | "signal">) =>
+    onCluster(flags, async (client) =>
+      (await imagesOf(client, spec)).create(spec.image, flags.size, { ...options, ...more }),
+    );
+  const info =
+    flags.thickProvision === true ? await thickly(spec, flags, create) : await create({});
   printResult(flags, info, () => `created ${nameOf(spec)}: ${formatSize(info.sizeBytes)}`);
+}
+
+/** With progress, and so that a signal leaves nothing. */
+async function thickly<T>(
+  spec: ImageAddress,
+  flags: CreateFlags,
+  create: (options: CreateOptions) => Promise<T>,
+): Promise<T> {
+  const progress = startProgress(`provisioning ${nameOf(spec)}`, flags.progress);
+  try {
+    return await withAbortSignal((signal) =>
+      create({ thickProvision: true, progress: progress.update, signal }),
+    );
+  } finally {
+    progress.end();
+  }
 }
 
 export async function listAction(

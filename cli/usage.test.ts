@@ -31,9 +31,9 @@ it("adds up what pools store, and what is left for them", () => {
       storedBytes: 150,
       usedBytes: 250,
       objects: 15,
-      // 500 and 300 up to the full ratio, over two copies
-      maxAvailBytes: 400,
-      usedShare: 150 / 550,
+      // 500 and 300 up to the full ratio: each takes one of the two copies
+      maxAvailBytes: 300,
+      usedShare: 150 / 450,
     },
   ]);
 });

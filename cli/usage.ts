@@ -3,6 +3,7 @@
 import { formatSize } from "../common/units.js";
 import type { OsdRow, PgRow } from "../proto/commands.js";
 import type { PoolInfo } from "../proto/osd-map.js";
+import { storableBytes } from "../proto/storable.js";
 import { withMonitor } from "./connect.js";
 import type { ClusterOptions } from "./options.js";
 import { coloured, type Output, printResult, table } from "./output.js";
@@ -59,15 +60,12 @@ export function clusterUsage(
   const sizeBytes = sum(inOsds.map((osd) => osd.sizeBytes));
   const usedBytes = sum(inOsds.map((osd) => osd.usedBytes ?? 0));
   const availBytes = Math.max(0, sizeBytes - usedBytes);
-  const writable = sum(
-    inOsds.map((osd) => Math.max(0, osd.sizeBytes * fullRatio - (osd.usedBytes ?? 0))),
-  );
   return {
     raw: { sizeBytes, usedBytes, availBytes, usedShare: share(usedBytes, sizeBytes) },
     pools: pools.map((pool) => {
       const own = pgs.filter((pg) => pg.pool === pool.name);
       const storedBytes = sum(own.map(({ bytes }) => bytes));
-      const maxAvailBytes = Math.floor(writable / pool.size);
+      const maxAvailBytes = storableBytes(osds, pool.size, fullRatio);
       return {
         pool: pool.name,
         id: pool.id,

@@ -148,5 +148,5 @@ export interface SparsifySpec {
   shownBytes: number;
 }
 
-/** Of one unit: objects of a flatten, PGs of the others. */
+/** Of one unit: objects of a flatten, bytes of provisioning, PGs of the others. */
 export type JobProgress = (done: number, total: number) => void;

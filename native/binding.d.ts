@@ -323,6 +323,11 @@ export declare class NativeClient {
    */
   flattenImage(device: DeviceHandle, onProgress?: JobProgress, scope?: FlattenScope): Promise<void>;
   /**
+   * Writes zeros into all absent blocks, so that each has space of its own. @throws
+   * invalid_argument (a clone), no_space
+   */
+  provisionImage(device: DeviceHandle, onProgress?: JobProgress): Promise<void>;
+  /**
    * Has the OSDs free the blocks of zeros, while the image is in use. Resolves with how many bytes
    * went; answers that were lost on their way count for nothing. @throws invalid_argument
    */
@@ -333,7 +338,7 @@ export declare class NativeClient {
   ): Promise<number>;
   /** Data objects from this number on, also behind the image's end; no parent shows there. */
   removeObjects(device: DeviceHandle, firstObject: number, onProgress?: JobProgress): Promise<void>;
-  /** Of the six above: they reject with canceled. closeDevice() does so too. */
+  /** Of the seven above: they reject with canceled. closeDevice() does so too. */
   cancelJobs(device: DeviceHandle): void;
   /** The requests of a locked image go, under this token. */
   openGate(device: DeviceHandle, fence: NativeFence): void;

@@ -3,6 +3,7 @@
 import { dirname, isAbsolute, resolve } from "node:path";
 import { Qcow2Image } from "./image.js";
 import { type ImageFormat, probe } from "./probe.js";
+import { openSnapshot } from "./snapshots.js";
 import { type ByteSource, FileSource, type ImageFile, imageError } from "./source.js";
 
 /** QEMU has no limit; a chain this long is a mistake. */
@@ -17,7 +18,11 @@ export type Layer =
 export type OpenFile = (path: string) => Promise<ImageFile>;
 
 export class ImageChain {
-  constructor(readonly layers: readonly Layer[]) {}
+  constructor(
+    readonly layers: readonly Layer[],
+    /** id of the top's internal snapshot that this is; undefined: the disk as it is */
+    readonly snapshotId?: string,
+  ) {}
 
   /** Of the disk that the chain describes. */
   get sizeBytes(): number {
@@ -37,6 +42,7 @@ export class ImageChain {
    * Opens an image and its backing files. Backing files are read with the rights of this process:
    * let users that you do not trust name no images here.
    * @param format undefined: found by content
+   * @param snapshot id or name of an internal snapshot of the image, which is to be shown
    * @throws as probe(), Qcow2Image.open(); corrupt (a loop); unsupported_feature (a backing file
    *   that is no file, or of another format); not_found, naming the file
    */
@@ -44,6 +50,7 @@ export class ImageChain {
     path: string,
     format?: ImageFormat,
     openFile: OpenFile = FileSource.open,
+    snapshot?: string,
   ): Promise<ImageChain> {
     const layers: Layer[] = [];
     const seen = new Set<string>();
@@ -61,12 +68,24 @@ export class ImageChain {
         layers[layers.length - 1] = layer;
         next = layer.format === "qcow2" ? backingReference(layer.image, source) : undefined;
       }
-      return new ImageChain(layers);
+      return snapshot === undefined ? new ImageChain(layers) : await shownBy(layers, snapshot);
     } catch (error) {
       await new ImageChain(layers).close();
       throw error;
     }
   }
+}
+
+/** @throws as openSnapshot(); invalid_argument where there can be no snapshots */
+async function shownBy(layers: readonly Layer[], snapshot: string): Promise<ImageChain> {
+  const [top, ...below] = layers;
+  if (top?.format !== "qcow2") {
+    const what = "a raw file has no snapshots";
+    throw imageError(top?.source ?? snapshot, "invalid_argument", what);
+  }
+  const { image, id } = await openSnapshot(top.image, snapshot);
+  const shown: Layer = { ...top, image, sizeBytes: image.header.sizeBytes };
+  return new ImageChain([shown, ...below], id);
 }
 
 function isImageFile(source: ByteSource): source is ImageFile {

@@ -250,27 +250,13 @@ class HeaderParser {
   }
 
   private checkTables(header: Qcow2Header): void {
-    const { clusterBytes, sizeBytes, l1Entries } = header;
-    const l2Entries = clusterBytes / (header.extendedL2 ? 16 : 8);
-    const needed = Math.ceil(sizeBytes / (clusterBytes * l2Entries));
-    if (needed * 8 > maxL1Bytes || l1Entries * 8 > maxL1Bytes) {
-      throw imageError(this.source, "too_large", "its L1 table is larger than 32 MiB");
-    }
-    if (l1Entries < needed) {
-      this.corrupt(`the L1 table has ${l1Entries} entries where the size needs ${needed}`);
-    }
-    if (header.refcountTableClusters * clusterBytes > maxRefcountTableBytes) {
+    checkL1Table(this.source, header);
+    if (header.refcountTableClusters * header.clusterBytes > maxRefcountTableBytes) {
       throw imageError(this.source, "too_large", "its refcount table is larger than 8 MiB");
     }
     if (header.snapshotCount > maxSnapshots) {
       throw imageError(this.source, "too_large", `it has more than ${maxSnapshots} snapshots`);
     }
-    this.checkTable("L1 table", header.l1Offset, l1Entries * 8, header);
-  }
-
-  private checkTable(what: string, offset: number, length: number, header: Qcow2Header): void {
-    if (length === 0) return;
-    checkTablePlace(this.source, what, offset, length, header.clusterBytes);
   }
 
   private number64(at: number, what: string): number {
@@ -315,6 +301,24 @@ function unknownFeatures(bits: bigint, names: FeatureName[]): string {
     texts.push(`${known ? `${JSON.stringify(known.name)} ` : ""}(incompatible bit ${bit})`);
   }
   return texts.join(", ");
+}
+
+/**
+ * The L1 table has entries for the whole disk, and lies inside the file.
+ * @throws corrupt, too_large
+ */
+export function checkL1Table(source: ByteSource, header: Qcow2Header): void {
+  const { clusterBytes, sizeBytes, l1Entries, l1Offset } = header;
+  const l2Entries = clusterBytes / (header.extendedL2 ? 16 : 8);
+  const needed = Math.ceil(sizeBytes / (clusterBytes * l2Entries));
+  if (needed * 8 > maxL1Bytes || l1Entries * 8 > maxL1Bytes) {
+    throw imageError(source, "too_large", "its L1 table is larger than 32 MiB");
+  }
+  if (l1Entries < needed) {
+    const what = `the L1 table has ${l1Entries} entries where the size needs ${needed}`;
+    throw imageError(source, "corrupt", what);
+  }
+  if (l1Entries > 0) checkTablePlace(source, "L1 table", l1Offset, l1Entries * 8, clusterBytes);
 }
 
 /**

@@ -6,7 +6,13 @@
 //   offsets inside the file. The last cluster may be cut by the file's end, as QEMU leaves it; what
 //   is missing of it reads as zeros.
 // Does not: look at the backing file (map.ts), verify refcounts (check.ts).
-import { checkTablePlace, incompatible, type Qcow2Header, readHeader } from "./header.js";
+import {
+  checkL1Table,
+  checkTablePlace,
+  incompatible,
+  type Qcow2Header,
+  readHeader,
+} from "./header.js";
 import { type ByteSource, hex, imageError } from "./source.js";
 import {
   type ClusterState,
@@ -29,6 +35,12 @@ export interface LayerExtent {
   /** compressed: bytes in the file (the stream may end before), and where in the cluster this is */
   compressedBytes: number;
   clusterOffset: number;
+}
+
+/** Where an L1 table is. */
+export interface L1Table {
+  l1Offset: number;
+  l1Entries: number;
 }
 
 export interface OpenOptions {
@@ -63,6 +75,20 @@ export class Qcow2Image {
     const l1Table = await source.read(header.l1Offset, header.l1Entries * 8);
     if (options.allowCorrupt !== true) checkL2Offsets(source, l1Table);
     return new Qcow2Image(source, header, l1Table);
+  }
+
+  /**
+   * The disk as an internal snapshot has it, of the same file and over the same backing files.
+   * @param sizeBytes of the disk then
+   * @throws corrupt when the snapshot's L1 table is not one of a disk of that size; too_large
+   */
+  async shown(l1: L1Table, sizeBytes: number): Promise<Qcow2Image> {
+    const { source, header } = this;
+    const shown = { ...header, sizeBytes, l1Offset: l1.l1Offset, l1Entries: l1.l1Entries };
+    checkL1Table(source, shown);
+    const table = await source.read(shown.l1Offset, shown.l1Entries * 8);
+    checkL2Offsets(source, table);
+    return new Qcow2Image(source, shown, table);
   }
 
   /** Guest bytes that one L2 table describes. */

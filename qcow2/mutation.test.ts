@@ -10,7 +10,7 @@ import { ImageChain } from "./chain.js";
 import { check } from "./check.js";
 import { Qcow2Image } from "./image.js";
 import { hasData, map } from "./map.js";
-import { readSnapshots } from "./snapshots.js";
+import { openSnapshot, readSnapshots } from "./snapshots.js";
 import { MemorySource } from "./source.js";
 import { seededRandom } from "./testing.js";
 
@@ -43,6 +43,13 @@ async function attempt(work: () => Promise<void>): Promise<"done" | "refused"> {
 
 async function mapAll(source: MemorySource): Promise<void> {
   const image = await Qcow2Image.open(source);
+  await mapImage(source, image);
+  for (const { id } of (await readSnapshots(image)).slice(0, 4)) {
+    await mapImage(source, (await openSnapshot(image, id)).image);
+  }
+}
+
+async function mapImage(source: MemorySource, image: Qcow2Image): Promise<void> {
   const { sizeBytes, clusterBytes } = image.header;
   const chain = new ImageChain([{ format: "qcow2", source, image, sizeBytes }]);
   let position = 0;
@@ -59,7 +66,6 @@ async function mapAll(source: MemorySource): Promise<void> {
     expect(extent.clusterOffset + extent.lengthBytes).toBeLessThanOrEqual(clusterBytes);
   }
   expect(position).toBe(sizeBytes);
-  await readSnapshots(image);
 }
 
 describe.each(["v2", "small-clusters", "zlib", "snapshot"])("damaged %s", (name) => {

@@ -137,6 +137,46 @@ describe("images with random content", () => {
     await expectSameAsQemu(path);
   });
 
+  it.each([
+    ["version 2", "compat=0.10", undefined],
+    ["version 3, over a backing file", "compat=1.1", "6M"],
+    ["extended L2 entries", "extended_l2=on,cluster_size=64k", undefined],
+  ])("shows what qemu-img reads of a snapshot: %s", async (_name, options, backing) => {
+    const path = folder.file("shown.qcow2");
+    const below = folder.file("below.raw");
+    qemu("qemu-img", "create", "-q", "-f", "raw", below, backing ?? "1M");
+    qemuIo(below, "raw", randomCommands(17, mib, 10));
+    const over = backing === undefined ? [] : ["-b", below, "-F", "raw"];
+    qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, ...over, path, "8M");
+    qemuIo(path, "qcow2", randomCommands(13, 8 * mib, 20));
+    qemu("qemu-img", "snapshot", "-c", "2", path);
+    qemuIo(path, "qcow2", randomCommands(14, 8 * mib, 20));
+    qemu("qemu-img", "snapshot", "-c", "zweiter Stand", path);
+    qemuIo(path, "qcow2", randomCommands(15, 8 * mib, 20));
+    const raw = folder.file("shown.raw");
+    const contents = new Set<string>();
+    // The first one is named like the other one's id: the id counts.
+    for (const snapshot of ["1", "2", "zweiter Stand"]) {
+      qemu("qemu-img", "convert", "-l", snapshot, "-O", "raw", path, raw);
+      const content = await contentOf(path, snapshot);
+      expect(content.equals(readFileSync(raw)), `snapshot ${snapshot}`).toBe(true);
+      contents.add(content.toString("base64"));
+    }
+    expect(contents.size).toBe(2);
+    await expectSameAsQemu(path);
+  });
+
+  it("a snapshot has the size that the disk had then", async () => {
+    const path = folder.file("resized.qcow2");
+    qemu("qemu-img", "create", "-q", "-f", "qcow2", path, "4M");
+    qemuIo(path, "qcow2", randomCommands(16, 4 * mib, 10));
+    const before = expectedContent(path);
+    qemu("qemu-img", "snapshot", "-c", "small", path);
+    qemu("qemu-img", "resize", "-q", path, "1G");
+    qemuIo(path, "qcow2", ["write -P 9 900M 1M"]);
+    expect((await contentOf(path, "small")).equals(before)).toBe(true);
+  });
+
   it("backing files: other cluster sizes, shorter, raw, and compressed below", async () => {
     const base = folder.file("base.raw");
     qemu("qemu-img", "create", "-q", "-f", "raw", base, "5M");

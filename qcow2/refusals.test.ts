@@ -236,3 +236,35 @@ describe("createQcow2()", () => {
     expect((await refusal(promise)).code).toBe("already_exists");
   });
 });
+
+describe("a snapshot that cannot be shown", () => {
+  const show = (path: string, snapshot: string) =>
+    refusal(ImageChain.open(path, undefined, undefined, snapshot));
+
+  it("one that is not there, or of a raw file", async () => {
+    const path = join(golden, "snapshot.qcow2");
+    expect(await show(path, "after")).toMatchObject({
+      code: "not_found",
+      message: expect.stringMatching(/no snapshot with the name or id "after"/),
+    });
+    expect(await show(join(golden, "base.raw"), "1")).toMatchObject({ code: "invalid_argument" });
+  });
+
+  const damages: [string, (entry: Buffer) => Buffer, ErrorCode, RegExp][] = [
+    ["an L1 table misaligned", (entry) => set64(entry, 0, 12_345n), "corrupt", /aligned/],
+    ["an L1 table behind the end", (entry) => set64(entry, 0, 1n << 40n), "corrupt", /beyond/],
+    ["an L1 table too short", (entry) => set32(entry, 8, 0), "corrupt", /0 entries where/],
+    ["an L1 table too large", (entry) => set32(entry, 8, 1 << 23), "too_large", /L1 table/],
+    ["a disk of 2^60 bytes", (entry) => set64(entry, 48, 1n << 60n), "too_large", /disk of snap/],
+  ];
+  it.each(damages)("%s", async (_what, damage, code, message) => {
+    const path = folder.file("damaged.qcow2");
+    const bytes = readFileSync(join(golden, "snapshot.qcow2"));
+    damage(bytes.subarray(Number(bytes.readBigUInt64BE(64))));
+    writeFileSync(path, bytes);
+    expect(await show(path, "1")).toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
+  });
+});

@@ -36,6 +36,29 @@ export async function readSnapshots(image: Qcow2Image): Promise<Snapshot[]> {
   return (await readSnapshotTable(image)).snapshots;
 }
 
+/**
+ * The disk as a snapshot has it.
+ * @param wanted its id, or its name: an id comes first, as in QEMU
+ * @throws not_found; corrupt, too_large (a disk that can't be)
+ */
+export async function openSnapshot(
+  image: Qcow2Image,
+  wanted: string,
+): Promise<{ image: Qcow2Image; id: string }> {
+  const snapshots = await readSnapshots(image);
+  const found =
+    snapshots.find(({ id }) => id === wanted) ?? snapshots.find(({ name }) => name === wanted);
+  if (found === undefined) {
+    const what = `it has no snapshot with the name or id ${JSON.stringify(wanted)}`;
+    throw imageError(image.source, "not_found", what, "qemu-img snapshot -l lists them.");
+  }
+  const { id, diskSizeBytes = BigInt(image.header.sizeBytes) } = found;
+  if (diskSizeBytes > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw imageError(image.source, "too_large", `the disk of snapshot ${id} is ${diskSizeBytes}`);
+  }
+  return { image: await image.shown(found, Number(diskSizeBytes)), id };
+}
+
 /** @throws as readSnapshots() */
 export async function readSnapshotTable(image: Qcow2Image): Promise<SnapshotTable> {
   const { snapshotCount, snapshotsOffset, clusterBytes } = image.header;

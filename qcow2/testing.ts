@@ -49,9 +49,9 @@ export async function collect(chain: ImageChain): Promise<MapExtent[]> {
   return extents;
 }
 
-/** The content of the disk that the image describes, zlib clusters too. */
-export async function contentOf(path: string): Promise<Buffer> {
-  const chain = await ImageChain.open(path);
+/** The content of the disk that the image describes, or a snapshot in it; zlib clusters too. */
+export async function contentOf(path: string, snapshot?: string): Promise<Buffer> {
+  const chain = await ImageChain.open(path, undefined, undefined, snapshot);
   try {
     const disk = Buffer.alloc(chain.sizeBytes);
     let position = 0;

@@ -36,15 +36,25 @@ const exportFormatRow = choice(
 const create = verb({
   name: "create",
   summary: "Create an image. It is thin: space is taken as it is written.",
+  details: [
+    "With --thick-provision zeros are written over all of it first, so that it has its space on " +
+      "all copies. It appears when that is done; stopped before, nothing of it is left. " +
+      "docs/operating/image-options.md says what takes such space and what gives it back.",
+  ],
   slots: [image("its pool and name")],
   options: {
     size: required("size", "its size: 4G, 512M, bytes", imageSizeValue, { short: "s" }),
     ...layoutRows,
     ...overcommitRow,
+    thickProvision: flag("take the space of its whole size now", { conflicts: "thinOvercommit" }),
     ...clusterRows,
     ...progressRows,
   },
-  examples: ["cairn create rbd/disk1 --size 4G", "cairn create --pool rbd --image disk1 -s 4G"],
+  examples: [
+    "cairn create rbd/disk1 --size 4G",
+    "cairn create --pool rbd --image disk1 -s 4G",
+    "cairn create rbd/db1 --size 64G --thick-provision",
+  ],
   load: async () => (await import("../image.js")).createAction,
 });
 

@@ -23,12 +23,6 @@ export const leftOutEverywhere: Readonly<Record<string, LeftOut>> = {
 
 /** By verb and option. */
 export const leftOut: Readonly<Record<string, LeftOut>> = {
-  "create --thick-provision": {
-    why: "space is taken as it is written, and snapshots and clones share it",
-    instead:
-      "Leave it out. An image larger than its pool can hold is refused unless --thin-overcommit " +
-      "is given; `cairn df` shows what is free.",
-  },
   "migration prepare --snap": {
     why: "an image moves with all its snapshots, a file as it is now",
     instead:

@@ -64,10 +64,13 @@ const execute = verb({
 const commit = verb({
   name: "migration commit",
   summary: "End a migration: the old image is removed, a file stays as it is.",
-  details: ["Refused before all is copied, and while anybody uses the old image."],
+  details: [
+    "Refused before all is copied, and while anybody uses the old image. Its clones become " +
+      "clones of the new one; whoever has them open goes on.",
+  ],
   slots: [image("the new image")],
   options: {
-    force: flag("clones of the new image are never in the way; for the sake of rbd"),
+    force: flag("clones are never in the way; for the sake of rbd"),
     ...longRows,
   },
   examples: ["cairn migration commit fast/disk1"],

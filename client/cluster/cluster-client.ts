@@ -14,7 +14,8 @@ import type { Maps } from "../../proto/messages.js";
 import { findPool, type OsdMap, type PoolInfo } from "../../proto/osd-map.js";
 import { maxSnapsAtOnce } from "../../proto/pool-snaps.js";
 import { RefusedMaps } from "../../proto/refused-maps.js";
-import { limitMs } from "../../proto/settings.js";
+import { limitMs, numberSetting } from "../../proto/settings.js";
+import { storableBytes } from "../../proto/storable.js";
 import { clientStatsOf } from "./client-stats.js";
 import { httpCacheBytesOf } from "./http-cache-size.js";
 import { MapCache } from "./map-cache.js";
@@ -143,6 +144,12 @@ export class ClusterClient {
       }
     },
   };
+
+  /** What clients can still store in a pool, by what the OSDs reported last. */
+  async storableBytes({ size }: PoolInfo): Promise<number> {
+    const { osds } = await this.command("osd ls", {});
+    return storableBytes(osds, size, numberSetting(this.map(), "mon.full_ratio"));
+  }
 
   /** Calls listener with each event of the native client. Returns its end. */
   onEvent(listener: (event: ClientEvent) => void): () => void {

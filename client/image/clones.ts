@@ -7,6 +7,7 @@ import { hasFeature } from "./features.js";
 import { decodeHeader, headerObject, type ImageHeader } from "./header.js";
 import type { ImageKey, SnapKey } from "./keys.js";
 import { begin, checkNew, clearStale, type LayoutOptions, publishNew } from "./making.js";
+import { migratedFrom } from "./migration-state.js";
 import { hasCode, type Omap, valueMap } from "./omap-values.js";
 import { childPrefix, imageRefChecker, type ParentRef } from "./references.js";
 import type { ImageInfo, Progress, Scope } from "./scope.js";
@@ -82,12 +83,26 @@ export class Clones {
     return found;
   }
 
-  /** The clones of all snapshots of an image, or of one. @throws not_found */
+  /**
+   * The clones of all snapshots of an image, or of one. Of the target of a migration also those of
+   * its source, which become its own at the end. @throws not_found
+   */
   async children(image: ImageKey, snap?: SnapKey): Promise<ChildInfo[]> {
-    const header = await this.scope.header(await this.scope.idOf(image));
-    const only = snap === undefined ? undefined : snapshotByKey(this.scope, header, image, snap).id;
-    const at: [number, string] = [this.scope.pool.id, headerObject(header.id)];
-    const { omap } = await listKeys(this.scope.io, at, childPrefix);
+    const { scope } = this;
+    const header = await scope.header(await scope.idOf(image));
+    const only = snap === undefined ? undefined : snapshotByKey(scope, header, image, snap);
+    const own = await this.childrenOf(scope, header, only?.id);
+    const source = await migratedFrom(scope, header);
+    if (source === undefined || (only !== undefined && only.source === undefined)) return own;
+    return [...own, ...(await this.childrenOf(source.scope, source.header, only?.source))];
+  }
+
+  private async childrenOf(
+    { pool: { id: poolId }, io }: Scope,
+    header: ImageHeader,
+    only: number | undefined,
+  ): Promise<ChildInfo[]> {
+    const { omap } = await listKeys(io, [poolId, headerObject(header.id)], childPrefix);
     const found: ChildInfo[] = [];
     for (const [key, value] of omap) {
       const snapId = Number.parseInt(key.slice(childPrefix.length), 16);

@@ -1,20 +1,26 @@
 // Copies of images: of what one moment shows, or with all snapshots. The native core moves the
 // bytes: the copy is filled as a clone of its source is flattened, though it never is its clone.
-//
-// Invariant: the copy has no name until all of it is durable; whatever fails before that takes away
-// what was written, and what a client that died has left is a pending entry.
-import { StorageError, toStorageError } from "../../common/errors.js";
+import { StorageError } from "../../common/errors.js";
 import type { DeviceHandle } from "../../native/binding.js";
 import { encodeValue } from "../../proto/encoding.js";
 import type { ImageAccess } from "./access.js";
 import { changedRanges, stateZero, wholeBlocks } from "./changed-ranges.js";
-import { withAccess } from "./exclusive.js";
 import { joinParent } from "./family.js";
+import { makeFilled, throwIfStopped } from "./filled-image.js";
+import { followDevice } from "./followed-device.js";
 import type { ImageHeader } from "./header.js";
 import { changeHeader } from "./header-change.js";
-import { type Every, everyByClock, HeldEntry } from "./held-entry.js";
-import { openHead, openOwn, openSnapshot, withParent, withWorkDevice } from "./layout.js";
-import { begin, checkNew, clear, clearStale, type LayoutOptions } from "./making.js";
+import type { Every } from "./held-entry.js";
+import {
+  openHead,
+  openOwn,
+  openSnapshot,
+  withHeader,
+  withParent,
+  withWorkDevice,
+} from "./layout.js";
+import { checkNew, type LayoutOptions } from "./making.js";
+import { needsSource } from "./migration-record.js";
 import { refuseSource, targetRecord } from "./migration-state.js";
 import { removeStep, setStep, u64Value } from "./omap-values.js";
 import type { ParentRef } from "./references.js";
@@ -42,6 +48,13 @@ export interface CopyTarget {
 
 /** A moment of the source; undefined: now. */
 type Moment = Snapshot | undefined;
+
+interface OpenMoment {
+  handle: DeviceHandle;
+  /** that it was opened by */
+  header: ImageHeader;
+  close(): Promise<void>;
+}
 
 interface Source {
   header: ImageHeader;
@@ -87,8 +100,7 @@ export class Copies {
 
   private async make(source: Source, to: CopyTarget, options: CopyOptions): Promise<ImageInfo> {
     const { header, moments, parent } = source;
-    const { progress = noProgress, every = everyByClock(to.scope), signal } = options;
-    const { flatten: _, progress: _p, every: _e, signal: _s, ...layout } = options;
+    const { flatten: _, progress, every, signal, ...layout } = options;
     const own: LayoutOptions = {
       objectBytes: 2 ** header.order,
       stripeUnitBytes: header.stripeUnitBytes,
@@ -98,41 +110,28 @@ export class Copies {
     const chosen = layout.objectBytes === undefined ? { ...own, ...layout } : layout;
     const image = { ...chosen, sizeBytes, ...(parent === undefined ? {} : { parent }) };
     checkNew(to.scope, to.name, image, true);
-    await clearStale(to.scope, ["creating", "importing", "removing"]);
-    const { entry } = await begin(to.scope, "importing", to.name, image, async (id) => {
+    const join = async (id: string) => {
       if (parent === undefined) return;
       await joinParent(to.scope, parent, to.scope.refOf(id), undefined, true);
-    });
-    const held = new HeldEntry(to.scope, entry, every);
-    try {
-      const stops = signal === undefined ? [held.lost] : [held.lost, signal];
-      const stop = AbortSignal.any(stops);
-      const fill = (access: ImageAccess) => this.fill(source, access, stop);
-      await withAccess(to.scope, entry.id, fill, progress);
-      // No renewal may run beside the publication, which compares the entry's bytes.
-      await held.release();
-      await to.scope.directory.publish(held.entry);
-    } catch (thrown) {
-      await held.release();
-      // Should this fail, the entry stays, and the next rm or import of the pool clears it away.
-      await clear(to.scope, held.entry).catch(() => undefined);
-      throw toStorageError(thrown);
-    }
-    return to.scope.infoOf(to.name, await to.scope.header(entry.id));
+    };
+    const fill = (access: ImageAccess, stop: AbortSignal) => this.fill(source, access, stop);
+    return makeFilled({ ...to, image, join }, fill, { progress, signal, every });
   }
 
   private async fill(source: Source, access: ImageAccess, stop: AbortSignal): Promise<void> {
     const { header, moments } = source;
     let earlier: Moment;
     for (const moment of moments) {
+      const { sizeBytes } = moment ?? header;
       const from = await this.open(source, moment);
       try {
-        const { sizeBytes, parent } = moment ?? header;
+        const before = earlier && recordIn(from.header, earlier);
+        const { parent } = (moment && recordIn(from.header, moment)) ?? from.header;
         const ownOnly = source.parent !== undefined;
-        const filling = { from, sizeBytes, earlier, parent, ownOnly };
+        const filling = { from: from.handle, sizeBytes, earlier: before, parent, ownOnly };
         await fillFrom(access, filling, stop);
       } finally {
-        this.scope.io.closeDevice(from);
+        await from.close();
       }
       // The last moment is what the copy is to show itself: no snapshot of it.
       if (moment !== undefined && moment !== moments.at(-1)) await copySnapshot(access, moment);
@@ -140,17 +139,46 @@ export class Copies {
     }
   }
 
-  private async open({ header, parent }: Source, moment: Moment): Promise<DeviceHandle> {
-    if (parent !== undefined) return openOwn(this.scope, header, moment?.id);
-    if (moment !== undefined) return openSnapshot(this.scope, header, moment.id);
-    return openHead(this.scope, header, { readOnly: true });
+  /** Whatever becomes of the source's parents meanwhile. */
+  private async open({ header, parent }: Source, moment: Moment): Promise<OpenMoment> {
+    const { scope } = this;
+    const { id } = header;
+    if (parent !== undefined) {
+      // The copy is a clone of what the source was then, and that parent is kept for it.
+      const handle = openOwn(scope, header, moment?.id);
+      return { handle, header, close: async () => scope.io.closeDevice(handle) };
+    }
+    const { sizeBytes } = header;
+    const [handle, now] = await withHeader(scope, id, async (found) => {
+      const device =
+        moment === undefined
+          ? await openHead(scope, found, { readOnly: true, sizeBytes })
+          : await openSnapshot(scope, found, moment.id);
+      return [device, found] as const;
+    });
+    const closeDevice = () => scope.io.closeDevice(handle);
+    try {
+      const { end } = await followDevice(scope, id, handle, {
+        snapId: moment?.id,
+        keepsSize: true,
+      });
+      return { handle, header: now, close: () => end().finally(closeDevice) };
+    } catch (thrown) {
+      closeDevice();
+      throw thrown;
+    }
   }
+}
+
+/** As a newer header has it: a flatten may have been there. */
+function recordIn({ snapshots }: ImageHeader, snapshot: Snapshot): Snapshot {
+  return snapshots.find(({ id }) => id === snapshot.id) ?? snapshot;
 }
 
 /** The parent that the moments show; undefined: none, or the image is being migrated to here. */
 function commonParent(header: ImageHeader, moments: Moment[]): ParentRef | undefined {
   const record = targetRecord(header);
-  if (record !== undefined && record.state !== "executed") return undefined;
+  if (record !== undefined && needsSource(record)) return undefined;
   const parents = moments.flatMap((moment) => (moment ?? header).parent ?? []);
   const [first] = parents;
   const isSame = ({ imageId, snapId, pool }: ParentRef) =>
@@ -266,10 +294,4 @@ export async function copySnapshot(
     const key = snapshotKey(snapshot.id);
     return [unchanged(key), setStep(key, encodeSnapshot({ ...snapshot, protected: true }))];
   });
-}
-
-function throwIfStopped(stop: AbortSignal): void {
-  if (!stop.aborted) return;
-  if (stop.reason instanceof StorageError) throw stop.reason;
-  throw new StorageError("canceled", "stopped before it was done; nothing of it is left");
 }

@@ -57,6 +57,20 @@ const rows: Row[] = [
     operations: 8,
   },
   {
+    change: "move to the target of its parent's migration",
+    ask: async ({ images: { migrations, scope } }) => {
+      await migrations.prepare("base", { scope, name: "moved" });
+      await migrations.execute("moved");
+      await migrations.commit("moved");
+    },
+    check: async (client) => {
+      const { images } = client;
+      expect(await images.clones.parent("a")).toMatchObject({ name: "moved", snapshot: "s" });
+      expect(await contents(client)).toEqual(["new"]);
+    },
+    operations: 8,
+  },
+  {
     change: "feature disable",
     ask: ({ images }) => images.features.disable("a", ["fast-diff"]),
     check: async ({ images }) =>

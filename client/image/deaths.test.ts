@@ -71,6 +71,13 @@ const rows: MortalVerb[] = [
     operations: 4,
   },
   {
+    verb: "create --thick-provision",
+    prepare: nothing,
+    act: ({ images }) => images.create("a", sizeBytes, { thickProvision: true }),
+    check: async (client) => expect(await contents(client, "a")).toEqual(["0"]),
+    operations: 14,
+  },
+  {
     verb: "rename",
     prepare: (client) => image(client, "a"),
     act: ({ images }) => images.rename("a", "b"),

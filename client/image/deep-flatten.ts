@@ -11,7 +11,7 @@ import { blockBytes, type ImageHeader } from "./header.js";
 import { changeHeader, type HeaderView, noteSteps } from "./header-change.js";
 import { withParent, withWorkDevice } from "./layout.js";
 import { removeStep, setStep } from "./omap-values.js";
-import type { ParentRef, SnapRef } from "./references.js";
+import { isSameSnap, type ParentRef, type SnapRef } from "./references.js";
 import { encodeSnapshot, snapshotKey } from "./snapshot-record.js";
 
 /** Records that one operation changes: each is compared too. */
@@ -42,17 +42,13 @@ export async function flattenDeep(access: ImageAccess): Promise<void> {
   }
 }
 
-function isSame(a: SnapRef | undefined, b: SnapRef): boolean {
-  return a !== undefined && a.imageId === b.imageId && a.snapId === b.snapId && a.pool === b.pool;
-}
-
 function heirsOf({ parent, snapshots }: ImageHeader, of: SnapRef): Heir[] {
   const heirs: Heir[] = [];
   for (const { id, state, parent: shown } of snapshots) {
-    if (shown === undefined || !isSame(shown, of) || state !== "ready") continue;
+    if (shown === undefined || !isSameSnap(shown, of) || state !== "ready") continue;
     heirs.push({ snapId: id, overlapBytes: shown.overlapBytes });
   }
-  if (parent !== undefined && isSame(parent, of)) {
+  if (parent !== undefined && isSameSnap(parent, of)) {
     heirs.push({ snapId: undefined, overlapBytes: parent.overlapBytes });
   }
   return heirs;
@@ -111,14 +107,14 @@ async function dropReferences(
   let more = false;
   const decide = (view: HeaderView) => {
     const { header, unchanged } = view;
-    const holding = header.snapshots.filter((snapshot) => isSame(snapshot.parent, parent));
+    const holding = header.snapshots.filter((snapshot) => isSameSnap(snapshot.parent, parent));
     // Nobody reads one that is being removed.
     const free = holding.filter((heir) => filled.has(heir.id) || heir.state === "removing");
     const going = free.slice(0, recordsAtOnce).map(({ parent: _, ...kept }) => kept);
     more = free.length > going.length;
     // The head last: what has been taken since keeps it, and both are filled once more.
     const isLast = holding.length === going.length && filled.has(undefined);
-    const takesHead = isLast && isSame(header.parent, parent);
+    const takesHead = isLast && isSameSnap(header.parent, parent);
     if (going.length === 0 && !takesHead) return undefined;
     const after = {
       ...header,

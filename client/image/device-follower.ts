@@ -13,6 +13,7 @@ import {
   withLower,
   withSnapshotLower,
 } from "./layout.js";
+import { needsSource } from "./migration-record.js";
 import { goesTo, targetRecord } from "./migration-state.js";
 import type { ImageRef, ParentRef } from "./references.js";
 import type { Scope } from "./scope.js";
@@ -21,6 +22,8 @@ import { type SnapshotInfo, snapshotsIn } from "./snapshots.js";
 export interface FollowerOptions {
   /** of the snapshot that the device shows */
   snapId?: number | undefined;
+  /** what is read has the size that it was opened with, whatever becomes of the image's */
+  keepsSize?: boolean;
   /** the snapshots that users see, each time that the header was read */
   onSnapshots?: ((snapshots: SnapshotInfo[]) => void) | undefined;
 }
@@ -90,7 +93,9 @@ export class DeviceFollower {
     const snapshot = header.snapshots.find(({ id }) => id === snapId);
     if (snapId === undefined) {
       await this.followParent(header, header.parent);
-      this.scope.io.setImageSize(this.device, header.sizeBytes);
+      if (this.options.keepsSize !== true) {
+        this.scope.io.setImageSize(this.device, header.sizeBytes);
+      }
       this.setContext(snapContextOf(header));
     } else if (snapshot?.state === "ready") {
       // Reads of one that is gone fail, whatever is below it.
@@ -103,7 +108,7 @@ export class DeviceFollower {
   private async followParent(header: ImageHeader, parent: ParentRef | undefined): Promise<void> {
     const { snapId } = this.options;
     const record = targetRecord(header);
-    const source = record?.state === "executed" ? undefined : record?.source;
+    const source = record && needsSource(record) ? record.source : undefined;
     const origin = snapId === undefined ? source : movedSnapshot(header, snapId);
     const text = JSON.stringify([await ancestors(this.scope, parent), origin ?? null]);
     if (text === this.parent) return;

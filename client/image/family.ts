@@ -12,7 +12,7 @@ import { headerObject, type ImageHeader } from "./header.js";
 import type { HeaderView } from "./header-change.js";
 import { changeHeader } from "./header-change.js";
 import { announceUntilFollowed } from "./management-lock.js";
-import { targetRecord } from "./migration-state.js";
+import { goesTo, targetRecord } from "./migration-state.js";
 import { compareStep, hasCode, type Omap, removeStep, setStep, valueMap } from "./omap-values.js";
 import {
   childKey,
@@ -23,10 +23,10 @@ import {
   snapRefOf,
 } from "./references.js";
 import type { Scope } from "./scope.js";
-import { encodeSnapshot, snapshotKey } from "./snapshot-record.js";
+import { encodeSnapshot, type Snapshot, snapshotKey } from "./snapshot-record.js";
 
 /** The scope of an image's header; undefined when its pool is gone. */
-function scopeOf(scope: Scope, { pool, namespace }: ImageRef): Scope | undefined {
+export function scopeOf(scope: Scope, { pool, namespace }: ImageRef): Scope | undefined {
   try {
     return scope.elsewhere(pool, namespace);
   } catch (thrown) {
@@ -67,15 +67,50 @@ export async function joinParent(
     if (snapshot?.state !== "ready" || (snapshot.kind !== "user" && !isKept)) {
       throw new StorageError("not_found", "the snapshot to be cloned has just been removed");
     }
-    const counted = { ...snapshot, children: snapshot.children + 1 };
-    return [
-      ...[snapshotKey(snapshot.id), "migration"].map(unchanged),
-      compareStep(key, undefined),
-      setStep(snapshotKey(snapshot.id), encodeSnapshot(counted)),
-      setStep(key, encodeValue(child)),
-    ];
+    return [unchanged("migration"), ...countSteps(unchanged, snapshot, key, child)];
   };
   await changeHeader(there, parent.imageId, undefined, count, known);
+}
+
+function countSteps(
+  unchanged: HeaderView["unchanged"],
+  snapshot: Snapshot,
+  key: string,
+  child: ImageRef,
+): NativeStep[] {
+  const counted = { ...snapshot, children: snapshot.children + 1 };
+  return [
+    unchanged(snapshotKey(snapshot.id)),
+    compareStep(key, undefined),
+    setStep(snapshotKey(snapshot.id), encodeSnapshot(counted)),
+    setStep(key, encodeValue(child)),
+  ];
+}
+
+/**
+ * Counts a clone of the other side of a migration as a child of the same snapshot here, unless it
+ * is counted already. Under the clone's lock.
+ * @param mayTake by what the header says of the migration
+ * @throws busy when it may not
+ */
+export async function takeChild(
+  scope: Scope,
+  parent: SnapRef,
+  child: ImageRef,
+  mayTake: (header: ImageHeader) => boolean,
+): Promise<void> {
+  const there = scope.elsewhere(parent.pool, parent.namespace);
+  const key = childKey(parent.snapId, child);
+  if (await isChild(there, parent, key)) return;
+  await changeHeader(there, parent.imageId, undefined, ({ header, unchanged }) => {
+    const snapshot = header.snapshots.find(({ id }) => id === parent.snapId);
+    if (snapshot?.state !== "ready" || !mayTake(header)) {
+      throw new StorageError("busy", "the migration that the clones follow goes another way", {
+        remedy: "`cairn info` shows how far it is.",
+      });
+    }
+    return [unchanged("migration"), ...countSteps(unchanged, snapshot, key, child)];
+  });
 }
 
 /** An image is no child of a snapshot any more. Can be repeated; the parent may be gone. */
@@ -102,13 +137,13 @@ async function discount(
   child: ImageRef,
 ): Promise<boolean> {
   let [left, attempts] = [0, 0];
-  let kind: string | undefined;
+  let isOver = false;
   await changeHeader(there, imageId, undefined, ({ header, unchanged }) => {
     attempts += 1;
     const snapshot = header.snapshots.find(({ id }) => id === snapId);
     if (attempts > 1) return undefined;
-    kind = snapshot?.kind;
     left = (snapshot?.children ?? 1) - 1;
+    isOver = snapshot?.kind === "trash" && left === 0 && goesTo(header) === undefined;
     const record: NativeStep[] =
       snapshot === undefined
         ? []
@@ -123,7 +158,7 @@ async function discount(
   if (attempts > 1) return false;
   // The snapshot was kept for its children only. Where the parent can't be had now, the next one
   // who takes its lock removes it.
-  if (kind === "trash" && left === 0) {
+  if (isOver) {
     await makeChange(there, imageId, { kind: "settle" }).catch(() => undefined);
   }
   return true;
@@ -171,6 +206,11 @@ export function detachSteps({ header, unchanged }: HeaderView, after: ImageHeade
     ({ snapId, imageId }) => !kept.includes(`${imageId}@${snapId}`),
   );
   if (gone === undefined) return [];
+  if (header.detaching !== undefined) {
+    throw new StorageError("busy", "the image is still leaving another parent", {
+      remedy: "Try again; `cairn status` shows who has the image open and does not follow.",
+    });
+  }
   return [unchanged("detaching"), setStep("detaching", encodeValue(gone))];
 }
 

@@ -1,7 +1,13 @@
 // What only the holder of an image's lock may change, as data: a client that does not hold it sends
 // it to the one that does. Pure.
 import { type Static, Type } from "@sinclair/typebox";
-import { GroupRefSchema, IdSchema, ImageRefSchema, SnapIdSchema } from "./references.js";
+import {
+  GroupRefSchema,
+  IdSchema,
+  ImageRefSchema,
+  SnapIdSchema,
+  SnapRefSchema,
+} from "./references.js";
 
 const closed = { additionalProperties: false } as const;
 const SizeSchema = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
@@ -57,6 +63,8 @@ export const ImageChangeSchema = Type.Union([
   Type.Object({ kind: Type.Literal("migrationMark"), target: ImageRefSchema }, closed),
   /** Copies what the target of a migration has not yet. */
   Type.Object({ kind: Type.Literal("migrationExecute") }, closed),
+  /** A clone of an image that is migrated becomes one of the other image. */
+  Type.Object({ kind: Type.Literal("relink"), from: SnapRefSchema, to: SnapRefSchema }, closed),
   /** Finishes what a change that was cut off has left: a rollback, removed snapshots. */
   Type.Object({ kind: Type.Literal("settle") }, closed),
   /** No request is in flight until `resume`, or until the lease is over. */

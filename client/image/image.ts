@@ -87,7 +87,7 @@ export class Image {
     await this.io.discard(this.handle, offset, lengthBytes);
   }
 
-  /** Reads as zeros afterwards, and the space stays reserved. */
+  /** Reads as zeros afterwards, as with a discard; parts of blocks too. */
   async writeZeroes(offset: number, lengthBytes: number): Promise<void> {
     this.refuseReadOnly();
     await this.io.writeZeroes(this.handle, offset, lengthBytes, false);

@@ -222,7 +222,7 @@ describe("rm", () => {
   it("leaves what a living client is making alone", async () => {
     const cluster = new FakeCluster();
     const maker = cluster.client().images;
-    const entry = await maker.begin("importing", "b", gibibyte);
+    const { entry } = await maker.begin("importing", "b", gibibyte);
     await cluster.client().images.create("a", 512);
     await cluster.client().images.remove("a");
     await maker.publish(entry);
@@ -232,7 +232,7 @@ describe("rm", () => {
   it("stops a maker that was taken for dead", async () => {
     const cluster = new FakeCluster();
     const maker = cluster.client().images;
-    const entry = await maker.begin("importing", "b", gibibyte);
+    const { entry } = await maker.begin("importing", "b", gibibyte);
     await clearLater(cluster);
     await expect(maker.renew(entry)).rejects.toMatchObject({ code: "canceled" });
     await expect(maker.publish(entry)).rejects.toMatchObject({ code: "canceled" });

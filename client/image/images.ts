@@ -13,6 +13,7 @@ import type { PendingEntry } from "./directory.js";
 import { makeChange } from "./exclusive.js";
 import { Features } from "./feature-verbs.js";
 import { hasFeature } from "./features.js";
+import type { FillOptions } from "./filled-image.js";
 import { Groups } from "./groups.js";
 import type { ImageHeader } from "./header.js";
 import { changeHeader } from "./header-change.js";
@@ -24,7 +25,7 @@ import type { LayoutOptions } from "./making.js";
 import * as making from "./making.js";
 import { ImageMetadata } from "./metadata.js";
 import { Migrations } from "./migration.js";
-import { refuseSource, watchSource } from "./migration-state.js";
+import { refuseSource, requireUsable, targetRecord, watchSource } from "./migration-state.js";
 import { compareStep, hasCode, setStep, u64Value } from "./omap-values.js";
 import type { PendingState } from "./pending-record.js";
 import { removeImage } from "./removal.js";
@@ -38,6 +39,7 @@ import {
   Scope,
 } from "./scope.js";
 import { Snapshots, snapshotByName } from "./snapshots.js";
+import { createThick } from "./thick.js";
 import { Trash } from "./trash.js";
 
 export interface OpenDevice {
@@ -47,8 +49,11 @@ export interface OpenDevice {
   snapId?: number;
 }
 
-export interface CreateOptions extends LayoutOptions {
+/** progress, in bytes, and the rest of FillOptions: of one that is provisioned thickly. */
+export interface CreateOptions extends LayoutOptions, FillOptions {
   overcommit?: boolean;
+  /** all blocks are written with zeros, and take space, before the image is there */
+  thickProvision?: boolean;
 }
 
 export interface ResizeOptions {
@@ -97,11 +102,20 @@ export class Images<Io extends ImageIo = ImageIo> {
     this.migrations = new Migrations(this.scope);
   }
 
-  /** @throws invalid_argument, out_of_range (see checkImageSize), already_exists */
+  /**
+   * @throws invalid_argument, out_of_range (see checkImageSize), already_exists; no_space, canceled
+   *   when it is provisioned thickly
+   */
   async create(name: string, sizeBytes: number, options: CreateOptions = {}): Promise<ImageInfo> {
-    const { overcommit = false, ...layout } = options;
+    const { overcommit = false, thickProvision = false, ...more } = options;
+    const { progress, signal, every, ...layout } = more;
     const image = { ...layout, sizeBytes };
-    making.checkNew(this.scope, name, image, overcommit);
+    if (thickProvision && overcommit) throw thickBeyondPool();
+    // What the pool has left is less than what it could hold: a thick image is refused by that.
+    making.checkNew(this.scope, name, image, overcommit || thickProvision);
+    if (thickProvision) {
+      return createThick(this.scope, name, image, { progress, signal, every });
+    }
     // Entries of creators that died hold no data: clearing them away takes a few operations each.
     await making.clearStale(this.scope, ["creating"]);
     const made = await making.begin(this.scope, "creating", name, image);
@@ -209,6 +223,7 @@ export class Images<Io extends ImageIo = ImageIo> {
     { readOnly = false, locked = false, snap }: OpenOptions,
   ): Promise<OpenDevice> {
     await refuseSource(this.scope, header);
+    if (targetRecord(header)?.state === "aborting") await requireUsable(this.scope, header);
     const info = this.scope.infoOf(name, header);
     if (snap !== undefined) {
       const snapshot = snapshotByName(header, snap, this.scope.prefix + name);
@@ -268,14 +283,13 @@ export class Images<Io extends ImageIo = ImageIo> {
    * The first half of making an image: a pending entry and a header.
    * @throws already_exists
    */
-  async begin(
+  begin(
     state: PendingState,
     name: string,
     sizeBytes: number,
     layout: LayoutOptions = {},
-  ): Promise<PendingEntry> {
-    const made = await making.begin(this.scope, state, name, { ...layout, sizeBytes });
-    return made.entry;
+  ): Promise<making.MadeImage> {
+    return making.begin(this.scope, state, name, { ...layout, sizeBytes });
   }
 
   /** A device over a pending image. */
@@ -314,6 +328,11 @@ export class Images<Io extends ImageIo = ImageIo> {
     return making.clearStale(this.scope, states);
   }
 }
+
+const thickBeyondPool = () =>
+  new StorageError("invalid_argument", "a thick image can't be larger than its pool can hold", {
+    remedy: "Leave out either --thick-provision or --thin-overcommit.",
+  });
 
 function checkSize(sizeBytes: number): void {
   if (Number.isSafeInteger(sizeBytes) && sizeBytes > 0) return;

@@ -6,6 +6,7 @@
 import { StorageError, toStorageError } from "../../common/errors.js";
 import type { CopyExtent, CopyProgress, NativeClient } from "../../native/binding.js";
 import type { PendingEntry } from "./directory.js";
+import { clearFailed, throwIfStopped } from "./filled-image.js";
 import { sectorBytes } from "./header.js";
 import { type Every, everyByClock, HeldEntry } from "./held-entry.js";
 import type { Images } from "./images.js";
@@ -73,7 +74,7 @@ export async function importImage(
       : Math.ceil(source.sizeBytes / sectorBytes) * sectorBytes;
   images.checkNew(name, reservedBytes, overcommit);
   await images.clearStale(["creating", "importing", "removing"]);
-  const entry = await images.begin("importing", name, reservedBytes, layout);
+  const { entry, header } = await images.begin("importing", name, reservedBytes, layout);
   const held = new HeldEntry(images.scope, entry, every);
   const signal = AbortSignal.any(
     options.signal === undefined ? [held.lost] : [held.lost, options.signal],
@@ -85,7 +86,7 @@ export async function importImage(
     return await images.publish(held.entry, source.kind === "stream" ? sizeBytes : undefined);
   } catch (thrown) {
     await held.release();
-    await clearAway(images, held.entry, thrown);
+    await clearFailed(images.scope, { entry: held.entry, header }, thrown);
     throw toStorageError(thrown);
   }
 }
@@ -98,7 +99,7 @@ async function copy(
   source: ImportSource,
   options: ImportOptions & { signal: AbortSignal },
 ): Promise<number> {
-  throwIfAborted(options.signal);
+  throwIfStopped(options.signal);
   const device = await images.openPending(entry);
   try {
     if (source.kind === "extents") {
@@ -118,7 +119,7 @@ async function copyRaw(
   source: Exclude<ImportSource, { kind: "extents" }>,
   { progress = () => undefined, signal }: ImportOptions & { signal: AbortSignal },
 ): Promise<number> {
-  throwIfAborted(signal);
+  throwIfStopped(signal);
   const cancel = () => io.cancelCopies();
   signal.addEventListener("abort", cancel, { once: true });
   try {
@@ -126,17 +127,17 @@ async function copyRaw(
     if (source.kind === "raw") {
       const { sizeBytes } = source;
       await io.importRaw(device, fd, sizeBytes, (doneBytes) => progress(doneBytes, sizeBytes));
-      throwIfAborted(signal);
+      throwIfStopped(signal);
       return sizeBytes;
     }
     const { doneBytes } = await io.importStream(device, fd, (done) => progress(done, undefined));
-    throwIfAborted(signal);
+    throwIfStopped(signal);
     if (doneBytes === 0) {
       throw new StorageError("invalid_argument", "the input is empty: a size of 0 cannot be");
     }
     return Math.ceil(doneBytes / sectorBytes) * sectorBytes;
   } catch (thrown) {
-    throwIfAborted(signal);
+    throwIfStopped(signal);
     throw thrown;
   } finally {
     signal.removeEventListener("abort", cancel);
@@ -154,7 +155,7 @@ async function copyExtents(
   signal.addEventListener("abort", cancel, { once: true });
   try {
     for await (const batch of source.extents) {
-      throwIfAborted(signal);
+      throwIfStopped(signal);
       const { doneBytes } = await io.importExtents(job, batch);
       progress(doneBytes, source.extentBytes);
     }
@@ -162,7 +163,7 @@ async function copyExtents(
     cancel();
     // What is under way still writes: the data may be cleared away only after the job's end.
     await io.importEnd(job).catch(() => undefined);
-    throwIfAborted(signal);
+    throwIfStopped(signal);
     throw thrown;
   } finally {
     signal.removeEventListener("abort", cancel);
@@ -177,28 +178,9 @@ async function endJob(io: ImportIo, job: number, signal: AbortSignal): Promise<C
   try {
     return await io.importEnd(job);
   } catch (thrown) {
-    throwIfAborted(signal);
+    throwIfStopped(signal);
     throw thrown;
   } finally {
     signal.removeEventListener("abort", cancel);
-  }
-}
-
-function throwIfAborted(signal: AbortSignal): void {
-  if (!signal.aborted) return;
-  const reason: unknown = signal.reason;
-  if (reason instanceof StorageError) throw reason;
-  throw new StorageError("canceled", "stopped before it was done; nothing of it is left");
-}
-
-async function clearAway(images: Images, entry: PendingEntry, thrown: unknown): Promise<void> {
-  try {
-    await images.clear(entry);
-  } catch (second) {
-    const [why, first] = [toStorageError(second).message, toStorageError(thrown)];
-    throw new StorageError(first.code, `${first.message}; its data is still there: ${why}`, {
-      remedy: "The next `cairn rm` or `cairn import` in this pool clears it away.",
-      cause: thrown,
-    });
   }
 }

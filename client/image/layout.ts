@@ -8,6 +8,7 @@ import type {
   NativeSnapContext,
 } from "../../native/binding.js";
 import type { ImageHeader } from "./header.js";
+import { needsSource } from "./migration-record.js";
 import { openOrigin } from "./migration-source.js";
 import { requireUsable, sourceImage, targetRecord } from "./migration-state.js";
 import { hasCode } from "./omap-values.js";
@@ -94,7 +95,7 @@ export async function withLower<T>(
   use: (lower: { device: DeviceHandle; overlapBytes: number } | undefined) => T | Promise<T>,
 ): Promise<T> {
   const record = targetRecord(header);
-  if (record === undefined || record.state === "executed") {
+  if (record === undefined || !needsSource(record)) {
     return withParent(scope, header.parent, use);
   }
   await requireUsable(scope, header);
@@ -134,7 +135,7 @@ export async function openSnapshot(
 /** The snapshot of a migration's source that shows through this one; undefined: none does. */
 export function movedSnapshot(header: ImageHeader, snapId: number): number | undefined {
   const record = targetRecord(header);
-  if (record === undefined || record.state === "executed") return undefined;
+  if (record === undefined || !needsSource(record)) return undefined;
   return snapshotById(header, snapId).source;
 }
 

@@ -165,7 +165,9 @@ export class LiveImage {
     const { kind } = change;
     const shrinks =
       kind === "resize" && change.sizeBytes < (await this.scope.header(this.id)).sizeBytes;
-    if (!shrinks && kind !== "rollback" && kind !== "rollbackMark") return;
+    const takesAway = shrinks || kind === "rollback" || kind === "rollbackMark";
+    // What is copied comes from the parent, which the end of the flatten lets go of.
+    if (!takesAway && kind !== "relink") return;
     throw new StorageError("busy", "the image is being flattened", {
       remedy: "Wait for the end of `cairn flatten`, or stop it by closing the image.",
     });

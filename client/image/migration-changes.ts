@@ -12,7 +12,6 @@ import type { Migration, MigrationState } from "./migration-record.js";
 import { fillMoments, hasSameSnapshots } from "./migration-snapshots.js";
 import { goesTo, migrationView, sourceImage, specOf, targetRecord } from "./migration-state.js";
 import { removeStep, setStep, u64Value } from "./omap-values.js";
-import type { ImageRef } from "./references.js";
 import { finishTrim } from "./size.js";
 
 /** The steps that set or take away the record, and the feature that older clients refuse. */
@@ -36,9 +35,6 @@ export function refuseUnmovable(header: ImageHeader, spec: string): void {
   if (migration !== undefined) refuse("is being migrated already", "`cairn info` shows it.");
   if (group !== undefined) {
     refuse("belongs to a group", `Take it out first: cairn group image rm GROUP ${spec}`);
-  }
-  if (snapshots.some(({ children }) => children > 0)) {
-    refuse("has clones", `Flatten them first: cairn children ${spec}, cairn flatten`);
   }
   if (snapshots.some(({ kind }) => kind === "group")) {
     refuse("has snapshots of a group", "Remove those of the group: cairn group snap rm");
@@ -69,23 +65,6 @@ export async function markSource(
       const guards = ["snap_seq", "size", "parent", "group"].map(view.unchanged);
       return [...guards, ...recordSteps(view, { side: "source", target })];
     });
-    await unmarkIfCloned(access, target, spec);
-  });
-}
-
-/** A clone that has come just before the mark: none comes behind it (joinParent). */
-async function unmarkIfCloned(
-  { scope, id, fence }: ImageAccess,
-  target: ImageRef,
-  spec: string,
-): Promise<void> {
-  const { snapshots } = await scope.header(id);
-  if (!snapshots.some(({ children }) => children > 0)) return;
-  await changeHeader(scope, id, fence, (view) =>
-    goesTo(view.header)?.imageId === target.imageId ? recordSteps(view, undefined) : undefined,
-  );
-  throw new StorageError("busy", `${spec} has just been cloned`, {
-    remedy: `Flatten its clones first: cairn children ${spec}, cairn flatten`,
   });
 }
 
@@ -97,6 +76,10 @@ export async function copyRest(access: ImageAccess): Promise<void> {
     const header = await scope.header(id);
     const step = nextStep("execute", await migrationView(scope, header), spec);
     if (step === "done") return;
+    if (step === "takeBackAbort") {
+      await setState(access, "aborting", "executed");
+      continue;
+    }
     if (step === "beginCopy") {
       await setState(access, "prepared", "executing");
       continue;

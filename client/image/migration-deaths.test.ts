@@ -43,6 +43,39 @@ async function snapshotted(client: FakeClient): Promise<void> {
   await write(client, "a", "third");
 }
 
+/** The same with a clone of each, the first of them removed. */
+async function cloned(client: FakeClient): Promise<void> {
+  await snapshotted(client);
+  const { clones, scope, snapshots } = client.images;
+  await clones.create("a", "s1", { scope, name: "c1" });
+  await clones.create("a", "s2", { scope, name: "c2" });
+  await snapshots.remove("a", "s1");
+}
+
+async function checkClones(client: FakeClient, names: string[]): Promise<void> {
+  expect(await contents(client, "c1")).toEqual(["first"]);
+  expect(await contents(client, "c2")).toEqual(["second"]);
+  const { images } = client;
+  const parents = await Promise.all(["c1", "c2"].map((name) => images.clones.parent(name)));
+  expect(names).toContain(parents[0]?.name);
+  expect(parents[1]).toMatchObject({ name: parents[0]?.name, snapshot: "s2" });
+}
+
+async function executedWithClones(client: FakeClient): Promise<void> {
+  await cloned(client);
+  await moved(client);
+  await client.images.migrations.execute("b");
+}
+
+/** And whoever takes a clone's lock next clears away what it has left to do there. */
+async function andThenTheClones(client: FakeClient, verb: Promise<unknown>): Promise<void> {
+  try {
+    await verb;
+  } finally {
+    for (const name of ["c1", "c2"]) await client.images.features.disable(name, ["fast-diff"]);
+  }
+}
+
 async function checkMoved(client: FakeClient, name = "b"): Promise<void> {
   expect(await contents(client, name, "s1")).toEqual(["first"]);
   expect(await contents(client, name, "s2")).toEqual(["second"]);
@@ -61,6 +94,43 @@ async function executedWithSnapshots(client: FakeClient): Promise<void> {
 }
 
 const rows: MortalVerb[] = [
+  {
+    verb: "migration prepare of an image with clones",
+    prepare: cloned,
+    act: moved,
+    check: async (client) => {
+      await checkClones(client, ["a"]);
+      await client.images.migrations.execute("b");
+      await client.images.migrations.commit("b");
+      await checkClones(client, ["b"]);
+    },
+    operations: 20,
+  },
+  {
+    verb: "migration execute of an image with clones",
+    prepare: async (client) => {
+      await cloned(client);
+      await moved(client);
+    },
+    act: ({ images }) => images.migrations.execute("b"),
+    check: (client) => checkClones(client, ["a"]),
+    operations: 30,
+  },
+  {
+    verb: "migration commit of an image with clones",
+    prepare: executedWithClones,
+    act: ({ images }) => images.migrations.commit("b"),
+    next: (client) => andThenTheClones(client, client.images.migrations.commit("b")),
+    check: (client) => checkClones(client, ["b"]),
+    operations: 50,
+  },
+  {
+    verb: "migration abort of an image with clones",
+    prepare: executedWithClones,
+    act: ({ images }) => images.migrations.abort("b"),
+    check: (client) => checkClones(client, ["a"]),
+    operations: 20,
+  },
   {
     verb: "migration prepare of an image with snapshots",
     prepare: snapshotted,

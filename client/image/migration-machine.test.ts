@@ -10,7 +10,11 @@ import {
 } from "./migration-machine.js";
 import { type MigrationState, migrationStates } from "./migration-record.js";
 
-const sources: readonly SourceView[] = ["none", "free", "ours", "another's", "gone"];
+const sources: readonly SourceView[] = ["none", "free", "ours", "going", "another's", "gone"];
+const noClones = { source: false, target: false };
+const everyClones = [true, false].flatMap((source) =>
+  [true, false].map((target) => ({ source, target })),
+);
 const verbs: readonly MigrationVerb[] = ["prepare", "execute", "commit", "abort"];
 
 /** What the headers say when a step has been carried out; undefined: the target is gone. */
@@ -19,8 +23,12 @@ function after(view: MigrationView, step: MigrationStep): MigrationView | undefi
     markSource: { source: "ours" },
     beginCopy: { target: "executing" },
     copy: { target: "executed" },
+    moveClones: { clones: { source: false, target: true } },
     removeSource: { source: "gone" },
     endMigration: { target: undefined },
+    takeBackAbort: { target: "executed" },
+    beginAbort: { target: "aborting" },
+    returnClones: { clones: { source: true, target: false } },
     freeSource: { source: "free" },
     removeTarget: undefined,
     done: {},
@@ -67,27 +75,61 @@ const rows: [MigrationVerb, MigrationState, SourceView, (MigrationStep | string)
   ["commit", "executed", "free", ["endMigration"]],
   ["abort", "prepared", "none", ["removeTarget"]],
   ["abort", "executing", "ours", ["freeSource", "removeTarget"]],
-  ["abort", "executed", "ours", ["freeSource", "removeTarget"]],
+  ["abort", "executed", "ours", ["beginAbort", "freeSource", "removeTarget"]],
+  ["abort", "aborting", "ours", ["freeSource", "removeTarget"]],
+  ["abort", "aborting", "free", ["removeTarget"]],
   ["abort", "prepared", "free", ["removeTarget"]],
   ["abort", "prepared", "another's", ["removeTarget"]],
+  // Its removal has begun: there is nothing to go back to.
+  ["abort", "executed", "going", ["busy"]],
+  ["abort", "executed", "gone", ["busy"]],
+  ["commit", "executed", "going", ["removeSource", "endMigration"]],
+  ["commit", "aborting", "ours", ["busy"]],
+  ["execute", "aborting", "ours", ["takeBackAbort", "done"]],
+  ["execute", "aborting", "free", ["busy"]],
+];
+
+const cloneRows: [MigrationVerb, MigrationState, (MigrationStep | string)[]][] = [
+  ["commit", "executed", ["moveClones", "removeSource", "endMigration"]],
+  ["abort", "executing", ["freeSource", "removeTarget"]],
+  ["abort", "executed", ["beginAbort", "freeSource", "removeTarget"]],
 ];
 
 describe("a migration", () => {
   it.each(rows)("%s when %s, the source %s", (verb, target, source, steps) => {
-    expect(walk(verb, { target, source })).toEqual(steps);
+    expect(walk(verb, { target, source, clones: noClones })).toEqual(steps);
+  });
+
+  it.each(cloneRows)("%s when %s, and the source has clones", (verb, target, steps) => {
+    const clones = { source: true, target: false };
+    expect(walk(verb, { target, source: "ours", clones })).toEqual(steps);
+  });
+
+  it("takes clones back that the target has when it is aborted", () => {
+    const clones = { source: true, target: true };
+    expect(walk("abort", { target: "executed", source: "ours", clones })).toEqual([
+      ...["beginAbort", "returnClones", "freeSource", "removeTarget"],
+    ]);
   });
 
   it("never ends with a source that is lost, or removed before its target has everything", () => {
     for (const verb of verbs) {
       for (const target of migrationStates) {
-        for (const source of sources) {
-          const steps = walk(verb, { target, source });
+        for (const [source, clones] of sources.flatMap((of) =>
+          everyClones.map((having) => [of, having] as const),
+        )) {
+          const steps = walk(verb, { target, source, clones });
           const where = `${verb} ${target} ${source}: ${steps.join(" ")}`;
           expect(steps.length, where).toBeLessThan(10);
           if (steps.includes("removeSource")) expect(target, where).toBe("executed");
           const free = steps.indexOf("freeSource");
           if (steps.includes("removeTarget") && source === "ours") {
             expect(free, where).toBe(steps.indexOf("removeTarget") - 1);
+            if (clones.target) expect(steps.indexOf("returnClones"), where).toBe(free - 1);
+          }
+          if (steps.includes("removeSource") && clones.source && source === "ours") {
+            const moved = steps.indexOf("moveClones");
+            expect(moved, where).toBe(steps.indexOf("removeSource") - 1);
           }
         }
       }
@@ -96,7 +138,7 @@ describe("a migration", () => {
 
   it("is refused for an image that takes part in none", () => {
     for (const verb of verbs) {
-      const view = { target: undefined, source: "none" as const };
+      const view = { target: undefined, source: "none" as const, clones: noClones };
       expect(() => nextStep(verb, view, "rbd/a")).toThrow(/not the target of a migration/);
     }
   });
@@ -104,7 +146,7 @@ describe("a migration", () => {
   it("lets its target be used only when nothing of the source can be missed or change", () => {
     const usable = (target: MigrationState, source: SourceView) => {
       try {
-        requireSource({ target, source }, "rbd/a");
+        requireSource({ target, source, clones: noClones }, "rbd/a");
         return true;
       } catch {
         return false;
@@ -112,6 +154,7 @@ describe("a migration", () => {
     };
     for (const source of sources) {
       expect(usable("executed", source)).toBe(true);
+      expect(usable("aborting", source)).toBe(source === "none" || source === "ours");
       expect(usable("prepared", source)).toBe(source === "none" || source === "ours");
     }
   });

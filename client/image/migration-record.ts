@@ -27,6 +27,8 @@ const FileSourceSchema = Type.Object(
     format: Type.Union([Type.Literal("raw"), Type.Literal("qcow2")]),
     /** the top first, then its backing files */
     files: Type.Array(SourceFileSchema, { minItems: 1, maxItems: 256 }),
+    /** id of the internal snapshot of the top that is shown; none: what that has now */
+    snapshot: Type.Optional(Type.String({ minLength: 1, maxLength: 65_535 })),
   },
   closed,
 );
@@ -37,13 +39,16 @@ const ImageSourceSchema = Type.Object(
   closed,
 );
 
-export const migrationStates = ["prepared", "executing", "executed"] as const;
+export const migrationStates = ["prepared", "executing", "executed", "aborting"] as const;
 export type MigrationState = (typeof migrationStates)[number];
 
 const TargetSchema = Type.Object(
   {
     side: Type.Literal("target"),
-    /** executed: it has all of its data, and reads nothing of the source any more */
+    /**
+     * executed: it has all of its data, and reads nothing of the source any more; aborting: the
+     * same, but clones of it are being given back, and none are made
+     */
     state: Type.Unsafe<MigrationState>(
       Type.Union(migrationStates.map((state) => Type.Literal(state))),
     ),
@@ -55,6 +60,11 @@ const TargetSchema = Type.Object(
 );
 export type MigrationTarget = Static<typeof TargetSchema>;
 export type MigrationOrigin = MigrationTarget["source"];
+
+/** Whether the target reads from its source what it has not itself. */
+export function needsSource({ state }: MigrationTarget): boolean {
+  return state === "prepared" || state === "executing";
+}
 
 /** Nobody but its target uses this image. */
 const SourceSchema = Type.Object({ side: Type.Literal("source"), target: ImageRefSchema }, closed);

@@ -16,7 +16,14 @@ const recordsAtOnce = 20;
 
 /** Those that move: what is being removed does not. */
 export function movingSnapshots({ snapshots }: ImageHeader): Snapshot[] {
-  return snapshots.filter(({ state }) => state === "ready");
+  return snapshots.filter(
+    ({ state, kind, children }) => state === "ready" && (kind !== "trash" || children > 0),
+  );
+}
+
+/** Of the target's snapshot of another one. One that only clones need still is named by its id. */
+function movedName({ kind, name }: Snapshot, id: number): string {
+  return kind === "trash" ? `trash-${id}` : name;
 }
 
 /** Whether the target has the snapshots of its source, and no others. */
@@ -26,7 +33,8 @@ export function hasSameSnapshots(target: ImageHeader, source: ImageHeader): bool
     moving.length === target.snapshots.length &&
     target.snapshots.every((snapshot, index) => {
       const from = moving[index];
-      return from?.id === snapshot.source && from?.name === snapshot.name;
+      if (from === undefined || from.id !== snapshot.source) return false;
+      return from.kind === snapshot.kind && movedName(from, snapshot.id) === snapshot.name;
     })
   );
 }
@@ -49,11 +57,13 @@ export async function takeOverSnapshots(
       ...keys.map(removeStep),
     ]);
   }
-  for (const { id: from, name, sizeBytes, createdAt, ...of } of movingSnapshots(source)) {
+  for (const from of movingSnapshots(source)) {
     const snapId = await scope.cluster.snapshotIds.allocate(pool);
+    const { sizeBytes, createdAt, state } = from;
+    const kind = from.kind === "trash" ? "trash" : "user";
     const snapshot: Snapshot = {
-      ...{ id: snapId, name, sizeBytes, createdAt, protected: of.protected },
-      ...{ state: "ready" as const, kind: "user" as const, children: 0, source: from },
+      ...{ id: snapId, name: movedName(from, snapId), sizeBytes, createdAt, kind, state },
+      ...{ protected: from.protected, children: 0, source: from.id },
     };
     await changeHeader(scope, id, undefined, ({ unchanged }) => [
       ...["migration", "snap_seq"].map(unchanged),

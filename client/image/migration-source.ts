@@ -15,6 +15,8 @@ export interface OriginSpec {
   location: string;
   /** undefined: found by content */
   format?: "raw" | "qcow2" | undefined;
+  /** id or name of an internal snapshot of a qcow2 file */
+  snapshot?: string | undefined;
 }
 
 interface OpenOrigin {
@@ -33,7 +35,10 @@ export async function describeOrigin(
     await extentsOf(chain);
     const format = top?.format ?? "raw";
     return {
-      origin: { kind: "file", stream: spec.stream, format, files },
+      origin: {
+        ...{ kind: "file", stream: spec.stream, format, files },
+        ...(chain.snapshotId === undefined ? {} : { snapshot: chain.snapshotId }),
+      },
       sizeBytes: chain.sizeBytes,
     };
   } finally {
@@ -48,8 +53,9 @@ export async function openOrigin(scope: Scope, { source }: MigrationTarget): Pro
   if (source.kind !== "file") {
     throw new StorageError("not_found", "the image that this one is made of is gone");
   }
-  const { stream, format, files } = source;
-  const { chain, files: now } = await openFiles({ stream, format, location: files[0]?.name ?? "" });
+  const { stream, format, files, snapshot } = source;
+  const location = files[0]?.name ?? "";
+  const { chain, files: now } = await openFiles({ stream, format, location, snapshot });
   let kept = false;
   try {
     requireSame(files, now);
@@ -95,7 +101,7 @@ function openRemote(
   return device;
 }
 
-async function openFiles({ stream, location, format }: OriginSpec): Promise<OpenOrigin> {
+async function openFiles({ stream, location, format, snapshot }: OriginSpec): Promise<OpenOrigin> {
   const files: SourceFile[] = [];
   const openLocal = async (name: string) => {
     const file = await FileSource.open(name);
@@ -113,6 +119,7 @@ async function openFiles({ stream, location, format }: OriginSpec): Promise<Open
     location,
     format,
     stream === "file" ? openLocal : openRemoteFile,
+    snapshot,
   );
   return { chain, files };
 }

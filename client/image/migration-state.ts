@@ -3,7 +3,7 @@ import { StorageError } from "../../common/errors.js";
 import type { ImageHeader } from "./header.js";
 import { watchHeader } from "./header-watch.js";
 import { type MigrationView, requireSource, type SourceView } from "./migration-machine.js";
-import type { MigrationTarget } from "./migration-record.js";
+import { type MigrationTarget, needsSource } from "./migration-record.js";
 import { hasCode } from "./omap-values.js";
 import type { ImageRef } from "./references.js";
 import type { Scope } from "./scope.js";
@@ -35,21 +35,38 @@ export async function sourceImage(
   }
 }
 
-export async function migrationView(scope: Scope, header: ImageHeader): Promise<MigrationView> {
+/** The source of a migration that has not ended, of its target. */
+export async function migratedFrom(scope: Scope, header: ImageHeader) {
   const record = targetRecord(header);
-  if (record === undefined) return { target: undefined, source: "none" };
-  return { target: record.state, source: await sourceView(scope, header.id, record) };
+  const source = record && (await sourceImage(scope, record));
+  const isOurs = source !== undefined && goesTo(source.header)?.imageId === header.id;
+  return isOurs ? source : undefined;
 }
 
-async function sourceView(scope: Scope, id: string, record: MigrationTarget): Promise<SourceView> {
-  if (record.source.kind === "file") return "none";
-  const source = await sourceImage(scope, record);
+export async function migrationView(scope: Scope, header: ImageHeader): Promise<MigrationView> {
+  const record = targetRecord(header);
+  const of = record && (await sourceImage(scope, record));
+  const clones = { source: of !== undefined && hasClones(of.header), target: hasClones(header) };
+  if (record === undefined) return { target: undefined, source: "none", clones };
+  const source = record.source.kind === "file" ? "none" : await sourceView(scope, header.id, of);
+  return { target: record.state, source, clones };
+}
+
+async function sourceView(
+  scope: Scope,
+  id: string,
+  source: { scope: Scope; header: ImageHeader } | undefined,
+): Promise<SourceView> {
   if (source === undefined) return "gone";
   const target = goesTo(source.header);
   if (target === undefined) return "free";
   const ours = target.imageId === id && target.pool === scope.pool.id;
-  return ours ? "ours" : "another's";
+  if (!ours) return "another's";
+  const name = await source.scope.directory.nameOf(source.header.id);
+  return name === undefined ? "going" : "ours";
 }
+
+const hasClones = ({ snapshots }: ImageHeader) => snapshots.some(({ children }) => children > 0);
 
 /** That the target of a migration may be read and written. @throws busy, not_found */
 export async function requireUsable(scope: Scope, header: ImageHeader): Promise<void> {
@@ -63,7 +80,7 @@ export async function watchSource(
   header: ImageHeader,
 ): Promise<(() => Promise<void>) | undefined> {
   const record = targetRecord(header);
-  if (record === undefined || record.state === "executed") return undefined;
+  if (record === undefined || !needsSource(record)) return undefined;
   const source = await sourceImage(scope, record);
   return source && watchHeader(source.scope, source.header.id, async () => undefined);
 }
@@ -91,9 +108,10 @@ export async function refuseMigrating(scope: Scope, header: ImageHeader): Promis
   await refuseSource(scope, header);
   const record = targetRecord(header);
   if (record === undefined || record.state === "executed") return;
+  await requireUsable(scope, header);
   const spec = await specOf(scope, header.id);
-  throw new StorageError("busy", `${spec} is still ${record.state} from where it is migrated`, {
-    remedy: `Copy the rest first: cairn migration execute ${spec}`,
+  throw new StorageError("busy", `the migration to ${spec} is ${record.state}, and not executed`, {
+    remedy: `First: cairn migration execute ${spec}`,
   });
 }
 

@@ -2,9 +2,10 @@
 // new image is in use already. migration-machine.ts says what comes next; here it is carried out.
 // docs/operating/migration.md
 import { StorageError } from "../../common/errors.js";
+import type { NativeFence } from "../../native/binding.js";
 import type { PendingEntry } from "./directory.js";
 import { makeChange } from "./exclusive.js";
-import { hasFeature, parseFeature } from "./features.js";
+import { hasFeature, type ImageFeature, parseFeature } from "./features.js";
 import { headerObject, type ImageHeader, sectorBytes } from "./header.js";
 import { changeHeader } from "./header-change.js";
 import type { ImageKey } from "./keys.js";
@@ -12,6 +13,7 @@ import { abandon, begin, checkNew, clear, clearStale, type LayoutOptions } from 
 import { announceChange } from "./management-lock.js";
 import { listMetadata, metadataSteps } from "./metadata.js";
 import { recordSteps, refuseUnmovable } from "./migration-changes.js";
+import { moveClones, movedTo, type Side } from "./migration-clones.js";
 import { type MigrationStep, type MigrationVerb, nextStep } from "./migration-machine.js";
 import type { MigrationOrigin, MigrationState } from "./migration-record.js";
 import { forgetSources, takeOverSnapshots } from "./migration-snapshots.js";
@@ -21,6 +23,7 @@ import { hasCode } from "./omap-values.js";
 import type { ImageRef } from "./references.js";
 import { unpublish, withImageLock } from "./removal.js";
 import { type ImageInfo, noProgress, type Progress, type Scope } from "./scope.js";
+import { overSnapshots } from "./snapshot-changes.js";
 
 /** The source's snapshots may change until it is marked. */
 const maxMarks = 5;
@@ -107,7 +110,9 @@ export class Migrations {
     const target = goesTo(header);
     if (target !== undefined && !(await exists(this.scope, target))) {
       // Aborted while it was still being prepared: nothing of the target has been used.
-      return freeSource({ scope: this.scope, header }, target.imageId);
+      const source = { scope: this.scope, header };
+      await freeSource(source, target.imageId);
+      return settleFreed(source);
     }
     const { scope, id } = await this.find(image);
     await new Migrations(scope).walk("abort", id, progress);
@@ -125,7 +130,9 @@ export class Migrations {
     const record = targetRecord(header);
     if (record === undefined) return undefined;
     if (record.source.kind === "file") {
-      return { side: "target", state: record.state, other: record.source.files[0]?.name ?? "" };
+      const { files, snapshot } = record.source;
+      const of = snapshot === undefined ? "" : `, snapshot ${snapshot}`;
+      return { side: "target", state: record.state, other: `${files[0]?.name ?? ""}${of}` };
     }
     const source = await sourceImage(scope, record);
     const { imageId } = record.source.image;
@@ -175,22 +182,27 @@ export class Migrations {
         if (source !== undefined) await this.mark(source, header.id);
         return false;
       }
+      case "moveClones":
       case "removeSource":
-        if (source !== undefined) await removeSource(source.scope, source.header, progress);
+        if (source !== undefined) await this.endSource(source, header.id, progress);
         return false;
       case "endMigration":
         await forgetSources(scope, header.id);
+        await settle(scope, await scope.header(header.id));
         await changeHeader(scope, header.id, undefined, (view) =>
           targetRecord(view.header) === undefined ? undefined : recordSteps(view, undefined),
         );
         await announceChange(scope.lockPorts(), { pool: scope.pool.id, id: header.id });
         return true;
+      case "beginAbort":
+      case "returnClones":
       case "freeSource":
       case "removeTarget":
         await this.undo(header, progress);
         return true;
       case "beginCopy":
       case "copy":
+      case "takeBackAbort":
       case "done":
         return true;
     }
@@ -210,6 +222,25 @@ export class Migrations {
     }
   }
 
+  /**
+   * Under the source's lock, so that nobody undoes the migration meanwhile: what comes next on the
+   * way to its end. @throws busy while anybody has the source open
+   */
+  private endSource(source: Side, id: string, progress: Progress): Promise<void> {
+    const { scope } = this;
+    const { header } = source;
+    return withImageLock(source.scope, header.id, header, async (fence) => {
+      const target = { scope, header: await scope.header(id) };
+      const spec = await specOf(scope, id);
+      const step = nextStep("commit", await migrationView(scope, target.header), spec);
+      if (step === "moveClones") {
+        return moveClones(source, target, movedTo(target.header));
+      }
+      if (step !== "removeSource") return;
+      await clear(source.scope, await unname(source.scope, header.id), progress, fence);
+    });
+  }
+
   /** Under the target's lock: nobody writes to it when its source is free again. */
   private undo(header: ImageHeader, progress: Progress): Promise<void> {
     const { scope } = this;
@@ -222,11 +253,44 @@ export class Migrations {
           remedy: `Remove them first: cairn snap purge ${spec}`,
         });
       }
-      const step = nextStep("abort", await migrationView(scope, now), spec);
       const source = await sourceOf(scope, now);
-      if (step === "freeSource" && source !== undefined) await freeSource(source, id);
+      const isFree = nextStep("abort", await migrationView(scope, now), spec) === "removeTarget";
+      if (source !== undefined && !isFree) {
+        // Of the source too, so that nobody ends the migration meanwhile.
+        await withImageLock(source.scope, source.header.id, source.header, () =>
+          this.giveBack(source, id, spec, fence),
+        );
+      }
+      if (source !== undefined) await settleFreed(source);
       await clear(scope, await unname(scope, id), progress, fence);
     });
+  }
+
+  /** Until the source is as free as it was. Under the locks of both images. */
+  private async giveBack(
+    source: Side,
+    id: string,
+    spec: string,
+    fence: NativeFence | undefined,
+  ): Promise<void> {
+    const { scope } = this;
+    for (;;) {
+      const header = await scope.header(id);
+      const step = nextStep("abort", await migrationView(scope, header), spec);
+      if (step === "removeTarget") return;
+      if (step === "freeSource") await freeSource(source, id);
+      if (step === "beginAbort") {
+        await changeHeader(scope, id, fence, (view) => {
+          const record = targetRecord(view.header);
+          if (record?.state !== "executed") return undefined;
+          return recordSteps(view, { ...record, state: "aborting" });
+        });
+      }
+      if (step === "returnClones") {
+        const pairs = [...movedTo(header)].map(([from, to]) => [to, from] as const);
+        await moveClones({ scope, header }, source, new Map(pairs));
+      }
+    }
   }
 
   private async begunBefore(name: string, source: ImageRef): Promise<string | undefined> {
@@ -244,7 +308,8 @@ export class Migrations {
     layout: LayoutOptions,
   ): Promise<string> {
     const header = await from.header(sourceId);
-    refuseUnmovable(header, await specOf(from, sourceId));
+    const spec = await specOf(from, sourceId);
+    refuseUnmovable(header, spec);
     const { sizeBytes, order, stripeUnitBytes, stripeCount, features } = header;
     const own: LayoutOptions = { objectBytes: 2 ** order, stripeUnitBytes, stripeCount };
     const kept = (
@@ -255,6 +320,9 @@ export class Migrations {
     const chosen = layout.objectBytes === undefined ? { ...own, ...layout } : layout;
     const origin = { kind: "image" as const, image: from.refOf(sourceId) };
     const image = { features: kept, ...chosen, sizeBytes };
+    if (header.snapshots.some(({ children }) => children > 0)) {
+      refuseWithoutLayering(image.features, spec);
+    }
     const entry = await this.begin(name, image, origin, sizeBytes, true);
     try {
       const steps = metadataSteps(await listMetadata(from, sourceId, ""));
@@ -312,24 +380,28 @@ async function unname(scope: Scope, id: string): Promise<PendingEntry> {
   throw new StorageError("not_found", `the image with the id ${id} is being removed by others`);
 }
 
-/** @throws busy while anybody has the source open */
-function removeSource(scope: Scope, header: ImageHeader, progress: Progress): Promise<void> {
-  return withImageLock(scope, header.id, header, async (fence) => {
-    const { snapshots } = await scope.header(header.id);
-    if (snapshots.some(({ children }) => children > 0)) {
-      throw new StorageError("busy", "the image that was migrated has clones", {
-        remedy: "Flatten them first: `cairn children` lists them.",
-      });
-    }
-    await clear(scope, await unname(scope, header.id), progress, fence);
+function refuseWithoutLayering(features: readonly ImageFeature[], spec: string): void {
+  if (features.includes("layering")) return;
+  throw new StorageError("invalid_argument", `${spec} has clones, which need layering`, {
+    remedy: "Leave the feature layering among those of the new image.",
   });
 }
 
-async function freeSource(
-  { scope, header }: { scope: Scope; header: ImageHeader },
-  targetId: string,
-): Promise<void> {
+async function freeSource({ scope, header }: Side, targetId: string): Promise<void> {
   await changeHeader(scope, header.id, undefined, (view) =>
     goesTo(view.header)?.imageId === targetId ? recordSteps(view, undefined) : undefined,
   );
+}
+
+/** Snapshots that only clones needed, which have gone meanwhile, go as well. */
+async function settle(scope: Scope, header: ImageHeader): Promise<void> {
+  if (overSnapshots(header).length === 0) return;
+  await makeChange(scope, header.id, { kind: "settle" });
+}
+
+async function settleFreed({ scope, header }: Side): Promise<void> {
+  const now = await scope.headerIfAny(header.id);
+  if (now === undefined || now.migration !== undefined) return;
+  // The source is free whether this succeeds or not: whoever takes its lock next does it too.
+  await settle(scope, now).catch(() => undefined);
 }

@@ -2,8 +2,7 @@
 // use, and can ask what its device does. It follows the image: its size, its parents, its limits.
 import type { DeviceHandle } from "../../native/binding.js";
 import { ConfigWatch } from "./config-watch.js";
-import { DeviceFollower } from "./device-follower.js";
-import { ImageLock } from "./image-lock.js";
+import { followDevice } from "./followed-device.js";
 import type { Images } from "./images.js";
 import { DeviceInspector } from "./inspection.js";
 import type { ImageInfo } from "./scope.js";
@@ -33,31 +32,18 @@ export async function openReader(
   try {
     const { scope } = images;
     const inspector = new DeviceInspector(scope, handle);
-    const follower = new DeviceFollower(scope, info.id, handle, { snapId, onSnapshots });
-    const watch = await ImageLock.watching(images.lockPorts(), {
-      pool: images.poolId,
-      id: info.id,
-      reload: async () => {
-        await follower.follow();
-        await follower.untilLeft();
-      },
-      inspect: inspector.answer.bind(inspector),
+    const inspect = inspector.answer.bind(inspector);
+    const { follower, end } = await followDevice(scope, info.id, handle, {
+      ...{ snapId, onSnapshots, inspect },
     });
     const config = new ConfigWatch(scope, async () => {
       await follower.follow().catch(() => undefined);
     });
     const close = async () => {
       await config.close();
-      await watch.close();
+      await end();
       images.close(handle);
     };
-    try {
-      // What has changed since it was opened, nobody has told us.
-      await follower.follow();
-    } catch (thrown) {
-      await close();
-      throw thrown;
-    }
     return { handle, info, close };
   } catch (thrown) {
     images.close(handle);

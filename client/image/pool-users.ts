@@ -3,6 +3,7 @@
 import { StorageError } from "../../common/errors.js";
 import { parentsOf } from "./family.js";
 import { headerToRemove } from "./header-to-remove.js";
+import { needsSource } from "./migration-record.js";
 import { targetRecord } from "./migration-state.js";
 import { Namespaces } from "./namespaces.js";
 import { hasCode } from "./omap-values.js";
@@ -98,7 +99,7 @@ async function useOf(there: Scope, id: string, poolId: number): Promise<PoolUse 
     const parents = parentsOf({ ...header, detaching: undefined });
     if (parents.some(({ pool }) => pool === poolId)) return "parent";
     const record = targetRecord(header);
-    if (record === undefined || record.state === "executed" || record.source.kind === "file") {
+    if (record === undefined || !needsSource(record) || record.source.kind === "file") {
       return undefined;
     }
     return record.source.image.pool === poolId ? "migration" : undefined;

@@ -47,6 +47,10 @@ export function childKey(snapId: number, { pool, imageId }: ImageRef): string {
   return `${childPrefix}${hex16(snapId)}_${pool}_${imageId}`;
 }
 
+export function isSameSnap(a: SnapRef | undefined, b: SnapRef): boolean {
+  return a !== undefined && a.imageId === b.imageId && a.snapId === b.snapId && a.pool === b.pool;
+}
+
 export function snapRefOf({ pool, namespace, imageId, snapId }: SnapRef): SnapRef {
   return { pool, namespace, imageId, snapId };
 }

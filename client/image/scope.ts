@@ -32,6 +32,7 @@ export type ImageIo = LockIo &
     | "rollbackImage"
     | "flattenImage"
     | "removeObjects"
+    | "provisionImage"
     | "sparsifyImage"
     | "cancelJobs"
   >;
@@ -61,6 +62,8 @@ export interface ImageCluster<Io extends ImageIo = ImageIo> {
   /** Calls listener when there is a newer map. Returns its end. */
   onMap(listener: () => void): () => void;
   pool(name: string): PoolInfo;
+  /** What clients can still store in a pool, by what the OSDs reported last. */
+  storableBytes(pool: PoolInfo): Promise<number>;
 }
 
 export interface ImagePorts {

@@ -11,6 +11,7 @@ import { detachSteps, finishDetach } from "./family.js";
 import { decodeHeader, type ImageHeader } from "./header.js";
 import { changeHeader, changeOnce, type HeaderView } from "./header-change.js";
 import type { ChangeOf } from "./image-change.js";
+import { goesTo } from "./migration-state.js";
 import { compareStep, removeStep, setStep, u64Value } from "./omap-values.js";
 import { isListed } from "./scope.js";
 import { finishTrim } from "./size.js";
@@ -105,7 +106,9 @@ export async function removeSnapshot(
     refuseRemoval(snapshot, group);
     const kept: Snapshot = { ...snapshot, kind: "trash", name: `trash-${snapId}` };
     const removing: Snapshot = { ...snapshot, state: "removing" };
-    const next = snapshot.children > 0 ? kept : removing;
+    // Of a target also while clones of its source's may come to need it.
+    const mayBeNeeded = snapshot.children > 0 || snapshot.source !== undefined;
+    const next = mayBeNeeded ? kept : removing;
     const key = snapshotKey(snapId);
     return [unchanged(key), setStep(key, encodeSnapshot(next))];
   });
@@ -130,14 +133,20 @@ const gone = (snapId: number) =>
     remedy: "`cairn snap ls` lists the snapshots.",
   });
 
-const isOver = ({ state, kind, children }: Snapshot) =>
-  state === "removing" || (kind === "trash" && children === 0);
+/** Whose removal is to be finished. While an image is migrated none that clones needed goes. */
+export function overSnapshots(header: ImageHeader): Snapshot[] {
+  const isMarked = goesTo(header) !== undefined;
+  return header.snapshots.filter(({ state, kind, children, source }) => {
+    const isKept = isMarked || source !== undefined || children > 0;
+    return state === "removing" || (kind === "trash" && !isKept);
+  });
+}
 
 /** Carries on with the removal of snapshots, as far as it has come. */
 export async function finishRemovals(access: ImageAccess): Promise<void> {
   const { scope, id, fence } = access;
   const header = await scope.header(id);
-  for (const { id: snapId, state } of header.snapshots.filter(isOver)) {
+  for (const { id: snapId, state } of overSnapshots(header)) {
     // One that waited for its last child.
     if (state === "ready") await beginRemoval(access, snapId);
     await leaveContext(access, snapId);

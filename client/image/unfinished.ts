@@ -11,6 +11,7 @@ export function finishBeforeUse(access: ImageAccess): Promise<void> {
 
 /** What takes no part in what the image shows. */
 export async function finishLater(access: ImageAccess): Promise<void> {
-  await finishRemovals(access);
+  // First: a removal may take the last reference to another parent away.
   await finishDetach(access);
+  await finishRemovals(access);
 }

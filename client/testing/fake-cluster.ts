@@ -81,6 +81,8 @@ export class FakeCluster {
   /** of the cluster map: rbd, and fast until it is taken away */
   pools = [pool, fast];
   readonly config: Record<string, string> = {};
+  /** of each pool */
+  storableBytes = 10 * gibibyte;
   private readonly mapListeners = new Set<() => void>();
   private nextId = 1n;
   private nextClient = 1n;
@@ -111,6 +113,7 @@ export class FakeCluster {
         return () => this.mapListeners.delete(listener);
       },
       pool: poolNamed,
+      storableBytes: async () => this.storableBytes,
     };
     const ports: ImagePorts = {
       clock: {

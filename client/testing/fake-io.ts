@@ -7,6 +7,7 @@ import type {
   DeviceStats,
   FlattenScope,
   ImageLayout,
+  JobProgress,
   NativeDiffExport,
   NativeDiffPart,
   NativeFence,
@@ -46,6 +47,8 @@ export class FakeIo implements ImageIo, ImportIo, DiffIo, WatchingClient {
   private readonly devices: FakeDevices;
   /** called while an import runs */
   duringImport: () => void = () => undefined;
+  /** called before each object that is provisioned */
+  duringFill: () => void = () => undefined;
   /** called before each object of a flatten */
   duringFlatten: () => void = () => undefined;
   /** bytes of the extents of each import */
@@ -273,6 +276,19 @@ export class FakeIo implements ImageIo, ImportIo, DiffIo, WatchingClient {
       this.duringFlatten();
       if (this.jobsCanceled) throw new StorageError("canceled", "the job was canceled");
       this.live(() => this.devices.fill(device, at, content, all));
+    }
+  }
+
+  /** Object by object: it may die between any two. */
+  async provisionImage(handle: DeviceHandle, onProgress?: JobProgress): Promise<void> {
+    const device = this.devices.get(handle);
+    const { objectBytes, sizeBytes } = device;
+    for (let at = 0; at < sizeBytes; at += objectBytes) {
+      this.duringFill();
+      await Promise.resolve();
+      if (this.jobsCanceled) throw new StorageError("canceled", "the job was canceled");
+      this.live(() => this.devices.fill(device, at, "0", [undefined]));
+      onProgress?.(Math.min(at + objectBytes, sizeBytes), sizeBytes);
     }
   }
 

@@ -69,7 +69,7 @@ function checkHeader(
   objects: ReadonlyMap<string, Values>,
   found: string[],
 ): void {
-  const { id, snapshots, parent } = header;
+  const { id, snapshots, parent, migration } = header;
   const values = headerValues(objects, id);
   if (header.trimEndBytes !== undefined) found.push(`${id} is being trimmed`);
   if (header.rollback !== undefined) found.push(`${id} is being rolled back`);
@@ -79,7 +79,11 @@ function checkHeader(
     const prefix = `child_${snapshot.id.toString(16).padStart(16, "0")}_`;
     const children = [...(values ?? [])].filter(([key]) => key.startsWith(prefix));
     if (snapshot.state !== "ready") found.push(`${what} is being removed`);
-    if (snapshot.kind === "trash" && snapshot.children === 0) found.push(`${what} has no clone`);
+    // While its image is migrated it is kept: the other image shows it, or has clones of it.
+    const isKept = snapshot.source !== undefined || migration?.side === "source";
+    if (snapshot.kind === "trash" && snapshot.children === 0 && !isKept) {
+      found.push(`${what} has no clone`);
+    }
     if (children.length !== snapshot.children) found.push(`${what} miscounts its clones`);
     for (const [key, value] of children) {
       const { imageId } = decodeValue(value) as ImageRef;

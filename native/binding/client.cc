@@ -85,6 +85,7 @@ class Client : public Napi::ObjectWrap<Client> {
          InstanceMethod<&Client::job<&measure_image_task>>("measureImage"),
          InstanceMethod<&Client::job<&rollback_image_task>>("rollbackImage"),
          InstanceMethod<&Client::job<&flatten_image_task>>("flattenImage"),
+         InstanceMethod<&Client::job<&provision_image_task>>("provisionImage"),
          InstanceMethod<&Client::job<&sparsify_image_task>>("sparsifyImage"),
          InstanceMethod<&Client::job<&remove_objects_task>>("removeObjects"),
          InstanceMethod<&Client::task<&cancel_jobs_task>>("cancelJobs"),

@@ -10,6 +10,7 @@
 #include "client_values.hh"
 #include "image/diff_job.hh"
 #include "image/flatten_job.hh"
+#include "image/provision_job.hh"
 #include "image_values.hh"
 
 namespace cairn::binding {
@@ -291,6 +292,13 @@ ClientQuestion flatten_image_task(const Napi::CallbackInfo& info, CoreThread& th
   return change_task(handle_of(info), get_progress(info[1], thread),
                      [scope](const std::shared_ptr<image::ObjectIo>& objects, auto done) {
                        return image::FlattenJob::start(objects, scope, std::move(done));
+                     });
+}
+
+ClientQuestion provision_image_task(const Napi::CallbackInfo& info, CoreThread& thread) {
+  return change_task(handle_of(info), get_progress(info[1], thread),
+                     [](const std::shared_ptr<image::ObjectIo>& objects, auto done) {
+                       return image::ProvisionJob::start(objects, std::move(done));
                      });
 }
 

@@ -25,6 +25,7 @@ ClientQuestion diff_image_task(const Napi::CallbackInfo& info, CoreThread& threa
 ClientQuestion measure_image_task(const Napi::CallbackInfo& info, CoreThread& thread);
 ClientQuestion rollback_image_task(const Napi::CallbackInfo& info, CoreThread& thread);
 ClientQuestion flatten_image_task(const Napi::CallbackInfo& info, CoreThread& thread);
+ClientQuestion provision_image_task(const Napi::CallbackInfo& info, CoreThread& thread);
 ClientQuestion sparsify_image_task(const Napi::CallbackInfo& info, CoreThread& thread);
 ClientQuestion remove_objects_task(const Napi::CallbackInfo& info, CoreThread& thread);
 

@@ -21,6 +21,7 @@ const snap = () => pick(["s", "t"]);
 
 const verbs: Record<string, () => Promise<unknown>> = {
   create: () => images.create(name(), 16 * mebibyte),
+  createThick: () => images.create(name(), 16 * mebibyte, { thickProvision: true }),
   write: async () => {
     const image = await Image.open(cluster, ports, `rbd/${name()}`);
     await image.write(pick([0, 4, 8]) * mebibyte, new Uint8Array(65536).fill(1));

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "image/populated_job.hh"
+
 namespace cairn::image {
 
 using net::StepCode;
@@ -26,6 +28,7 @@ DiffJob::DiffJob(std::shared_ptr<ObjectIo> objects, const DiffSpec& spec, Receiv
   const std::uint64_t count = object_count(objects_->striping(), size_bytes_);
   may_differ_.resize(count);
   exists_.resize(count);
+  in_parent_.resize(count);
 }
 
 void DiffJob::handle(const ListedObject& object) {
@@ -34,11 +37,26 @@ void DiffJob::handle(const ListedObject& object) {
   exists_[object.number] = object.exists;
 }
 
-bool DiffJob::in_parent(std::uint64_t number) const {
-  return objects_->overlap_of(parent_, number) > 0;
+void DiffJob::ask_parent() {
+  begin();
+  parent_.device->populated([self = std::static_pointer_cast<DiffJob>(shared_from_this())](
+                                const Status& status, const std::optional<ByteRanges>& ranges) {
+    self->answered_ = true;
+    // A list that can't be had costs time only: all that the parent may show is asked for.
+    const std::uint64_t shown = std::min(self->parent_.overlap_bytes, self->size_bytes_);
+    self->in_parent_ =
+        objects_over(self->objects_->striping(), status ? ranges : std::nullopt, shown);
+    self->in_parent_.resize(self->may_differ_.size());
+    self->parent_ = {};  // whoever waits until it is left need not wait for all of the difference
+    self->end(Status::ok());
+  });
 }
 
 void DiffJob::all_listed() {
+  if (parent_.device != nullptr && !std::exchange(asked_, true))
+    return when_open(
+        [job = std::static_pointer_cast<DiffJob>(shared_from_this())] { job->ask_parent(); });
+  if (asked_ && !answered_) return;
   // First, so that sets that have all been answered leave their room to new ones: else nothing
   // would be under way that could wake the job.
   deliver();
@@ -53,8 +71,7 @@ void DiffJob::all_listed() {
 bool DiffJob::ask_next_set() {
   const std::uint64_t count = may_differ_.size();
   const std::uint64_t per_set = objects_->striping().count;
-  while (next_number_ < count && !may_differ_[next_number_] && !in_parent(next_number_))
-    ++next_number_;
+  while (next_number_ < count && !may_have(next_number_)) ++next_number_;
   if (next_number_ >= count) return false;
   const std::uint64_t first = next_number_ / per_set * per_set;
   next_number_ = std::min(first + per_set, count);
@@ -62,7 +79,7 @@ bool DiffJob::ask_next_set() {
   order_.push_back(set);
   set->pending = 1;  // this loop
   for (std::uint64_t number = first; number < next_number_; ++number) {
-    if (!may_differ_[number] && !in_parent(number)) continue;
+    if (!may_have(number)) continue;
     ++set->pending;
     ask(number, set);
   }
@@ -80,7 +97,7 @@ void DiffJob::ask(std::uint64_t number, const std::shared_ptr<Set>& set) {
                    });
   };
   begin();
-  if (in_parent(number)) {
+  if (in_parent_[number]) {
     return when_open([self = shared_from_this(), this, whole, set] {
       objects_->extents(whole, [self, this, set](Status status, const std::vector<Extent>& found) {
         for (const Extent& extent : found) {

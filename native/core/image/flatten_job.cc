@@ -7,6 +7,7 @@
 
 #include "base/zeros.hh"
 #include "image/gather.hh"
+#include "image/populated_job.hh"
 
 namespace cairn::image {
 
@@ -59,25 +60,16 @@ void FlattenJob::ask_parent() {
   parent_.device->populated(
       [job = self()](const Status& status, const std::optional<ByteRanges>& ranges) {
         job->answered_ = true;
-        if (status && ranges) {
-          const std::uint64_t shown = job->parent_.overlap_bytes;
-          job->in_parent_.resize(job->progress_.total);
-          for (const auto& [begin, end] : *ranges) {
-            if (begin >= shown) break;
-            const std::uint64_t length = std::min(end, shown) - begin;
-            for (const ObjectRange& range : split(job->objects_->striping(), begin, length)) {
-              if (range.object_number < job->progress_.total)
-                job->in_parent_[range.object_number] = true;
-            }
-          }
-        }
         // A list that can't be had costs time only: each object of the parent is looked at.
+        job->in_parent_ = objects_over(job->objects_->striping(), status ? ranges : std::nullopt,
+                                       job->parent_.overlap_bytes);
+        job->in_parent_.resize(job->progress_.total);
         job->end(Status::ok());
       });
 }
 
 bool FlattenJob::find_next() {
-  while (!in_parent_.empty() && next_number_ < progress_.total && !in_parent_[next_number_]) {
+  while (next_number_ < progress_.total && !in_parent_[next_number_]) {
     ++next_number_;
     ++progress_.done;
   }

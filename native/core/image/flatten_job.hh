@@ -58,7 +58,7 @@ class FlattenJob final : public ImageJob {
   ParentLink parent_;
   std::uint64_t piece_bytes_ = kPieceBytes;
   bool asked_ = false, answered_ = false;  // the parent
-  std::vector<bool> in_parent_;            // by number; empty: any may be
+  std::vector<bool> in_parent_;            // by number
   std::uint64_t next_number_ = 0;
   std::size_t looking_ = 0;          // objects that are looked at
   std::deque<ObjectRange> to_copy_;  // whole blocks

@@ -19,6 +19,18 @@ ByteRanges joined(ByteRanges ranges) {
   return result;
 }
 
+std::vector<bool> objects_over(const Striping& striping, const std::optional<ByteRanges>& ranges,
+                               std::uint64_t shown_bytes) {
+  std::vector<bool> found(object_count(striping, shown_bytes), !ranges);
+  if (!ranges) return found;
+  for (const auto& [begin, end] : *ranges) {
+    if (begin >= shown_bytes) break;
+    for (const ObjectRange& range : split(striping, begin, std::min(end, shown_bytes) - begin))
+      found[range.object_number] = true;
+  }
+  return found;
+}
+
 PopulatedJob::PopulatedJob(std::shared_ptr<ObjectIo> objects, std::shared_ptr<ByteRanges> found,
                            Done done)
     : ListingJob(std::move(objects), net::StepCode::list_objects, 0, std::move(done)),

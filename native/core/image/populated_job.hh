@@ -8,6 +8,10 @@ namespace cairn::image {
 
 // Sorted, those that touch or overlap as one.
 ByteRanges joined(ByteRanges ranges);
+// Which of an image's objects lie over these ranges of its first shown_bytes, by number; ranges
+// nullopt: all that lie there.
+std::vector<bool> objects_over(const Striping& striping, const std::optional<ByteRanges>& ranges,
+                               std::uint64_t shown_bytes);
 
 class PopulatedJob final : public ListingJob {
  public:
