@@ -8,7 +8,7 @@ import {
   StorageError,
   toStorageError,
 } from "../common/errors.js";
-import { whyLeftOut } from "./verbs/left-out.js";
+import { leftOut } from "./verbs/left-out.js";
 
 /**
  * Prints the error of a command; stack traces are for bugs of Cairn only.
@@ -31,7 +31,7 @@ function asStorageError(thrown: unknown, argv: readonly string[], program: Comma
   if (thrown instanceof CommanderError) {
     const option = unknownOption(thrown);
     const verb = verbWords(argv, program).join(" ");
-    const known = option === undefined ? undefined : whyLeftOut(verb, option);
+    const known = option === undefined ? undefined : leftOut[option];
     if (known !== undefined) {
       const message = `cairn ${verb} has no ${option}: ${known.why}`;
       return new StorageError("invalid_argument", message, { remedy: known.instead });

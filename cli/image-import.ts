@@ -69,6 +69,11 @@ export async function importFile(
 }
 
 async function openSource(file: string, signal: AbortSignal): Promise<OpenSource> {
+  if (/^https?:\/\//.test(file)) {
+    throw new StorageError("invalid_argument", `${file} is no file of this host`, {
+      remedy: `Import it live: cairn migration prepare --import-only ${file} POOL/IMAGE`,
+    });
+  }
   if (file !== "-") return openFile(file, signal);
   // `cairn import - < FILE` is a file all the same.
   if (fstatSync(0).isFile()) return openFile(standardInput, signal);

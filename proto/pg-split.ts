@@ -1,6 +1,9 @@
 // Which PGs come of which when a pool gets more of them: docs/protocol/splitting.md. Pure.
 import { assert } from "../common/assert.js";
 
+/** Holds a PG's fencing tokens (docs/protocol/fencing.md): each PG has one, whatever its hash. */
+export const fenceObject = ".cairn_fence";
+
 /**
  * The seeds of the PGs that get objects of a PG, when the pool grows from `from` to `to` PGs.
  * @param seed below from

@@ -438,7 +438,11 @@ const messages = {
       scrubObject("p", 7, 0, version(0, 0), [0, 0, 0], []),
     ],
   ],
-  "mark-missing": ["A copy is no good.", 20, [scrubHead(79), text16("object", "o")]],
+  "mark-missing": [
+    "A copy is no good; the good ones have that version.",
+    20,
+    [scrubHead(79), text16("object", "o"), version(6, 123)],
+  ],
   "mark-missing-ack": ["That is noted.", 21, [scrubHead(79), u16("code", 0)]],
   lease: ["A primary asks for the read leases of two PGs.", 12, leased([3, 17, 7], [4, 0, 9])],
   "lease-ack": ["A replica grants one of them.", 13, leased([3, 17, 7])],

@@ -11,7 +11,7 @@ const journals: LeftOut = {
 };
 
 /** Of every verb that has them in rbd. */
-export const leftOutEverywhere: Readonly<Record<string, LeftOut>> = {
+export const leftOut: Readonly<Record<string, LeftOut>> = {
   "--journal-object-size": journals,
   "--journal-pool": journals,
   "--journal-splay-width": journals,
@@ -20,18 +20,3 @@ export const leftOutEverywhere: Readonly<Record<string, LeftOut>> = {
     instead: "`cairn export-diff` and `cairn import-diff` carry changes to another cluster.",
   },
 };
-
-/** By verb and option. */
-export const leftOut: Readonly<Record<string, LeftOut>> = {
-  "migration prepare --snap": {
-    why: "an image moves with all its snapshots, a file as it is now",
-    instead:
-      "One snapshot alone: cairn cp POOL/IMAGE@SNAP DEST. Of a qcow2 file: qemu-img convert " +
-      "-l SNAP.",
-  },
-};
-
-/** @param verb its words, by whichever name */
-export function whyLeftOut(verb: string, option: string): LeftOut | undefined {
-  return leftOut[`${verb} ${option}`] ?? leftOutEverywhere[option];
-}

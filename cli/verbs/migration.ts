@@ -1,20 +1,24 @@
 // The verbs of live migration: images from files and from other places, used while they come.
-import type { ImageAddress } from "../spec.js";
+import type { GivenSource } from "../migration.js";
 import { layoutRows } from "../table/layout-rows.js";
 import { asIs, clusterRows, flag, longRows, optional } from "../table/option-rows.js";
-import { destImage, image, maybe, word } from "../table/slots.js";
+import { destImage, image, imageOrSnapshot, word } from "../table/slots.js";
 import { type Family, type Slot, verb } from "../table/verb.js";
 
-/** A file, or the image that is to be moved; that one also by options. */
-function source(): Slot<string | ImageAddress | undefined> {
-  const named = image("the image");
-  const text = maybe(word("source", "the image to be moved, or with --import-only a file", asIs));
+/** A file, or the image that is to be moved, or a snapshot of one; those also by options. */
+function source(): Slot<GivenSource> {
+  const named = imageOrSnapshot("the image");
+  const help = "the image to be moved; with --import-only a file, or a snapshot of an image";
   return {
-    ...text,
+    ...word("source", help, asIs),
+    optional: true,
     completes: "file",
     options: named.options,
     named: named.named,
-    read: (words, flags) => (named.named(flags) ? named.read([], flags) : text.read(words, flags)),
+    read(words, flags) {
+      const snap = flags.snap as string | undefined;
+      return named.named(flags) ? { image: named.read([], flags), snap } : { text: words[0], snap };
+    },
   };
 }
 
@@ -25,14 +29,19 @@ const prepare = verb({
     "What is not copied yet is read from the source, and all writes go to the new image. Whoever " +
       "has the image open goes on, after a short pause, with the new one. Then: `cairn migration " +
       "execute` copies, `cairn migration commit` ends it, `cairn migration abort` undoes it.",
-    "With --import-only the source is a raw or qcow2 file, on this host or on a web server that " +
-      'answers ranges. --source-spec takes what rbd takes: {"type": "qcow2", "stream": {"type": ' +
-      '"file", "file_path": "/disk.qcow2"}}, or {"type": "http", "url": "https://..."} as the ' +
-      "stream. Every client that opens the image before it is executed needs the file.",
+    "With --import-only the source stays as it is. It is a raw or qcow2 file, on this host or " +
+      "on a web server that answers ranges; --snap is then an internal snapshot of the qcow2 " +
+      "file, by its id or name. Or it is a snapshot of an image, POOL/IMAGE@SNAP; a word that " +
+      "names a file here is that. Every client that opens the new image before it is executed " +
+      "needs the file.",
+    '--source-spec takes what rbd takes: {"type": "qcow2", "stream": {"type": "file", ' +
+      '"file_path": "/disk.qcow2"}}, or {"type": "http", "url": "https://..."} as the stream; a ' +
+      'snapshot of it as snap_name; or {"type": "native", "pool_name": "rbd", "image_name": ' +
+      '"disk1", "snap_name": "monday"}.',
   ],
   slots: [source(), destImage("the new image")],
   options: {
-    importOnly: flag("the source is a file, which stays as it is"),
+    importOnly: flag("the source is a file or a snapshot, which stays as it is"),
     sourceSpec: optional("json", "where the data comes from", asIs, {
       conflicts: "sourceSpecPath",
     }),
@@ -47,6 +56,8 @@ const prepare = verb({
   examples: [
     "cairn migration prepare rbd/disk1 fast/disk1",
     "cairn migration prepare --import-only debian.qcow2 rbd/debian",
+    "cairn migration prepare --import-only debian.qcow2 --snap installed rbd/debian",
+    "cairn migration prepare --import-only rbd/disk1@monday fast/disk2",
   ],
   load: async () => (await import("../migration.js")).prepareAction,
 });

@@ -1,15 +1,16 @@
 // Clones: images that begin as what a snapshot of another one shows, and share its data.
 import { StorageError } from "../../common/errors.js";
-import { listKeys } from "./directory-object.js";
+import { childrenOf } from "./children.js";
 import { makeChange } from "./exclusive.js";
 import { joinParent } from "./family.js";
 import { hasFeature } from "./features.js";
-import { decodeHeader, headerObject, type ImageHeader } from "./header.js";
+import { decodeHeader, type ImageHeader } from "./header.js";
 import type { ImageKey, SnapKey } from "./keys.js";
+import { forgetLostChildren } from "./lost-children.js";
 import { begin, checkNew, clearStale, type LayoutOptions, publishNew } from "./making.js";
 import { migratedFrom } from "./migration-state.js";
-import { hasCode, type Omap, valueMap } from "./omap-values.js";
-import { childPrefix, imageRefChecker, type ParentRef } from "./references.js";
+import { hasCode, type Omap } from "./omap-values.js";
+import type { ParentRef } from "./references.js";
 import type { ImageInfo, Progress, Scope } from "./scope.js";
 import { snapshotByKey, snapshotByName } from "./snapshots.js";
 
@@ -84,8 +85,8 @@ export class Clones {
   }
 
   /**
-   * The clones of all snapshots of an image, or of one. Of the target of a migration also those of
-   * its source, which become its own at the end. @throws not_found
+   * The clones of all snapshots of an image, or of one; lost ones are not. Of the target of a
+   * migration also those of its source, which become its own at the end. @throws not_found
    */
   async children(image: ImageKey, snap?: SnapKey): Promise<ChildInfo[]> {
     const { scope } = this;
@@ -98,16 +99,14 @@ export class Clones {
   }
 
   private async childrenOf(
-    { pool: { id: poolId }, io }: Scope,
+    scope: Scope,
     header: ImageHeader,
     only: number | undefined,
   ): Promise<ChildInfo[]> {
-    const { omap } = await listKeys(io, [poolId, headerObject(header.id)], childPrefix);
+    await forgetLostChildren(scope, header.id, only);
     const found: ChildInfo[] = [];
-    for (const [key, value] of omap) {
-      const snapId = Number.parseInt(key.slice(childPrefix.length), 16);
-      if (only !== undefined && snapId !== only) continue;
-      const { pool, namespace, imageId } = valueMap(value, imageRefChecker, key);
+    for (const { snapId, image: child } of await childrenOf(scope, header.id, only)) {
+      const { pool, namespace, imageId } = child;
       const snapshot = header.snapshots.find(({ id }) => id === snapId)?.name ?? String(snapId);
       const name = await this.nameOf(pool, namespace, imageId);
       found.push({ pool: this.scope.poolName(pool), namespace, name, id: imageId, snapshot });
@@ -165,7 +164,8 @@ export class Clones {
   }
 }
 
-function refuseUncloneable({ features }: ImageHeader, spec: string, kind: string): void {
+/** @throws invalid_argument */
+export function refuseUncloneable({ features }: ImageHeader, spec: string, kind: string): void {
   if (kind !== "user") {
     throw new StorageError("invalid_argument", `${spec} belongs to a group and can't be cloned`);
   }

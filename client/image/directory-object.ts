@@ -67,6 +67,15 @@ export class DirectoryObject {
     return omap.find(([other]) => other === key)?.[1];
   }
 
+  /** Whether any of these keys is there, as of one moment. */
+  async hasAny(keys: readonly string[]): Promise<boolean> {
+    const steps = keys.map((key) => ({
+      ...{ code: "omapList" as const, key, value: noValue, length: 1 },
+    }));
+    const { omap } = await this.operate(steps);
+    return omap.some(([key]) => keys.includes(key));
+  }
+
   async text(key: string): Promise<string | undefined> {
     const value = await this.get(key);
     return value === undefined ? undefined : valueText(value, `the value of ${key}`);

@@ -44,6 +44,11 @@ export class Directory {
     return this.object.text(idPrefix + id);
   }
 
+  /** Whether there is such an image: named, in the trash, being made or being removed. */
+  hasId(id: string): Promise<boolean> {
+    return this.object.hasAny([idPrefix + id, trashPrefix + id, pendingPrefix + id]);
+  }
+
   /** All names with their ids, by name. */
   async names(): Promise<[name: string, id: string][]> {
     const entries = await this.object.list(namePrefix);

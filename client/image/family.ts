@@ -124,7 +124,10 @@ export async function leaveParent(scope: Scope, parent: SnapRef, child: ImageRef
       if (await discount(there, parent, key, child)) break;
     } catch (thrown) {
       if (hasCode(thrown, "not_found")) return;
-      throw thrown;
+      if (!hasCode(thrown, "corrupt")) throw thrown;
+      // Of a damaged header the keys alone count.
+      const object = headerObject(parent.imageId);
+      await there.io.operate(there.pool.id, object, [removeStep(key)]);
     }
   }
 }

@@ -1,17 +1,15 @@
 // The header of an image that is to be removed. What a damaged one still tells is enough for that,
 // and nothing else can be done with such an image: its snapshots go with it.
-import { listKeys } from "./directory-object.js";
+import { childrenOf } from "./children.js";
 import {
   dataPrefix,
   decodeHeader,
   defaultOrder,
-  headerObject,
   headerSteps,
   type ImageHeader,
   maxImageBytes,
 } from "./header.js";
 import { hasCode, type Omap } from "./omap-values.js";
-import { childPrefix } from "./references.js";
 import type { Scope } from "./scope.js";
 import { type Snapshot, snapshotPrefix } from "./snapshot-record.js";
 
@@ -30,9 +28,11 @@ export async function headerToRemove(
     return { ...decodeHeader(id, omap), isDamaged: false };
   } catch (thrown) {
     if (!hasCode(thrown, "corrupt")) throw thrown;
-    const children = await listKeys(scope.io, [scope.pool.id, headerObject(id)], childPrefix);
+    // Lost ones can't be taken out of what can't be read: they do not count.
+    const children = (await childrenOf(scope, id)).filter(({ isLost }) => !isLost);
     const header = { ...readableParts(id, omap), isDamaged: true };
-    return { ...header, snapshots: snapshotsNamed(omap, children.omap) };
+    const clones = children.map(({ snapId }) => snapId);
+    return { ...header, snapshots: snapshotsNamed(omap, clones) };
   }
 }
 
@@ -76,13 +76,14 @@ const blankHeader = (id: string): ImageHeader => ({
   requests: [],
 });
 
-/** The ids are in the keys; clones are counted by those of the children. */
-function snapshotsNamed(omap: Omap, children: Omap): Snapshot[] {
-  const idOf = (key: string, prefix: string) => Number.parseInt(key.slice(prefix.length), 16);
-  const clones = children.map(([key]) => idOf(key, childPrefix));
+/**
+ * The ids are in the keys.
+ * @param clones for each of them the id of the snapshot
+ */
+function snapshotsNamed(omap: Omap, clones: readonly number[]): Snapshot[] {
   const stored = omap
     .filter(([key]) => key.startsWith(snapshotPrefix))
-    .map(([key]) => idOf(key, snapshotPrefix));
+    .map(([key]) => Number.parseInt(key.slice(snapshotPrefix.length), 16));
   const ids = [...new Set([...stored, ...clones])].filter((id) => id > 0);
   return ids.map((id) => ({
     id,

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { decodeHeader, headerSteps, type ImageHeader } from "./header.js";
+import type { Migration } from "./migration-record.js";
 import { u64Value } from "./omap-values.js";
 import { decodePending, encodePending } from "./pending-record.js";
 import { encodeSnapshot, type Snapshot, snapshotKey } from "./snapshot-record.js";
@@ -14,6 +15,7 @@ interface Golden {
   clone: { id: string; values: Values; more: Values; snapshots: Values };
   pending: { record: { state: "importing"; name: string; refreshedAt: number }; value: string };
   trash: { record: { name: string; deletedAt: number; deferUntil: number }; value: string };
+  migrations: { record: Migration; value: string }[];
 }
 
 const file = new URL("../../test/golden/image/header.json", import.meta.url);
@@ -117,6 +119,15 @@ describe("the image header", () => {
       },
       group: { pool: 1, groupId: "00000000000000bb" },
     });
+  });
+
+  it.each(golden.migrations)("says what migration it takes part in: %j", ({ record, value }) => {
+    const { values } = golden.clone;
+    const read = decodeHeader(golden.clone.id, omapOf({ ...values, migration: value }));
+    expect(read.migration).toEqual(record);
+    const written = headerSteps({ ...clone, migration: record });
+    const stored = written.find(({ key }) => key === "migration")?.value;
+    expect(hexOf(stored ?? new Uint8Array())).toBe(value);
   });
 
   it("is read as it was before features were defined, also while it shrinks", () => {

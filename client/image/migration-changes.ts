@@ -2,6 +2,7 @@
 import { StorageError } from "../../common/errors.js";
 import { encodeValue } from "../../proto/encoding.js";
 import type { ImageAccess } from "./access.js";
+import { detachSteps, finishDetach } from "./family.js";
 import { featureBits, hasFeature } from "./features.js";
 import type { ImageHeader } from "./header.js";
 import { changeHeader, type HeaderView } from "./header-change.js";
@@ -87,6 +88,7 @@ export async function copyRest(access: ImageAccess): Promise<void> {
     // Fills only what is absent, so front ends may write meanwhile.
     await fillTarget(access, header);
     await access.quiesced(() => setState(access, "executing", "executed"));
+    await finishDetach(access);
   }
 }
 
@@ -106,6 +108,12 @@ function setState({ scope, id, fence }: ImageAccess, from: MigrationState, to: M
   return changeHeader(scope, id, fence, (view) => {
     const record = targetRecord(view.header);
     if (record?.state !== from) return undefined;
-    return recordSteps(view, { ...record, state: to });
+    const leaving = to === "executed" && view.header.parent !== undefined;
+    const after = { ...view.header, parent: undefined };
+    return [
+      ...recordSteps(view, { ...record, state: to }),
+      ...(leaving ? [view.unchanged("parent"), removeStep("parent")] : []),
+      ...(leaving ? detachSteps(view, after) : []),
+    ];
   });
 }

@@ -21,6 +21,23 @@ writeFileSync(importedFile, Buffer.alloc(sizeBytes, 1));
 const imported = ({ images }: FakeClient) =>
   images.migrations.importFrom("b", { stream: "file", location: importedFile });
 
+const importedSnapshot = ({ images }: FakeClient) => {
+  const from = { scope: images.scope, image: "a", snap: "s1" };
+  return images.migrations.importSnapshot("b", from);
+};
+
+async function snapshotImported(client: FakeClient): Promise<void> {
+  await snapshotted(client);
+  await importedSnapshot(client);
+}
+
+/** The image is as it was, and has such children. */
+async function checkImported(client: FakeClient, children: string[]): Promise<void> {
+  const { clones } = client.images;
+  expect((await clones.children("a")).map(({ name }) => name)).toEqual(children);
+  await checkMoved(client, "a");
+}
+
 const moved = ({ images }: FakeClient) =>
   images.migrations.prepare("a", { scope: images.scope, name: "b" });
 
@@ -193,6 +210,39 @@ const rows: MortalVerb[] = [
     next: ({ images }) => images.migrations.abort("b"),
     check: async (client) => expect(await contents(client, "a")).toEqual(["x"]),
     operations: 12,
+  },
+  {
+    verb: "migration prepare of a snapshot",
+    prepare: snapshotted,
+    act: importedSnapshot,
+    check: async (client) => {
+      expect(await contents(client, "b")).toEqual(["first"]);
+      await checkImported(client, ["b"]);
+    },
+    operations: 4,
+  },
+  {
+    verb: "migration execute of a snapshot",
+    prepare: snapshotImported,
+    act: ({ images }) => images.migrations.execute("b"),
+    // What is left of its leaving goes with the commit.
+    next: async ({ images }) => {
+      await images.migrations.execute("b");
+      await images.migrations.commit("b");
+    },
+    check: async (client) => {
+      expect(await contents(client, "b")).toEqual(["first"]);
+      expect(await client.images.migrations.info("b")).toBeUndefined();
+      await checkImported(client, []);
+    },
+    operations: 16,
+  },
+  {
+    verb: "migration abort of a snapshot",
+    prepare: snapshotImported,
+    act: ({ images }) => images.migrations.abort("b"),
+    check: (client) => checkImported(client, []),
+    operations: 10,
   },
   {
     verb: "migration prepare of a file",

@@ -2,7 +2,7 @@
 // the data comes from files. Pure. docs/operating/migration.md
 import { type Static, Type } from "@sinclair/typebox";
 import { Checker } from "../../common/schema.js";
-import { ImageRefSchema } from "./references.js";
+import { ImageRefSchema, SnapRefSchema } from "./references.js";
 
 const closed = { additionalProperties: false } as const;
 
@@ -39,6 +39,12 @@ const ImageSourceSchema = Type.Object(
   closed,
 );
 
+/** The image is a clone of it, until it has everything. */
+const SnapshotSourceSchema = Type.Object(
+  { kind: Type.Literal("snapshot"), snapshot: SnapRefSchema },
+  closed,
+);
+
 export const migrationStates = ["prepared", "executing", "executed", "aborting"] as const;
 export type MigrationState = (typeof migrationStates)[number];
 
@@ -52,7 +58,7 @@ const TargetSchema = Type.Object(
     state: Type.Unsafe<MigrationState>(
       Type.Union(migrationStates.map((state) => Type.Literal(state))),
     ),
-    source: Type.Union([FileSourceSchema, ImageSourceSchema]),
+    source: Type.Union([FileSourceSchema, ImageSourceSchema, SnapshotSourceSchema]),
     /** of the source, from its front, that the target shows */
     overlapBytes: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
   },
@@ -61,8 +67,9 @@ const TargetSchema = Type.Object(
 export type MigrationTarget = Static<typeof TargetSchema>;
 export type MigrationOrigin = MigrationTarget["source"];
 
-/** Whether the target reads from its source what it has not itself. */
-export function needsSource({ state }: MigrationTarget): boolean {
+/** Whether the target reads from its source what it has not itself, other than from a parent. */
+export function needsSource({ state, source }: MigrationTarget): boolean {
+  if (source.kind === "snapshot") return false;
   return state === "prepared" || state === "executing";
 }
 

@@ -48,7 +48,7 @@ export async function migrationView(scope: Scope, header: ImageHeader): Promise<
   const of = record && (await sourceImage(scope, record));
   const clones = { source: of !== undefined && hasClones(of.header), target: hasClones(header) };
   if (record === undefined) return { target: undefined, source: "none", clones };
-  const source = record.source.kind === "file" ? "none" : await sourceView(scope, header.id, of);
+  const source = record.source.kind === "image" ? await sourceView(scope, header.id, of) : "none";
   return { target: record.state, source, clones };
 }
 

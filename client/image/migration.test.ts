@@ -271,3 +271,53 @@ describe("an image that is imported while it is in use", () => {
     expect(await images.list()).toEqual([]);
   });
 });
+
+describe("a snapshot that is imported while its image is used on", () => {
+  it("is shown, written, copied; the image knows nothing of it afterwards", async () => {
+    const cluster = await made();
+    const { io, images, inPool } = cluster.client();
+    const fast = inPool("fast");
+    await images.snapshots.create("a", "s");
+    const owner = await guest(cluster, "a");
+    owner.io.fill(owner.handle, 0, sizeBytes, "newest");
+    const from = { scope: images.scope, image: "a", snap: "s" };
+    await fast.migrations.importSnapshot("b", from, { objectBytes: mebibyte });
+    expect(await fast.migrations.info("b")).toEqual({
+      ...{ side: "target", state: "prepared", other: "rbd/a@s" },
+    });
+    const { handle } = await fast.open("b", { readOnly: true });
+    expect(io.contentAt(handle, 0)).toBe("old");
+    await expect(fast.snapshots.create("b", "t")).rejects.toMatchObject({ code: "busy" });
+    await expect(fast.clones.flatten("b")).rejects.toMatchObject({ code: "busy" });
+    await expect(fast.migrations.commit("b")).rejects.toMatchObject({ code: "busy" });
+    // It is kept while it is needed.
+    await during(cluster, images.snapshots.remove("a", "s"));
+    expect(io.contentAt(handle, mebibyte)).toBe("old");
+    fast.close(handle);
+    await during(cluster, fast.migrations.execute("b"));
+    expect(await images.snapshots.list("a", { all: true })).toEqual([]);
+    expect(await images.clones.children("a")).toEqual([]);
+    await during(cluster, fast.migrations.commit("b"));
+    const after = await fast.open("b", { readOnly: true });
+    expect(io.contentAt(after.handle, 15 * mebibyte)).toBe("old");
+    fast.close(after.handle);
+    await during(cluster, owner.image.close());
+    expect(violations(cluster.pool)).toEqual([]);
+  });
+
+  it("is no snapshot of a group, nor one that is not there", async () => {
+    const cluster = await made();
+    const { images } = cluster.client();
+    const { scope, migrations } = images;
+    const none = migrations.importSnapshot("b", { scope, image: "a", snap: "s" });
+    await expect(none).rejects.toMatchObject({ code: "not_found" });
+    await images.groups.create("g");
+    await images.groups.addImage("g", { scope, name: "a" });
+    await during(cluster, images.groups.snapshots.create("g", "gs"));
+    const [kept] = await images.snapshots.list("a", { all: true });
+    const snap = { id: kept?.id ?? 0 };
+    const grouped = migrations.importSnapshot("b", { scope, image: "a", snap });
+    await expect(grouped).rejects.toMatchObject({ code: "invalid_argument" });
+    expect((await images.list()).map(({ name }) => name)).toEqual(["a"]);
+  });
+});

@@ -3,13 +3,23 @@
 // docs/operating/migration.md
 import { StorageError } from "../../common/errors.js";
 import type { NativeFence } from "../../native/binding.js";
+import { refuseUncloneable } from "./clones.js";
 import type { PendingEntry } from "./directory.js";
 import { makeChange } from "./exclusive.js";
+import { joinParent } from "./family.js";
 import { hasFeature, type ImageFeature, parseFeature } from "./features.js";
 import { headerObject, type ImageHeader, sectorBytes } from "./header.js";
 import { changeHeader } from "./header-change.js";
-import type { ImageKey } from "./keys.js";
-import { abandon, begin, checkNew, clear, clearStale, type LayoutOptions } from "./making.js";
+import { type ImageKey, keyText, type SnapKey } from "./keys.js";
+import {
+  abandon,
+  begin,
+  checkNew,
+  clear,
+  clearStale,
+  type LayoutOptions,
+  type NewImage,
+} from "./making.js";
 import { announceChange } from "./management-lock.js";
 import { listMetadata, metadataSteps } from "./metadata.js";
 import { recordSteps, refuseUnmovable } from "./migration-changes.js";
@@ -20,10 +30,11 @@ import { forgetSources, takeOverSnapshots } from "./migration-snapshots.js";
 import { describeOrigin, type OriginSpec } from "./migration-source.js";
 import { goesTo, migrationView, sourceImage, specOf, targetRecord } from "./migration-state.js";
 import { hasCode } from "./omap-values.js";
-import type { ImageRef } from "./references.js";
+import type { ImageRef, SnapRef } from "./references.js";
 import { unpublish, withImageLock } from "./removal.js";
 import { type ImageInfo, noProgress, type Progress, type Scope } from "./scope.js";
 import { overSnapshots } from "./snapshot-changes.js";
+import { snapshotByKey } from "./snapshots.js";
 
 /** The source's snapshots may change until it is marked. */
 const maxMarks = 5;
@@ -65,6 +76,30 @@ export class Migrations {
       { ...layout, sizeBytes },
       origin,
       overlapBytes,
+      overcommit,
+    );
+    await this.publish(entry);
+    return this.scope.infoOf(name, await this.scope.header(entry.id));
+  }
+
+  /**
+   * An image of this scope that shows what a snapshot of another one does, and is filled from it
+   * later: until then it is a clone of it. @throws not_found, already_exists, invalid_argument
+   */
+  async importSnapshot(
+    name: string,
+    from: { scope: Scope; image: ImageKey; snap: SnapKey },
+    { overcommit = false, ...layout }: PrepareOptions = {},
+  ): Promise<ImageInfo> {
+    const header = await from.scope.header(await from.scope.idOf(from.image));
+    const { id, kind, sizeBytes } = snapshotByKey(from.scope, header, from.image, from.snap);
+    refuseUncloneable(header, `${from.scope.specOf(from.image)}@${keyText(from.snap)}`, kind);
+    const snapshot = { ...from.scope.refOf(header.id), snapId: id };
+    const entry = await this.begin(
+      name,
+      { ...layout, sizeBytes, parent: { ...snapshot, overlapBytes: sizeBytes } },
+      { kind: "snapshot", snapshot },
+      sizeBytes,
       overcommit,
     );
     await this.publish(entry);
@@ -133,6 +168,10 @@ export class Migrations {
       const { files, snapshot } = record.source;
       const of = snapshot === undefined ? "" : `, snapshot ${snapshot}`;
       return { side: "target", state: record.state, other: `${files[0]?.name ?? ""}${of}` };
+    }
+    if (record.source.kind === "snapshot") {
+      const other = await snapSpecOf(scope, record.source.snapshot);
+      return { side: "target", state: record.state, other };
     }
     const source = await sourceImage(scope, record);
     const { imageId } = record.source.image;
@@ -337,7 +376,7 @@ export class Migrations {
 
   private async begin(
     name: string,
-    image: LayoutOptions & { sizeBytes: number },
+    image: NewImage,
     source: MigrationOrigin,
     overlapBytes: number,
     overcommit: boolean,
@@ -350,7 +389,12 @@ export class Migrations {
     checkNew(this.scope, name, image, overcommit);
     await clearStale(this.scope, ["creating"]);
     const migration = { side: "target" as const, state: "prepared" as const, source, overlapBytes };
-    return (await begin(this.scope, "creating", name, { ...image, migration })).entry;
+    const { scope } = this;
+    const { parent } = image;
+    const made = await begin(scope, "creating", name, { ...image, migration }, async (id) => {
+      if (parent !== undefined) await joinParent(scope, parent, scope.refOf(id), undefined);
+    });
+    return made.entry;
   }
 
   private async publish(entry: PendingEntry): Promise<void> {
@@ -359,6 +403,19 @@ export class Migrations {
     } catch (thrown) {
       await abandon(this.scope, entry, thrown);
     }
+  }
+}
+
+/** Its ids where it is gone. */
+async function snapSpecOf(scope: Scope, { pool, namespace, imageId, snapId }: SnapRef) {
+  try {
+    const there = scope.elsewhere(pool, namespace);
+    const { snapshots } = await there.header(imageId);
+    const name = snapshots.find(({ id }) => id === snapId)?.name ?? String(snapId);
+    return `${await specOf(there, imageId)}@${name}`;
+  } catch (thrown) {
+    if (hasCode(thrown, "not_found") || hasCode(thrown, "corrupt")) return `${imageId}@${snapId}`;
+    throw thrown;
   }
 }
 
@@ -395,7 +452,7 @@ async function freeSource({ scope, header }: Side, targetId: string): Promise<vo
 
 /** Snapshots that only clones needed, which have gone meanwhile, go as well. */
 async function settle(scope: Scope, header: ImageHeader): Promise<void> {
-  if (overSnapshots(header).length === 0) return;
+  if (overSnapshots(header).length === 0 && header.detaching === undefined) return;
   await makeChange(scope, header.id, { kind: "settle" });
 }
 

@@ -99,7 +99,7 @@ async function useOf(there: Scope, id: string, poolId: number): Promise<PoolUse 
     const parents = parentsOf({ ...header, detaching: undefined });
     if (parents.some(({ pool }) => pool === poolId)) return "parent";
     const record = targetRecord(header);
-    if (record === undefined || !needsSource(record) || record.source.kind === "file") {
+    if (record === undefined || !needsSource(record) || record.source.kind !== "image") {
       return undefined;
     }
     return record.source.image.pool === poolId ? "migration" : undefined;

@@ -5,6 +5,7 @@ import type { PendingEntry } from "./directory.js";
 import { headerObject, type ImageHeader } from "./header.js";
 import { headerToRemove, type RemovableHeader } from "./header-to-remove.js";
 import { checkImageName } from "./image-spec.js";
+import { forgetLostChildren } from "./lost-children.js";
 import { clear, clearStale } from "./making.js";
 import { refuseWatched, underLock } from "./management-lock.js";
 import { refuseInMigration } from "./migration-state.js";
@@ -42,7 +43,11 @@ export async function removeNamed(
   unname: () => Promise<PendingEntry>,
   words = spec,
 ): Promise<void> {
-  const header = await headerToRemove(scope, id);
+  let header = await headerToRemove(scope, id);
+  if (header?.isDamaged === false && header.snapshots.some(({ children }) => children > 0)) {
+    await forgetLostChildren(scope, id);
+    header = await headerToRemove(scope, id);
+  }
   if (header !== undefined) await refuseWhatHolds(scope, header, spec, words);
   await withImageLock(scope, id, header, async (fence) => {
     // Once more: nobody changes it any more.

@@ -5,6 +5,7 @@ import { headerObject, type ImageHeader } from "./header.js";
 import { changeHeader } from "./header-change.js";
 import { checkImageName } from "./image-spec.js";
 import { type ImageKey, keyText, type SnapKey } from "./keys.js";
+import { forgetLostChildren } from "./lost-children.js";
 import { removeStep, setStep, u64Value } from "./omap-values.js";
 import { isListed, type Progress, type Scope } from "./scope.js";
 import {
@@ -100,8 +101,17 @@ export class Snapshots {
 
   /** @throws not_found; busy when it is protected, or is kept for clones only */
   async remove(image: ImageKey, snap: SnapKey, { force = false } = {}): Promise<void> {
-    const { imageId, id, protected: isProtected, ...found } = await this.find(image, snap);
-    const { state, kind, children } = found;
+    const found = await this.find(image, snap);
+    const { imageId, id, protected: isProtected, state, kind } = found;
+    let { children } = found;
+    if (children > 0) {
+      await forgetLostChildren(this.scope, imageId, id);
+      const { snapshots } = await this.scope.header(imageId);
+      const now = snapshots.find((snapshot) => snapshot.id === id);
+      // It was kept for lost clones only, and has gone with them.
+      if (now === undefined && kind === "trash") return;
+      children = now?.children ?? 0;
+    }
     if (kind === "trash" && children > 0) throw keptForClones(this.scope, image, id);
     if (state === "removing" || kind === "trash") {
       // Its removal was cut off.
@@ -148,6 +158,7 @@ export class Snapshots {
    */
   async purge(image: ImageKey, progress?: Progress): Promise<string[]> {
     const imageId = await this.scope.idOf(image);
+    await forgetLostChildren(this.scope, imageId);
     // What was cut off earlier counts among the snapshots of an image, though nobody sees it.
     await makeChange(this.scope, imageId, { kind: "settle" });
     const removable = (await this.list(image)).filter((snapshot) => !snapshot.protected);

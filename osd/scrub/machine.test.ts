@@ -12,7 +12,7 @@ import {
   type ScrubState,
   step,
 } from "./machine.js";
-import { newScrubRecord, type ScrubRecord } from "./record.js";
+import { newScrubRecord, noFindings, recordAfter, type ScrubRecord, withFound } from "./record.js";
 import { type ScrubSettings, scrubSettings } from "./settings.js";
 
 const a = pgId(1, 0);
@@ -35,7 +35,7 @@ class Runner {
   }
 
   pgs(...pgs: (Partial<ScrubCandidate> & { pgid: PgId })[]): void {
-    const base = { interval: 5, isWhole: true, record: newScrubRecord(start) };
+    const base = { interval: 5, isWhole: true, record: newScrubRecord(start), owns: () => true };
     this.handle({ kind: "pgs", pgs: pgs.map((pg) => ({ ...base, ...pg })) });
   }
 
@@ -62,6 +62,14 @@ function found(scrub: number, object: string, badBlocks: number[], repaired = fa
   const bad = [{ osd: 1, problem: "none" as const, badBlocks }];
   return { kind: "object", scrub, found: { object, repaired, good: [0, 2], bad } };
 }
+
+const badBlock = (object: string, badBlocks: number[]) => ({
+  object,
+  repaired: false,
+  good: [0],
+  bad: [{ osd: 1, problem: "none" as const, badBlocks }],
+});
+const bothFound = [badBlock("mine", [1]), badBlock("childs", [2])].reduce(withFound, noFindings);
 
 const record = (times: Partial<ScrubRecord>): ScrubRecord => ({
   ...newScrubRecord(start - 30 * dayMs),
@@ -260,5 +268,33 @@ describe("the schedule", () => {
     expect(run.state.pgs.get(a)?.record).toEqual(newer);
     run.pgs({ pgid: a, record: record({ lastMs: start + 1 }) });
     expect(run.state.pgs.get(a)?.record).toEqual(newer);
+  });
+});
+
+it("a split leaves each PG what was found of its own objects, also of a scrub that it interrupts", () => {
+  const run = new Runner();
+  run.pgs({ pgid: a });
+  run.ask(a, 7, "deep-scrub");
+  run.tick();
+  const [first] = run.take("start");
+  run.handle(found(first?.scrub ?? 0, "childs", [1]));
+  run.handle({ kind: "progress", scrub: first?.scrub ?? 0, after: "m", objects: 5, bytes: 0 });
+  const isMine = (object: string) => object === "mine";
+  run.pgs({ pgid: a, interval: 6, owns: isMine });
+  run.tick();
+  const [second] = run.take("start");
+  expect(second).toMatchObject({ pgid: a, interval: 6, after: "m" });
+  run.handle(found(second?.scrub ?? 0, "mine", [2, 3]));
+  run.done(second?.scrub ?? 0);
+  const [stored] = run.take("store");
+  expect(stored?.record).toMatchObject({ blockErrors: 2, objects: [{ object: "mine" }] });
+  expect(run.state.pgs.get(a)?.finished).toMatchObject([{ request: 7, errors: 2, repaired: 0 }]);
+  // The child has the record of before the split.
+  const both = recordAfter(newScrubRecord(start), bothFound, true, start + 1);
+  run.pgs({ pgid: b, interval: 6, record: both, owns: (object) => !isMine(object) });
+  expect(run.state.pgs.get(b)?.record).toMatchObject({
+    lastDeepMs: start + 1,
+    blockErrors: 1,
+    objects: [{ object: "childs" }],
   });
 });

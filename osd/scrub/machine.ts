@@ -12,6 +12,9 @@ import {
   type FoundObject,
   newScrubRecord,
   noFindings,
+  type Owns,
+  ownFindings,
+  ownRecord,
   recordAfter,
   type ScrubRecord,
   withFound,
@@ -26,6 +29,7 @@ export interface ScrubCandidate {
   isWhole: boolean;
   /** as stored; undefined: never scrubbed */
   record: ScrubRecord | undefined;
+  owns: Owns;
 }
 
 /** A scrub that has been asked for, with how far it has come. */
@@ -128,26 +132,35 @@ function idle({ pgs, nextScrub, pausedUntilMs }: ScrubState): ScrubState {
   return { pgs, nextScrub, pausedUntilMs };
 }
 
-function onPgs(state: ScrubState, candidates: readonly ScrubCandidate[], now: number): ScrubStep {
+function onPgs(before: ScrubState, candidates: readonly ScrubCandidate[], now: number): ScrubStep {
+  const state = interrupted(before, candidates);
   const effects: ScrubEffect[] = [];
   const pgs = new Map<PgId, PgEntry>();
-  for (const { pgid, interval, isWhole, record: stored } of candidates) {
+  for (const { pgid, interval, isWhole, record: stored, owns } of candidates) {
     const known = state.pgs.get(pgid);
-    const record = newer(known?.record, stored) ?? newScrubRecord(now);
+    const record = ownRecord(newer(known?.record, stored) ?? newScrubRecord(now), owns);
     if (known === undefined && stored === undefined && isWhole) {
       effects.push({ kind: "store", pgid, interval, record });
     }
-    const begun = { jobs: [], notBeforeMs: 0, finished: [] };
-    pgs.set(pgid, { ...(known ?? begun), interval, isWhole, record });
+    const begun: Pick<PgEntry, "jobs" | "notBeforeMs" | "finished"> = known ?? {
+      jobs: [],
+      notBeforeMs: 0,
+      finished: [],
+    };
+    const jobs = begun.jobs.map((job) => ({ ...job, findings: ownFindings(job.findings, owns) }));
+    pgs.set(pgid, { ...begun, jobs, interval, isWhole, record });
   }
+  return { state: { ...state, pgs }, effects };
+}
+
+/** The native core has dropped a scrub with its interval. */
+function interrupted(state: ScrubState, candidates: readonly ScrubCandidate[]): ScrubState {
   const { running } = state;
-  const next: ScrubState = { ...state, pgs };
-  if (running === undefined) return { state: next, effects };
-  const entry = pgs.get(running.pgid);
-  if (entry === undefined) return { state: idle(next), effects };
-  if (entry.interval === state.pgs.get(running.pgid)?.interval) return { state: next, effects };
-  // The native core has dropped it with the interval.
-  return { state: putBack(idle(next), running, 0), effects };
+  if (running === undefined) return state;
+  const candidate = candidates.find(({ pgid }) => pgid === running.pgid);
+  if (candidate === undefined) return idle(state);
+  const goesOn = candidate.interval === state.pgs.get(running.pgid)?.interval;
+  return goesOn ? state : putBack(idle(state), running, 0);
 }
 
 /** A primary that is new may have seen a scrub that we have not, and the other way round. */

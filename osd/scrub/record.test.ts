@@ -8,6 +8,8 @@ import {
   type FoundObject,
   newScrubRecord,
   noFindings,
+  ownFindings,
+  ownRecord,
   recordAfter,
   withFound,
 } from "./record.js";
@@ -54,6 +56,27 @@ describe("a scrub record", () => {
       copyErrors: 0,
       objects: [{ object: "o2" }],
     });
+  });
+
+  it("of a PG that was divided since speaks of its own objects", () => {
+    const found = findings(blocks("mine", [1, 2]), missing("mine too"), blocks("childs", [3]));
+    const both = recordAfter(newScrubRecord(1), found, true, 10);
+    const isMine = (object: string) => object.startsWith("mine");
+    expect(ownRecord(both, isMine)).toEqual(
+      recordAfter(
+        newScrubRecord(1),
+        findings(blocks("mine", [1, 2]), missing("mine too")),
+        true,
+        10,
+      ),
+    );
+    expect(ownRecord(both, (object) => !isMine(object))).toEqual(
+      recordAfter(newScrubRecord(1), findings(blocks("childs", [3])), true, 10),
+    );
+    expect(ownRecord(both, () => true)).toBe(both);
+    expect(ownFindings(found, (object) => !isMine(object))).toEqual(
+      findings(blocks("childs", [3])),
+    );
   });
 
   it("lists so many and counts all", () => {

@@ -131,6 +131,48 @@ export function recordAfter(
   return { ...before, lastMs, copyErrors, objects };
 }
 
+/** Whether a PG has the objects of that name: a split may have given them to another one. */
+export type Owns = (object: string) => boolean;
+
+function errorsOf(objects: readonly InconsistentObject[]): { copies: number; blocks: number } {
+  const bad = objects.flatMap((object) => object.bad);
+  return {
+    copies: bad.filter(({ problem }) => problem !== "none").length,
+    blocks: bad.reduce((sum, { badBlockCount }) => sum + badBlockCount, 0),
+  };
+}
+
+/**
+ * What a record says of a PG's own objects, when the PG was divided since. Errors of objects that
+ * are not listed, for there were too many, count for all that it was divided into.
+ */
+export function ownRecord(record: ScrubRecord, owns: Owns): ScrubRecord {
+  const others = record.objects.filter(({ object }) => !owns(object));
+  if (others.length === 0) return record;
+  const { copies, blocks } = errorsOf(others);
+  return {
+    ...record,
+    copyErrors: Math.max(0, record.copyErrors - copies),
+    blockErrors: Math.max(0, record.blockErrors - blocks),
+    objects: record.objects.filter(({ object }) => owns(object)),
+  };
+}
+
+/** The same of what a scrub has found so far. */
+export function ownFindings(findings: Findings, owns: Owns): Findings {
+  const others = findings.bad.filter(({ object }) => !owns(object));
+  if (others.length === 0) return findings;
+  const { copies, blocks } = errorsOf(others);
+  return {
+    ...findings,
+    copyErrors: findings.copyErrors - copies,
+    blockErrors: findings.blockErrors - blocks,
+    copiesLeft: findings.copiesLeft - copies,
+    blocksLeft: findings.blocksLeft - blocks,
+    bad: findings.bad.filter(({ object }) => owns(object)),
+  };
+}
+
 /** Errors found by a scrub, and those of them that it repaired. */
 export function countsOf(findings: Findings): { errors: number; repaired: number } {
   const errors = findings.copyErrors + findings.blockErrors;

@@ -2,9 +2,10 @@
 // commands, and does its effects on the native core.
 import type { Logger } from "../../common/log.js";
 import { type PgId, parsePgId, pgId } from "../../common/units.js";
-import type { NativeOsd, NativePgStatus, OsdEvent } from "../../native/index.js";
+import { type NativeOsd, type NativePgStatus, native, type OsdEvent } from "../../native/index.js";
 import type { ScrubPg } from "../../proto/messages.js";
 import type { OsdMap } from "../../proto/osd-map.js";
+import { fenceObject } from "../../proto/pg-split.js";
 import type { PgScrub } from "../../proto/scrub.js";
 import { type PgState, primaryOf } from "../peering/state.js";
 import {
@@ -15,7 +16,7 @@ import {
   type ScrubState,
   step,
 } from "./machine.js";
-import { decodeScrubRecord, encodeScrubRecord } from "./record.js";
+import { decodeScrubRecord, encodeScrubRecord, type Owns } from "./record.js";
 import { type ScrubSettings, scrubSettings } from "./settings.js";
 
 /** What this needs of the native core. */
@@ -47,7 +48,8 @@ export class ScrubService {
         const isWhole =
           state.name === "Clean" || (state.name === "Active" && state.missingCount === 0);
         const record = decodeScrubRecord(status.scrubRecord);
-        return [{ pgid: state.pgid, interval: state.interval.first, isWhole, record }];
+        const { pgid, interval } = state;
+        return [{ pgid, interval: interval.first, isWhole, record, owns: ownsOf(status) }];
       });
     this.handle({ kind: "pgs", pgs });
     this.settings = scrubSettings(map);
@@ -143,4 +145,9 @@ export class ScrubService {
         break;
     }
   }
+}
+
+function ownsOf({ seed, pgNum }: NativePgStatus): Owns {
+  return (object) =>
+    pgNum === 0 || object === fenceObject || native.objectPgSeed(object, pgNum) === seed;
 }

@@ -52,7 +52,7 @@ std::map<std::string, Frame> golden_messages() {
   frames["scrub-request"] = encode(scrub_request(77, ScrubQuestion::list));
   frames["scrub-verify"] = encode(scrub_request(78, ScrubQuestion::verify));
   frames["scrub-reply"] = encode(scrub_reply());
-  frames["mark-missing"] = encode(MarkMissing{kPg, 7, 79, "o"});
+  frames["mark-missing"] = encode(MarkMissing{kPg, 7, 79, "o", {6, 123}});
   frames["mark-missing-ack"] = encode(MarkMissingAck{kPg, 7, 79, ErrorCode::ok});
   frames["lease"] = encode_lease({123456789, {{kPg, 7}, {{4, 0}, 9}}});
   frames["lease-ack"] = encode_lease_ack({123456789, {{kPg, 7}}});

@@ -133,6 +133,8 @@ Frame encode(const MarkMissing& message) {
   Writer writer;
   put_head(writer, message);
   writer.text16(message.object);
+  writer.put(message.version.epoch);
+  writer.put(message.version.number);
   return finish(FrameType::mark_missing, writer);
 }
 
@@ -140,6 +142,8 @@ Status decode(const Frame& frame, MarkMissing& into) {
   Reader reader(frame.meta);
   get_head(reader, into);
   into.object = get_name(reader, false);
+  into.version.epoch = reader.get<std::uint32_t>();
+  into.version.number = reader.get<std::uint64_t>();
   return reader.at_end() ? Status::ok() : bad("mark_missing");
 }
 

@@ -63,6 +63,7 @@ struct MarkMissing {
   Epoch interval = 0;
   std::uint64_t id = 0;
   std::string object;
+  Version version;  // that the good copies have; number 0: they have no such object
 };
 
 struct MarkMissingAck {

@@ -57,13 +57,14 @@ void MemberRequests::ask_self(std::uint64_t id, const net::ScrubRequest& request
   });
 }
 
-void MemberRequests::mark_missing(OsdId osd, const std::string& object, object_store::Done done) {
+void MemberRequests::mark_missing(OsdId osd, const std::string& object, const Version& version,
+                                  object_store::Done done) {
   const std::uint64_t id = add(
       osd, kAnswerLimitNs, [done = std::move(done)](Status status, const net::ScrubReply&) mutable {
         done(std::move(status));
       });
-  gate_.send_to_member(osd,
-                       net::encode(net::MarkMissing{gate_.pg(), gate_.interval(), id, object}));
+  gate_.send_to_member(
+      osd, net::encode(net::MarkMissing{gate_.pg(), gate_.interval(), id, object, version}));
 }
 
 void MemberRequests::on_reply(OsdId from, net::ScrubReply reply) {

@@ -21,7 +21,9 @@ class MemberRequests {
 
   // request: its pg, interval and id are filled in.
   void ask(OsdId osd, net::ScrubRequest request, ReplyDone done);
-  void mark_missing(OsdId osd, const std::string& object, object_store::Done done);
+  // version: see net::MarkMissing.
+  void mark_missing(OsdId osd, const std::string& object, const Version& version,
+                    object_store::Done done);
   void on_reply(OsdId from, net::ScrubReply reply);
   void on_mark_missing_ack(OsdId from, const net::MarkMissingAck& ack);
   void forget_all();

@@ -121,7 +121,7 @@ bool OsdCore::is_peer(OsdId osd) const {
 }
 
 void OsdCore::start_interval(PgId id, IntervalSpec spec) {
-  if (splitter_.will_make(id)) {
+  if (splitter_.will_make(id) || removals_behind_splits_.contains(id)) {
     starts_behind_splits_[id] = std::move(spec);
     return;
   }
@@ -148,16 +148,19 @@ void OsdCore::set_recovery(PgId id, Epoch interval, std::size_t max_in_flight) {
 }
 
 void OsdCore::remove_pg(PgId id) {
+  if (waits_for_split(id)) {
+    removals_behind_splits_.insert(id);
+    starts_behind_splits_.erase(id);
+    if (Pg* pg = find(id)) pg->close();
+    return;
+  }
   object_store::Transaction transaction;
   transaction.remove_pg(id);
   store_.submit(std::move(transaction), [this](Status) { check_store(); });
-  splitter_.forget(id);
-  starts_behind_splits_.erase(id);
   auto node = pgs_.extract(id);
   if (!node) return;
   // Callbacks of the store may still hold it: it closes its gate and stays until the end.
-  node.mapped()->start_interval(
-      IntervalSpec{node.mapped()->spec().interval + 1, {}, 1, Role::stray, 0});
+  node.mapped()->close();
   removed_.push_back(std::move(node.mapped()));
 }
 

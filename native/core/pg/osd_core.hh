@@ -8,6 +8,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -170,9 +171,10 @@ class OsdCore : public net::MessengerHandler,
   Pg* find_for_split(PgId pg) override { return find(pg); }
   std::unique_ptr<Pg> make_for_split(PgId pg) override;
   void child_made(std::unique_ptr<Pg> child) override;
-  void split_over(PgId parent) override;
+  void split_over(PgId pg, bool holds_report) override;
   void split_failed(PgId parent, const Status& status) override;
   void remove_half_made(const std::vector<PgId>& half_made);
+  bool waits_for_split(PgId pg) const;
 
   Status dispatch(net::ConnectionId connection, const net::Entity& peer, net::Frame& frame);
   Status dispatch_osd(net::ConnectionId connection, const net::Entity& peer, net::Frame& frame);
@@ -201,6 +203,7 @@ class OsdCore : public net::MessengerHandler,
   std::vector<std::unique_ptr<Pg>> removed_;
   PgSplitter splitter_;
   std::map<PgId, IntervalSpec> starts_behind_splits_;  // of PGs that a split is to make
+  std::set<PgId> removals_behind_splits_;              // PGs that go when their splits are over
   std::unordered_map<net::ConnectionId, net::Entity> connections_;
   std::map<OsdId, std::vector<std::vector<std::byte>>> queued_control_;
   std::deque<ClientOp> waiting_for_map_;

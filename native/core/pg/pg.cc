@@ -21,10 +21,6 @@ CAIRN_DEFINE_PROBE(pg_log_reset);
 CAIRN_DEFINE_PROBE(pg_forgotten_request_refused);
 CAIRN_DEFINE_PROBE(pg_answered_request_refused);
 
-namespace {
-constexpr const char* kScrubKey = "scrub";
-}  // namespace
-
 void PgCounters::add(const PgCounters& other) {
   reads += other.reads;
   writes += other.writes;

@@ -80,10 +80,6 @@ struct ClientOp {
   UniqueFunction<void()> committed;
 };
 
-// Keys of a PG's metadata in the store.
-constexpr const char* kInfoKey = "info";
-constexpr const char* kMissingPrefix = "missing/";
-
 class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
  public:
   static constexpr std::uint64_t kLogEntriesKept = kDefaultLogEntriesKept;
@@ -118,6 +114,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
 
   // --- commands of peering
   void start_interval(IntervalSpec spec);
+  void close() { start_interval({spec_.interval + 1, {}, 1, Role::stray, 0}); }  // it is to go
   void activate(Activation activation);
   // Primary: serves from now on (after all members activated and the monitor knows).
   void go_active();
@@ -407,7 +404,8 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   void close_object(const std::string& object) override;
   void open_object(const std::string& object) override;
   void lose_copies(const std::string& object, const std::vector<OsdId>& copies,
-                   const std::vector<OsdId>& sources) override;
+                   const std::vector<OsdId>& sources, const Version& version) override;
+  void lose_own_copy(const std::string& object, const Version& version, object_store::Done done);
   // ScrubEvents: counted here, then handed on
   void on_scrub_object(PgId pg, Epoch interval, std::uint64_t id, const ObjectVerdict& verdict,
                        bool repaired) override;
@@ -468,6 +466,9 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   std::uint64_t serve_not_before_ns_ = 0;  // an older primary's lease may last until then
 
   std::map<std::string, Missing> missing_;
+  // Of these, those whose copy here was called bad in this life of the OSD: what is left of it says
+  // nothing, not even of its layers.
+  std::set<std::string> bad_copies_;
   std::map<OsdId, std::set<std::string>> peer_missing_;
   std::vector<OsdId> sources_;
   std::vector<OsdId> other_sources_;

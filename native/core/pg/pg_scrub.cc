@@ -17,8 +17,6 @@ CAIRN_DEFINE_PROBE(pg_pull_source_damaged);
 CAIRN_DEFINE_PROBE(pg_scrub_place_taken);
 
 namespace {
-constexpr const char* kScrubKey = "scrub";
-
 // Of data, or (corrupt) of what the store knows about an object.
 bool is_damage(const Status& status) {
   return status.code() == ErrorCode::checksum_mismatch || status.code() == ErrorCode::io_error ||
@@ -116,15 +114,22 @@ void Pg::on_mark_missing(net::ConnectionId from, const net::MarkMissing& message
     ack.code = ErrorCode::stale_epoch;
     return host_.send_on(from, net::encode(ack));
   }
-  received_.erase(message.object);
   incoming_.erase(message.object);
-  missing_[message.object] = {};
-  object_store::Transaction transaction;
-  transaction.pg_meta_set(id_, kMissingPrefix + message.object, std::string());
-  submit(std::move(transaction), [this, from, ack](const Status& status) mutable {
+  lose_own_copy(message.object, message.version, [this, from, ack](const Status& status) mutable {
     ack.code = status.code();
     host_.send_on(from, net::encode(ack));
   });
+}
+
+// The version is noted, too: who knows only that it lacks the object can't tell, once its log has
+// gone on, which of the others' copies is the good one.
+void Pg::lose_own_copy(const std::string& object, const Version& version, object_store::Done done) {
+  received_.erase(object);
+  bad_copies_.insert(object);
+  const Missing& missing = missing_[object] = {version, false};
+  object_store::Transaction transaction;
+  transaction.pg_meta_set(id_, kMissingPrefix + object, encode_missing(missing));
+  submit(std::move(transaction), std::move(done));
 }
 
 void Pg::on_scrub_reply(OsdId from, net::ScrubReply reply) {
@@ -181,19 +186,15 @@ void Pg::open_object(const std::string& object) {
 }
 
 void Pg::lose_copies(const std::string& object, const std::vector<OsdId>& copies,
-                     const std::vector<OsdId>& sources) {
+                     const std::vector<OsdId>& sources, const Version& version) {
   repair_sources_[object] = sources;
   for (const OsdId osd : copies) {
     if (osd != host_.self()) {
       peer_missing_[osd].insert(object);
       continue;
     }
-    received_.erase(object);
-    missing_[object] = {};
     trimmer_.object_lost(object);
-    object_store::Transaction transaction;
-    transaction.pg_meta_set(id_, kMissingPrefix + object, std::string());
-    submit(std::move(transaction), [](const Status&) {});
+    lose_own_copy(object, version, [](const Status&) {});
   }
   wanted_.push_front(object);
   pump_recovery();

@@ -51,6 +51,12 @@ void Pg::split_off(Pg& child, object_store::Transaction& transaction) const {
     child.missing_[name] = missing;
     transaction.pg_meta_set(child.id_, kMissingPrefix + name, encode_missing(missing));
   }
+  for (const std::string& name : bad_copies_) {
+    if (goes_to_child(name)) child.bad_copies_.insert(name);
+  }
+  // It lists objects of both: osd/scrub/record.ts tells whose they are.
+  child.scrub_record_ = scrub_record_;
+  if (!scrub_record_.empty()) transaction.pg_meta_set(child.id_, kScrubKey, scrub_record_);
   transaction.pg_meta_set(child.id_, kInfoKey, child.encode_info());
   transaction.pg_meta_set(id_, kInfoKey, encode_info(2 * pg_num_));
 }

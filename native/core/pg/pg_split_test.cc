@@ -235,6 +235,23 @@ TEST_CASE("split: what a copy lacks is divided too, and the tokens are lacking i
   CHECK(cluster.osds[2]->core->find_pg(kTestPg)->missing().size() == 2);
 }
 
+TEST_CASE("split: what scrubs have found is known of both, also after a restart") {
+  SimOsds cluster(75);
+  fill(cluster, 10);
+  cluster.osds[0]->core->set_scrub_record(kTestPg, cluster.epoch, "two bad objects");
+  run_for(cluster, 10'000);
+  split(cluster, 4);
+  for (const bool restarts : {false, true}) {
+    if (restarts) cluster.kill(1);
+    if (restarts) cluster.restart(1);
+    for (std::uint32_t seed = 0; seed < 4; ++seed) {
+      const Pg* pg = cluster.osds[1]->core->find_pg({kTestPg.pool, seed});
+      REQUIRE(pg != nullptr);
+      CHECK(pg->scrub_record() == "two bad objects");
+    }
+  }
+}
+
 TEST_CASE("split: the promise of a lease that the parent gave is the child's") {
   SimOsds cluster(67);
   fill(cluster, 2);
@@ -318,8 +335,9 @@ TEST_CASE("split: a pool that is removed while its PGs split leaves nothing") {
     fill_alone(cluster, 200);
     tell_split(cluster, 4);
     run_for(cluster, after_us);
-    // Parents first: a split that goes on would make a child anew.
-    for (std::uint32_t seed = 0; seed < 4; ++seed) {
+    // Children first or parents first.
+    for (std::uint32_t at = 0; at < 4; ++at) {
+      const std::uint32_t seed = after_us % 300 == 0 ? at : 3 - at;
       cluster.osds[0]->core->remove_pg({kTestPg.pool, seed});
       run_for(cluster, 30);
     }
@@ -327,6 +345,53 @@ TEST_CASE("split: a pool that is removed while its PGs split leaves nothing") {
     auto pgs = cluster.osds[0]->store->load_pgs();
     REQUIRE(pgs.is_ok());
     CHECK(pgs->empty());
+    CHECK(cluster.osds[0]->core->pg_statuses().empty());
+  }
+}
+
+TEST_CASE("split: a PG that is removed before it is made takes nothing of the others along") {
+  const std::uint64_t before = hits_of("pg_removed_behind_a_split");
+  for (const std::uint32_t removed : {0U, 1U, 3U}) {
+    for (std::uint64_t after_us = 0; after_us < 3000; after_us += 400) {
+      SimOsds cluster(73);
+      fill_alone(cluster, 200);
+      tell_split(cluster, 4);
+      run_for(cluster, after_us);
+      OsdCore& core = *cluster.osds[0]->core;
+      const PgId gone{kTestPg.pool, removed};
+      core.remove_pg(gone);
+      run_for(cluster, 500'000);
+      CHECK(core.find_pg(gone) == nullptr);
+      for (std::uint32_t seed = 0; seed < 4; ++seed) {
+        std::size_t wanted = 0;
+        for (int i = 0; i < 200; ++i) wanted += seed_of(name_of(i), 4) == seed ? 1 : 0;
+        const PgId pg{kTestPg.pool, seed};
+        CHECK(listed(cluster, 0, pg).size() == (seed == removed ? 0 : wanted));
+      }
+      // It may come here anew, with nothing of before.
+      core.start_interval(gone, IntervalSpec{cluster.epoch + 1, {0}, 1, Role::primary, 4});
+      run_for(cluster, 1000);
+      REQUIRE(core.find_pg(gone) != nullptr);
+      CHECK(core.find_pg(gone)->info().last_update == Version{});
+    }
+  }
+  CHECK(hits_of("pg_removed_behind_a_split") > before);
+}
+
+TEST_CASE("split: a PG that is removed before it is made, and comes here anew meanwhile") {
+  for (const std::uint32_t seed : {0U, 2U}) {
+    SimOsds cluster(74);
+    fill_alone(cluster, 200);
+    tell_split(cluster, 4);
+    OsdCore& core = *cluster.osds[0]->core;
+    const PgId pg{kTestPg.pool, seed};
+    core.remove_pg(pg);
+    core.start_interval(pg, IntervalSpec{cluster.epoch + 1, {0}, 1, Role::primary, 4});
+    run_for(cluster, 500'000);
+    REQUIRE(core.find_pg(pg) != nullptr);
+    CHECK(core.find_pg(pg)->spec().interval == cluster.epoch + 1);
+    CHECK(core.find_pg(pg)->info().last_update == Version{});
+    CHECK(listed(cluster, 0, pg).empty());
   }
 }
 

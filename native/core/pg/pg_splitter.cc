@@ -148,10 +148,11 @@ void PgSplitter::child_durable(Split& split, std::unique_ptr<Pg> child) {
   const PgId made = child->id();
   host_.child_made(std::move(child));
   want(made, target);  // its own children, if the pool has more than twice as many PGs now
+  if (!is_splitting(made)) host_.split_over(made, false);
   if (pg->pg_num() < target) return begin_child(splits_.at(parent));
   const bool holds_report = split.holds_report;
   splits_.erase(parent);
-  if (holds_report) host_.split_over(parent);
+  host_.split_over(parent, holds_report);
 }
 
 void PgSplitter::fail(const Handle& handle, const Status& status) {

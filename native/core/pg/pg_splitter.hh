@@ -42,8 +42,9 @@ class PgSplitterHost {
   virtual std::unique_ptr<Pg> make_for_split(PgId pg) = 0;
   // From here on the OSD has it.
   virtual void child_made(std::unique_ptr<Pg> child) = 0;
-  // The interval of the parent whose report was held back.
-  virtual void split_over(PgId parent) = 0;
+  // The PG has given all its children what is theirs, or was made and has none. holds_report: of an
+  // interval that has started.
+  virtual void split_over(PgId pg, bool holds_report) = 0;
   // The store can't give or take something: this copy can't go on.
   virtual void split_failed(PgId parent, const Status& status) = 0;
 };
@@ -59,7 +60,7 @@ class PgSplitter {
   bool on_interval_started(PgId pg);
   // A split that is wanted or under way will make this PG.
   bool will_make(PgId pg) const;
-  void forget(PgId pg) { splits_.erase(pg); }
+  bool is_splitting(PgId pg) const { return splits_.contains(pg); }
 
  private:
   struct Split {

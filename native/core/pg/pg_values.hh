@@ -17,6 +17,11 @@ namespace cairn::pg {
 
 constexpr std::uint64_t kDefaultLogEntriesKept = 1500;
 
+// Keys of a PG's metadata in the store.
+constexpr const char* kInfoKey = "info";
+constexpr const char* kMissingPrefix = "missing/";
+constexpr const char* kScrubKey = "scrub";
+
 enum class Role : std::uint8_t { stray = 0, replica = 1, primary = 2 };
 enum class Phase : std::uint8_t { peering = 0, replica_active = 1, active = 2 };
 

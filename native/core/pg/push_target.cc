@@ -90,9 +90,11 @@ void Pg::drop_layers(net::ConnectionId connection, net::Push push, Buffer data) 
   incoming.attempt = ++incoming_attempts_;
   incoming.is_dropping = true;
   incoming.held.clear();
-  // A copy whose version is not known may be damaged: what its head says of clones is not believed.
+  // A copy that was bad, or whose version is not known, may be damaged: what its head says of
+  // clones is not believed.
   const auto missing = missing_.find(push.object);
-  const bool is_doubtful = missing != missing_.end() && !missing->second.is_known();
+  const bool is_doubtful = bad_copies_.contains(push.object) ||
+                           (missing != missing_.end() && !missing->second.is_known());
   const std::string name = push.object;
   LayersDone found = [this, connection, attempt = incoming.attempt, push = std::move(push),
                       data = std::move(data)](const Status& status,

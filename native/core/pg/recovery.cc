@@ -186,6 +186,7 @@ void Pg::push_applied(const net::Push& push, net::ConnectionId connection, const
   if (!push.last && status) return;
   if (status) {
     missing_.erase(push.object);
+    bad_copies_.erase(push.object);
     incoming_.erase(push.object);
     received_.insert(push.object);
   }

@@ -24,6 +24,7 @@ struct Repairer::Job {
   std::size_t next_source = 0;
   std::size_t awaited = 0;     // members that are to note the loss
   std::vector<OsdId> to_lose;  // those that did
+  Version version;             // of the source's copy
   Status failure;
 };
 
@@ -100,6 +101,8 @@ void Repairer::try_source(const JobPointer& job) {
 void Repairer::source_verified(const JobPointer& job, OsdId source, const Status& status,
                                const net::ScrubReply& reply) {
   if (status && !reply.objects.empty() && fits(reply.objects.front(), job->expected)) {
+    const net::ScrubObject& copy = reply.objects.front();
+    if (copy.exists) job->version = copy.version;
     return mark_bad(job, source);
   }
   repair_source_refused.hit();
@@ -123,7 +126,7 @@ void Repairer::mark_bad(const JobPointer& job, OsdId source) {
   job->awaited = replicas.size();
   if (replicas.empty()) return lose(job, source);
   for (const OsdId osd : replicas) {
-    requests_.mark_missing(osd, job->object, [this, job, osd, source](Status status) {
+    requests_.mark_missing(osd, job->object, job->version, [this, job, osd, source](Status status) {
       if (!is_current(job)) return;
       if (status) {
         job->to_lose.push_back(osd);
@@ -142,7 +145,7 @@ void Repairer::lose(const JobPointer& job, OsdId source) {
   for (const OsdId osd : job->plan.sources) {
     if (osd != source && osd != gate_.own_id()) sources.push_back(osd);
   }
-  gate_.lose_copies(job->object, job->to_lose, sources);
+  gate_.lose_copies(job->object, job->to_lose, sources, job->version);
 }
 
 void Repairer::object_recovered(const std::string& object) {

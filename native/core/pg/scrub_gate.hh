@@ -75,9 +75,10 @@ class ScrubGate {
   virtual void close_object(const std::string& object) = 0;
   virtual void open_object(const std::string& object) = 0;
   // These copies of a closed and quiet object go, and are recovered from the source at once; then
-  // the object is open again, and object_recovered() is called.
+  // the object is open again, and object_recovered() is called. version: that the source has;
+  // number 0: the object does not exist there.
   virtual void lose_copies(const std::string& object, const std::vector<OsdId>& copies,
-                           const std::vector<OsdId>& sources) = 0;
+                           const std::vector<OsdId>& sources, const Version& version) = 0;
 };
 
 }  // namespace cairn::pg

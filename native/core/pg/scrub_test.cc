@@ -246,6 +246,33 @@ TEST_CASE("scrub: recovery takes another source when the first has a bad block")
   CHECK(cluster.osds[0]->core->counters().read_repairs == 1);
 }
 
+TEST_CASE("scrub: a copy that is given up is missing in the version that the good ones have") {
+  for (const OsdId osd : {0, 1}) {
+    INFO("osd ", osd);
+    ScrubCluster cluster(59, 3);
+    const std::string object = cluster.name(1);
+    const Pg& pg = *cluster.osds[osd]->core->find_pg(kTestPg);
+    const PgLog& log = cluster.osds[2]->core->find_pg(kTestPg)->log();
+    Version newest;
+    for (const net::LogEntry& entry : log.entries_after(log.tail_number(), log.size()))
+      if (entry.object == object) newest = entry.version;
+    cluster.damage(osd, object, 40);
+    cluster.osds[0]->core->start_scrub(kTestPg, cluster.epoch,
+                                       {.id = 4, .deep = true, .repair = true});
+    cluster.run_until([&pg] { return !pg.missing().empty(); });
+    // Its log forgets; then nothing else tells which copy of those that come back is the good one.
+    CHECK(pg.missing().at(object) == Missing{newest, false});
+    // Also after a restart.
+    cluster.kill(osd);
+    cluster.restart(osd);
+    CHECK(cluster.osds[osd]->core->find_pg(kTestPg)->missing().at(object) ==
+          Missing{newest, false});
+    cluster.new_interval({0, 1, 2});
+    cluster.run_until([&cluster] { return cluster.clean(); });
+    cluster.check_copies(3);
+  }
+}
+
 TEST_CASE("scrub: a new interval ends it, and it goes on where it was") {
   ScrubCluster cluster(55, 40);
   cluster.damage(1, cluster.name(2), 1);
