@@ -21,18 +21,14 @@ export async function configureNative(folder, options = [], { signal } = {}) {
   await run("cmake", args, { quiet: true, signal });
 }
 
-/**
- * Configures build/fuzz: ASan and UBSan by clang, for the fuzzers and for the C++ tests.
- * @param options extra -D arguments; they want a folder of their own
- * @returns the folder
- */
-export async function configureSanitizedByClang(folder = "build/fuzz", options = []) {
+/** Configures build/fuzz: ASan and UBSan by clang, for fuzzers and C++ tests. @returns it */
+export async function configureSanitizedByClang() {
+  const folder = "build/fuzz";
   await configureNative(folder, [
     "-DCMAKE_C_COMPILER=clang-14",
     "-DCMAKE_CXX_COMPILER=clang++-14",
     "-DCAIRN_FUZZ=ON",
     "-DCAIRN_SANITIZE=address,undefined",
-    ...options,
   ]);
   return folder;
 }

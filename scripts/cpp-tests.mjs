@@ -14,10 +14,13 @@ const longest = ["test_pg", "test_object_store", "test_crush", "test_image", "te
 /** Of what a test program does by default in its long loops (native/test/budget.hh). */
 const sanitizerBudget = "0.1";
 
+/** Folders of native/core whose tests have more than one thread. */
+const threaded = ["io", "net", "nbd", "object_store", "vhost_user", "virtio"];
+
 /**
  * How the test programs are built and run under each sanitizer.
  * configure: makes the build folder and returns its name.
- * only: folders of native/core whose tests have more than one thread; absent: all.
+ * only: folders of native/core; absent: all.
  */
 export const sanitizers = {
   asan: {
@@ -27,10 +30,11 @@ export const sanitizers = {
   },
   tsan: {
     configure: async () => {
-      await configureNative("build/tsan", ["-DCAIRN_SANITIZE=thread"]);
+      const compiled = ["base", "image", ...threaded].join(";");
+      await configureNative("build/tsan", ["-DCAIRN_SANITIZE=thread", `-DCAIRN_ONLY=${compiled}`]);
       return "build/tsan";
     },
-    only: ["io", "net", "nbd", "object_store", "vhost_user", "virtio"],
+    only: threaded,
     // ThreadSanitizer's shadow memory does not fit every layout that the kernel draws. A container
     // may forbid to switch that off: then it runs with what it gets.
     launcher: ["setarch", "-R"],

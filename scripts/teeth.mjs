@@ -1,24 +1,16 @@
-// `npm run teeth`: builds everything once more with the planted bugs in it, then runs
+// `npm run teeth`: builds what is to be hunted, with the planted bugs in it, then runs
 // test/teeth/main.ts with the arguments given. Imports node:* only.
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { buildAll, configureNative, configureSanitizedByClang } from "./build.mjs";
-import { nodeIncludeFolder, rootFolder, run, runMain, step } from "./environment.mjs";
-
-const planted = "-DCAIRN_PLANTED_BUGS=ON";
+import { buildAll, buildNative, configureSanitizedByClang } from "./build.mjs";
+import { rootFolder, run, runMain, step } from "./environment.mjs";
 
 /** What the hunters run, with the bugs in it: explorer, addon, with `fuzzer` that of rings too. */
 export async function buildPlanted({ fuzzer }) {
-  await configureNative("build/planted", [
-    planted,
-    `-DCAIRN_NODE_INCLUDE=${nodeIncludeFolder()}`,
-    `-DCAIRN_NODE_ADDON_API=${join(rootFolder, "node_modules/node-addon-api")}`,
-  ]);
-  await run("ninja", ["-C", "build/planted", "cairn_addon", "explore"]);
+  await buildNative({ targets: ["planted"] });
   if (!fuzzer) return;
-  await configureSanitizedByClang("build/fuzz-planted", [planted]);
-  await run("ninja", ["-C", "build/fuzz-planted", "fuzz_virtqueue"]);
+  await run("ninja", ["-C", await configureSanitizedByClang(), "fuzz_virtqueue_planted"]);
 }
 
 /** Runs test/teeth/main.ts to its end. @param stdout as of spawnSync's stdio */

@@ -26,7 +26,7 @@ import type { Scope } from "./scope.js";
 import { encodeSnapshot, type Snapshot, snapshotKey } from "./snapshot-record.js";
 
 /** The scope of an image's header; undefined when its pool is gone. */
-export function scopeOf(scope: Scope, { pool, namespace }: ImageRef): Scope | undefined {
+function scopeOf(scope: Scope, { pool, namespace }: ImageRef): Scope | undefined {
   try {
     return scope.elsewhere(pool, namespace);
   } catch (thrown) {

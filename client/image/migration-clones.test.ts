@@ -14,6 +14,7 @@ import {
   shown,
 } from "../testing/migration-world.js";
 import { makeChange } from "./exclusive.js";
+import { headerObject } from "./header.js";
 import type { Images } from "./images.js";
 import { pendingStaleMs } from "./making.js";
 import { openLocked } from "./open-locked.js";
@@ -148,6 +149,51 @@ describe("an image with clones that is migrated", () => {
       expect(violations(cluster.pool)).toEqual([]);
     },
   );
+
+  it("is not held by a clone that is lost, and is by one that has lost its header", async () => {
+    const { cluster, client, images, prepare, execute, commit } = await made();
+    const { scope } = images;
+    const { id } = await images.clones.create("base", "t", { scope, name: "lost" });
+    cluster.pool.objects.get(headerObject(id))?.set("parent", Uint8Array.of(0xff));
+    await images.remove("lost");
+    const headless = await images.clones.create("base", "t", { scope, name: "headless" });
+    const object = headerObject(headless.id);
+    const header = cluster.pool.objects.get(object);
+    cluster.pool.objects.delete(object);
+    await prepare();
+    await execute();
+    await expect(commit()).rejects.toMatchObject({ code: "corrupt" });
+    expect(await images.migrations.info("base")).toBeDefined();
+    cluster.pool.objects.set(object, header ?? new Map());
+    await commit();
+    await check(client);
+    expect(await parentOf(client, "headless")).toBe("fast/moved@t");
+    expect(violations(cluster.pool)).toEqual([]);
+  });
+
+  it("may be in use itself all the while", async () => {
+    const { cluster, client, images, fast, prepare, execute, commit } = await made();
+    await images.snapshots.remove("base", "s");
+    const user = cluster.client();
+    const guest = await openLocked(user.images, "base");
+    user.io.deliver({ type: "device", device: guest.handle, state: "wanted" });
+    await cluster.pass(0);
+    await prepare();
+    user.io.fill(guest.handle, 0, objectBytes, "guest");
+    await images.clones.flatten("child");
+    await execute();
+    await fast.clones.create("moved", "t", { scope: images.scope, name: "late" });
+    await commit();
+    user.io.fill(guest.handle, objectBytes, objectBytes, "guest");
+    await check(client);
+    expect(await contents(client, "late")).toEqual(objects.map(() => "later"));
+    const now = ["guest", "guest", "later", "later"];
+    expect(await contents(client, "moved", undefined, fast)).toEqual(now);
+    const left = await fast.snapshots.list("moved", { all: true });
+    expect(left).toMatchObject([{ name: "t", children: 1 }]);
+    await during(cluster, guest.close());
+    expect(violations(cluster.pool)).toEqual([]);
+  });
 
   it("keeps a snapshot that is removed from its target while clones need it", async () => {
     const { cluster, client, fast, prepare, execute, commit } = await made();

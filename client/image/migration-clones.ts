@@ -9,23 +9,16 @@
 import { StorageError } from "../../common/errors.js";
 import { encodeValue } from "../../proto/encoding.js";
 import type { ImageAccess } from "./access.js";
-import { listKeys } from "./directory-object.js";
+import { childrenOf } from "./children.js";
 import { makeChange } from "./exclusive.js";
-import { finishDetach, leaveParent, scopeOf, takeChild } from "./family.js";
-import { headerObject, type ImageHeader } from "./header.js";
+import { finishDetach, leaveParent, takeChild } from "./family.js";
+import type { ImageHeader } from "./header.js";
 import { changeHeader, type HeaderView } from "./header-change.js";
 import type { ChangeOf } from "./image-change.js";
 import { clearStale } from "./making.js";
 import { goesTo, specOf, targetRecord } from "./migration-state.js";
-import { removeStep, setStep, valueMap } from "./omap-values.js";
-import {
-  childPrefix,
-  type ImageRef,
-  imageRefChecker,
-  isSameSnap,
-  type ParentRef,
-  type SnapRef,
-} from "./references.js";
+import { removeStep, setStep } from "./omap-values.js";
+import { isSameSnap, type ParentRef, type SnapRef } from "./references.js";
 import type { Scope } from "./scope.js";
 import { encodeSnapshot, snapshotKey } from "./snapshot-record.js";
 
@@ -56,41 +49,38 @@ export async function moveClones(
   to: Side,
   pairs: ReadonlyMap<number, number>,
 ): Promise<void> {
-  const at: [number, string] = [from.scope.pool.id, headerObject(from.header.id)];
-  const { omap } = await listKeys(from.scope.io, at, childPrefix);
-  const spec = await specOf(from.scope, from.header.id);
-  if (omap.length === 0) {
+  const { scope, header } = from;
+  const children = await childrenOf(scope, header.id);
+  const spec = await specOf(scope, header.id);
+  if (children.length === 0) {
     throw new StorageError("corrupt", `${spec} counts clones, and knows none`);
   }
-  for (const [key, value] of omap) {
-    const snapId = Number.parseInt(key.slice(childPrefix.length), 16);
+  for (const { snapId, image, isLost } of children) {
     const toId = pairs.get(snapId);
-    if (toId === undefined) {
+    const source = { ...scope.refOf(header.id), snapId };
+    if (isLost) await leaveParent(scope, source, image);
+    else if (toId === undefined) {
       throw new StorageError("corrupt", `the snapshot ${snapId} of ${spec} has not been migrated`);
+    } else {
+      const target = { ...to.scope.refOf(to.header.id), snapId: toId };
+      await moveClone(scope.elsewhere(image.pool, image.namespace), image.imageId, source, target);
     }
-    const source = { ...from.scope.refOf(from.header.id), snapId };
-    const target = { ...to.scope.refOf(to.header.id), snapId: toId };
-    await moveClone(from.scope, valueMap(value, imageRefChecker, key), source, target);
   }
 }
 
-async function moveClone(scope: Scope, child: ImageRef, from: SnapRef, to: SnapRef): Promise<void> {
-  const there = scopeOf(scope, child);
-  // Its pool was removed, and the clone with it.
-  if (there === undefined) return leaveParent(scope, from, child);
+async function moveClone(there: Scope, id: string, from: SnapRef, to: SnapRef): Promise<void> {
   await clearStale(there, ["creating", "importing", "removing"]);
-  const pending = await there.directory.pending();
-  const entry = pending.find(({ id }) => id === child.imageId);
+  const entry = (await there.directory.pending()).find((pending) => pending.id === id);
   if (entry !== undefined) {
     const spec = there.prefix + entry.name;
     throw new StorageError("busy", `the clone ${spec} is just being made, or removed`, {
       remedy: "Let that end, then try again. What a dead client has left goes after two minutes.",
     });
   }
-  if ((await there.headerIfAny(child.imageId)) === undefined) {
-    return leaveParent(scope, from, child);
-  }
-  await makeChange(there, child.imageId, { kind: "relink", from, to });
+  const hasHeader = (await there.headerIfAny(id)) !== undefined;
+  // What was stale has gone, and nothing counts it any more.
+  if (!hasHeader && !(await there.directory.hasId(id))) return;
+  await makeChange(there, id, { kind: "relink", from, to });
 }
 
 /** What refers to one snapshot in a clone's header comes to refer to the other. Can be repeated. */

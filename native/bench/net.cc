@@ -5,6 +5,7 @@
 //   bench_net [seconds per run, default 3] [data bytes, default 4096]
 #include <sys/resource.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <thread>

@@ -1,6 +1,7 @@
 // The model's rules, written without a look at the store's code.
 #include "explore/model.hh"
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 

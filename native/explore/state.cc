@@ -151,8 +151,8 @@ std::string describe(const io::CrashChoice& choice, const std::vector<io::Pendin
   for (std::size_t i = 0; i < pending.size(); ++i) {
     const bool is_kept = i < choice.kept.size() && choice.kept[i];
     if (is_kept) ++kept;
-    text += std::string("\n    ") + (is_kept ? "kept" : "lost") + " offset " +
-            std::to_string(pending[i].offset) + " length " +
+    text += is_kept ? "\n    kept" : "\n    lost";
+    text += " offset " + std::to_string(pending[i].offset) + " length " +
             std::to_string(pending[i].bytes.size());
     for (const io::CrashChoice::Tear& tear : choice.tears)
       if (tear.index == i && is_kept)

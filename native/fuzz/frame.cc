@@ -5,6 +5,7 @@
 //   2: the rest is the meta of a hello
 // The stream is cut in pieces at places taken from its own bytes. Beside the sanitizers it checks:
 // any cut gives the same frames, and what was decoded encodes to the same bytes.
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <vector>

@@ -90,7 +90,8 @@ const noCopy: PgInfo = {
 export class PgService {
   private readonly pgs = new Map<PgId, { state: PgState; key: string }>();
   private readonly toldPgNums = new Map<PgId, number>();
-  private readonly kept = new WeakSet<PgRecord>();
+  /** what keepRecords() has handed to the store; a child may share its parent's record */
+  private readonly kept = new Map<PgId, PgRecord>();
   private readonly reservations = new Reservations(
     recoverySlots,
     (pgid) => this.recoveryHold(pgid) === undefined,
@@ -403,8 +404,8 @@ export class PgService {
   /** Behind a map in which this OSD is not up: apply() does it for the others. */
   keepRecords(): void {
     for (const [pgid, record] of this.tracker.records) {
-      if (this.kept.has(record)) continue;
-      this.kept.add(record);
+      if (this.kept.get(pgid) === record) continue;
+      this.kept.set(pgid, record);
       this.store(recordKey(pgid), encodePgRecord(record));
     }
   }
@@ -414,6 +415,7 @@ export class PgService {
     this.grant(this.reservations.release(pgid));
     this.pgs.delete(pgid);
     this.toldPgNums.delete(pgid);
+    this.kept.delete(pgid);
     this.tracker.forget(pgid);
     this.ports.core.removePg(pool, seed);
     this.store(recordKey(pgid), "");

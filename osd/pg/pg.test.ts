@@ -1,13 +1,17 @@
 // The parts around the machines: paged reads, messages ahead of the map, peers.
 import { describe, expect, it } from "vitest";
+import { defined } from "../../common/assert.js";
+import { silentLog } from "../../common/log.js";
 import { epoch, pgId } from "../../common/units.js";
 import { emptyMap, testOsd } from "../../proto/fixtures.js";
 import { logPageEntries, objectPageNames, type PeeringMessage } from "../../proto/peering.js";
+import { PlacementTracker } from "../map/placement-tracker.js";
 import type { ReadRequest } from "../peering/state.js";
 import { FakeCore } from "../testing/fake-core.js";
 import { FakeStore, makeEntry } from "../testing/fake-store.js";
 import { HeldMessages } from "./held-messages.js";
 import { peersOf } from "./peers.js";
+import { PgService } from "./pg-service.js";
 import { readFor } from "./read-requests.js";
 
 const pgid = pgId(1, 0);
@@ -92,4 +96,38 @@ describe("peers", () => {
     expect(peers.map(({ osd }) => osd)).toEqual([5, 6, 50]);
     expect(peers[0]).toMatchObject({ address: { port: 6805 }, incarnation: 1005n });
   });
+});
+
+it("a child that has its parent's record is stored as its parent is", () => {
+  const stored: string[] = [];
+  const core = coreWith(0);
+  const tracker = new PlacementTracker(1, {
+    compile: () => new Uint8Array(),
+    mapper: { mapPgs: () => new Int32Array() },
+  });
+  const service = new PgService(
+    {
+      self: 1,
+      core: Object.assign(core, {
+        setMeta: (key: string) => {
+          stored.push(key);
+          return Promise.resolve();
+        },
+      }),
+      log: silentLog,
+      nowMs: () => 0,
+      requestUpThru: () => undefined,
+      requestPgTemp: () => undefined,
+      onStateChanged: () => undefined,
+      onContact: () => undefined,
+    },
+    tracker,
+  );
+  tracker.adopt(pgid, 1);
+  const record = defined(tracker.records.get(pgid), "the parent's record");
+  service.keepRecords();
+  tracker.records.set(pgId(1, 1), record);
+  service.keepRecords();
+  service.keepRecords();
+  expect(stored).toEqual(["pg/1.0", "pg/1.1"]);
 });

@@ -271,7 +271,7 @@ describe("the schedule", () => {
   });
 });
 
-it("a split leaves each PG what was found of its own objects, also of a scrub that it interrupts", () => {
+it("a split leaves each PG what was found of its own objects", () => {
   const run = new Runner();
   run.pgs({ pgid: a });
   run.ask(a, 7, "deep-scrub");

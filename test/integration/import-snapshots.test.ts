@@ -1,7 +1,10 @@
 // Live import of one moment: an internal snapshot of a qcow2 file, compared with what qemu-img
 // makes of it, and a snapshot of an image that is used on.
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -75,6 +78,24 @@ describe("a snapshot of a qcow2 file", () => {
     await ok("migration", "commit", "rbd/disk");
     expect((await exported("rbd/disk")).equals(wanted)).toBe(true);
     await ok("rm", "rbd/disk");
+  });
+
+  it("on a web server", async () => {
+    const bytes = readFileSync(disk);
+    const server = createServer(({ headers }, response) => {
+      const [, first = "0", last = ""] =
+        /^bytes=([0-9]+)-([0-9]+)$/.exec(headers.range ?? "") ?? [];
+      const end = Math.min(Number(last), bytes.length - 1);
+      const range = `bytes ${first}-${end}/${bytes.length}`;
+      response.writeHead(206, { "content-range": range, etag: '"one"' });
+      response.end(bytes.subarray(Number(first), end + 1));
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/disk.qcow2`;
+    await prepare(url, "--snap", "configured", "rbd/disk");
+    expect((await exported("rbd/disk")).equals(converted("-l", "configured"))).toBe(true);
+    await ok("migration", "abort", "rbd/disk");
+    server.close();
   });
 
   it("that is not there is refused, and one that is named twice", async () => {

@@ -60,7 +60,7 @@ const fsxOperations = 400;
 export const hunters: Readonly<Record<HunterName, Hunter>> = {
   explore: {
     command: (root, _, seconds) => ({
-      program: join(root, "build/planted/explore"),
+      program: join(root, "build/native/planted/explore"),
       args: ["--seconds", String(seconds), "--seed", "1"],
     }),
     outcome: byFinding,
@@ -97,7 +97,7 @@ export const hunters: Readonly<Record<HunterName, Hunter>> = {
   },
   "fuzz-virtqueue": {
     command: (root, scratch, seconds) => ({
-      program: join(root, "build/fuzz-planted/fuzz_virtqueue"),
+      program: join(root, "build/fuzz/planted/fuzz_virtqueue"),
       args: [
         "-seed=1",
         `-max_total_time=${seconds}`,
@@ -136,7 +136,7 @@ export async function hunt(
   const scratch = mkdtempSync(join(tmpdir(), "cairn-teeth-"));
   const { program, args } = hunter.command(root, scratch, limitSeconds);
   const startedMs = performance.now();
-  const env: NodeJS.ProcessEnv = { ...process.env, CAIRN_NATIVE_BUILD: "planted" };
+  const env: NodeJS.ProcessEnv = { ...process.env, CAIRN_NATIVE_BUILD: "native/planted" };
   // What chaos keeps of a finding goes with the scratch folder.
   env.TMPDIR = scratch;
   delete env.CAIRN_PLANTED_BUG;

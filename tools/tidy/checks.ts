@@ -3,6 +3,7 @@ import { documentedDependencies, exactVersions } from "./dependencies.js";
 import { importDirection } from "./direction.js";
 import { fileHeader, fileLength, functionLength, lineLength } from "./layout.js";
 import { folderReadme, orphanModules, orphanPages, unbuiltTests } from "./orphans.js";
+import { includesPrecompiled } from "./precompiled.js";
 import type { Check } from "./source-file.js";
 import { bannedWords } from "./wording.js";
 
@@ -17,6 +18,7 @@ export const checks: Readonly<Record<string, Check>> = {
   "orphan pages": orphanPages,
   "folder README": folderReadme,
   "unbuilt tests": unbuiltTests,
+  "precompiled headers": includesPrecompiled,
   "exact versions": exactVersions,
   "documented dependencies": documentedDependencies,
 };

@@ -7,6 +7,7 @@ import { documentedDependencies, exactVersions } from "./dependencies.js";
 import { importDirection } from "./direction.js";
 import { fileHeader, fileLength, functionLength, lineLength } from "./layout.js";
 import { folderReadme, orphanModules, orphanPages, unbuiltTests } from "./orphans.js";
+import { includesPrecompiled } from "./precompiled.js";
 import { type Check, readRepository, sourceFile } from "./source-file.js";
 import { bannedWords } from "./wording.js";
 
@@ -32,6 +33,33 @@ describe("the repository", () => {
       expect(lines).toEqual([]);
     });
   }
+});
+
+describe("precompiled headers", () => {
+  const cmake = {
+    "native/CMakeLists.txt":
+      "set(PRECOMPILED <map>\n  <vector>)\n  target_precompile_headers(a PRIVATE <napi.h>)",
+  };
+
+  it("finds files that use what no header of theirs includes", () => {
+    const texts = {
+      ...cmake,
+      "native/core/base/a.hh": "#include <map>\nstd::map<int, int> a; // std::vector",
+      "native/core/base/b.hh": '#include "base/a.hh"\nstd::vector<int> b;\nstd::map<int, int> c;',
+      "native/core/base/b.cc": '#include "base/b.hh"\n#include <vector>\nstd::vector<Napi::Env> d;',
+    };
+    expect(findings(includesPrecompiled, texts)).toEqual([
+      "native/core/base/b.hh:2: no #include <vector>",
+      "native/core/base/b.cc:3: no #include <napi.h>",
+    ]);
+  });
+
+  it("finds headers whose names it does not know", () => {
+    const texts = { "native/CMakeLists.txt": "set(PRECOMPILED <map> <regex>)" };
+    expect(findings(includesPrecompiled, texts)).toEqual([
+      expect.stringContaining("<regex> is precompiled"),
+    ]);
+  });
 });
 
 describe("layout", () => {

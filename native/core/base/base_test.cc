@@ -1,6 +1,7 @@
 // Bytes, buffers, statuses, checksums, histograms and callables.
 #include <doctest/doctest.h>
 
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <set>

@@ -57,7 +57,7 @@ std::string_view name_of(PlantedBug bug) {
   return "";
 }
 
-#ifdef CAIRN_PLANTED_BUGS
+#if CAIRN_PLANTED_BUGS
 bool planted(PlantedBug bug) {
   // Read once: the environment does not change, and the choice is per process.
   static const char* const chosen = std::getenv("CAIRN_PLANTED_BUG");

@@ -1,12 +1,17 @@
 // Bugs planted on purpose, to show that the harness catches them (`npm run teeth`).
 //
-// They exist only in a build with -DCAIRN_PLANTED_BUGS=ON, where the environment variable
-// CAIRN_PLANTED_BUG names the one that is live. In every other build planted() is the constant
+// They exist only with CAIRN_PLANTED_BUGS=1, in what `ninja planted` makes, where the environment
+// variable CAIRN_PLANTED_BUG names the one that is live. Everywhere else planted() is the constant
 // false and the compiler drops the branch.
 #pragma once
 
 #include <cstdint>
 #include <string_view>
+
+// CMakeLists.txt looks for the #include of this file when it runs, and defines it then.
+#ifndef CAIRN_PLANTED_BUGS
+#error "this source was compiled without planted bugs till now: run cmake again"
+#endif
 
 namespace cairn {
 
@@ -42,7 +47,7 @@ enum class PlantedBug : std::uint8_t {
 // Its name in CAIRN_PLANTED_BUG and in reports; empty for none.
 std::string_view name_of(PlantedBug bug);
 
-#ifdef CAIRN_PLANTED_BUGS
+#if CAIRN_PLANTED_BUGS
 bool planted(PlantedBug bug);
 constexpr bool kPlantedBugsBuilt = true;
 #else

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include <cerrno>
+#include <chrono>
 #include <thread>
 #include <vector>
 

@@ -1,6 +1,7 @@
 // The golden frames of test/golden/frame (its README describes the files) against this codec.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>

@@ -18,7 +18,7 @@ using namespace cairn::object_store;
 namespace {
 
 std::vector<std::byte> read_golden(const std::string& name) {
-  std::ifstream stream(std::string(CAIRN_GOLDEN_DIR) + "/object_store/" + name);
+  std::ifstream stream(std::string(CAIRN_GOLDEN_DIR "/object_store/") + name);
   std::vector<std::byte> bytes;
   std::string line;
   // Lines are an offset, a colon and 32 hexadecimal digits; gaps between the offsets are zeros.

@@ -15,6 +15,7 @@ CAIRN_DEFINE_PROBE(pg_read_from_other_copy_waits);
 CAIRN_DEFINE_PROBE(pg_push_source_damaged);
 CAIRN_DEFINE_PROBE(pg_pull_source_damaged);
 CAIRN_DEFINE_PROBE(pg_scrub_place_taken);
+CAIRN_DEFINE_PROBE(pg_object_stays_closed);
 
 namespace {
 // Of data, or (corrupt) of what the store knows about an object.
@@ -177,7 +178,13 @@ const net::LogEntry* Pg::newest_entry(const std::string& object) const {
 
 void Pg::close_object(const std::string& object) { waiting_for_object_[object]; }
 
+// Not while somebody else relies on its being closed: a fetch ends beside a repair that began
+// meanwhile, and the other way round.
 void Pg::open_object(const std::string& object) {
+  if (repairer_.is_repairing(object) || fetcher_.is_fetching(object)) {
+    pg_object_stays_closed.hit();
+    return;
+  }
   const auto waiting = waiting_for_object_.find(object);
   if (waiting == waiting_for_object_.end()) return;
   std::deque<ClientOp> ops = std::move(waiting->second);
@@ -275,7 +282,7 @@ bool Pg::helped_by_others(std::unique_ptr<Running>& running, const Status& damag
                      fail_steps(std::move(running), damage.code(), damage.message());
                    }
                    // Unless it goes on with another layer of the object.
-                   if (!fetcher_.is_fetching(object)) open_object(object);
+                   open_object(object);
                  });
   return true;
 }

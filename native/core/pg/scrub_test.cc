@@ -209,6 +209,45 @@ TEST_CASE("scrub: reads and writes that meet a repair wait for it and are all an
   }
 }
 
+TEST_CASE("scrub: what ends beside a repair does not open the object to writes") {
+  const std::uint64_t before = hits_of("pg_object_stays_closed");
+  for (std::uint64_t seed = 80; seed < 84; ++seed) {
+    INFO("seed ", seed);
+    ScrubCluster cluster(seed, 1);
+    const std::string object = cluster.name(0);
+    cluster.osds[0]->disk->add_fault(
+        {.on = io::DiskFault::On::read, .action = io::DiskFault::Action::flip});
+    int submitted = 0, answered = 0;
+    const auto submit = [&](std::vector<Step> steps, Buffer data) {
+      ++submitted;
+      cluster.submit(object, std::move(steps), std::move(data),
+                     [&](const Status& status, const net::OpReply&, const Buffer&) {
+                       CHECK(status.to_string() == "ok");
+                       ++answered;
+                     });
+    };
+    const auto submit_read = [&] { submit({{StepCode::read, 0, kBlockBytes * 60, {}, {}}}, {}); };
+    for (int i = 0; i < 20; ++i) submit_read();
+    int round = 0;
+    // Reads that have been repaired once are fetched, one by one: a new one is repaired beside.
+    for (std::uint64_t fetched = hits_of("pg_read_from_other_copy"); round < 20; ++round) {
+      cluster.run_until(
+          [&] { return answered == submitted || hits_of("pg_read_from_other_copy") > fetched; });
+      fetched = hits_of("pg_read_from_other_copy");
+      submit_read();
+      submit({write_step(5, 1)}, content_of(object, 5, 1, round));
+      submit_read();
+    }
+    cluster.run_until([&] { return answered == submitted; });
+    cluster.osds[0]->disk->clear_faults();
+    cluster.run_until([&] { return cluster.clean(); });
+    cluster.check_read(object, 5, round - 1);
+    cluster.check_copies(1);
+    CHECK(cluster.deep().counts.errors == 0);
+  }
+  CHECK(hits_of("pg_object_stays_closed") > before);
+}
+
 TEST_CASE("scrub: without a good copy a read fails, nothing is made up, the rest can be read") {
   ScrubCluster cluster(53, 2);
   const std::string object = cluster.name(0);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <thread>
 
 #include "qcow2/copy_test.hh"

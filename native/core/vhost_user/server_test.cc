@@ -11,6 +11,7 @@
 #include <sys/un.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <future>
 #include <mutex>

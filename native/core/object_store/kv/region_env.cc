@@ -1,6 +1,7 @@
 // The adapters between LevelDB's file interfaces and the region file system.
 #include "object_store/kv/region_env.hh"
 
+#include <algorithm>
 #include <chrono>
 #include <string_view>
 

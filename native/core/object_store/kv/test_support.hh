@@ -2,6 +2,7 @@
 // crash can be built from one run; an executor whose tasks the test runs; a model of the store.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <mutex>
