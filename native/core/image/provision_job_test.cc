@@ -35,9 +35,10 @@ TEST_CASE("provision: every block is data; what was written before and meanwhile
       provisioned = true;
     });
     int writes = 0;
-    for (; !provisioned; ++writes) {
+    while (!provisioned) {
       const std::uint64_t block = random.below(300);
       REQUIRE(image.write(block * kBlockBytes + 100, 3000, 10 + writes % 200).is_ok());
+      ++writes;
     }
     CHECK(writes > 1);
     CHECK(job->progress().done == image.model.size());
