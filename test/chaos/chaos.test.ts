@@ -40,7 +40,7 @@ it.each([
 it(
   "a one-way partition of an OSD stalls clients for less than 3 s",
   async () => {
-    const { code, output } = await chaos("--single", "--faults", "oneway", "--seconds", "16");
+    const { code, output } = await chaos("--single", "--faults", "oneway", "--seconds", "12");
     process.stdout.write(output);
     expect(code, output).toBe(0);
     expect(output).toContain("faults delivered 1 of 1: oneway 1");

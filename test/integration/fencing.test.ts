@@ -1,7 +1,7 @@
 // Two attaches fight for one image over NBD, on a real cluster: a hand-over between the living, a
 // frozen holder whose every write is refused when it wakes, and a broken lock.
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -40,6 +40,15 @@ class Attach {
 
   signal(signal: NodeJS.Signals): void {
     this.child.kill(signal);
+  }
+
+  /** Until no thread runs any more: on a busy machine some go on for a while after the signal. */
+  async freeze(): Promise<void> {
+    this.signal("SIGSTOP");
+    const tasks = `/proc/${this.child.pid}/task`;
+    const isStopped = (task: string) =>
+      /^State:\tT/m.test(readFileSync(join(tasks, task, "status"), "utf8"));
+    await until(() => readdirSync(tasks).every(isStopped), "the freeze");
   }
 
   async stop(): Promise<void> {
@@ -157,7 +166,7 @@ describe("two clients and one image", { timeout: 180_000 }, () => {
     const [a, b] = [await attach("a2"), await attach("b2")];
     const [old, taker] = [guest(a), guest(b)];
     for (let i = 0; i < 16; ++i) expect(await old.writes(1, `${i * 4}M`)).toBe(true);
-    a.signal("SIGSTOP");
+    await a.freeze();
     // A write that is on its way into the frozen one.
     const late = old.writes(7, "8M");
     const startMs = performance.now();
