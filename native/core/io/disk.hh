@@ -17,6 +17,14 @@ namespace cairn::io {
 
 using DiskDone = UniqueFunction<void(Status)>;
 
+// Room in the file system below a disk, in bytes. A block device has all its room at once: its
+// available_bytes equals its size.
+struct DiskSpace {
+  std::uint64_t total_bytes = 0;      // of the file system
+  std::uint64_t available_bytes = 0;  // to a process without privileges
+  std::uint64_t allocated_bytes = 0;  // taken by the disk itself (it may be sparse)
+};
+
 // The blocking half, for the key-value store's own thread (and for opening a store).
 class BlockingDisk {
  public:
@@ -25,6 +33,8 @@ class BlockingDisk {
   virtual Status read_now(std::uint64_t offset, MutableByteSpan into) = 0;
   virtual Status write_now(std::uint64_t offset, ByteSpan from) = 0;
   virtual Status flush_now() = 0;
+  // Asks the file system; io_error when it cannot tell.
+  virtual Result<DiskSpace> space() const = 0;
 };
 
 class Disk : public BlockingDisk {

@@ -66,6 +66,7 @@ class FaultDisk final : public Disk {
   Status read_now(std::uint64_t offset, MutableByteSpan into) override;
   Status write_now(std::uint64_t offset, ByteSpan from) override;
   Status flush_now() override;
+  Result<DiskSpace> space() const override { return below_.space(); }
 
   void read(std::uint64_t offset, Buffer into, DiskDone done) override;
   void write(std::uint64_t offset, std::vector<Buffer> from, bool durable, DiskDone done) override;

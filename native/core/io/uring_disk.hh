@@ -24,14 +24,6 @@
 
 namespace cairn::io {
 
-// Room in the file system below a disk, in bytes. A block device has all its room at once: its
-// available_bytes equals its size.
-struct DiskSpace {
-  std::uint64_t total_bytes = 0;      // of the file system
-  std::uint64_t available_bytes = 0;  // to a process without privileges
-  std::uint64_t allocated_bytes = 0;  // taken by the disk itself (it may be sparse)
-};
-
 class UringDisk final : public Disk {
  public:
   struct Options {
@@ -55,6 +47,7 @@ class UringDisk final : public Disk {
   Status read_now(std::uint64_t offset, MutableByteSpan into) override;
   Status write_now(std::uint64_t offset, ByteSpan from) override;
   Status flush_now() override;
+  Result<DiskSpace> space() const override;
 
   void read(std::uint64_t offset, Buffer into, DiskDone done) override;
   void write(std::uint64_t offset, std::vector<Buffer> from, bool durable, DiskDone done) override;
@@ -63,8 +56,6 @@ class UringDisk final : public Disk {
 
   // False when the page cache is in between.
   bool is_direct() const;
-  // Asks the file system; io_error when it cannot tell.
-  Result<DiskSpace> space() const;
 
  private:
   struct Request;

@@ -54,6 +54,8 @@ bool Allocator::load_chunk(std::uint32_t chunk, std::string_view value) {
     busy_[at] |= word;
     referenced_count_ += static_cast<std::uint32_t>(std::popcount(word));
     busy_count_ += static_cast<std::uint32_t>(std::popcount(word));
+    if (word != 0)
+      reach_ = std::max(reach_, static_cast<std::uint32_t>(at * 64 + std::bit_width(word)));
   }
   return true;
 }
@@ -121,12 +123,32 @@ void Allocator::set_taken(const BlockRun& run) {
   }
   referenced_count_ += run.count;
   busy_count_ += run.count;
+  reach_ = std::max(reach_, run.first + run.count);
+}
+
+bool Allocator::is_available(std::uint32_t block) const {
+  return block < block_count_ && (busy_[block / 64] & bit(block)) == 0;
 }
 
 bool Allocator::take(std::uint32_t block) {
-  if (block >= block_count_ || (busy_[block / 64] & bit(block)) != 0) return false;
+  if (!is_available(block)) return false;
   set_taken({block, 1});
   return true;
+}
+
+BlockRun Allocator::find_run(const RunSearch& search, std::uint32_t& went_to) const {
+  const std::uint32_t end = std::min(search.end, block_count_);
+  std::uint32_t at = search.from;
+  for (std::uint32_t looked = 0; looked < search.looks; ++looked) {
+    at = find_available(at, end);
+    if (at >= end) break;
+    const std::uint32_t length = run_length(at, std::min(search.most, end - at));
+    went_to = at + length;
+    if (length >= search.least) return {at, length};
+    at += length;
+  }
+  went_to = std::min(at, end);
+  return {};
 }
 
 void Allocator::release(std::uint32_t block) {

@@ -34,8 +34,19 @@ class Allocator {
   // The longest run of at most want blocks that is found soon, best behind hint. Never fails while
   // available() > 0.
   BlockRun allocate(std::uint32_t want, std::optional<std::uint32_t> hint);
-  // Replay: takes just this block. False when it is taken already or outside.
+  // Takes just this block. False when it is taken already or outside.
   bool take(std::uint32_t block);
+  bool is_available(std::uint32_t block) const;
+  // A search for a run of blocks that can be taken.
+  struct RunSearch {
+    std::uint32_t from = 0;
+    std::uint32_t end = 0;
+    std::uint32_t least = 1;  // blocks of the run
+    std::uint32_t most = 1;   // what is behind them does not matter
+    std::uint32_t looks = 1;  // so many runs that are too short, then it ends
+  };
+  // The first such run; none: count 0. went_to: where the search has ended, behind the run.
+  BlockRun find_run(const RunSearch& search, std::uint32_t& went_to) const;
   // The block has no owner any more.
   void release(std::uint32_t block);
 
@@ -48,6 +59,9 @@ class Allocator {
 
   std::uint32_t block_count() const { return block_count_; }
   std::uint32_t referenced() const { return referenced_count_; }
+  // Behind the last block that has been taken since the store was made or opened; at open, behind
+  // the last one that is referenced.
+  std::uint32_t reach() const { return reach_; }
   // Blocks that allocate() can give now.
   std::uint32_t available() const { return block_count_ - busy_count_; }
   // Blocks that become available by checkpoints.
@@ -75,6 +89,7 @@ class Allocator {
   std::uint32_t referenced_count_ = 0;
   std::uint32_t busy_count_ = 0;
   std::uint32_t next_ = 0;
+  std::uint32_t reach_ = 0;
   std::vector<std::uint32_t> released_;
   std::vector<std::uint32_t> frozen_released_;
 };

@@ -1,6 +1,8 @@
 // The steps of a checkpoint.
 #include "object_store/checkpoint.hh"
 
+#include <algorithm>
+
 #include "base/planted_bug.hh"
 #include "object_store/metadata.hh"
 
@@ -11,6 +13,7 @@ namespace {
 // In-place writes go in batches, so that one system call and one wake-up of the device carry many;
 // few enough that a WAL write does not wait long behind them.
 constexpr std::uint32_t kWritesPerBatch = 32;
+constexpr std::size_t kBlocksPerBatch = 128;
 constexpr std::size_t kBlocksPerWrite = 64;
 // About 0.1 ms each.
 constexpr std::size_t kEntriesPerSlice = 128;
@@ -59,10 +62,11 @@ void Checkpointer::wal_advanced() {
 
 void Checkpointer::write_images() {
   if (writes_under_way_ > 0) return;
-  while (next_image_ < images_.size() && writes_under_way_ < kWritesPerBatch && state_.health) {
+  const std::size_t batch_end = std::min(images_.size(), next_image_ + kBlocksPerBatch);
+  while (next_image_ < batch_end && writes_under_way_ < kWritesPerBatch && state_.health) {
     const std::uint32_t first = images_[next_image_].first;
     std::vector<Buffer> run;
-    while (next_image_ < images_.size() && run.size() < kBlocksPerWrite &&
+    while (next_image_ < batch_end && run.size() < kBlocksPerWrite &&
            images_[next_image_].first == first + run.size())
       run.push_back(std::move(images_[next_image_++].second));
     ++writes_under_way_;

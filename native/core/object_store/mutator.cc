@@ -82,7 +82,15 @@ bool Mutator::stays_in_place(const BlockEntry* old) const {
   return chunk->extra[old->physical % kReferenceChunkBlocks] == 0;
 }
 
-void Mutator::place(Transaction::Op& op) {
+// None: a fresh block.
+std::optional<std::uint32_t> Mutator::place_of_overwrite(const BlockEntry* old, bool may_move) {
+  if (!stays_in_place(old)) return {};
+  const std::optional<std::uint32_t> moved =
+      may_move ? redirector_.redirect(old->physical) : std::nullopt;
+  return moved.value_or(old->physical);
+}
+
+void Mutator::place(Transaction::Op& op, bool may_move) {
   if (!op.writes_data()) return;
   const Onode* onode = find(op);
   op.placed.resize(op.block_count);
@@ -90,9 +98,10 @@ void Mutator::place(Transaction::Op& op) {
   for (std::uint32_t i = 0; i < op.block_count; ++i) {
     if (op.block_state(i) != BlockState::data) continue;
     const BlockEntry* old = known_block(onode, op.first_block + i);
-    const bool in_place = !op.direct && stays_in_place(old);
-    op.placed[i].physical = in_place ? old->physical : ~std::uint32_t{0};
-    if (!in_place) ++fresh;
+    const std::optional<std::uint32_t> known =
+        op.direct ? std::nullopt : place_of_overwrite(old, may_move);
+    op.placed[i].physical = known.value_or(~std::uint32_t{0});
+    if (!known) ++fresh;
     op.placed[i].crc =
         op.type == OpType::write_checked
             ? op.blocks[i].crc

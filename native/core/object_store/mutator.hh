@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "object_store/redirector.hh"
 #include "object_store/store_state.hh"
 #include "object_store/transaction.hh"
 
@@ -15,15 +16,18 @@ namespace cairn::object_store {
 
 class Mutator {
  public:
-  explicit Mutator(StoreState& state) : state_(state) {}
+  explicit Mutator(StoreState& state) : state_(state), redirector_(state) {}
 
   // ok, or invalid_argument: a log entry whose number does not follow.
   Status check(const Transaction& transaction);
   // Data blocks that the transaction may have to allocate, at most.
   std::uint32_t blocks_needed(const Transaction& transaction);
 
-  // Fixes where the data of the op goes and makes its checksums.
-  void place(Transaction::Op& op);
+  // Fixes where the data of the op goes and makes its checksums. may_move: what it overwrites may
+  // go to new places.
+  void place(Transaction::Op& op, bool may_move);
+  // A checkpoint has ended.
+  void look_for_runs_again() { redirector_.look_again(); }
   // Takes the blocks that the op of a record names. False: one of them is not free.
   bool adopt(const Transaction::Op& op);
   void apply(const Transaction::Op& op);
@@ -40,6 +44,7 @@ class Mutator {
 
   const BlockEntry* known_block(const Onode* onode, std::uint32_t block) const;
   bool stays_in_place(const BlockEntry* old) const;
+  std::optional<std::uint32_t> place_of_overwrite(const BlockEntry* old, bool may_move);
   void set_block(PgEntry& pg, Onode& onode, std::uint32_t block, const BlockEntry& entry);
   void count_data(PgEntry& pg, std::int64_t blocks);
   void drop(const BlockEntry& entry);
@@ -56,6 +61,7 @@ class Mutator {
   void apply_remove_pg(const Transaction::Op& op);
 
   StoreState& state_;
+  Redirector redirector_;
 };
 
 }  // namespace cairn::object_store

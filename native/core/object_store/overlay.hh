@@ -44,6 +44,8 @@ class Overlay {
     }
     return find_direct(physical);
   }
+  // Whether the next checkpoint has to write the block.
+  bool is_waiting(std::uint32_t physical) const { return active_.contains(physical); }
   // Images that the next checkpoint has to write.
   std::size_t active_count() const { return active_.size(); }
 

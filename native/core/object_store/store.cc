@@ -19,6 +19,8 @@ constexpr std::uint64_t kFullForNs = 1'000'000'000;
 constexpr std::size_t kLoadAhead = 32;
 // About 0.1 ms.
 constexpr std::size_t kLooksPerSlice = 256;
+// Overwrites move only while so much of the data area is free: one part in so many.
+constexpr std::uint32_t kKeptFreeShare = 8;
 constexpr std::uint64_t kReserveBytes = std::uint64_t{16} << 20;
 constexpr const char* kNoFreeBlock = "the data area has no free block outside of its reserve";
 constexpr const char* kRegionFull = "the key-value region is full";
@@ -149,6 +151,7 @@ Store::Start Store::start_transaction(Pending& pending) {
     start_checkpoint();
     return Start::waiting;
   }
+  pending.may_move = may_move_overwrites(pending.transaction);
   pending.is_started = true;
   return Start::started;
 }
@@ -166,7 +169,7 @@ bool Store::apply_ops(Pending& pending) {
         return false;
       }
     }
-    mutator_.place(op);
+    mutator_.place(op, pending.may_move);
     mutator_.apply(op);
   }
   return true;
@@ -219,6 +222,15 @@ Store::Room Store::data_room(const Transaction& transaction) {
   if (needed == 0 || needed + reserve <= allocator.available()) return Room::enough;
   const bool will_do = needed + reserve <= allocator.available() + allocator.waiting();
   return will_do ? Room::wait : Room::none;
+}
+
+// Each block of the transaction takes one at most, so none of its others goes without.
+bool Store::may_move_overwrites(const Transaction& transaction) const {
+  const Allocator& allocator = state_->allocator;
+  const std::uint64_t most = transaction.data_bytes() / kBlockBytes;
+  return state_->options.redirect_run_blocks > 0 &&
+         most + reserved_blocks() + allocator.block_count() / kKeptFreeShare <=
+             allocator.available();
 }
 
 Status Store::room_for(std::uint64_t data_bytes, std::uint64_t metadata_bytes) {
@@ -319,6 +331,7 @@ void Store::progress() {
     checkpoints_seen_ = state_->counters.checkpoints;
     frozen_metadata_bytes_ = 0;
     kv_free_age_ = kKvFreeMaxAge;
+    mutator_.look_for_runs_again();
     reclaimer_.run();
     shrink_cache();
   }

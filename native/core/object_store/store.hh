@@ -62,6 +62,7 @@ class Store final : public ObjectStore {
     Wal::Completion completion;
     bool is_started = false;  // its first op may have been applied
     bool rearranges_blocks = false;
+    bool may_move = false;  // what it overwrites
     std::size_t next_op = 0;
   };
   struct WaitingRead {
@@ -80,6 +81,7 @@ class Store final : public ObjectStore {
   void choose_places(Transaction& transaction) const;
   void settle_front();
   Room data_room(const Transaction& transaction);
+  bool may_move_overwrites(const Transaction& transaction) const;
   Room metadata_room(const Transaction& transaction);
   std::uint64_t pending_metadata_bytes() const;
   void refresh_kv_free();

@@ -34,6 +34,9 @@ class RecordingDisk : public io::BlockingDisk {
   explicit RecordingDisk(Image initial) : initial_(initial), image_(std::move(initial)) {}
 
   std::uint64_t size_bytes() const override { return image_.size(); }
+  Result<io::DiskSpace> space() const override {
+    return io::DiskSpace{image_.size(), image_.size(), image_.size()};
+  }
 
   Status read_now(std::uint64_t offset, MutableByteSpan into) override {
     const std::lock_guard lock(mutex_);
