@@ -210,7 +210,7 @@ class Transaction {
 };
 
 struct Usage {
-  std::uint64_t total_bytes = 0;  // of the data area, or what the file system below can still give
+  std::uint64_t total_bytes = 0;  // of the data area
   std::uint64_t used_bytes = 0;
   std::uint64_t reserved_bytes = 0;  // kept back for deletes, trims, and what has been logged
   std::uint64_t objects = 0;
@@ -222,6 +222,7 @@ struct Counters {
   // Metadata that was not in memory: how often the key-value region was asked, and for how many
   // keys; the pairs that it found count where all of an object was asked for.
   std::uint64_t metadata_loads = 0, metadata_values = 0;
+  std::uint64_t redirected_blocks = 0;     // overwrites that went to another place
   std::uint64_t pending_transactions = 0;  // submitted, not yet durable
   Histogram commit_ns;                     // submit to durable
   Histogram read_ns;

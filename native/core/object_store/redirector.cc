@@ -31,6 +31,7 @@ std::optional<std::uint32_t> Redirector::redirect(std::uint32_t physical) {
   --run_.count;
   const bool is_taken = state_.allocator.take(place);
   CAIRN_ASSERT(is_taken);
+  ++state_.counters.redirected_blocks;
   return place;
 }
 
@@ -43,10 +44,12 @@ bool Redirector::find_run() {
   const std::uint32_t end = limit();
   if (next_ >= end) next_ = 0;
   const std::uint32_t from = next_;
-  run_ = state_.allocator.find_run(
-      {.from = from, .end = end, .least = state_.options.redirect_run_blocks,
-       .most = kMostRunBlocks, .looks = kRunsPerSearch},
-      next_);
+  run_ = state_.allocator.find_run({.from = from,
+                                    .end = end,
+                                    .least = state_.options.redirect_run_blocks,
+                                    .most = kMostRunBlocks,
+                                    .looks = kRunsPerSearch},
+                                   next_);
   if (run_.count > 0) {
     searched_ = 0;
     return true;

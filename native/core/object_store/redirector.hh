@@ -13,9 +13,9 @@
 // - Nothing here is stored. The WAL names the place of each block, and the old one stays untouched
 //   until a checkpoint has the new one (allocator.hh), so a crash finds either.
 //
-// What it costs: an object that was overwritten at random does not lie in order any more, so reading
-// it whole takes more requests; and the store reaches over more of the disk than its data takes,
-// kSpread times. Where free runs have become short, blocks stay in place.
+// What it costs: an object that was overwritten at random does not lie in order any more, so
+// reading it whole takes more requests; and the store reaches over more of the disk than its data
+// takes, kSpread times. Where free runs have become short, blocks stay in place.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +39,8 @@ class Redirector {
   std::uint32_t limit() const;
 
   StoreState& state_;
-  BlockRun run_;               // what is left of the run in use; not taken
-  std::uint32_t next_ = 0;     // where the next search begins
+  BlockRun run_;                // what is left of the run in use; not taken
+  std::uint32_t next_ = 0;      // where the next search begins
   bool found_nothing_ = false;  // all was searched since the last checkpoint
   std::uint32_t searched_ = 0;  // blocks since a run was found
   std::uint32_t pause_ = 0;     // blocks that stay in place before the next search
