@@ -16,6 +16,8 @@
 #include <cstring>
 #include <utility>
 
+#include "io/write_cache.hh"
+
 namespace cairn::io {
 
 namespace {
@@ -192,6 +194,7 @@ struct UringDisk::State {
   std::uint64_t size = 0;
   bool direct = false;
   bool is_block_device = false;
+  bool writes_through = false;
   bool closed = false;  // the UringDisk has gone
   std::string path;
   std::vector<std::unique_ptr<Request>> free_requests;
@@ -235,6 +238,8 @@ Result<std::unique_ptr<UringDisk>> UringDisk::open(Reactor& reactor, const std::
   state->size = options.create ? options.size_bytes : *size;
   state->direct = direct;
   state->is_block_device = S_ISBLK(info.st_mode);
+  state->writes_through = direct && options.writes_through.value_or(device_writes_through(
+                                        state->is_block_device ? info.st_rdev : info.st_dev));
   state->path = path;
   return std::unique_ptr<UringDisk>(new UringDisk(std::move(state)));
 }
@@ -366,7 +371,9 @@ void UringDisk::submit(Request* request) {
       state.reactor.readv(state.fd, vectors, offset, std::move(done));
       break;
     case Request::Kind::write:
-      state.reactor.writev(state.fd, vectors, offset, 0, std::move(done));
+      state.reactor.writev(state.fd, vectors, offset,
+                           request->durable && state.writes_through ? RWF_DSYNC : 0,
+                           std::move(done));
       break;
     case Request::Kind::discard:
       // For a block device too: its fallocate unmaps like BLKDISCARD, but does not block us.
@@ -389,7 +396,8 @@ void UringDisk::complete(Request* request, int result) {
     return finish(
         request, short_transfer(request->name(), request->offset, request->length, request->moved));
   }
-  if (request->durable && !request->state->closed) return join_sync(request);
+  const bool needs_sync = request->durable && !request->state->writes_through;
+  if (needs_sync && !request->state->closed) return join_sync(request);
   finish(request, Status::ok());
 }
 
@@ -404,11 +412,13 @@ Status UringDisk::failure(const Request& request, int error_number) {
 // Flushes, and durable writes whose bytes have been written, wait here for the next fdatasync.
 // Those of one turn of the loop share it.
 //
-// Why not RWF_DSYNC: ext4 completes such a direct write in a kernel worker that is bound to one
-// CPU. With an idle machine that is as fast and costs this process half the CPU (4 KiB at depth 1:
-// 80 us and 16 us, against 84 us and 30 us); but as soon as the CPUs are busy the bound worker
-// waits a whole time slice (3.6 ms measured), where io_uring's own worker goes to the other CPU
-// (110 us). A link in the ring saves nothing over two submissions and could not be shared.
+// Why not always RWF_DSYNC: where the device must be flushed, ext4 completes such a direct write in
+// a kernel worker that is bound to one CPU. With an idle machine that is as fast and costs this
+// process half the CPU (4 KiB at depth 1: 80 us and 16 us, against 84 us and 30 us); but as soon as
+// the CPUs are busy the bound worker waits a whole time slice (3.6 ms measured), where io_uring's
+// own worker goes to the other CPU (110 us). A link in the ring saves nothing over two submissions
+// and could not be shared. Where the device needs no flush there is no such worker, and none of the
+// ring's either.
 void UringDisk::join_sync(Request* request) {
   State& state = *request->state;
   state.sync_waiters.emplace_back(request);

@@ -8,7 +8,8 @@
 // - A block past size_bytes() is never touched.
 //
 // A durable write is a write and then an fdatasync, shared with other durable writes and flushes of
-// the same turn of the loop (uring_disk.cc says why not RWF_DSYNC).
+// the same turn of the loop; or one write (RWF_DSYNC), where the device needs no flush for that
+// (uring_disk.cc says why not always).
 //
 // The asynchronous half belongs to the reactor's thread; the blocking half may be called from any
 // thread. Does not: cache, merge or reorder requests, retry what the device refused.
@@ -16,6 +17,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +36,9 @@ class UringDisk final : public Disk {
     std::uint64_t size_bytes = 0;
     // O_DIRECT. A file system that refuses it (some tmpfs) is used through the page cache.
     bool direct = true;
+    // Whether durable writes are single writes; none: as the device is (write_cache.hh). Either is
+    // right on every device.
+    std::optional<bool> writes_through{};
   };
 
   // Opens and locks the file. The reactor must outlive the disk.

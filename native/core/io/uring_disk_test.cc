@@ -72,7 +72,10 @@ Status wait_for(Reactor& reactor, const std::function<void(DiskDone)>& start) {
 TEST_CASE("what was written is read back, by both halves, and after opening again") {
   auto reactor = make_reactor();
   TemporaryPath file("data");
-  auto disk = open_disk(*reactor, file.path, new_file(kMiB));
+  UringDisk::Options options = new_file(kMiB);
+  SUBCASE("durable writes are followed by a flush") { options.writes_through = false; }
+  SUBCASE("durable writes are single writes") { options.writes_through = true; }
+  auto disk = open_disk(*reactor, file.path, options);
   CHECK(disk->size_bytes() == kMiB);
   for (const bool durable : {false, true}) {
     const int value = durable ? 7 : 5;
