@@ -1,4 +1,4 @@
-// Reads sysfs.
+// What sysfs says of write caches.
 #include "io/write_cache.hh"
 
 #include <sys/sysmacros.h>
