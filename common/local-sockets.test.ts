@@ -1,3 +1,4 @@
+// What an option and the environment say about local sockets.
 import { expect, it } from "vitest";
 import { localSocketsOf } from "./local-sockets.js";
 

@@ -35,7 +35,7 @@ export interface ClusterClientOptions {
   onExport?: (handle: number, state: "connected" | "disconnected") => void;
   /** see ImageCluster; default: CAIRN_HTTP_CACHE_BYTES of the environment, else 256 MiB */
   httpCacheBytes?: number;
-  /** OSDs of this machine by Unix sockets; default: CAIRN_LOCAL_SOCKETS of the environment, else on */
+  /** OSDs of this machine by Unix sockets; default: as CAIRN_LOCAL_SOCKETS says, else on */
   localSockets?: boolean;
   clock?: Clock;
   random?: Random;

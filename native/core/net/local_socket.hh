@@ -1,8 +1,8 @@
 // Connections between processes of one machine: Unix stream sockets beside TCP, which cost less CPU
 // time. A listener on HOST:PORT also listens under the abstract name "cairn/HOST:PORT" of its
-// network namespace; a dialler tries that name first. docs/protocol/frame.md
+// network namespace; a dialer tries that name first. docs/protocol/frame.md
 //
-// An abstract name has no permissions: any process of the namespace may take it. A dialler
+// An abstract name has no permissions: any process of the namespace may take it. A dialer
 // therefore asks the kernel who made the listener. A listener asks nothing: its TCP port is open to
 // the same processes.
 #pragma once
