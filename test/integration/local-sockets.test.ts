@@ -39,7 +39,7 @@ async function connections(): Promise<Record<string, Record<string, number>>> {
   return found;
 }
 
-/** For each OSD that listens under a name of its own: how many connections were made by that name. */
+/** How many connections were made by the name of each OSD; undefined: it has none. */
 async function namesInUse(): Promise<(number | undefined)[]> {
   const rows = await cairnJson<OsdRow[]>(dir, "osd", "ls");
   const names = readFileSync("/proc/net/unix", "utf8")
