@@ -12,7 +12,7 @@ namespace {
 // Strangers that connect and say nothing are dropped from here on.
 constexpr std::size_t kMaxHandshaking = 256;
 constexpr std::uint64_t kAcceptRetryNs = 100'000'000;
-// A local name that is taken, mostly by a life of this daemon that has just ended.
+// Until a local name that is taken is asked for again.
 constexpr std::uint64_t kLocalRetryNs = 250'000'000;
 
 }  // namespace
