@@ -3,6 +3,7 @@
 import { hostname } from "node:os";
 import { OsdConfigSchema, parseConfig } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
+import type { OnOff } from "../common/local-sockets.js";
 import { formatSize } from "../common/units.js";
 import type { OsdRow, OsdTreeNode } from "../proto/commands.js";
 import { connectSession, withMonitor } from "./connect.js";
@@ -18,6 +19,7 @@ interface RunFlags extends DaemonFlags {
   host?: string;
   deviceClass?: string;
   faultDisk?: string;
+  localSockets: OnOff;
 }
 
 interface MkfsFlags extends OutputOptions {
@@ -59,6 +61,7 @@ export async function runAction(flags: RunFlags): Promise<void> {
       ...(flags.store === undefined ? {} : { store: flags.store }),
       monitor,
       ...(flags.listen === undefined ? {} : { listen: flags.listen }),
+      localSockets: flags.localSockets === "on",
       log: logConfigOf(flags, place, `osd.${id}`),
       host: flags.host ?? hostname(),
       ...(flags.deviceClass === undefined ? {} : { deviceClass: flags.deviceClass }),

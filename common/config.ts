@@ -62,6 +62,8 @@ export const OsdConfigSchema = Type.Object(
     store: Type.Optional(Type.String({ minLength: 1 })),
     monitor: AddressSchema,
     listen: Type.Unsafe<Address>({ ...AddressSchema, default: loopback(0) }),
+    /** processes of this machine reach each other by Unix sockets, not by TCP alone */
+    localSockets: Type.Boolean({ default: true }),
     log: LogConfigSchema,
     /** where CRUSH places it */
     host: Type.String({ minLength: 1, maxLength: 255 }),

@@ -395,7 +395,7 @@ describe("HTTP", () => {
     const osd = await dialOsd(0);
     osd.send(
       statsOf(0, {
-        counters: { frames_sent: 9, refused_maps_corrupt: 2 },
+        counters: { frames_sent: 9, refused_maps_corrupt: 2, net_connections_unix: 4 },
         histograms: { write: histogram },
       }),
     );
@@ -417,6 +417,7 @@ describe("HTTP", () => {
       'cairn_write_seconds_count{daemon="osd.0"} 7',
       'cairn_frames_sent_total{daemon="osd.0"} 9',
       'cairn_refused_maps_total{daemon="osd.0",code="corrupt"} 2',
+      'cairn_net_connections{daemon="osd.0",transport="unix"} 4',
       'cairn_reads_total{daemon="client.vm1"} 3',
       'cairn_osd_up{daemon="osd.0"} 1',
       'cairn_osd_slow{daemon="osd.0"} 0',

@@ -199,10 +199,19 @@ const refusals = [
   },
 ] as const;
 
+/** Reported numbers of connections with the transport, tcp or unix, behind the prefix. */
+const connectionsPrefix = "net_connections_";
+
 function addProcess(scrape: Scrape, stats: ProcessStats, labels: Labels): void {
   addUsage(scrape, stats.rssBytes, stats.cpuSeconds, labels);
   scrape.gauge("cairn_slow_ops", "Operations that take too long", stats.slowOpCount, labels);
   for (const [name, value] of Object.entries(stats.counters)) {
+    if (name.startsWith(connectionsPrefix)) {
+      const transport = name.slice(connectionsPrefix.length);
+      const all = { ...labels, transport };
+      scrape.gauge("cairn_net_connections", "Open connections of block data", value, all);
+      continue;
+    }
     const refusal = refusals.find(({ prefix }) => name.startsWith(prefix));
     if (refusal !== undefined) {
       const code = name.slice(refusal.prefix.length);

@@ -27,6 +27,8 @@ export type ClientEvent =
 export interface ClientOptions {
   clusterId: Uint8Array;
   clientId: bigint;
+  /** to reach OSDs of this machine by Unix sockets */
+  localSockets?: boolean;
   /** chunks of snapshots that are parents, shared by all processes of the user on this host */
   parentCache?: ParentCacheOptions;
   onEvents: (events: ClientEvent[]) => void;

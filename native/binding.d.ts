@@ -142,6 +142,8 @@ export interface OsdOptions {
   incarnation: bigint;
   /** set: the store lies on a disk that misbehaves when told to */
   diskFaults?: DiskFaults;
+  /** to reach processes of this machine, and be reached by them, by Unix sockets */
+  localSockets?: boolean;
   onEvents: (events: OsdEvent[]) => void;
   /** it runs in this world instead of on the host; path means nothing then */
   world?: NativeSimWorld;

@@ -98,6 +98,7 @@ export class Incarnation {
       clusterId: clusterBytes(identity.clusterId),
       osd: config.id,
       incarnation,
+      localSockets: config.localSockets,
       ...(options.diskFaults === undefined ? {} : { diskFaults: options.diskFaults }),
       onEvents: (events) => {
         for (const event of events) this.onEvent(event);

@@ -1,6 +1,7 @@
 // The verbs that run daemons and make or mend their stores, and those on CRUSH maps in files.
 import { InvalidArgumentError } from "commander";
 import { logLevels } from "../../common/config.js";
+import { localSocketsVariable, onOrOff } from "../../common/local-sockets.js";
 import type { OsdPlace } from "../monitor-rebuild.js";
 import { addressValue, sizeValue } from "../options.js";
 import {
@@ -65,6 +66,13 @@ const osd = verb({
     deviceClass: optional("class", "for CRUSH rules that ask for one", asIs, {
       otherwiseText: "ssd",
     }),
+    localSockets: choice(
+      "when",
+      "reach OSDs and clients of this machine by Unix sockets, which cost less than TCP",
+      onOrOff,
+      "on",
+      { env: localSocketsVariable },
+    ),
     faultDisk: optional(
       "socket",
       "for tests: keep what is not flushed in memory, lose it and fail as told at this socket",

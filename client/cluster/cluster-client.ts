@@ -6,6 +6,7 @@
 import { hostname } from "node:os";
 import type { Address, LogLevel } from "../../common/config.js";
 import { StorageError, toStorageError } from "../../common/errors.js";
+import { localSocketsOf } from "../../common/local-sockets.js";
 import { type Clock, type Random, systemClock, systemRandom } from "../../common/ports.js";
 import { type ClientEvent, type NativeClient, native } from "../../native/index.js";
 import type { CommandArgs, CommandResult, Verb } from "../../proto/commands.js";
@@ -34,6 +35,8 @@ export interface ClusterClientOptions {
   onExport?: (handle: number, state: "connected" | "disconnected") => void;
   /** see ImageCluster; default: CAIRN_HTTP_CACHE_BYTES of the environment, else 256 MiB */
   httpCacheBytes?: number;
+  /** OSDs of this machine by Unix sockets; default: as CAIRN_LOCAL_SOCKETS says, else on */
+  localSockets?: boolean;
   clock?: Clock;
   random?: Random;
 }
@@ -73,6 +76,7 @@ export class ClusterClient {
     this.io = new native.Client({
       clusterId: clusterBytes(clusterId),
       clientId,
+      localSockets: localSocketsOf(options.localSockets),
       onEvents: (events) => {
         for (const event of events) this.handle(event);
       },

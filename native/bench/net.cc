@@ -26,6 +26,7 @@ struct Load {
   std::uint64_t duration_ns = 0;
   std::uint32_t depth = 0;
   std::size_t data_bytes = 0;
+  bool local_sockets = false;
 };
 
 struct Measured {
@@ -62,9 +63,10 @@ std::unique_ptr<io::Reactor> make_reactor() {
   return std::move(*reactor);
 }
 
-TcpConfig config_of(const Entity& self) {
+TcpConfig config_of(const Entity& self, bool local_sockets) {
   TcpConfig config;
   config.self = self;
+  config.local_sockets = local_sockets;
   config.log = [](LogLevel, std::string_view text) {
     std::fprintf(stderr, "%.*s\n", static_cast<int>(text.size()), text.data());
   };
@@ -74,7 +76,7 @@ TcpConfig config_of(const Entity& self) {
 // Sends every frame back.
 class EchoServer : public MessengerHandler {
  public:
-  EchoServer() : reactor_(make_reactor()), messenger_(*reactor_, *this, config_of(kServer)) {
+  EchoServer() : reactor_(make_reactor()), messenger_(*reactor_, *this, config_of(kServer, true)) {
     Result<std::uint16_t> port = messenger_.listen({.host = "127.0.0.1", .port = 0});
     if (!port) die(port.status());
     port_ = *port;
@@ -109,7 +111,7 @@ class Client : public MessengerHandler {
         data_(Buffer::zeroed(load.data_bytes)),
         start_ns_(load.depth),
         reactor_(make_reactor()),
-        messenger_(*reactor_, *this, config_of(kClient)) {
+        messenger_(*reactor_, *this, config_of(kClient, load.local_sockets)) {
     messenger_.connect({.host = "127.0.0.1", .port = port}, kServer);
   }
   Measured run() {
@@ -221,8 +223,12 @@ int main(int argument_count, char** arguments) {
   EchoServer server;
   for (const std::uint32_t depth : {1U, 32U, 256U}) {
     load.depth = depth;
-    const std::string name = "messenger, QD" + std::to_string(depth);
-    print(name.c_str(), Client(server.port(), load).run());
+    for (const bool local : {false, true}) {
+      load.local_sockets = local;
+      const std::string name = std::string(local ? "messenger, Unix" : "messenger, TCP") + ", QD" +
+                               std::to_string(depth);
+      print(name.c_str(), Client(server.port(), load).run());
+    }
   }
   return 0;
 }

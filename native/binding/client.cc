@@ -140,7 +140,10 @@ class Client : public Napi::ObjectWrap<Client> {
     callback_ = std::make_shared<Napi::FunctionReference>(
         Napi::Persistent(options.Get("onEvents").As<Napi::Function>()));
     const ClientId id = get_bigint(options, "clientId");
-    const net::ClusterId cluster = get_uuid(options, "clusterId");
+    net::TcpConfig config;
+    config.cluster = get_uuid(options, "clusterId");
+    config.self = {net::EntityKind::client, id, id};
+    config.local_sockets = get_flag(options, "localSockets");
     ClientHooks hooks;
     hooks.need_map = [this](Epoch epoch) {
       emit("needMap", [epoch](Napi::Env, Napi::Object& event) { event.Set("epoch", epoch); });
@@ -184,10 +187,11 @@ class Client : public Napi::ObjectWrap<Client> {
         if (!status) event.Set("error", error_value(env, status));
       });
     };
-    thread_->post([this, id, cluster, cache = get_parent_cache(options.Get("parentCache")),
+    thread_->post([this, config = std::move(config),
+                   cache = get_parent_cache(options.Get("parentCache")),
                    hooks = std::move(hooks)]() mutable {
-      state_ = std::make_unique<ClientState>(thread_->reactor(), cluster, id, std::move(cache),
-                                             std::move(hooks));
+      state_ = std::make_unique<ClientState>(thread_->reactor(), std::move(config),
+                                             std::move(cache), std::move(hooks));
     });
   }
 
@@ -418,6 +422,8 @@ class Client : public Napi::ObjectWrap<Client> {
             set("netBytesSent", net.bytes_sent);
             set("netBytesReceived", net.bytes_received);
             set("netProtocolErrors", net.protocol_errors);
+            set("netConnections_unix", net.local_connections);
+            set("netConnections_tcp", net.connections - net.local_connections);
             Napi::Object histograms = Napi::Object::New(env);
             histograms.Set("operation", histogram_value(env, counters->latency_ns));
             Napi::Object object = Napi::Object::New(env);

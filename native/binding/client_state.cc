@@ -60,15 +60,12 @@ struct ClientState::Job {
   Status result;
 };
 
-ClientState::ClientState(io::Reactor& reactor, const net::ClusterId& cluster, ClientId id,
-                         ParentCacheOptions cache, ClientHooks hooks)
+ClientState::ClientState(io::Reactor& reactor, net::TcpConfig config, ParentCacheOptions cache,
+                         ClientHooks hooks)
     : reactor_(reactor), hooks_(std::move(hooks)) {
-  devices_ = std::make_unique<DeviceTable>(reactor, cluster, std::move(cache), hooks_.log);
+  devices_ = std::make_unique<DeviceTable>(reactor, config.cluster, std::move(cache), hooks_.log);
   diffs_ = std::make_unique<DiffTable>(reactor);
-  objecter_ = std::make_unique<objecter::Objecter>(reactor, id, hooks_.need_map);
-  net::TcpConfig config;
-  config.cluster = cluster;
-  config.self = {net::EntityKind::client, id, id};
+  objecter_ = std::make_unique<objecter::Objecter>(reactor, config.self.id, hooks_.need_map);
   config.log = hooks_.log;
   messenger_ = std::make_unique<net::TcpMessenger>(reactor, *objecter_, std::move(config));
   objecter_->attach(*messenger_);

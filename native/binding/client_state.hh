@@ -61,8 +61,8 @@ using BytesDone = std::function<void(Result<std::uint64_t>)>;
 
 class ClientState {
  public:
-  ClientState(io::Reactor& reactor, const net::ClusterId& cluster, ClientId id,
-              ParentCacheOptions cache, ClientHooks hooks);
+  ClientState(io::Reactor& reactor, net::TcpConfig config, ParentCacheOptions cache,
+              ClientHooks hooks);
   ~ClientState();
 
   io::Reactor& reactor() { return reactor_; }

@@ -25,6 +25,7 @@ struct OsdSelf {
   net::ClusterId cluster{};
   OsdId osd = kNoOsd;
   std::uint64_t incarnation = 0;
+  bool local_sockets = true;
 };
 
 class OsdPlatform {

@@ -37,6 +37,8 @@ Napi::Value osd_stats_value(Napi::Env env, const OsdFigures& figures) {
   set("netFramesReceived", figures.net.frames_received);
   set("netBytesSent", figures.net.bytes_sent);
   set("netBytesReceived", figures.net.bytes_received);
+  set("netConnections_unix", figures.net.local_connections);
+  set("netConnections_tcp", figures.net.connections - figures.net.local_connections);
   set("netProtocolErrors", figures.net.protocol_errors);
   set("netHandshakeRefusals", figures.net.handshake_refusals);
   for (const auto& [code, count] : figures.net.refused_connections)

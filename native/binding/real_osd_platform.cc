@@ -35,6 +35,7 @@ class RealOsdPlatform final : public OsdPlatform {
     net::TcpConfig config;
     config.cluster = self_.cluster;
     config.self = {net::EntityKind::osd, static_cast<std::uint64_t>(self_.osd), self_.incarnation};
+    config.local_sockets = self_.local_sockets;
     config.log = std::move(log);
     return std::make_unique<net::TcpMessenger>(thread_->reactor(), handler, std::move(config));
   }

@@ -62,7 +62,8 @@ struct MessengerCounters {
   std::uint64_t protocol_errors = 0, handshake_refusals = 0;
   // Dialers turned away, and connections closed for what the peer sent, by the reason's code.
   std::map<ErrorCode, std::uint64_t> refused_connections;
-  std::uint64_t connections = 0;  // open or being opened, right now
+  // Open or being opened, right now; and how many of them are Unix sockets of this machine.
+  std::uint64_t connections = 0, local_connections = 0;
 };
 
 // Whether a connection that closes for this reason counts among refused_connections: the reason

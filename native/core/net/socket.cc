@@ -14,20 +14,9 @@ namespace cairn::net {
 
 namespace {
 
-constexpr int kListenBacklog = 512;
-
 void set_option(int fd, int level, int option, int value) {
   // An option that the kernel lacks costs speed or detection time, never correctness.
   static_cast<void>(::setsockopt(fd, level, option, &value, sizeof value));
-}
-
-Address to_address(const sockaddr_storage& storage, socklen_t length) {
-  char host[NI_MAXHOST];
-  char port[NI_MAXSERV];
-  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&storage), length, host, sizeof host, port,
-                    sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-    return {};
-  return {.host = host, .port = static_cast<std::uint16_t>(std::stoul(port))};
 }
 
 }  // namespace
@@ -62,6 +51,17 @@ Result<SocketAddress> to_socket_address(const Address& address) {
   result.length = found->ai_addrlen;
   ::freeaddrinfo(found);
   return result;
+}
+
+Address to_address(const SocketAddress& address) {
+  char host[NI_MAXHOST];
+  char port[NI_MAXSERV];
+  const sa_family_t family = address.storage.ss_family;
+  if ((family != AF_INET && family != AF_INET6) ||
+      ::getnameinfo(address.get(), address.length, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+    return {};
+  return {.host = host, .port = static_cast<std::uint16_t>(std::stoul(port))};
 }
 
 Result<OwnedFd> open_stream(const SocketAddress& address) {
@@ -101,18 +101,19 @@ int send_now(int fd, const msghdr& message) {
 }
 
 Result<std::uint16_t> local_port(int fd) {
-  sockaddr_storage storage{};
-  socklen_t length = sizeof storage;
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length) != 0)
+  SocketAddress address;
+  address.length = sizeof address.storage;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address.storage), &address.length) != 0)
     return Status::from_errno(errno, "getsockname");
-  return to_address(storage, length).port;
+  return to_address(address).port;
 }
 
 Address peer_address(int fd) {
-  sockaddr_storage storage{};
-  socklen_t length = sizeof storage;
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &length) != 0) return {};
-  return to_address(storage, length);
+  SocketAddress address;
+  address.length = sizeof address.storage;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address.storage), &address.length) != 0)
+    return {};
+  return to_address(address);
 }
 
 }  // namespace cairn::net

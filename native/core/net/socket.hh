@@ -38,6 +38,10 @@ std::string address_text(const Address& address);
 // invalid_argument: the host is not a numeric IPv4 or IPv6 address. Names are not resolved: that
 // would block.
 Result<SocketAddress> to_socket_address(const Address& address);
+// Of an IPv4 or IPv6 address; the host is empty otherwise.
+Address to_address(const SocketAddress& address);
+// Connections that a listener may leave waiting.
+constexpr int kListenBacklog = 512;
 // A listening socket. address_in_use, permission_denied or io_error, naming the address.
 Result<OwnedFd> open_listener(const Address& address);
 // A socket that can be connected to the address; io_error when there are no descriptors left.

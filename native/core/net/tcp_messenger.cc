@@ -1,12 +1,11 @@
-// Connections, handshakes, receiving and sending of TcpMessenger.
+// Handshakes, receiving, sending and closing of TcpMessenger.
 #include "net/tcp_messenger.hh"
 
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
-#include "base/assert.hh"
-#include "net/send_queue.hh"
+#include "net/tcp_connection.hh"
 
 namespace cairn::net {
 
@@ -19,46 +18,8 @@ constexpr std::size_t kDirectReceiveBytes = std::size_t{16} << 10;
 // Of the next recv after a big payload, which another one probably follows: enough for its header
 // and meta, so that nearly all of it goes to its place without being copied.
 constexpr std::size_t kHeaderReceiveBytes = std::size_t{1} << 10;
-// Strangers that connect and say nothing are dropped from here on.
-constexpr std::size_t kMaxHandshaking = 256;
-constexpr std::uint64_t kAcceptRetryNs = 100'000'000;
-
-Status disconnected(const std::string& text) { return {ErrorCode::disconnected, text}; }
 
 }  // namespace
-
-struct TcpMessenger::Listener {
-  TcpMessenger* owner = nullptr;  // null: the messenger is gone
-  OwnedFd fd;
-  Address address;
-};
-
-struct TcpMessenger::Connection {
-  enum class State : std::uint8_t { connecting, handshaking, open, refusing, closed };
-  TcpMessenger* owner = nullptr;  // null: the messenger is gone
-  ConnectionId id = 0;
-  OwnedFd fd;
-  State state = State::connecting;
-  bool dialed = false;
-  bool sending = false;        // a sendmsg is in flight
-  bool to_be_flushed = false;  // is in to_flush_
-  Address address;
-  std::optional<Entity> expected;
-  std::optional<Entity> peer;  // known after the handshake
-  io::TimerId handshake_timer = 0;
-  SocketAddress socket_address;  // read by the kernel while connecting
-  FrameDecoder decoder{kHelloLimits};
-  bool expects_big_payload = false;
-  std::unique_ptr<std::byte[]> receive_buffer;
-  SendQueue queue;
-  std::vector<Frame> early_frames;  // sent before the handshake was over
-  std::uint64_t early_bytes = 0;
-
-  bool closed() const { return state == State::closed; }
-  std::string text() const {
-    return (peer ? entity_text(*peer) + " at " : std::string()) + address_text(address);
-  }
-};
 
 TcpMessenger::TcpMessenger(io::Reactor& reactor, MessengerHandler& handler, TcpConfig config)
     : reactor_(reactor),
@@ -81,107 +42,6 @@ TcpMessenger::~TcpMessenger() {
     reactor_.cancel_fd(connection->fd.get());
     ::shutdown(connection->fd.get(), SHUT_RDWR);
   }
-}
-
-// ---- listening and connecting
-
-Result<std::uint16_t> TcpMessenger::listen(const Address& address) {
-  Result<OwnedFd> fd = open_listener(address);
-  if (!fd) return fd.status();
-  Result<std::uint16_t> port = local_port(fd->get());
-  if (!port) return port;
-  auto listener = std::make_shared<Listener>();
-  listener->owner = this;
-  listener->fd = std::move(*fd);
-  listener->address = {.host = address.host, .port = *port};
-  listeners_.push_back(listener);
-  start_accept(listener);
-  return port;
-}
-
-void TcpMessenger::start_accept(const ListenerPtr& listener) {
-  reactor_.accept(listener->fd.get(), [listener](int result) {
-    if (listener->owner != nullptr)
-      listener->owner->accepted(listener, result);
-    else
-      OwnedFd closes_itself(result);
-  });
-}
-
-void TcpMessenger::accepted(const ListenerPtr& listener, int result) {
-  if (result < 0 && result != -ECONNABORTED) {  // no descriptors or memory left, mostly
-    log(LogLevel::error, "accept on " + address_text(listener->address) + ": " +
-                             std::strerror(-result) + "; trying again");
-    reactor_.run_after(kAcceptRetryNs, [listener] {
-      if (listener->owner != nullptr) listener->owner->start_accept(listener);
-    });
-    return;
-  }
-  start_accept(listener);
-  if (result < 0) return;  // the peer had gone before it was accepted
-  OwnedFd fd(result);
-  if (handshaking_ >= kMaxHandshaking) {
-    ++counters_.handshake_refusals;
-    ++counters_.refused_connections[ErrorCode::busy];
-    return;
-  }
-  configure_stream(fd.get());
-  Address peer = peer_address(fd.get());
-  const ConnectionPtr connection = add_connection(std::move(fd), std::move(peer), false);
-  ++handshaking_;
-  connection->state = Connection::State::handshaking;
-  start_receive(connection);
-}
-
-TcpMessenger::ConnectionPtr TcpMessenger::add_connection(OwnedFd fd, Address address, bool dialed) {
-  auto connection = std::make_shared<Connection>();
-  connection->owner = this;
-  connection->id = ++last_id_;
-  connection->fd = std::move(fd);
-  connection->dialed = dialed;
-  connection->address = std::move(address);
-  connection->handshake_timer = reactor_.run_after(config_.handshake_timeout_ns, [connection] {
-    if (connection->owner == nullptr) return;
-    connection->owner->close_connection(
-        connection, {ErrorCode::timed_out, "no handshake within the time limit"});
-  });
-  connections_.emplace(connection->id, connection);
-  ++counters_.connections;
-  return connection;
-}
-
-ConnectionId TcpMessenger::connect(const Address& address, const Entity& expected) {
-  const ConnectionPtr connection = add_connection(OwnedFd(), address, true);
-  connection->expected = expected;
-  if (Status status = start_connect(connection); !status)
-    close_connection(connection, std::move(status));
-  return connection->id;
-}
-
-Status TcpMessenger::start_connect(const ConnectionPtr& connection) {
-  Result<SocketAddress> socket_address = to_socket_address(connection->address);
-  if (!socket_address) return socket_address.status();
-  Result<OwnedFd> fd = open_stream(*socket_address);
-  if (!fd) return fd.status();
-  configure_stream(fd->get());
-  connection->fd = std::move(*fd);
-  connection->socket_address = *socket_address;
-  reactor_.connect(connection->fd.get(), connection->socket_address.get(),
-                   connection->socket_address.length, [connection](int result) {
-                     if (!connection->closed()) connection->owner->connected(connection, result);
-                   });
-  return Status::ok();
-}
-
-void TcpMessenger::connected(const ConnectionPtr& connection, int result) {
-  if (result < 0) {
-    close_connection(connection, disconnected("connect to " + address_text(connection->address) +
-                                              ": " + std::strerror(-result)));
-    return;
-  }
-  connection->state = Connection::State::handshaking;
-  send_hello(connection, ErrorCode::ok);
-  start_receive(connection);
 }
 
 // ---- receiving
@@ -430,6 +290,7 @@ void TcpMessenger::close_connection(const ConnectionPtr& connection, Status reas
   connection->state = Connection::State::closed;
   connections_.erase(connection->id);
   --counters_.connections;
+  if (connection->local) --counters_.local_connections;
   reactor_.cancel(std::exchange(connection->handshake_timer, 0));
   if (connection->fd.get() >= 0) {
     reactor_.cancel_fd(connection->fd.get());

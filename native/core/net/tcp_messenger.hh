@@ -1,4 +1,5 @@
-// TcpMessenger: the Messenger over TCP, on a Reactor.
+// TcpMessenger: the Messenger over TCP, and over Unix sockets between processes of one machine
+// (local_socket.hh), on a Reactor. Above the socket both are alike.
 //
 // Frugal by batching: one recv is in flight per connection, into a buffer from which all frames are
 // parsed; only the rest of a large payload is received straight into its frame. Frames queued while
@@ -30,6 +31,7 @@ struct TcpConfig {
   Entity self;
   std::uint32_t required_features = 0;
   std::uint32_t supported_features = 0;
+  bool local_sockets = true;                           // false: TCP alone
   LogFunction log;                                     // may be empty
   std::uint64_t handshake_timeout_ns = 3'000'000'000;  // of connect and hello together
   // A caller that ignores queued_bytes() until here loses the connection.
@@ -62,10 +64,14 @@ class TcpMessenger final : public Messenger {
     TcpMessenger* messenger;
   };
 
+  void listen_locally(const Address& address, bool again);
+  void add_listener(OwnedFd fd, const Address& address, bool local);
   void start_accept(const ListenerPtr& listener);
   void accepted(const ListenerPtr& listener, int result);
-  ConnectionPtr add_connection(OwnedFd fd, Address peer_address, bool dialed);
+  ConnectionPtr add_connection(std::string place, bool dialed);
   Status start_connect(const ConnectionPtr& connection);
+  bool connected_locally(const ConnectionPtr& connection);
+  void mark_local(Connection& connection);
   void connected(const ConnectionPtr& connection, int result);
 
   void start_receive(const ConnectionPtr& connection);
@@ -102,6 +108,7 @@ class TcpMessenger final : public Messenger {
   std::size_t handshaking_ = 0;  // accepted connections without a finished handshake
   bool end_of_wakeup_posted_ = false;
   bool frames_delivered_ = false;  // in this wake-up
+  bool said_foreign_ = false;      // that a local name is another user's
 };
 
 }  // namespace cairn::net

@@ -1,112 +1,14 @@
-// TcpMessenger over loopback: many frames both ways, large payloads, refusals, bad bytes, closing.
-#include "net/tcp_messenger.hh"
-
-#include <doctest/doctest.h>
+// TcpMessenger over loopback, and over Unix sockets: many frames both ways, large payloads,
+// refusals, bad bytes, closing.
 #include <unistd.h>
 
 #include <algorithm>
-#include <deque>
-#include <functional>
-#include <map>
+
+#include "net/tcp_messenger_fixture.hh"
 
 namespace cairn::net {
 
 namespace {
-
-constexpr Entity kServer{.kind = EntityKind::osd, .id = 1, .incarnation = 11};
-constexpr Entity kClient{.kind = EntityKind::client, .id = 5, .incarnation = 55};
-const Address kLoopback{.host = "127.0.0.1", .port = 0};
-
-// A handler that writes down what it hears, and may react to frames.
-struct Recorder : MessengerHandler {
-  std::map<ConnectionId, Entity> accepted, connected;
-  std::vector<Frame> frames;
-  std::map<ConnectionId, Status> closed;
-  std::size_t batches = 0;
-  std::function<void(ConnectionId, Frame&)> on_each;
-  Status admission;  // of every dialer
-
-  Status admit(const Entity& peer) override {
-    CHECK(peer == kClient);
-    return admission;
-  }
-  void on_accepted(ConnectionId id, const Entity& peer) override { accepted[id] = peer; }
-  void on_connected(ConnectionId id, const Entity& peer) override { connected[id] = peer; }
-  void on_frame(ConnectionId id, Frame frame) override {
-    CHECK(!closed.contains(id));
-    if (on_each) on_each(id, frame);
-    frames.push_back(std::move(frame));
-  }
-  void on_closed(ConnectionId id, const Status& reason) override {
-    CHECK(!closed.contains(id));
-    closed[id] = reason;
-  }
-  void on_batch_end() override { ++batches; }
-};
-
-// A server and a client on one reactor.
-struct Fixture {
-  std::unique_ptr<io::Reactor> reactor;
-  Recorder server_side, client_side;
-  std::vector<std::string> log;
-  std::unique_ptr<TcpMessenger> server, client;
-  Address address;
-
-  Fixture() {
-    auto made = io::Reactor::create();
-    REQUIRE_MESSAGE(made.is_ok(), made.status().to_string());
-    reactor = std::move(*made);
-    server = std::make_unique<TcpMessenger>(*reactor, server_side, config(kServer));
-    client = std::make_unique<TcpMessenger>(*reactor, client_side, config(kClient));
-    Result<std::uint16_t> port = server->listen(kLoopback);
-    REQUIRE_MESSAGE(port.is_ok(), port.status().to_string());
-    address = {.host = kLoopback.host, .port = *port};
-  }
-  TcpConfig config(const Entity& self) {
-    TcpConfig made;
-    made.cluster[0] = 42;
-    made.self = self;
-    // Both ends share a thread here: one that makes or checks the checksums of a large frame under
-    // a sanitizer, on a busy machine, must not be taken for a silent peer.
-    made.handshake_timeout_ns = 60'000'000'000;
-    made.log = [this](LogLevel, std::string_view text) { log.emplace_back(text); };
-    return made;
-  }
-  // Runs the loop until the condition holds; fails after 180 s (a sanitizer on a busy machine).
-  void run_until(const std::function<bool()>& condition) {
-    constexpr std::uint64_t kStepNs = 200'000;
-    bool late = false;
-    const io::TimerId limit = reactor->run_after(180'000'000'000, [&] {
-      late = true;
-      reactor->stop();
-    });
-    std::function<void()> check = [&] {
-      if (condition()) return reactor->stop();
-      if (!late) reactor->run_after(kStepNs, [&] { check(); });
-    };
-    reactor->post([&] { check(); });
-    reactor->run();
-    reactor->cancel(limit);
-    REQUIRE(!late);
-  }
-  // Connects and waits for both ends.
-  std::pair<ConnectionId, ConnectionId> connect() {
-    const std::size_t before = server_side.accepted.size();
-    const ConnectionId id = client->connect(address, kServer);
-    run_until(
-        [&] { return server_side.accepted.size() > before && client_side.connected.contains(id); });
-    return {id, server_side.accepted.rbegin()->first};
-  }
-  Status dial_and_fail(const Address& to, const Entity& expected) {
-    const ConnectionId id = client->connect(to, expected);
-    CHECK(client_side.closed.empty());  // never inside the call
-    run_until([&] { return client_side.closed.contains(id); });
-    CHECK(!client_side.connected.contains(id));
-    CHECK(server_side.accepted.empty());
-    CHECK(server_side.closed.empty());
-    return client_side.closed[id];
-  }
-};
 
 Frame numbered(std::uint32_t number, std::size_t data_length) {
   Frame frame{.type = FrameType::op, .meta = {}, .data = {}};
@@ -153,7 +55,7 @@ std::vector<std::byte> frame_bytes_of(const Frame& frame, std::uint64_t sequence
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Fixture, "tcp: many frames of all sizes both ways, in order") {
+TEST_CASE_FIXTURE(MessengerFixture, "tcp: many frames of all sizes both ways, in order") {
   const auto [id, server_id] = connect();
   CHECK(client_side.connected[id] == kServer);
   CHECK(server_side.accepted[server_id] == kClient);
@@ -175,7 +77,7 @@ TEST_CASE_FIXTURE(Fixture, "tcp: many frames of all sizes both ways, in order") 
   CHECK(client->counters().bytes_received == server->counters().bytes_sent);
 }
 
-TEST_CASE_FIXTURE(Fixture, "tcp: the largest payloads pass; frames sent early arrive") {
+TEST_CASE_FIXTURE(MessengerFixture, "tcp: the largest payloads pass; frames sent early arrive") {
   const ConnectionId id = client->connect(address, kServer);
   Frame large = numbered(7, kMaxDataBytes);
   large.meta.resize(kMaxMetaBytes, std::byte{9});
@@ -187,7 +89,7 @@ TEST_CASE_FIXTURE(Fixture, "tcp: the largest payloads pass; frames sent early ar
   CHECK(same(server_side.frames[1], numbered(8, 0)));
 }
 
-TEST_CASE_FIXTURE(Fixture, "tcp: each refusal reaches the dialer with its code") {
+TEST_CASE_FIXTURE(MessengerFixture, "tcp: each refusal reaches the dialer with its code") {
   Entity other = kServer;
   other.incarnation = 12;
   Status status = dial_and_fail(address, other);
@@ -221,7 +123,7 @@ TEST_CASE_FIXTURE(Fixture, "tcp: each refusal reaches the dialer with its code")
   CHECK(client->counters().refused_connections.empty());
 }
 
-TEST_CASE_FIXTURE(Fixture, "tcp: nobody listens, and a host that is none") {
+TEST_CASE_FIXTURE(MessengerFixture, "tcp: nobody listens, and a host that is none") {
   const Address nobody{.host = "127.0.0.1", .port = 1};
   CHECK(dial_and_fail(nobody, kServer).code() == ErrorCode::disconnected);
   client_side.closed.clear();
@@ -229,7 +131,7 @@ TEST_CASE_FIXTURE(Fixture, "tcp: nobody listens, and a host that is none") {
         ErrorCode::invalid_argument);
 }
 
-TEST_CASE_FIXTURE(Fixture, "tcp: a peer that says nothing times out at both ends") {
+TEST_CASE_FIXTURE(MessengerFixture, "tcp: a peer that says nothing times out at both ends") {
   TcpConfig hasty = config(kServer);
   hasty.handshake_timeout_ns = 50'000'000;
   server = std::make_unique<TcpMessenger>(*reactor, server_side, std::move(hasty));
@@ -252,7 +154,8 @@ TEST_CASE_FIXTURE(Fixture, "tcp: a peer that says nothing times out at both ends
         ErrorCode::timed_out);
 }
 
-TEST_CASE_FIXTURE(Fixture, "tcp: bad bytes close their connection only, with one log line") {
+TEST_CASE_FIXTURE(MessengerFixture,
+                  "tcp: bad bytes close their connection only, with one log line") {
   const auto [id, server_id] = connect();
   std::vector<std::vector<std::byte>> bad;
   const auto noise = as_bytes("GET / HTTP/1.1\r\nHost: somewhere\r\n\r\n");
@@ -281,7 +184,7 @@ TEST_CASE_FIXTURE(Fixture, "tcp: bad bytes close their connection only, with one
   run_until([&] { return server_side.frames.size() == 1; });
 }
 
-TEST_CASE_FIXTURE(Fixture, "tcp: closing while sending, and connecting again") {
+TEST_CASE_FIXTURE(MessengerFixture, "tcp: closing while sending, and connecting again") {
   for (std::uint32_t round = 0; round < 5; ++round) {
     const auto [id, server_id] = connect();
     for (std::uint32_t i = 0; i < 20; ++i) client->send(id, numbered(i, 1U << 20));
@@ -300,7 +203,7 @@ TEST_CASE_FIXTURE(Fixture, "tcp: closing while sending, and connecting again") {
   CHECK(server->counters().connections == 0);
 }
 
-TEST_CASE_FIXTURE(Fixture, "tcp: closing inside on_frame delivers nothing more") {
+TEST_CASE_FIXTURE(MessengerFixture, "tcp: closing inside on_frame delivers nothing more") {
   const auto [id, server_id] = connect();
   server_side.on_each = [&](ConnectionId from, Frame&) {
     server->close(from, {ErrorCode::canceled, "one is enough"});
@@ -311,7 +214,8 @@ TEST_CASE_FIXTURE(Fixture, "tcp: closing inside on_frame delivers nothing more")
   CHECK(server_side.closed[server_id].code() == ErrorCode::canceled);
 }
 
-TEST_CASE_FIXTURE(Fixture, "tcp: a peer that takes nothing costs the sender a bounded memory") {
+TEST_CASE_FIXTURE(MessengerFixture,
+                  "tcp: a peer that takes nothing costs the sender a bounded memory") {
   TcpConfig small = config(kClient);
   small.max_unsent_bytes = 32U << 20;
   client = std::make_unique<TcpMessenger>(*reactor, client_side, std::move(small));
@@ -323,7 +227,8 @@ TEST_CASE_FIXTURE(Fixture, "tcp: a peer that takes nothing costs the sender a bo
   CHECK(client_side.closed[id].code() == ErrorCode::too_large);
 }
 
-TEST_CASE_FIXTURE(Fixture, "tcp: a messenger that goes away closes its connections, and the port") {
+TEST_CASE_FIXTURE(MessengerFixture,
+                  "tcp: a messenger that goes away closes its connections, and the port") {
   const auto [id, server_id] = connect();
   client->send(id, numbered(0, 8U << 20));
   server.reset();
@@ -336,7 +241,8 @@ TEST_CASE_FIXTURE(Fixture, "tcp: a messenger that goes away closes its connectio
   connect();
 }
 
-TEST_CASE_FIXTURE(Fixture, "tcp: a port in use is an error that names the address; IPv6 works") {
+TEST_CASE_FIXTURE(MessengerFixture,
+                  "tcp: a port in use is an error that names the address; IPv6 works") {
   const Status status = client->listen(address).status();
   CHECK(status.code() == ErrorCode::address_in_use);
   CHECK(status.message().find(address_text(address)) != std::string::npos);
