@@ -2,10 +2,12 @@
 #include "base/heap_cache.hh"
 
 #include <doctest/doctest.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <thread>
@@ -43,6 +45,10 @@ void free_all(const std::vector<Filled>& pieces) {
   for (const Filled& piece : pieces) operator delete(piece.memory);
 }
 
+void free_all_with_lengths(const std::vector<Filled>& pieces) {
+  for (const Filled& piece : pieces) operator delete(piece.memory, piece.length);
+}
+
 }  // namespace
 
 TEST_CASE("heap: pieces are aligned and never overlap, also those that were freed before") {
@@ -57,8 +63,45 @@ TEST_CASE("heap: pieces are aligned and never overlap, also those that were free
         REQUIRE(reinterpret_cast<std::uintptr_t>(piece.memory) % alignof(std::max_align_t) == 0);
     }
     free_all(kept);
-    free_all(again);
+    free_all_with_lengths(again);
   }
+}
+
+TEST_CASE("heap: a piece of malloc, freed by the length that was asked for, is long enough") {
+  // Not to be seen through: for a compiler these do not go together.
+  void* (*const volatile take)(std::size_t) = std::malloc;
+  constexpr std::size_t kMostBytes = 1100;
+  for (std::size_t length = 1; length < kMostBytes; ++length) {
+    operator delete(take(length), length);
+  }
+  std::vector<void*> pieces;
+  for (std::size_t length = 1; length < kMostBytes; ++length) {
+    pieces.push_back(operator new(length));
+    CHECK(::malloc_usable_size(pieces.back()) >= length);
+  }
+  for (void* const piece : pieces) operator delete(piece);
+}
+
+TEST_CASE("heap: a pause gives back what was not needed since the last time, and nothing else") {
+  free_all(allocate_filled(1, 0));
+  if (heap_cache_bytes() == 0) return;  // a build without the cache
+  release_heap_cache();
+  release_heap_cache();
+  const std::size_t idle_bytes = heap_cache_bytes();
+  for (int round = 0; round < 3; ++round) {
+    free_all(allocate_filled(5000, 1));
+    const std::size_t used_bytes = heap_cache_bytes();
+    CHECK(used_bytes > idle_bytes + 1'000'000);
+    release_heap_cache();
+    CHECK(heap_cache_bytes() > used_bytes - 4096);
+  }
+  free_all(allocate_filled(2500, 1));
+  const std::size_t before_bytes = heap_cache_bytes();
+  release_heap_cache();
+  CHECK(heap_cache_bytes() < before_bytes - 500'000);
+  CHECK(heap_cache_bytes() > idle_bytes + 500'000);
+  release_heap_cache();
+  CHECK(heap_cache_bytes() <= idle_bytes);
 }
 
 TEST_CASE("heap: a piece may be freed by another thread, and outlives the one that made it") {
