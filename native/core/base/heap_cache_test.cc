@@ -93,7 +93,8 @@ TEST_CASE("heap: a pause gives back what was not needed since the last time, and
     const std::size_t used_bytes = heap_cache_bytes();
     CHECK(used_bytes > idle_bytes + 1'000'000);
     release_heap_cache();
-    CHECK(heap_cache_bytes() > used_bytes - 4096);
+    // But for what the vector left behind as it grew.
+    CHECK(heap_cache_bytes() > used_bytes - 65'536);
   }
   free_all(allocate_filled(2500, 1));
   const std::size_t before_bytes = heap_cache_bytes();
