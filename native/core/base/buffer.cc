@@ -17,25 +17,19 @@
 
 namespace cairn {
 
-struct Buffer::Block {
-  std::atomic<std::uint32_t> references{1};
-  std::byte* memory = nullptr;
-  std::size_t capacity = 0;
-};
-
 namespace {
 
 // Blocks of 4 KiB are by far the most: a store keeps tens of thousands of them until its
 // checkpoint. They are carved from slabs, for aligned_alloc would spend a second page on each
 // block's header. A freed block stays hot up to kMaxCachedBytes; beyond that its page goes back to
-// the kernel and only its address is kept.
+// the kernel and only its description is kept.
 constexpr std::size_t kSlabBytes = 64 * Buffer::kAlignment;
 
 // Blocks of threads that have ended, for whoever needs some next: slabs are shared among threads,
 // so no thread can free one.
 struct Orphans {
   std::mutex mutex;
-  std::vector<std::byte*> blocks;
+  std::vector<BufferBlock*> blocks;
 };
 Orphans& orphans() {
   static Orphans* instance = new Orphans;
@@ -47,8 +41,8 @@ constexpr std::size_t kLargeSizes =
     std::bit_width(Buffer::kMaxLargeBytes) - std::bit_width(Buffer::kMinLargeBytes) + 1;
 
 struct Cache {
-  std::vector<std::byte*> hot;
-  std::vector<std::byte*> cold;
+  std::vector<BufferBlock*> hot;
+  std::vector<BufferBlock*> cold;
   std::size_t fewest_hot = 0;  // since the last release_unused()
   std::array<std::vector<std::byte*>, kLargeSizes> large;
   std::size_t large_bytes = 0;
@@ -74,7 +68,14 @@ std::byte* allocate_aligned(std::size_t length) {
   return static_cast<std::byte*>(memory);
 }
 
-std::byte* take_block() {
+BufferBlock* new_block(std::byte* memory, std::size_t capacity) {
+  auto* const block = new BufferBlock;
+  block->memory = memory;
+  block->capacity = capacity;
+  return block;
+}
+
+BufferBlock* take_block() {
   Cache& local = cache();
   if (local.hot.empty() && local.cold.empty()) {
     Orphans& left = orphans();
@@ -84,21 +85,22 @@ std::byte* take_block() {
   if (local.hot.empty() && local.cold.empty()) {
     std::byte* slab = allocate_aligned(kSlabBytes);
     for (std::size_t at = 0; at < kSlabBytes; at += Buffer::kAlignment)
-      local.cold.push_back(slab + at);
+      local.cold.push_back(new_block(slab + at, Buffer::kAlignment));
   }
-  std::vector<std::byte*>& list = local.hot.empty() ? local.cold : local.hot;
-  std::byte* memory = list.back();
+  std::vector<BufferBlock*>& list = local.hot.empty() ? local.cold : local.hot;
+  BufferBlock* const block = list.back();
   list.pop_back();
   local.fewest_hot = std::min(local.fewest_hot, local.hot.size());
-  return memory;
+  block->references.store(1, std::memory_order_relaxed);
+  return block;
 }
 
-void give_block(std::byte* memory) {
+void give_block(BufferBlock* block) {
   Cache& local = cache();
   if (local.hot.size() < Buffer::kMaxCachedBytes / Buffer::kAlignment)
-    return local.hot.push_back(memory);
-  ::madvise(memory, Buffer::kAlignment, MADV_DONTNEED);
-  local.cold.push_back(memory);
+    return local.hot.push_back(block);
+  ::madvise(block->memory, Buffer::kAlignment, MADV_DONTNEED);
+  local.cold.push_back(block);
 }
 
 bool is_large(std::size_t capacity) {
@@ -133,21 +135,26 @@ std::size_t capacity_for(std::size_t length) {
   return rounded == 0 ? Buffer::kAlignment : rounded;
 }
 
-std::byte* take_memory(std::size_t capacity) {
+BufferBlock* take(std::size_t capacity) {
   if (capacity == Buffer::kAlignment) return take_block();
-  return is_large(capacity) ? take_large(capacity) : allocate_aligned(capacity);
+  return new_block(is_large(capacity) ? take_large(capacity) : allocate_aligned(capacity),
+                   capacity);
 }
 
-void give_memory(std::byte* memory, std::size_t capacity) {
-  if (capacity == Buffer::kAlignment) return give_block(memory);
-  if (is_large(capacity)) return give_large(memory, capacity);
-  std::free(memory);
+void give(BufferBlock* block) {
+  if (block->capacity == Buffer::kAlignment) return give_block(block);
+  if (is_large(block->capacity)) {
+    give_large(block->memory, block->capacity);
+  } else {
+    std::free(block->memory);
+  }
+  delete block;
 }
 
 void release_blocks(Cache& local) {
   const std::size_t unused = std::min(local.fewest_hot, Buffer::kMaxReleasedPages);
   for (std::size_t i = 0; i < unused; ++i) {
-    ::madvise(local.hot.back(), Buffer::kAlignment, MADV_DONTNEED);
+    ::madvise(local.hot.back()->memory, Buffer::kAlignment, MADV_DONTNEED);
     local.cold.push_back(local.hot.back());
     local.hot.pop_back();
   }
@@ -178,9 +185,7 @@ void Buffer::release_unused() {
 
 Buffer Buffer::allocate(std::size_t length) {
   Buffer buffer;
-  buffer.block_ = new Block;
-  buffer.block_->capacity = capacity_for(length);
-  buffer.block_->memory = take_memory(buffer.block_->capacity);
+  buffer.block_ = take(capacity_for(length));
   buffer.data_ = buffer.block_->memory;
   buffer.size_ = length;
   return buffer;
@@ -198,30 +203,11 @@ Buffer Buffer::copy_of(ByteSpan bytes) {
   return buffer;
 }
 
-Buffer::Buffer(const Buffer& other) : block_(other.block_), data_(other.data_), size_(other.size_) {
-  if (block_ != nullptr) block_->references.fetch_add(1, std::memory_order_relaxed);
-}
-
-Buffer::Buffer(Buffer&& other) noexcept
-    : block_(std::exchange(other.block_, nullptr)),
-      data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, 0)) {}
-
-Buffer& Buffer::operator=(Buffer other) noexcept {
-  std::swap(block_, other.block_);
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  return *this;
-}
-
-Buffer::~Buffer() {
-  if (block_ == nullptr) return;
+void Buffer::drop(Block* block) {
   // The last owner need not tell anybody: nobody else can take a reference any more.
-  if (block_->references.load(std::memory_order_acquire) != 1 &&
-      block_->references.fetch_sub(1, std::memory_order_acq_rel) != 1)
-    return;
-  give_memory(block_->memory, block_->capacity);
-  delete block_;
+  if (block->references.load(std::memory_order_acquire) == 1 ||
+      block->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    give(block);
 }
 
 Buffer Buffer::slice(std::size_t offset, std::size_t length) const {

@@ -8,12 +8,22 @@
 // pause did not need.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "base/bytes.hh"
 
 namespace cairn {
+
+// A piece of memory and how many buffers share it: an inner part of Buffer. One of 4 KiB stays with
+// its memory when nobody has it.
+struct BufferBlock {
+  std::atomic<std::uint32_t> references{1};
+  std::byte* memory = nullptr;
+  std::size_t capacity = 0;
+};
 
 class Buffer {
  public:
@@ -33,10 +43,22 @@ class Buffer {
   static Buffer zeroed(std::size_t length);
   static Buffer copy_of(ByteSpan bytes);
 
-  Buffer(const Buffer& other);
-  Buffer(Buffer&& other) noexcept;
-  Buffer& operator=(Buffer other) noexcept;
-  ~Buffer();
+  Buffer(const Buffer& other) : block_(other.block_), data_(other.data_), size_(other.size_) {
+    if (block_ != nullptr) block_->references.fetch_add(1, std::memory_order_relaxed);
+  }
+  Buffer(Buffer&& other) noexcept
+      : block_(std::exchange(other.block_, nullptr)),
+        data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)) {}
+  Buffer& operator=(Buffer other) noexcept {
+    std::swap(block_, other.block_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~Buffer() {
+    if (block_ != nullptr) drop(block_);
+  }
 
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }
@@ -48,7 +70,9 @@ class Buffer {
   Buffer slice(std::size_t offset, std::size_t length) const;
 
  private:
-  struct Block;
+  using Block = BufferBlock;
+  static void drop(Block* block);
+
   Block* block_ = nullptr;
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;

@@ -66,12 +66,10 @@ class Writer {
   Writer() = default;
   template <typename T>
   requires std::is_integral_v<T>
-  void put(T value) {
-    std::byte encoded[sizeof(T)];
-    store_le(encoded, value);
-    bytes_.insert(bytes_.end(), encoded, encoded + sizeof(T));
+  void put(T value) { store_le(extend(sizeof(T)), value); }
+  void raw(ByteSpan bytes) {
+    if (!bytes.empty()) std::memcpy(extend(bytes.size()), bytes.data(), bytes.size());
   }
-  void raw(ByteSpan bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
   // u16 length, then the bytes.
   void text16(std::string_view text) {
     put(static_cast<std::uint16_t>(text.size()));
@@ -82,15 +80,30 @@ class Writer {
     put(static_cast<std::uint32_t>(bytes.size()));
     raw(bytes);
   }
-  std::size_t size() const { return bytes_.size(); }
+  std::size_t size() const { return size_; }
   std::byte* data() { return bytes_.data(); }
-  ByteSpan span() const { return bytes_; }
-  void clear() { bytes_.clear(); }
-  void reserve(std::size_t length) { bytes_.reserve(length); }
-  std::vector<std::byte> take() { return std::move(bytes_); }
+  ByteSpan span() const { return {bytes_.data(), size_}; }
+  void clear() { size_ = 0; }
+  void reserve(std::size_t length) {
+    if (length > bytes_.size()) bytes_.resize(length);
+  }
+  std::vector<std::byte> take() {
+    bytes_.resize(size_);
+    size_ = 0;
+    return std::exchange(bytes_, {});
+  }
 
  private:
-  std::vector<std::byte> bytes_;
+  // Where the next bytes go.
+  std::byte* extend(std::size_t length) {
+    const std::size_t at = size_;
+    size_ += length;
+    if (size_ > bytes_.size()) bytes_.resize(size_ < 32 ? 64 : 2 * size_);
+    return bytes_.data() + at;
+  }
+
+  std::vector<std::byte> bytes_;  // the first size_ have been written
+  std::size_t size_ = 0;
 };
 
 class Reader {

@@ -7,7 +7,8 @@
 //
 // Invariants
 // - Every piece is one of malloc's, so that new here and delete elsewhere (in libstdc++, in Node),
-//   or the other way round, go together. Sizes come from malloc_usable_size, never from the caller.
+//   or the other way round, go together. A piece on a list has at least the list's bytes: its size
+//   is malloc_usable_size, or what the caller says that was asked for, rounded up as malloc does.
 // - A thread keeps at most kMaxThreadBytes, and gives all back when it ends.
 // - In the addon these operators are its own (CMakeLists.txt: --exclude-libs): Node keeps malloc.
 // Not in builds with sanitizers, which have to see each free.
@@ -15,10 +16,12 @@
 
 #include <malloc.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 #include "base/assert.hh"
 
@@ -32,6 +35,7 @@
     CAIRN_HAS_FEATURE(address_sanitizer) || CAIRN_HAS_FEATURE(thread_sanitizer)
 
 void cairn::release_heap_cache() {}
+std::size_t cairn::heap_cache_bytes() { return 0; }
 
 #else
 
@@ -41,8 +45,8 @@ namespace {
 constexpr std::size_t kFirstBytes = 24;
 constexpr std::size_t kStepBytes = 16;
 constexpr std::size_t kLists = 64;
-// The end of a checkpoint period frees some ten thousand pieces at once.
-constexpr std::size_t kMaxThreadBytes = std::size_t{4} << 20;
+// The end of a checkpoint period frees what some ten thousand writes had put by, all at once.
+constexpr std::size_t kMaxThreadBytes = std::size_t{16} << 20;
 
 struct Piece {
   Piece* next;
@@ -55,6 +59,7 @@ enum class Phase : std::uint8_t { unused, open, ended };
 struct ThreadCache {
   Piece* lists[kLists] = {};
   std::size_t room_bytes = 0;         // for more; 0 until something has been freed
+  std::size_t most_room_bytes = 0;    // since the last release
   std::size_t taken_from_malloc = 0;  // since the last release
   Phase phase = Phase::unused;
 };
@@ -62,6 +67,10 @@ struct ThreadCache {
 constinit thread_local ThreadCache thread_cache;
 
 constexpr std::size_t bytes_of(std::size_t list) { return kFirstBytes + kStepBytes * list; }
+// The first list whose pieces have so many bytes.
+constexpr std::size_t list_for(std::size_t length) {
+  return length <= kFirstBytes ? 0 : (length - kFirstBytes + kStepBytes - 1) / kStepBytes;
+}
 
 void free_lists(ThreadCache& cache) {
   for (Piece*& list : cache.lists)
@@ -70,6 +79,23 @@ void free_lists(ThreadCache& cache) {
       list = piece->next;
       std::free(piece);
     }
+}
+
+// Frees so many bytes, rounded up to whole pieces, from all lists alike; returns how many.
+std::size_t free_some(ThreadCache& cache, std::size_t wanted_bytes) {
+  std::size_t freed_bytes = 0;
+  bool is_empty = false;
+  while (freed_bytes < wanted_bytes && !std::exchange(is_empty, true)) {
+    for (std::size_t list = 0; list < kLists && freed_bytes < wanted_bytes; ++list) {
+      Piece* const piece = cache.lists[list];
+      if (piece == nullptr) continue;
+      cache.lists[list] = piece->next;
+      std::free(piece);
+      freed_bytes += bytes_of(list);
+      is_empty = false;
+    }
+  }
+  return freed_bytes;
 }
 
 struct EndOfThread {
@@ -85,7 +111,7 @@ void open_lists(ThreadCache& cache) {
   cache.phase = Phase::open;
   static thread_local EndOfThread end;
   static_cast<void>(&end);
-  cache.room_bytes = kMaxThreadBytes;
+  cache.room_bytes = cache.most_room_bytes = kMaxThreadBytes;
 }
 
 void* take_from_malloc(ThreadCache& cache, std::size_t length) {
@@ -99,33 +125,23 @@ void* take_from_malloc(ThreadCache& cache, std::size_t length) {
 
 void cairn::release_heap_cache() {
   ThreadCache& cache = thread_cache;
-  free_lists(cache);
-  if (cache.phase == Phase::open) cache.room_bytes = kMaxThreadBytes;
+  if (cache.phase == Phase::open) {
+    cache.room_bytes += free_some(cache, kMaxThreadBytes - cache.most_room_bytes);
+    cache.most_room_bytes = cache.room_bytes;
+  }
   // Looks through all free memory: only when nobody waits.
   if (cache.taken_from_malloc < kPausePieces) ::malloc_trim(0);
   cache.taken_from_malloc = 0;
 }
 
-void* operator new(std::size_t length) {
-  ThreadCache& cache = thread_cache;
-  const std::size_t list =
-      length <= kFirstBytes ? 0 : (length - kFirstBytes + kStepBytes - 1) / kStepBytes;
-  if (list >= kLists) return take_from_malloc(cache, length);
-  Piece* const piece = cache.lists[list];
-  if (piece == nullptr) return take_from_malloc(cache, bytes_of(list));
-  cache.lists[list] = piece->next;
-  // What a checkpoint has freed is cold: the next one of this size is on its way until it is asked
-  // for.
-  __builtin_prefetch(piece->next, 1);
-  cache.room_bytes += bytes_of(list);
-  return piece;
+std::size_t cairn::heap_cache_bytes() {
+  const ThreadCache& cache = thread_cache;
+  return cache.phase == Phase::open ? kMaxThreadBytes - cache.room_bytes : 0;
 }
 
-void operator delete(void* memory) noexcept {
-  if (memory == nullptr) return;
-  const std::size_t usable = ::malloc_usable_size(memory);
-  const std::size_t list = (usable - kFirstBytes) / kStepBytes;
-  if (usable < kFirstBytes || list >= kLists) return std::free(memory);
+namespace {
+
+void give(void* memory, std::size_t list) {
   ThreadCache& cache = thread_cache;
   if (cache.room_bytes < bytes_of(list)) {
     if (cache.phase == Phase::unused) open_lists(cache);
@@ -137,6 +153,37 @@ void operator delete(void* memory) noexcept {
   cache.room_bytes -= bytes_of(list);
 }
 
-void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
+}  // namespace
+
+void* operator new(std::size_t length) {
+  ThreadCache& cache = thread_cache;
+  const std::size_t list = list_for(length);
+  if (list >= kLists) return take_from_malloc(cache, length);
+  Piece* const piece = cache.lists[list];
+  if (piece == nullptr) return take_from_malloc(cache, bytes_of(list));
+  cache.lists[list] = piece->next;
+  // What a checkpoint has freed is cold: the next one of this size is on its way until it is asked
+  // for.
+  __builtin_prefetch(piece->next, 1);
+  cache.room_bytes += bytes_of(list);
+  cache.most_room_bytes = std::max(cache.most_room_bytes, cache.room_bytes);
+  return piece;
+}
+
+void operator delete(void* memory) noexcept {
+  if (memory == nullptr) return;
+  const std::size_t usable = ::malloc_usable_size(memory);
+  const std::size_t list = (usable - kFirstBytes) / kStepBytes;
+  if (usable < kFirstBytes || list >= kLists) return std::free(memory);
+  give(memory, list);
+}
+
+// Without a look at the piece's header, which may lie in a line of its own.
+void operator delete(void* memory, std::size_t length) noexcept {
+  if (memory == nullptr) return;
+  const std::size_t list = list_for(length);
+  if (list >= kLists) return std::free(memory);
+  give(memory, list);
+}
 
 #endif

@@ -32,10 +32,40 @@ std::uint32_t payload_crc(const Frame& frame) {
   return crc32c(frame.data.span(), crc32c(frame.meta));
 }
 
-Status check_length(const char* part, std::uint32_t length, std::uint32_t limit) {
-  if (length <= limit) return Status::ok();
+Status too_long(const char* part, std::uint32_t length, std::uint32_t limit) {
   return protocol_error("frame with " + std::to_string(length) + " bytes of " + part +
                         ", at most " + std::to_string(limit) + " are allowed");
+}
+
+Status check_lengths(const FrameHeader& header, const FrameLimits& limits) {
+  if (header.meta_length > limits.max_meta_bytes)
+    return too_long("meta", header.meta_length, limits.max_meta_bytes);
+  if (header.data_length > limits.max_data_bytes)
+    return too_long("data", header.data_length, limits.max_data_bytes);
+  return Status::ok();
+}
+
+// decode_header() but for the lengths, which the caller checks.
+Status decode_fields(const std::byte* from, FrameHeader& header) {
+  // Magic and version come first: another version may keep its checksum elsewhere.
+  if (load_le<std::uint32_t>(from) != kFrameMagic)
+    return protocol_error("frame magic is wrong: the peer does not speak Cairn's protocol");
+  if (const auto version = load_le<std::uint8_t>(from + kVersionOffset); version != kFrameVersion)
+    return protocol_error("frame version " + std::to_string(version) + ", expected " +
+                          std::to_string(kFrameVersion));
+  if (load_le<std::uint32_t>(from + kHeaderCrcOffset) != crc32c({from, kHeaderCrcOffset}))
+    return protocol_error("frame header checksum differs");
+  const auto type = load_le<std::uint8_t>(from + kTypeOffset);
+  if (type == 0 || type > kMaxFrameType)
+    return protocol_error("unknown frame type " + std::to_string(type));
+  if (const auto flags = load_le<std::uint16_t>(from + kFlagsOffset); flags != 0)
+    return protocol_error("unknown frame flags " + std::to_string(flags));
+  header.type = static_cast<FrameType>(type);
+  header.meta_length = load_le<std::uint32_t>(from + kMetaLengthOffset);
+  header.data_length = load_le<std::uint32_t>(from + kDataLengthOffset);
+  header.sequence = load_le<std::uint64_t>(from + kSequenceOffset);
+  header.payload_crc = load_le<std::uint32_t>(from + kPayloadCrcOffset);
+  return Status::ok();
 }
 
 }  // namespace
@@ -56,28 +86,9 @@ void encode_header(const Frame& frame, std::uint64_t sequence, std::byte* into) 
 
 Result<FrameHeader> decode_header(ByteSpan bytes) {
   if (bytes.size() < kFrameHeaderBytes) return protocol_error("frame header is cut short");
-  const std::byte* from = bytes.data();
-  // Magic and version come first: another version may keep its checksum elsewhere.
-  if (load_le<std::uint32_t>(from) != kFrameMagic)
-    return protocol_error("frame magic is wrong: the peer does not speak Cairn's protocol");
-  if (const auto version = load_le<std::uint8_t>(from + kVersionOffset); version != kFrameVersion)
-    return protocol_error("frame version " + std::to_string(version) + ", expected " +
-                          std::to_string(kFrameVersion));
-  if (load_le<std::uint32_t>(from + kHeaderCrcOffset) != crc32c(bytes.first(kHeaderCrcOffset)))
-    return protocol_error("frame header checksum differs");
-  const auto type = load_le<std::uint8_t>(from + kTypeOffset);
-  if (type == 0 || type > kMaxFrameType)
-    return protocol_error("unknown frame type " + std::to_string(type));
-  if (const auto flags = load_le<std::uint16_t>(from + kFlagsOffset); flags != 0)
-    return protocol_error("unknown frame flags " + std::to_string(flags));
   FrameHeader header;
-  header.type = static_cast<FrameType>(type);
-  header.meta_length = load_le<std::uint32_t>(from + kMetaLengthOffset);
-  header.data_length = load_le<std::uint32_t>(from + kDataLengthOffset);
-  header.sequence = load_le<std::uint64_t>(from + kSequenceOffset);
-  header.payload_crc = load_le<std::uint32_t>(from + kPayloadCrcOffset);
-  CAIRN_RETURN_IF_ERROR(check_length("meta", header.meta_length, kMaxMetaBytes));
-  CAIRN_RETURN_IF_ERROR(check_length("data", header.data_length, kMaxDataBytes));
+  CAIRN_RETURN_IF_ERROR(decode_fields(bytes.data(), header));
+  CAIRN_RETURN_IF_ERROR(check_lengths(header, {}));
   return header;
 }
 
@@ -102,49 +113,55 @@ Result<std::optional<Frame>> FrameDecoder::filled(std::size_t length) {
   const std::size_t target_length = next_target().size();
   CAIRN_ASSERT(length <= target_length);
   filled_ += length;
-  if (length < target_length) return std::optional<Frame>();
-  return advance();
+  bool complete = false;
+  if (length == target_length) CAIRN_RETURN_IF_ERROR(advance(complete));
+  return complete ? std::optional<Frame>(take()) : std::optional<Frame>();
 }
 
 Result<std::optional<Frame>> FrameDecoder::feed(ByteSpan bytes, std::size_t& consumed) {
   consumed = 0;
-  while (consumed < bytes.size()) {
+  bool complete = false;
+  while (consumed < bytes.size() && !complete) {
+    const ByteSpan rest = bytes.subspan(consumed);
+    if (stage_ == Stage::header && filled_ == 0 && rest.size() >= kFrameHeaderBytes) {
+      // From where it is.
+      consumed += kFrameHeaderBytes;
+      CAIRN_RETURN_IF_ERROR(begin_payload(rest.first(kFrameHeaderBytes), complete));
+      continue;
+    }
     const MutableByteSpan target = next_target();
-    const std::size_t length = std::min(target.size(), bytes.size() - consumed);
-    std::memcpy(target.data(), bytes.data() + consumed, length);
+    const std::size_t length = std::min(target.size(), rest.size());
+    std::memcpy(target.data(), rest.data(), length);
     consumed += length;
-    Result<std::optional<Frame>> result = filled(length);
-    if (!result || result->has_value()) return result;
+    filled_ += length;
+    if (length == target.size()) CAIRN_RETURN_IF_ERROR(advance(complete));
   }
-  return std::optional<Frame>();
+  return complete ? std::optional<Frame>(take()) : std::optional<Frame>();
 }
 
-// The current target is full: goes to the next part of the frame that has bytes.
-Result<std::optional<Frame>> FrameDecoder::advance() {
-  if (stage_ == Stage::header) return begin_payload();
+Status FrameDecoder::advance(bool& complete) {
+  if (stage_ == Stage::header) return begin_payload(header_bytes_, complete);
   if (stage_ == Stage::meta) {
     if (filled_ < header_.meta_length) {
       frame_.meta.resize(std::min<std::size_t>(header_.meta_length, filled_ * 2));
-      return std::optional<Frame>();
+      return Status::ok();
     }
     filled_ = 0;
     if (header_.data_length > 0) {
       stage_ = Stage::data;
-      return std::optional<Frame>();
+      return Status::ok();
     }
   }
-  return finish();
+  return finish(complete);
 }
 
-Result<std::optional<Frame>> FrameDecoder::begin_payload() {
-  Result<FrameHeader> header = decode_header(header_bytes_);
-  if (!header) return header.status();
-  CAIRN_RETURN_IF_ERROR(check_length("meta", header->meta_length, limits_.max_meta_bytes));
-  CAIRN_RETURN_IF_ERROR(check_length("data", header->data_length, limits_.max_data_bytes));
-  if (header->sequence != next_sequence_)
-    return protocol_error("frame sequence " + std::to_string(header->sequence) + ", expected " +
+Status FrameDecoder::begin_payload(ByteSpan header_bytes, bool& complete) {
+  CAIRN_RETURN_IF_ERROR(decode_fields(header_bytes.data(), header_));
+  CAIRN_RETURN_IF_ERROR(check_lengths(header_, {}));
+  CAIRN_RETURN_IF_ERROR(check_lengths(header_, limits_));
+  if (header_.sequence != next_sequence_)
+    return protocol_error("frame sequence " + std::to_string(header_.sequence) + ", expected " +
                           std::to_string(next_sequence_));
-  header_ = *header;
   frame_.type = header_.type;
   frame_.meta.resize(std::min<std::size_t>(header_.meta_length, kFirstMetaBytes));
   if (header_.data_length > 0) frame_.data = Buffer::allocate(header_.data_length);
@@ -154,17 +171,18 @@ Result<std::optional<Frame>> FrameDecoder::begin_payload() {
   } else if (header_.data_length > 0) {
     stage_ = Stage::data;
   } else {
-    return finish();
+    return finish(complete);
   }
-  return std::optional<Frame>();
+  return Status::ok();
 }
 
-Result<std::optional<Frame>> FrameDecoder::finish() {
+Status FrameDecoder::finish(bool& complete) {
   CAIRN_RETURN_IF_ERROR(check_payload(header_, frame_));
   ++next_sequence_;
   stage_ = Stage::header;
   filled_ = 0;
-  return std::optional<Frame>(std::exchange(frame_, Frame()));
+  complete = true;
+  return Status::ok();
 }
 
 }  // namespace cairn::net

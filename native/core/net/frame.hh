@@ -19,6 +19,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/buffer.hh"
@@ -111,9 +112,12 @@ class FrameDecoder {
 
  private:
   enum class Stage : std::uint8_t { header, meta, data };
-  Result<std::optional<Frame>> advance();
-  Result<std::optional<Frame>> begin_payload();
-  Result<std::optional<Frame>> finish();
+  // The current target is full: goes to the next part of the frame that has bytes. True: it is
+  // complete, and take() gives it.
+  Status advance(bool& complete);
+  Status begin_payload(ByteSpan header_bytes, bool& complete);
+  Status finish(bool& complete);
+  Frame take() { return std::exchange(frame_, Frame()); }
   FrameLimits limits_;
   Stage stage_ = Stage::header;
   std::size_t filled_ = 0;  // of the current stage

@@ -104,13 +104,13 @@ void DupHorizon::heard(ClientId client, std::uint64_t oldest_unacked) {
 }
 
 bool DupHorizon::is_held(const RequestId& request) const {
-  const auto found = oldest_unacked_.find(request.client);
-  return found != oldest_unacked_.end() && request.sequence >= found->second;
+  const std::uint64_t* const oldest = oldest_unacked_.find(request.client);
+  return oldest != nullptr && request.sequence >= *oldest;
 }
 
 bool DupHorizon::was_answered(const RequestId& request) const {
-  const auto found = oldest_unacked_.find(request.client);
-  return found != oldest_unacked_.end() && request.sequence < found->second;
+  const std::uint64_t* const oldest = oldest_unacked_.find(request.client);
+  return oldest != nullptr && request.sequence < *oldest;
 }
 
 std::vector<std::byte> DupHorizon::encode() const {

@@ -17,9 +17,9 @@
 #include <map>
 #include <set>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
+#include "base/flat_map.hh"
 #include "base/ids.hh"
 #include "net/messages.hh"
 #include "object_store/object_store.hh"
@@ -65,7 +65,7 @@ class DupHorizon {
   std::set<std::pair<std::uint64_t, ClientId>> by_number_;
   bool gave_up_ = false;
   std::set<ClientId> changed_;
-  std::unordered_map<ClientId, std::uint64_t> oldest_unacked_;
+  FlatMap<ClientId, std::uint64_t> oldest_unacked_;
 };
 
 }  // namespace cairn::pg

@@ -86,19 +86,19 @@ Status Pg::room_for(const ClientOp& op) const {
 
 Status Pg::check_snaps(const net::OpRequest& request) const {
   const RemovedSnaps& removed = host_.removed_snaps(id_.pool);
-  const Status gone(ErrorCode::not_found, "the snapshot has been removed");
-  if (request.snap != kHead && removed.contains(request.snap)) return gone;
+  const auto gone = [] { return Status(ErrorCode::not_found, "the snapshot has been removed"); };
+  if (request.snap != kHead && removed.contains(request.snap)) return gone();
   for (const Step& step : request.steps) {
     const std::uint64_t snap = other_snap(step);
     if (snap == 0) continue;
-    if (removed.contains(snap)) return gone;
+    if (removed.contains(snap)) return gone();
     if (snap > request.snap)
       return {ErrorCode::invalid_argument, "a difference is told from older to newer"};
   }
   return Status::ok();
 }
 
-void Pg::execute(ClientOp op) {
+void Pg::execute(ClientOp&& op) {
   if (op.times != nullptr) op.times->executing_ns = host_.executor().now_ns();
   if (op.trims) return execute_trim(std::move(op));
   const bool mutates = op.request.mutates();

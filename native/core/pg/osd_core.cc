@@ -60,21 +60,23 @@ Status OsdCore::load() {
     PgHost& host = *this;
     auto pg = std::make_unique<Pg>(host, snapshot.pg);
     CAIRN_RETURN_IF_ERROR(pg->load(snapshot));
-    pgs_.emplace(snapshot.pg, std::move(pg));
+    add_pg(snapshot.pg, std::move(pg));
   }
   remove_half_made(half_made);
   return Status::ok();
 }
 
-Pg* OsdCore::find(PgId pg) {
-  const auto found = pgs_.find(pg);
-  return found == pgs_.end() ? nullptr : found->second.get();
+Pg& OsdCore::add_pg(PgId id, std::unique_ptr<Pg> pg) {
+  pg_index_[id] = pg.get();
+  return *(pgs_[id] = std::move(pg));
 }
 
-const Pg* OsdCore::find_pg(PgId pg) const {
-  const auto found = pgs_.find(pg);
-  return found == pgs_.end() ? nullptr : found->second.get();
+Pg* OsdCore::find(PgId pg) const {
+  Pg* const* const found = pg_index_.find(pg);
+  return found == nullptr ? nullptr : *found;
 }
+
+const Pg* OsdCore::find_pg(PgId pg) const { return find(pg); }
 
 const RemovedSnaps& OsdCore::removed_snaps(PoolId pool) const {
   static const RemovedSnaps kNone;
@@ -125,9 +127,9 @@ void OsdCore::start_interval(PgId id, IntervalSpec spec) {
     starts_behind_splits_[id] = std::move(spec);
     return;
   }
-  auto& pg = pgs_[id];
   PgHost& host = *this;
-  if (pg == nullptr) pg = std::make_unique<Pg>(host, id, spec.pg_num);
+  Pg* pg = find(id);
+  if (pg == nullptr) pg = &add_pg(id, std::make_unique<Pg>(host, id, spec.pg_num));
   pg->start_interval(std::move(spec));
 }
 
@@ -159,6 +161,7 @@ void OsdCore::remove_pg(PgId id) {
   store_.submit(std::move(transaction), [this](Status) { check_store(); });
   auto node = pgs_.extract(id);
   if (!node) return;
+  pg_index_.erase(id);
   // Callbacks of the store may still hold it: it closes its gate and stays until the end.
   node.mapped()->close();
   removed_.push_back(std::move(node.mapped()));
@@ -332,7 +335,7 @@ Status OsdCore::dispatch_osd(net::ConnectionId connection, const net::Entity& pe
   }
 }
 
-void OsdCore::handle_op(ClientOp op) {
+void OsdCore::handle_op(ClientOp&& op) {
   if (op.request.map_epoch > map_epoch_) {
     if (waiting_for_map_.size() >= kMaxWaitingForMap) {
       return refuse(op, ErrorCode::busy, "too many operations wait for the map");
@@ -344,7 +347,7 @@ void OsdCore::handle_op(ClientOp op) {
   admit_op(std::move(op));
 }
 
-void OsdCore::begin_op(ClientOp op) {
+void OsdCore::begin_op(ClientOp&& op) {
   if (Pg* pg = find(op.request.pg)) return pg->on_client_op(std::move(op));
   refuse(op, ErrorCode::not_primary, "no such PG here");
 }

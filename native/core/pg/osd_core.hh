@@ -14,6 +14,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/flat_map.hh"
 #include "io/scoped_executor.hh"
 #include "net/lease_messages.hh"
 #include "net/messenger.hh"
@@ -182,15 +183,16 @@ class OsdCore : public net::MessengerHandler,
   Status dispatch_lease(net::ConnectionId connection, OsdId osd, const net::Frame& frame);
   void grant_leases(net::ConnectionId connection, OsdId primary, net::Lease lease);
   void leases_granted(OsdId replica, const net::Lease& lease);
-  void handle_op(ClientOp op);
+  void handle_op(ClientOp&& op);
   // osd_reservations.cc: behind the map, in front of the PG.
-  void admit_op(ClientOp op);
-  void begin_op(ClientOp op);
+  void admit_op(ClientOp&& op);
+  void begin_op(ClientOp&& op);
   void begin_waiting_ops();
   void refuse(const ClientOp& op, ErrorCode code, const char* message);
   void check_store();
   void release_memory();
-  Pg* find(PgId pg);
+  Pg* find(PgId pg) const;
+  Pg& add_pg(PgId id, std::unique_ptr<Pg> pg);
 
   io::ScopedExecutor executor_;
   object_store::ObjectStore& store_;
@@ -200,6 +202,7 @@ class OsdCore : public net::MessengerHandler,
   Heartbeat heartbeat_;
   PeerLinks links_;
   std::unordered_map<PgId, std::unique_ptr<Pg>, PgIdHash> pgs_;
+  FlatMap<PgId, Pg*, PgIdHash> pg_index_;  // the same ones, for find()
   std::vector<std::unique_ptr<Pg>> removed_;
   PgSplitter splitter_;
   std::map<PgId, IntervalSpec> starts_behind_splits_;  // of PGs that a split is to make

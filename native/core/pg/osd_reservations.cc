@@ -5,7 +5,7 @@
 
 namespace cairn::pg {
 
-void OsdCore::admit_op(ClientOp op) {
+void OsdCore::admit_op(ClientOp&& op) {
   const net::Reservation& reservation = op.request.reservation;
   if (reservation.iops == 0 && !reservations_.reserves()) {
     op.slot = OpSlot(under_way_);

@@ -22,7 +22,7 @@ std::unique_ptr<Pg> OsdCore::make_for_split(PgId pg) {
 
 void OsdCore::child_made(std::unique_ptr<Pg> child) {
   const PgId id = child->id();
-  pgs_[id] = std::move(child);
+  add_pg(id, std::move(child));
   if (removals_behind_splits_.contains(id)) return;
   if (auto due = starts_behind_splits_.extract(id)) start_interval(id, std::move(due.mapped()));
 }

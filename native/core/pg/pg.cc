@@ -122,7 +122,7 @@ std::uint64_t Pg::peer_missing_count() const {
 
 std::uint64_t Pg::oldest_operation_ns(std::uint64_t now_ns) const {
   std::uint64_t oldest = now_ns;
-  const auto look = [&oldest](const std::deque<ClientOp>& queue) {
+  const auto look = [&oldest](const auto& queue) {
     if (!queue.empty()) oldest = std::min(oldest, queue.front().arrived_ns);
   };
   if (!in_flight_.empty()) oldest = std::min(oldest, in_flight_.begin()->second.op.arrived_ns);
@@ -136,6 +136,7 @@ std::uint64_t Pg::oldest_operation_ns(std::uint64_t now_ns) const {
 
 void Pg::start_interval(IntervalSpec spec) {
   CAIRN_ASSERT(spec.interval >= spec_.interval);
+  CAIRN_ASSERT(spec.acting.size() < 64);
   spec_ = std::move(spec);
   phase_ = Phase::peering;
   // In-flight writes of the old interval are applied here, but nobody is told so: peering decides
@@ -183,7 +184,7 @@ void Pg::report_interval_when_quiet() {
 }
 
 void Pg::drop_waiting() {
-  const auto refuse_all = [this](std::deque<ClientOp>& queue) {
+  const auto refuse_all = [this](auto& queue) {
     for (ClientOp& op : queue) refuse(op, ErrorCode::stale_epoch, "new interval");
     queue.clear();
   };
@@ -280,7 +281,7 @@ void Pg::reply(const ClientOp& op, net::OpReply answer, Buffer data) {
   host_.send_on(op.connection, net::encode(answer, std::move(data)));
 }
 
-void Pg::on_client_op(ClientOp op) {
+void Pg::on_client_op(ClientOp&& op) {
   if (spec_.role != Role::primary) return refuse(op, ErrorCode::not_primary, "not the primary");
   if (op.request.map_epoch < spec_.interval && !planted(PlantedBug::stale_interval_op)) {
     pg_stale_op_refused.hit();
@@ -314,7 +315,7 @@ void Pg::on_client_op(ClientOp op) {
   waiting_for_active_.push_back(std::move(op));
 }
 
-void Pg::admit(ClientOp op) {
+void Pg::admit(ClientOp&& op) {
   if (held_by_fence(op)) return;
   if (op.request.mutates() && answer_duplicate(op)) return;
   if (waits_for_recovery(op)) {
@@ -412,7 +413,7 @@ void Pg::release_object(const std::string& object) {
     return;
   }
   // Take them all and let each pass the gate again: those that still must wait queue in order.
-  std::deque<ClientOp> waiting = std::exchange(found->second.waiting, {});
+  std::vector<ClientOp> waiting = std::exchange(found->second.waiting, {});
   if (found->second.in_flight_writes == 0 && !found->second.locked) objects_.erase(found);
   for (ClientOp& op : waiting) admit(std::move(op));
 }

@@ -41,14 +41,13 @@
 #include "net/messenger.hh"
 #include "net/watch_messages.hh"
 #include "object_store/object_store.hh"
+#include "pg/client_op.hh"
 #include "pg/dup_horizon.hh"
 #include "pg/family_cache.hh"
 #include "pg/fence.hh"
 #include "pg/lease.hh"
 #include "pg/missing.hh"
 #include "pg/object_fetcher.hh"
-#include "pg/op_slot.hh"
-#include "pg/op_times.hh"
 #include "pg/outgoing.hh"
 #include "pg/pg_host.hh"
 #include "pg/pg_log.hh"
@@ -58,27 +57,8 @@
 #include "pg/scrubber.hh"
 #include "pg/snap_trimmer.hh"
 #include "pg/watch.hh"
-#include "pg/zero_blocks.hh"
 
 namespace cairn::pg {
-
-// An operation as it came from a client, with its way back.
-struct ClientOp {
-  net::ConnectionId connection = 0;
-  net::OpRequest request;
-  Buffer data;
-  std::uint64_t arrived_ns = 0;
-  bool repaired = false;  // it met a bad block before: no second repair
-  // Of the PG itself, without steps: takes what is left of removed snapshots out of the object.
-  bool trims = false;
-  bool trims_more = false;  // it had to leave some
-  bool changes() const { return trims || request.mutates(); }
-  std::unique_ptr<OpTimes> times = nullptr;     // of a traced one
-  std::unique_ptr<ZeroBlocks> zeros = nullptr;  // of a sparsify: what it has found
-  OpSlot slot = {};
-  // Of a change that the PG makes by itself: called when it is durable, in place of a reply.
-  UniqueFunction<void()> committed;
-};
 
 class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
  public:
@@ -141,8 +121,8 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   void report_interval_again();
 
   // --- traffic
-  void on_client_op(ClientOp op);
-  void on_replicate(net::ConnectionId from, net::Replicate message, Buffer data);
+  void on_client_op(ClientOp&& op);
+  void on_replicate(net::ConnectionId from, net::Replicate&& message, const Buffer& data);
   void on_replicate_ack(OsdId from, const net::ReplicateAck& ack);
   void on_watch_notify_ack(ClientId from, net::WatchNotifyAck ack);
   void forget_watches_of(ClientId client) { watches_.forget_client(client); }
@@ -162,19 +142,24 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   void peer_gone(OsdId osd);
 
  private:
-  struct InFlightWrite {
-    std::uint64_t number = 0;
-    ClientOp op;
-    net::OpReply reply;
-    std::vector<OsdId> waiting_for;  // members that have not acknowledged; self too
-    net::Frame frame;                // for a resend to a reconnected peer
-    std::uint64_t begin = 0, end = 0;
-    bool whole_object = false;
-  };
   struct ObjectState {
     std::uint32_t in_flight_writes = 0;
     bool locked = false;  // an operation with reads before its write runs alone
-    std::deque<ClientOp> waiting;
+    std::vector<ClientOp> waiting;
+  };
+  struct InFlightWrite {
+    ClientOp op;
+    net::OpReply reply;
+    net::Replicate message;         // for a resend to a reconnected peer; its entry is in the log
+    ObjectState* state = nullptr;   // of its object: stays while a write is in flight
+    std::uint64_t waiting_for = 0;  // member_bit() of those that have not acknowledged; self too
+    std::uint64_t begin = 0, end = 0;
+    bool whole_object = false;
+  };
+  struct ReplicaAck {
+    std::uint64_t number = 0;
+    net::ConnectionId connection = 0;
+    std::optional<std::uint64_t> started_ns;  // of a traced one
   };
   struct Recovery {
     std::uint64_t attempt = 0;  // tells it from one that was started anew
@@ -195,7 +180,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   };
 
   // pg.cc: admission and order
-  void admit(ClientOp op);
+  void admit(ClientOp&& op);
   bool waits_for_recovery(const ClientOp& op);
   bool answer_duplicate(const ClientOp& op);
   bool is_forgotten(const ClientOp& op) const;
@@ -230,7 +215,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   // execute.cc: steps of an operation
   struct Running;  // an operation whose reading steps and guards are being carried out
   using Fetched = UniqueFunction<void(std::unique_ptr<Running>, FetchedRange)>;
-  void execute(ClientOp op);
+  void execute(ClientOp&& op);
   void run_steps(std::unique_ptr<Running> running);
   void run_read(std::unique_ptr<Running> running, const net::Step& step);
   void run_exists(std::unique_ptr<Running> running, net::StepCode code);
@@ -298,7 +283,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   // Behind all guards: gives the lock back and commits.
   void commit_running(std::unique_ptr<Running> running);
   // With what snapshots ask for. What the operation depends on is in the cache.
-  void commit_change(ClientOp op, net::OpReply reply);
+  void commit_change(ClientOp&& op, net::OpReply reply);
 
   // sparsify.cc
   struct ZeroSearch;
@@ -323,8 +308,8 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   std::vector<std::string> missing_objects() const override;
   void trim_object(const std::string& object) override;
   void trim_done(std::uint64_t id, const Status& status) override;
-  void execute_trim(ClientOp op);
-  void commit_trim(ClientOp op);
+  void execute_trim(ClientOp&& op);
+  void commit_trim(ClientOp&& op);
 
   // watch_steps.cc
   void run_watch(std::unique_ptr<Running> running, const net::Step& step);
@@ -332,21 +317,28 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   void run_notify(std::unique_ptr<Running> running, const net::Step& step);
 
   // replication.cc
-  void commit_write(ClientOp op, net::OpReply reply, const FamilyPlan& plan);
+  void commit_write(ClientOp&& op, net::OpReply reply, const FamilyPlan& plan);
+  void send_to_members(const InFlightWrite& write);
   // Adds what an entry does to the transaction.
   void add_steps(const net::LogEntry& entry, const std::vector<net::Step>& steps,
                  const Buffer& data, object_store::Transaction& transaction) const;
-  void apply_entry(net::LogEntry entry, const std::vector<net::Step>& steps, Buffer data,
-                   std::uint64_t trim_to, object_store::Done done);
+  void apply_entry(net::LogEntry&& entry, const std::vector<net::Step>& steps, const Buffer& data,
+                   std::uint64_t trim_to);
+  void entry_durable(std::uint64_t number);
+  void acknowledge_entry(std::uint64_t number);
+  void acknowledge(const ReplicaAck& ack);
+  // Of the acting set; 0: not in it.
+  std::uint64_t member_bit(OsdId osd) const;
   void member_done(std::uint64_t number, OsdId member);
   // For the trace of a write: it has become durable there.
   void note_commit(std::uint64_t number, OsdId member, std::uint64_t commit_ns);
-  void finish_write(std::uint64_t number);
+  void finish_write(InFlightWrite& write);
   std::uint64_t trim_point() const;
   // Forgets log entries, but not that there were such requests.
   void trim_log(std::uint64_t up_to_number, object_store::Transaction& transaction);
   // Hands a transaction to the store; done runs when it is durable, whatever the interval is then.
   void submit(object_store::Transaction transaction, object_store::Done done);
+  void check_outcome(const Status& status, bool is_logged);
   void report_interval_when_quiet();
 
   // recovery.cc
@@ -457,7 +449,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   std::uint64_t active_since_ns_ = 0;
   std::uint64_t undurable_ = 0;  // local transactions not yet durable
   bool interval_report_due_ = false;
-  std::map<std::uint64_t, net::ConnectionId> replica_acks_;  // replica: entries to acknowledge
+  std::deque<ReplicaAck> replica_acks_;  // replica: entries to acknowledge, ascending
 
   ReadLease lease_;
   GrantedLease granted_lease_;

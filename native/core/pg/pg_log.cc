@@ -19,8 +19,8 @@ void PgLog::append(net::LogEntry entry) {
 }
 
 void PgLog::forget_client_entry(const net::LogEntry& entry) {
-  const auto found = clients_.find(entry.request.client);
-  if (found != clients_.end() && --found->second.count == 0) clients_.erase(found);
+  ClientEntries* const client = clients_.find(entry.request.client);
+  if (client != nullptr && --client->count == 0) clients_.erase(entry.request.client);
 }
 
 void PgLog::trim(std::uint64_t up_to_number) {
@@ -65,10 +65,8 @@ const net::LogEntry& PgLog::at(std::uint64_t number) const {
 }
 
 const net::LogEntry* PgLog::find(const RequestId& request) const {
-  const auto client = clients_.find(request.client);
-  if (client == clients_.end() || request.sequence > client->second.highest_sequence) {
-    return nullptr;
-  }
+  const ClientEntries* const client = clients_.find(request.client);
+  if (client == nullptr || request.sequence > client->highest_sequence) return nullptr;
   make_index();
   const auto found = by_request_.find(request);
   return found == by_request_.end() ? nullptr : &at(found->second);

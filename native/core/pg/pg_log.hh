@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/flat_map.hh"
 #include "base/ids.hh"
 #include "net/messages.hh"
 
@@ -51,7 +52,7 @@ class PgLog {
   Version base_;  // version of the entry tail_number_
   std::uint64_t tail_number_ = 0;
   std::deque<net::LogEntry> entries_;
-  std::unordered_map<ClientId, ClientEntries> clients_;
+  FlatMap<ClientId, ClientEntries> clients_;
   mutable bool has_index_ = false;
   mutable bool index_is_used_ = false;  // since the last trim
   mutable std::unordered_map<RequestId, std::uint64_t, RequestIdHash> by_request_;

@@ -67,7 +67,7 @@ void Pg::trim_object(const std::string& object) {
   admit(std::move(op));
 }
 
-void Pg::execute_trim(ClientOp op) {
+void Pg::execute_trim(ClientOp&& op) {
   if (families_.find(op.request.object) != nullptr) return commit_trim(std::move(op));
   auto running = std::make_unique<Running>();
   running->op = std::move(op);
@@ -77,7 +77,7 @@ void Pg::execute_trim(ClientOp op) {
   load_family(std::move(running));
 }
 
-void Pg::commit_trim(ClientOp op) {
+void Pg::commit_trim(ClientOp&& op) {
   const std::string object = op.request.object;
   const RemovedSnaps& removed = host_.removed_snaps(id_.pool);
   FamilyPlan plan;

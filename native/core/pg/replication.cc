@@ -29,17 +29,21 @@ bool touches_more_than_data(StepCode code) {
 void Pg::submit(object_store::Transaction transaction, object_store::Done done) {
   ++undurable_;
   const bool is_logged = transaction.may_use_reserve();
-  host_.store().submit(
-      std::move(transaction), [this, is_logged, done = std::move(done)](Status status) mutable {
-        --undurable_;
-        // A push that is damaged, or has no room, is refused as a whole and asked for again;
-        // anything else would leave the log ahead of the store.
-        const bool is_refused_push = status.code() == ErrorCode::checksum_mismatch ||
-                                     (status.code() == ErrorCode::no_space && !is_logged);
-        if (!status && !is_refused_push) host_.store_refused(id_, status);
-        done(std::move(status));
-        report_interval_when_quiet();
-      });
+  host_.store().submit(std::move(transaction),
+                       [this, is_logged, done = std::move(done)](Status status) mutable {
+                         check_outcome(status, is_logged);
+                         done(std::move(status));
+                         report_interval_when_quiet();
+                       });
+}
+
+void Pg::check_outcome(const Status& status, bool is_logged) {
+  --undurable_;
+  // A push that is damaged, or has no room, is refused as a whole and asked for again;
+  // anything else would leave the log ahead of the store.
+  const bool is_refused_push = status.code() == ErrorCode::checksum_mismatch ||
+                               (status.code() == ErrorCode::no_space && !is_logged);
+  if (!status && !is_refused_push) host_.store_refused(id_, status);
 }
 
 std::uint64_t Pg::trim_point() const {
@@ -132,74 +136,92 @@ void Pg::add_steps(const net::LogEntry& entry, const std::vector<Step>& steps, c
   }
 }
 
-void Pg::apply_entry(net::LogEntry entry, const std::vector<Step>& steps, Buffer data,
-                     std::uint64_t trim_to, object_store::Done done) {
+void Pg::apply_entry(net::LogEntry&& entry, const std::vector<Step>& steps, const Buffer& data,
+                     std::uint64_t trim_to) {
   object_store::Transaction transaction;
   // The primary has asked for room; what is logged must happen on every member.
   transaction.allow_reserve();
   add_steps(entry, steps, data, transaction);
-  const Version version = entry.version;
+  const std::uint64_t number = entry.version.number;
   Writer writer;
   writer.reserve(48 + entry.object.size());
   net::encode(entry, writer);
-  transaction.log_append(id_, version.number, writer.take());
+  transaction.log_append(id_, number, writer.take());
   log_.append(std::move(entry));
   if (trim_to > log_.tail_number()) trim_log(trim_to, transaction);
-  submit(std::move(transaction), std::move(done));
+  ++undurable_;
+  // As submit(), with a callback that is small.
+  host_.store().submit(std::move(transaction),
+                       [this, number, interval = spec_.interval](const Status& status) {
+                         check_outcome(status, true);
+                         // A failed store acknowledges nothing; the OSD reports itself failed.
+                         if (status && current(interval)) entry_durable(number);
+                         report_interval_when_quiet();
+                       });
 }
 
-void Pg::commit_write(ClientOp op, net::OpReply answer, const FamilyPlan& plan) {
+void Pg::entry_durable(std::uint64_t number) {
+  if (spec_.role != Role::primary) return acknowledge_entry(number);
+  note_commit(number, host_.self(), 0);
+  member_done(number, host_.self());
+}
+
+void Pg::commit_write(ClientOp&& op, net::OpReply answer, const FamilyPlan& plan) {
   ++counters_.writes;
   counters_.write_bytes += op.data.size();
-  InFlightWrite write;
-  write.number = log_.head_number() + 1;
-  net::Replicate message;
+  const std::uint64_t number = log_.head_number() + 1;
+  const std::uint64_t trim_to = trim_point();
+  InFlightWrite& write = in_flight_.try_emplace(in_flight_.end(), number)->second;
+  write.op = std::move(op);
+  net::Replicate& message = write.message;
   message.pg = id_;
   message.interval = spec_.interval;
-  message.entry.version = Version{spec_.interval, write.number};
-  message.entry.request = op.request.id;
-  message.entry.object = op.request.object;
-  message.trim_to = trim_point();
+  message.entry.version = Version{spec_.interval, number};
+  message.entry.request = write.op.request.id;
+  message.entry.object = write.op.request.object;
+  message.trim_to = trim_to;
+  message.steps = std::move(write.op.request.steps);
+  std::erase_if(message.steps, [](const Step& step) {
+    return !is_mutation(step.code) && !is_internal(step.code);
+  });
   write.begin = ~std::uint64_t{0};
-  message.steps.reserve(op.request.steps.size() + 2);  // with what snapshots add
-  if (plan.clone != 0 && !planted(PlantedBug::skip_clone))
-    message.steps.push_back({StepCode::clone_head, plan.clone, 0, {}, {}});
-  for (const Step& step : op.request.steps) {
-    if (!is_mutation(step.code) && !is_internal(step.code)) continue;
-    message.steps.push_back(step);
+  for (const Step& step : message.steps) {
     message.entry.removes = step.code == StepCode::remove && !plan.writes_set;
     write.whole_object = write.whole_object || touches_more_than_data(step.code);
     write.begin = std::min(write.begin, step.offset);
     write.end = std::max(write.end, step.offset + step.length);
   }
+  if (plan.clone != 0 && !planted(PlantedBug::skip_clone))
+    message.steps.insert(message.steps.begin(), {StepCode::clone_head, plan.clone, 0, {}, {}});
   if (plan.writes_set) {
     SnapSet set = plan.after->set;
     set.whiteout = plan.after->head ? Version{} : message.entry.version;
     message.steps.push_back({StepCode::set_snapset, 0, 0, {}, encode_snap_set(set)});
   }
-  message.traced = op.times != nullptr;
-  if (op.times != nullptr) op.times->committing_ns = host_.executor().now_ns();
-  write.waiting_for = spec_.acting;
+  message.traced = write.op.times != nullptr;
+  if (message.traced) write.op.times->committing_ns = host_.executor().now_ns();
+  write.waiting_for = (std::uint64_t{1} << spec_.acting.size()) - 1;
   answer.exists = true;
   write.reply = std::move(answer);
-  ++objects_[op.request.object].in_flight_writes;
-  const Buffer data = op.data;
-  const std::uint64_t number = write.number;
-  write.op = std::move(op);
-  if (spec_.acting.size() > 1) {
-    write.frame = net::encode(message, data);
-    for (const OsdId member : spec_.acting) {
-      if (member != host_.self()) host_.send_to_osd(member, write.frame);
-    }
+  write.state = &objects_[write.op.request.object];
+  ++write.state->in_flight_writes;
+  send_to_members(write);
+  apply_entry(std::move(message.entry), message.steps, write.op.data, trim_to);
+}
+
+void Pg::send_to_members(const InFlightWrite& write) {
+  std::size_t left = spec_.acting.size() - 1;
+  if (left == 0) return;
+  net::Frame frame = net::encode(write.message, write.op.data);
+  for (const OsdId member : spec_.acting) {
+    if (member == host_.self()) continue;
+    host_.send_to_osd(member, --left == 0 ? std::move(frame) : frame);
   }
-  in_flight_.emplace(number, std::move(write));
-  apply_entry(std::move(message.entry), message.steps, data, message.trim_to,
-              [this, number, interval = spec_.interval](Status status) {
-                // A failed store acknowledges nothing; the OSD reports itself failed.
-                if (!status || !current(interval)) return;
-                note_commit(number, host_.self(), 0);
-                member_done(number, host_.self());
-              });
+}
+
+std::uint64_t Pg::member_bit(OsdId osd) const {
+  const auto found = std::find(spec_.acting.begin(), spec_.acting.end(), osd);
+  return found == spec_.acting.end() ? 0 : std::uint64_t{1} << (found - spec_.acting.begin());
 }
 
 void Pg::note_commit(std::uint64_t number, OsdId member, std::uint64_t commit_ns) {
@@ -219,24 +241,24 @@ void Pg::member_done(std::uint64_t number, OsdId member) {
   const auto found = in_flight_.find(number);
   if (found == in_flight_.end()) return;
   if (member == host_.self()) found->second.op.slot.release();
-  std::vector<OsdId>& waiting = found->second.waiting_for;
-  waiting.erase(std::remove(waiting.begin(), waiting.end(), member), waiting.end());
-  if (waiting.empty() || planted(PlantedBug::ack_before_replica)) finish_write(number);
+  found->second.waiting_for &= ~member_bit(member);
+  if (found->second.waiting_for == 0 || planted(PlantedBug::ack_before_replica)) {
+    auto node = in_flight_.extract(found);
+    finish_write(node.mapped());
+  }
 }
 
-void Pg::finish_write(std::uint64_t number) {
-  auto node = in_flight_.extract(number);
-  InFlightWrite& write = node.mapped();
+void Pg::finish_write(InFlightWrite& write) {
+  const std::string& object = write.op.request.object;
   counters_.write_ns.record(host_.executor().now_ns() - write.op.arrived_ns);
   if (write.op.trims) {
-    trimmer_.object_done(write.op.request.object, Status::ok(), write.op.trims_more);
+    trimmer_.object_done(object, Status::ok(), write.op.trims_more);
   } else if (!write.op.committed) {
     reply(write.op, std::move(write.reply), {});
   }
-  const auto found = objects_.find(write.op.request.object);
-  CAIRN_ASSERT(found != objects_.end() && found->second.in_flight_writes > 0);
-  --found->second.in_flight_writes;
-  release_object(write.op.request.object);
+  CAIRN_ASSERT(write.state->in_flight_writes > 0);
+  --write.state->in_flight_writes;
+  release_object(object);
   if (write.op.committed) write.op.committed();
 }
 
@@ -247,7 +269,7 @@ void Pg::on_replicate_ack(OsdId from, const net::ReplicateAck& ack) {
   member_done(ack.number, from);
 }
 
-void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer data) {
+void Pg::on_replicate(net::ConnectionId from, net::Replicate&& message, const Buffer& data) {
   if (message.interval < spec_.interval) {
     pg_stale_replicate_dropped.hit();
     if (!planted(PlantedBug::stale_interval_op)) return;
@@ -257,46 +279,47 @@ void Pg::on_replicate(net::ConnectionId from, net::Replicate message, Buffer dat
   }
   if (!current(message.interval) || phase_ != Phase::replica_active) return;
   const std::uint64_t number = message.entry.version.number;
-  const Epoch interval = message.interval;
-  const auto acknowledge = [this, number, interval](
-                               net::ConnectionId connection,
-                               std::optional<std::uint64_t> commit_ns = std::nullopt) {
-    const net::ReplicateAck ack{id_, interval, number, ErrorCode::ok, commit_ns};
-    host_.send_on(connection, net::encode(ack));
-  };
   if (number <= log_.head_number()) {
     pg_replicate_repeated.hit();
     // Sent again after a lost connection: acknowledged at once when durable, else with the others.
-    const auto pending = replica_acks_.find(number);
-    if (pending == replica_acks_.end()) return acknowledge(from);
-    pending->second = from;
+    const auto pending =
+        std::find_if(replica_acks_.begin(), replica_acks_.end(),
+                     [number](const ReplicaAck& ack) { return ack.number == number; });
+    if (pending == replica_acks_.end()) return acknowledge({number, from, std::nullopt});
+    pending->connection = from;
     return;
   }
   // A gap means that frames before this one were lost with a connection; the primary sends them
   // again in order when it has reconnected.
   if (number != log_.head_number() + 1) return;
-  replica_acks_[number] = from;
-  apply_entry(std::move(message.entry), message.steps, std::move(data), message.trim_to,
-              [this, number, interval, acknowledge, traced = message.traced,
-               started_ns = host_.executor().now_ns()](Status status) {
-                if (!status || !current(interval)) return;
-                const auto pending = replica_acks_.find(number);
-                if (pending == replica_acks_.end()) return;
-                const net::ConnectionId connection = pending->second;
-                replica_acks_.erase(pending);
-                if (!traced) return acknowledge(connection);
-                acknowledge(connection, host_.executor().now_ns() - started_ns);
-              });
+  replica_acks_.push_back({number, from, std::nullopt});
+  if (message.traced) replica_acks_.back().started_ns = host_.executor().now_ns();
+  apply_entry(std::move(message.entry), message.steps, data, message.trim_to);
+}
+
+// Entries become durable in their order. One that the store has refused never is.
+void Pg::acknowledge_entry(std::uint64_t number) {
+  while (!replica_acks_.empty() && replica_acks_.front().number <= number) {
+    const ReplicaAck ack = replica_acks_.front();
+    replica_acks_.pop_front();
+    if (ack.number == number) acknowledge(ack);
+  }
+}
+
+void Pg::acknowledge(const ReplicaAck& ack) {
+  std::optional<std::uint64_t> commit_ns;
+  if (ack.started_ns) commit_ns = host_.executor().now_ns() - *ack.started_ns;
+  host_.send_on(ack.connection, net::encode(net::ReplicateAck{id_, spec_.interval, ack.number,
+                                                              ErrorCode::ok, commit_ns}));
 }
 
 void Pg::peer_reconnected(OsdId osd) {
   if (phase_ != Phase::active) return;
-  for (const auto& [number, write] : in_flight_) {
-    const auto& waiting = write.waiting_for;
-    if (std::find(waiting.begin(), waiting.end(), osd) != waiting.end()) {
-      pg_write_resent_to_peer.hit();
-      host_.send_to_osd(osd, write.frame);
-    }
+  for (auto& [number, write] : in_flight_) {
+    if ((write.waiting_for & member_bit(osd)) == 0) continue;
+    pg_write_resent_to_peer.hit();
+    write.message.entry = log_.at(number);
+    host_.send_to_osd(osd, net::encode(write.message, write.op.data));
   }
   if (!waiting_for_lease_.empty()) {
     lease_asked_ns_ = 0;

@@ -106,7 +106,7 @@ void Pg::commit_running(std::unique_ptr<Running> running) {
   release_object(object);
 }
 
-void Pg::commit_change(ClientOp op, net::OpReply answer) {
+void Pg::commit_change(ClientOp&& op, net::OpReply answer) {
   if (op.trims) return commit_trim(std::move(op));
   if (!depends_on_family(op.request)) {
     if (!op.request.mutates()) return reply(op, std::move(answer), {});
