@@ -1,3 +1,5 @@
+// Copies of clones that are flattened meanwhile, whose parents are removed then, on a real cluster:
+// a copy goes on and has what its source showed.
 import { expect, it, onTestFinished } from "vitest";
 import { type ClusterClient, Image, Images } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";

@@ -1,3 +1,5 @@
+// Headers that are damaged for real, of a clone and of a parent: both are removed, and the other
+// one's books are mended by the verbs that meet it.
 import { expect, it } from "vitest";
 import type { ClusterClient, Images } from "../../client/index.js";
 import { cairn, cairnJson } from "./support.js";

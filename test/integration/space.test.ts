@@ -1,3 +1,5 @@
+// Space that is given back on a real cluster: blocks of zeros of an image that is written to all
+// the while, and what clients that come late must not take for removed snapshots.
 import { expect, it } from "vitest";
 import { type ClusterClient, Image, type Images } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";

@@ -1,3 +1,5 @@
+// Thick provisioning on a real cluster: the space that it takes and what gives that back, what is
+// refused, and a client that is stopped or killed in its middle.
 import { expect, it } from "vitest";
 import { type ClusterClient, Image, Images } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
