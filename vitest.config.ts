@@ -1,6 +1,6 @@
 // Unit tests sit beside the code (*.test.ts); what crosses a folder is in test/. Unit tests run two
 // files at a time, integration tests three: these start real processes, each file a cluster of its
-// own in a folder of its own, and wait for timers and flushes in half of their time.
+// own in a folder of its own, and wait for timers and flushes as well.
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
