@@ -1,30 +1,37 @@
-// Unit tests sit beside the code (*.test.ts); what crosses a folder is in test/. Both run two files
-// at a time: the integration tests start real processes, each file a cluster of its own in a folder
-// of its own, and mostly wait for them.
+// Unit tests sit beside the code (*.test.ts); what crosses a folder is in test/. Unit tests run two
+// files at a time, integration tests three: these start real processes, each file a cluster of its
+// own in a folder of its own, and wait for timers and flushes as well.
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 const never = ["node_modules/**", "dist/**", "build/**", ".cache/**"];
-const filesAtOnce = 2;
+const filesAtOnce = { unit: 2, integration: 3 };
 /** What a test waits for comes late on a busy machine; by itself vitest waits for one second. */
 const awaited = { poll: { timeout: 20_000 } };
 
 /** The longest of the integration tests, the longest first: else one ends long after the others. */
 const longest = [
   "test/chaos/chaos.test.ts",
-  "test/integration/cluster.test.ts",
-  "test/integration/split.test.ts",
-  "test/integration/cli.test.ts",
   "test/integration/migration.test.ts",
-  "test/integration/image-kills.test.ts",
-  "test/integration/verbs.test.ts",
+  "test/integration/http-import.test.ts",
   "test/e2e/guest.test.ts",
-  "test/sim/sim.test.ts",
+  "test/integration/cli.test.ts",
+  "test/integration/flags.test.ts",
   "test/integration/operator.test.ts",
   "test/integration/scrub.test.ts",
+  "test/integration/image-kills.test.ts",
+  "test/integration/cluster.test.ts",
+  "test/integration/import-snapshots.test.ts",
   "test/integration/diffs.test.ts",
-  "test/fsx/fsx.test.ts",
-  "test/integration/monitor-rebuild.test.ts",
+  "test/integration/verbs.test.ts",
+  "test/integration/split.test.ts",
+  "test/integration/stalls.test.ts",
+  "test/integration/bad-input.test.ts",
+  "test/sim/sim.test.ts",
+  "test/integration/copy-follows.test.ts",
+  "test/integration/monitor-refused.test.ts",
+  "test/integration/thick.test.ts",
+  "test/integration/fencing.test.ts",
 ];
 
 class LongestFirst extends BaseSequencer {
@@ -46,7 +53,7 @@ export default defineConfig({
           name: "unit",
           include: ["**/*.test.ts"],
           exclude: [...never, "test/**"],
-          maxWorkers: filesAtOnce,
+          maxWorkers: filesAtOnce.unit,
           expect: awaited,
           testTimeout: 30_000,
           hookTimeout: 60_000,
@@ -57,7 +64,7 @@ export default defineConfig({
           name: "integration",
           include: ["test/**/*.test.ts"],
           exclude: never,
-          maxWorkers: filesAtOnce,
+          maxWorkers: filesAtOnce.integration,
           expect: awaited,
           testTimeout: 240_000,
           hookTimeout: 240_000,

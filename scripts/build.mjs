@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { bundlePackages } from "./bundle.mjs";
+import { bundlePackages, bundleProgram } from "./bundle.mjs";
 import {
   checkNode,
   ensureNpm,
@@ -47,6 +47,7 @@ export async function buildNative({ tests = false, targets, signal } = {}) {
 export async function buildTypeScript({ signal } = {}) {
   await run(process.execPath, ["node_modules/typescript/bin/tsc", "-b"], { signal });
   await bundlePackages();
+  await bundleProgram();
 }
 
 /** @param options signal: an AbortSignal that stops it */

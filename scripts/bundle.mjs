@@ -1,7 +1,8 @@
-// Joins packages of hundreds of small modules into a few files in dist/node_modules, where Node
-// looks before it looks in node_modules: to find and read the modules one by one took half of the
-// time that a `cairn` command needs to start. Tests run the sources and take the package itself.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+// Joins hundreds of small modules into a few files: to find and read them one by one takes a large
+// part of the time that a `cairn` command needs to start. Packages go to dist/node_modules, where
+// Node looks before it looks in node_modules; the program itself to dist/bundle, which bin/cairn
+// runs. Tests that import sources take neither.
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { rootFolder, run } from "./environment.mjs";
 
@@ -10,6 +11,20 @@ const bundles = [{ name: "@sinclair/typebox", parts: ["index", "compiler", "valu
 /** Makes what is not there yet in the installed version. After `npm ci` only: it runs esbuild. */
 export async function bundlePackages() {
   for (const bundle of bundles) await bundlePackage(bundle);
+}
+
+/**
+ * Joins what tsc has made of cairn's own modules. Each verb keeps a file of its own, which is
+ * loaded when it runs. The files lie as deep below dist as the modules that look for files of the
+ * repository: the entry as dist/cli/main.js, the others as dist/cli/local-cluster.
+ */
+export async function bundleProgram() {
+  const folder = join(rootFolder, "dist/bundle");
+  rmSync(folder, { recursive: true, force: true });
+  await esbuild(
+    ...[join(rootFolder, "dist/cli/main.js"), "--packages=external"],
+    ...["--chunk-names=chunks/[name]-[hash]", `--outdir=${folder}`],
+  );
 }
 
 async function bundlePackage({ name, parts }) {
@@ -22,14 +37,18 @@ async function bundlePackage({ name, parts }) {
     const module = part === "index" ? "index.mjs" : `${part}/index.mjs`;
     return `${part}=${join(source, "build/esm", module)}`;
   });
-  const options = ["--bundle", "--splitting", "--format=esm", "--platform=node", "--target=node20"];
-  const esbuild = join(rootFolder, "node_modules/.bin/esbuild");
-  await run(esbuild, [...entries, ...options, `--outdir=${folder}`, "--log-level=warning"]);
+  await esbuild(...entries, `--outdir=${folder}`);
   mkdirSync(folder, { recursive: true });
   const exports = Object.fromEntries(
     parts.map((part) => [part === "index" ? "." : `./${part}`, `./${part}.js`]),
   );
   writeFileSync(made, JSON.stringify({ name, version, type: "module", exports }, null, 2));
+}
+
+async function esbuild(...args) {
+  const program = join(rootFolder, "node_modules/.bin/esbuild");
+  const options = ["--bundle", "--splitting", "--format=esm", "--platform=node", "--target=node20"];
+  await run(program, [...args, ...options, "--log-level=warning"]);
 }
 
 function readJson(path) {

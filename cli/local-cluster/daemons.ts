@@ -8,6 +8,11 @@ import type { ClusterPaths, DaemonName } from "./cluster-dir.js";
 import { isAlive, type ProcessId, readPidFile } from "./processes.js";
 
 const program = fileURLToPath(new URL("../../../bin/cairn", import.meta.url));
+/**
+ * For Node. A daemon's JavaScript heap is small and stays so: to collect it again and again in the
+ * seconds behind a load, so that some of it can go back, costs more than it gives.
+ */
+const nodeFlags = ["--no-memory-reducer"];
 const pollMs = 25;
 
 /** A daemon that this call has started. */
@@ -32,7 +37,8 @@ export function runningDaemon(paths: ClusterPaths, name: DaemonName): ProcessId 
 export function startDaemon(paths: ClusterPaths, name: DaemonName): StartedDaemon {
   const output = openSync(paths.outputFile(name), "w", 0o600);
   try {
-    const child = spawn(process.execPath, [program, ...argumentsOf(name, paths.dir)], {
+    const args = [...nodeFlags, program, ...argumentsOf(name, paths.dir)];
+    const child = spawn(process.execPath, args, {
       detached: true,
       stdio: ["ignore", output, output],
       cwd: "/",

@@ -95,8 +95,11 @@ export interface ScrubStep {
   effects: ScrubEffect[];
 }
 
-/** When a member was busy, no scrub begins for up to twice this; a failed one waits longer. */
-export const busyRetryMs = 1000;
+/**
+ * When a member was busy, no scrub begins for up to twice this; a failed one waits longer. Short
+ * beside a scrub of a small PG: where all PGs have the same members, the OSDs take turns by this.
+ */
+export const busyRetryMs = 200;
 export const failedRetryMs = 30_000;
 /** A PG is due by up to this share of its interval later, so that not all are at once. */
 const jitterShare = 0.25;

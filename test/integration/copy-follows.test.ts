@@ -1,15 +1,11 @@
 // Copies of clones that are flattened meanwhile, whose parents are removed then, on a real cluster:
 // a copy goes on and has what its source showed.
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
-import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { type ClusterClient, Image, Images } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
-import { cairn, cairnJson, connectTo, spawnCairn } from "./support.js";
+import { cairnJson, spawnCairn } from "./support.js";
+import { testCluster } from "./test-cluster.js";
 
-const folder = mkdtempSync(path.join(tmpdir(), "cairn-copy-follows-"));
-const dir = path.join(folder, "cluster");
 const ports = { clock: systemClock, random: systemRandom };
 const mebibyte = 2 ** 20;
 const part = 4 * mebibyte;
@@ -17,18 +13,13 @@ const part = 4 * mebibyte;
 let client: ClusterClient;
 let images: Images<ClusterClient["io"]>;
 
-beforeAll(async () => {
-  const { code, stderr } = await cairn(dir, "up", "--osds", "3", "--osd-size", "6G");
-  if (code !== 0) throw new Error(stderr);
-  client = await connectTo(dir);
-  images = new Images(client, "rbd", ports);
-}, 120_000);
-
-afterAll(async () => {
-  await client?.close();
-  await cairn(dir, "down", "--purge");
-  rmSync(folder, { recursive: true, force: true });
-}, 60_000);
+const { dir } = testCluster(
+  "copy-follows",
+  (made) => {
+    ({ client, images } = made);
+  },
+  "6G",
+);
 
 async function write(name: string, from: number, to: number, value: number): Promise<void> {
   const image = await Image.open(client, ports, `rbd/${name}`);

@@ -3,26 +3,21 @@
 // files as we do; and the dirty bitmaps of NBD exports, asked by nbdinfo and qemu-img.
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, existsSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type ClusterClient, exportDiff, Image, Images, importDiff } from "../../client/index.js";
+import { describe, expect, it } from "vitest";
+import {
+  type ClusterClient,
+  exportDiff,
+  Image,
+  type Images,
+  importDiff,
+} from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
 import { seeded } from "../chaos/schedule.js";
-import { cairn, connectTo, startCairn } from "./support.js";
+import { cairn, startCairn } from "./support.js";
+import { testCluster } from "./test-cluster.js";
 
-const folder = mkdtempSync(path.join(tmpdir(), "cairn-diffs-"));
-const dir = path.join(folder, "cluster");
 const ports = { clock: systemClock, random: systemRandom };
 const mebibyte = 2 ** 20;
 const blockBytes = 4096;
@@ -31,18 +26,9 @@ const seed = 20_261_121;
 let client: ClusterClient;
 let images: Images<ClusterClient["io"]>;
 
-beforeAll(async () => {
-  const { code, stderr } = await cairn(dir, "up", "--osds", "3", "--osd-size", "4G");
-  if (code !== 0) throw new Error(stderr);
-  client = await connectTo(dir);
-  images = new Images(client, "rbd", ports);
-}, 120_000);
-
-afterAll(async () => {
-  await client?.close();
-  await cairn(dir, "down", "--purge");
-  rmSync(folder, { recursive: true, force: true });
-}, 60_000);
+const { folder, dir } = testCluster("diffs", (made) => {
+  ({ client, images } = made);
+});
 
 const file = (name: string) => path.join(folder, name);
 

@@ -1,31 +1,16 @@
 // Headers that are damaged for real, of a clone and of a parent: both are removed, and the other
 // one's books are mended by the verbs that meet it.
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
-import { type ClusterClient, Images } from "../../client/index.js";
-import { systemClock, systemRandom } from "../../common/ports.js";
-import { cairn, cairnJson, connectTo } from "./support.js";
-
-const folder = mkdtempSync(path.join(tmpdir(), "cairn-lost-clone-"));
-const dir = path.join(folder, "cluster");
+import { expect, it } from "vitest";
+import type { ClusterClient, Images } from "../../client/index.js";
+import { cairn, cairnJson } from "./support.js";
+import { testCluster } from "./test-cluster.js";
 
 let client: ClusterClient;
 let images: Images<ClusterClient["io"]>;
 
-beforeAll(async () => {
-  const { code, stderr } = await cairn(dir, "up", "--osds", "3", "--osd-size", "4G");
-  if (code !== 0) throw new Error(stderr);
-  client = await connectTo(dir);
-  images = new Images(client, "rbd", { clock: systemClock, random: systemRandom });
-}, 120_000);
-
-afterAll(async () => {
-  await client?.close();
-  await cairn(dir, "down", "--purge");
-  rmSync(folder, { recursive: true, force: true });
-}, 60_000);
+const { dir } = testCluster("lost-clone", (made) => {
+  ({ client, images } = made);
+});
 
 async function damage(image: string, key: string): Promise<void> {
   const { id } = await images.info(image);

@@ -13,7 +13,7 @@ import {
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import type { ClusterStatus, OsdRow } from "../../proto/commands.js";
+import type { ClusterStatus, OsdRow, PgRow } from "../../proto/commands.js";
 import { firstEpochOf } from "../../proto/generation.js";
 import { cairn, cairnJson, callNoOsdSlow, daemonPid, SteadyWriter } from "./support.js";
 
@@ -67,6 +67,9 @@ it("refuses the damaged store, rebuilds it in a new generation, and has all data
   expect((await cairn(dir, "create", "rbd/load", "--size", "16M")).code).toBe(0);
   const writer = await SteadyWriter.start(dir, "rbd/load", 8);
   const before = await cairnJson<ClusterStatus>(dir, "status");
+  const behind = async () =>
+    (await cairnJson<PgRow[]>(dir, "pg", "ls")).filter(({ epoch }) => epoch < before.epoch);
+  await expect.poll(behind, { timeout: 60_000 }).toEqual([]);
   // The OSDs store a map behind what follows from it.
   await new Promise((resolve) => setTimeout(resolve, 500));
   await killAll();

@@ -134,9 +134,10 @@ it.each([
       expect(line).toMatch(
         /^osd\.1 \(host .*\): a commit takes [0-9.]+ ms, on its peers [0-9.]+ ms/,
       );
-      const pgs = await cairnJson<PgRow[]>(dir, "pg", "ls");
-      expect(pgs.filter(({ primary }) => primary === 1)).toEqual([]);
-      expect(pgs.every(({ acting }) => acting.includes(1))).toBe(true);
+      const pgs = () => cairnJson<PgRow[]>(dir, "pg", "ls");
+      const leadsNone = async () => (await pgs()).every(({ primary }) => primary !== 1);
+      await until("osd.1 to lead no PG", leadsNone);
+      expect((await pgs()).every(({ acting }) => acting.includes(1))).toBe(true);
     } finally {
       await tellDisk(socket, { holdWrites: false });
       await writer.stop();

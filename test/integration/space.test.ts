@@ -1,15 +1,11 @@
 // Space that is given back on a real cluster: blocks of zeros of an image that is written to all
 // the while, and what clients that come late must not take for removed snapshots.
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
-import { type ClusterClient, Image, Images } from "../../client/index.js";
+import { expect, it } from "vitest";
+import { type ClusterClient, Image, type Images } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
-import { cairn, cairnJson, connectTo } from "./support.js";
+import { cairn, cairnJson } from "./support.js";
+import { testCluster } from "./test-cluster.js";
 
-const folder = mkdtempSync(path.join(tmpdir(), "cairn-space-"));
-const dir = path.join(folder, "cluster");
 const ports = { clock: systemClock, random: systemRandom };
 const mebibyte = 2 ** 20;
 const blockBytes = 4096;
@@ -17,18 +13,9 @@ const blockBytes = 4096;
 let client: ClusterClient;
 let images: Images<ClusterClient["io"]>;
 
-beforeAll(async () => {
-  const { code, stderr } = await cairn(dir, "up", "--osds", "3", "--osd-size", "4G");
-  if (code !== 0) throw new Error(stderr);
-  client = await connectTo(dir);
-  images = new Images(client, "rbd", ports);
-}, 120_000);
-
-afterAll(async () => {
-  await client?.close();
-  await cairn(dir, "down", "--purge");
-  rmSync(folder, { recursive: true, force: true });
-}, 60_000);
+const { dir } = testCluster("space", (made) => {
+  ({ client, images } = made);
+});
 
 async function contentOf(spec: string, sizeBytes: number): Promise<Buffer> {
   const image = await Image.open(client, ports, spec, { readOnly: true });

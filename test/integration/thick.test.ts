@@ -1,15 +1,11 @@
 // Thick provisioning on a real cluster: the space that it takes and what gives that back, what is
 // refused, and a client that is stopped or killed in its middle.
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { type ClusterClient, Image, Images } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
-import { cairn, cairnJson, connectTo, spawnCairn } from "./support.js";
+import { cairn, cairnJson, spawnCairn } from "./support.js";
+import { testCluster } from "./test-cluster.js";
 
-const folder = mkdtempSync(path.join(tmpdir(), "cairn-thick-"));
-const dir = path.join(folder, "cluster");
 const ports = { clock: systemClock, random: systemRandom };
 const mebibyte = 2 ** 20;
 const sizeBytes = 128 * mebibyte;
@@ -18,18 +14,9 @@ const thick = ["--thick-provision", "--no-progress"];
 let client: ClusterClient;
 let images: Images<ClusterClient["io"]>;
 
-beforeAll(async () => {
-  const { code, stderr } = await cairn(dir, "up", "--osds", "3", "--osd-size", "4G");
-  if (code !== 0) throw new Error(stderr);
-  client = await connectTo(dir);
-  images = new Images(client, "rbd", ports);
-}, 120_000);
-
-afterAll(async () => {
-  await client?.close();
-  await cairn(dir, "down", "--purge");
-  rmSync(folder, { recursive: true, force: true });
-}, 60_000);
+const { dir } = testCluster("thick", (made) => {
+  ({ client, images } = made);
+});
 
 /** As `cairn du` has it. */
 async function usedBytes(image: string): Promise<number> {
