@@ -8,13 +8,25 @@
 
 namespace cairn::object_store {
 
+std::vector<std::pair<std::uint32_t, Buffer>> ImageSet::sorted() const {
+  std::vector<std::uint32_t> pieces;
+  pieces.reserve(pieces_.size());
+  for (const auto& [piece, images] : pieces_) pieces.push_back(piece);
+  std::sort(pieces.begin(), pieces.end());
+  std::vector<std::pair<std::uint32_t, Buffer>> all;
+  all.reserve(size_);
+  for (const std::uint32_t piece : pieces) {
+    const auto& images = pieces_.find(piece)->second;
+    for (std::uint32_t i = 0; i < kPieceBlocks; ++i)
+      if (!images[i].empty()) all.emplace_back(piece * kPieceBlocks + i, images[i]);
+  }
+  return all;
+}
+
 std::vector<std::pair<std::uint32_t, Buffer>> Overlay::freeze() {
-  CAIRN_ASSERT(frozen_.empty());
-  frozen_.swap(active_);
-  std::vector<std::pair<std::uint32_t, Buffer>> sorted(frozen_.begin(), frozen_.end());
-  std::sort(sorted.begin(), sorted.end(),
-            [](const auto& a, const auto& b) { return a.first < b.first; });
-  return sorted;
+  CAIRN_ASSERT(frozen_.size() == 0);
+  std::swap(frozen_, active_);
+  return frozen_.sorted();
 }
 
 ByteSpan Overlay::find_direct(std::uint32_t physical) const {

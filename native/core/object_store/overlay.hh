@@ -11,6 +11,7 @@
 // WAL's length; the Buffers are shared with the submitter, nothing is copied.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <unordered_map>
@@ -21,11 +22,44 @@
 
 namespace cairn::object_store {
 
-class Overlay {
+// Images by block, kept by pieces of the data area: those of one time lie behind each other
+// (redirector.hh), so that few pieces hold many.
+class ImageSet {
  public:
   void put(std::uint32_t physical, Buffer image) {
-    active_.insert_or_assign(physical, std::move(image));
+    Buffer& place = pieces_[physical / kPieceBlocks][physical % kPieceBlocks];
+    if (place.empty()) ++size_;
+    place = std::move(image);
   }
+  void erase(std::uint32_t physical) {
+    const auto piece = pieces_.find(physical / kPieceBlocks);
+    if (piece == pieces_.end() || piece->second[physical % kPieceBlocks].empty()) return;
+    piece->second[physical % kPieceBlocks] = {};
+    --size_;
+  }
+  // Empty: none.
+  ByteSpan find(std::uint32_t physical) const {
+    const auto piece = pieces_.find(physical / kPieceBlocks);
+    return piece == pieces_.end() ? ByteSpan() : piece->second[physical % kPieceBlocks].span();
+  }
+  std::size_t size() const { return size_; }
+  // Keeps the table's room.
+  void clear() {
+    pieces_.clear();
+    size_ = 0;
+  }
+  // By block.
+  std::vector<std::pair<std::uint32_t, Buffer>> sorted() const;
+
+ private:
+  static constexpr std::uint32_t kPieceBlocks = 16;  // 400 bytes a piece
+  std::unordered_map<std::uint32_t, std::array<Buffer, kPieceBlocks>> pieces_;
+  std::size_t size_ = 0;
+};
+
+class Overlay {
+ public:
+  void put(std::uint32_t physical, Buffer image) { active_.put(physical, std::move(image)); }
   // images: of whole blocks, the first of which goes to that place.
   void put_direct(std::uint32_t physical, Buffer images) {
     direct_.insert_or_assign(physical, std::move(images));
@@ -37,29 +71,25 @@ class Overlay {
 
   // The newest image of the block, empty when it is in its place.
   ByteSpan find(std::uint32_t physical) const {
-    for (const Images* images : {&active_, &frozen_}) {
-      if (images->empty()) continue;
-      if (const auto found = images->find(physical); found != images->end())
-        return found->second.span();
-    }
+    for (const ImageSet* images : {&active_, &frozen_})
+      if (const ByteSpan found = images->find(physical); !found.empty()) return found;
     return find_direct(physical);
   }
   // Whether the next checkpoint has to write the block.
-  bool is_waiting(std::uint32_t physical) const { return active_.contains(physical); }
+  bool is_waiting(std::uint32_t physical) const { return !active_.find(physical).empty(); }
   // Images that the next checkpoint has to write.
   std::size_t active_count() const { return active_.size(); }
 
   // The moment of a checkpoint: its images, sorted by block. They stay visible until thaw().
   std::vector<std::pair<std::uint32_t, Buffer>> freeze();
-  // Keeps the table's room: the two tables take turns, and need it again each time.
+  // The two tables take turns, and need their room again each time.
   void thaw() { frozen_.clear(); }
 
  private:
-  using Images = std::unordered_map<std::uint32_t, Buffer>;
   ByteSpan find_direct(std::uint32_t physical) const;
 
-  Images active_;
-  Images frozen_;
+  ImageSet active_;
+  ImageSet frozen_;
   std::map<std::uint32_t, Buffer> direct_;  // by the first block of the run
 };
 
