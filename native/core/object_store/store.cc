@@ -57,15 +57,14 @@ Store::Store(std::unique_ptr<StoreState> state, WalPosition next, std::uint64_t 
 Store::~Store() { state_->lifetime.reset(); }
 
 void Store::submit(Transaction transaction, Done on_durable) {
-  Pending& pending = queue_.emplace_back();
+  Pending& pending = queue_.emplace_back(Pending{.transaction = std::move(transaction)});
   pending.completion.done = std::move(on_durable);
   pending.completion.submitted_ns = state_->executor.now_ns();
   pending_since_ns_.push_back(pending.completion.submitted_ns);
   pending.completion.status = is_closing_
                                   ? Status(ErrorCode::canceled, "the object store is being closed")
-                                  : validate(transaction);
-  queued_data_bytes_ += transaction.data_bytes();
-  pending.transaction = std::move(transaction);
+                                  : validate(pending.transaction);
+  queued_data_bytes_ += pending.transaction.data_bytes();
   ++submitted_;
   ++state_->counters.pending_transactions;
   pump();

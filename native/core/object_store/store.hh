@@ -59,7 +59,7 @@ class Store final : public ObjectStore {
  private:
   struct Pending {
     Transaction transaction;
-    Wal::Completion completion;
+    Wal::Completion completion{};
     bool is_started = false;  // its first op may have been applied
     bool rearranges_blocks = false;
     bool may_move = false;  // what it overwrites
