@@ -2,8 +2,18 @@
 // part of the time that a `cairn` command needs to start. Packages go to dist/node_modules, where
 // Node looks before it looks in node_modules; the program itself to dist/bundle, which bin/cairn
 // runs. Tests that import sources take neither.
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { rootFolder, run } from "./environment.mjs";
 
 const bundles = [{ name: "@sinclair/typebox", parts: ["index", "compiler", "value"] }];
@@ -16,15 +26,32 @@ export async function bundlePackages() {
 /**
  * Joins what tsc has made of cairn's own modules. Each verb keeps a file of its own, which is
  * loaded when it runs. The files lie as deep below dist as the modules that look for files of the
- * repository: the entry as dist/cli/main.js, the others as dist/cli/local-cluster.
+ * repository: the entry as dist/cli/main.js, the others as dist/cli/local-cluster. What is up to
+ * date stays untouched: commands may be running, and load their files when they need them.
  */
 export async function bundleProgram() {
-  const folder = join(rootFolder, "dist/bundle");
-  rmSync(folder, { recursive: true, force: true });
+  const dist = join(rootFolder, "dist");
+  const folder = join(dist, "bundle");
+  const madeMs = changedMs(join(folder, "main.js"));
+  const sources = readdirSync(dist).map((name) => join(dist, name, "tsconfig.tsbuildinfo"));
+  if ([fileURLToPath(import.meta.url), ...sources].every((file) => changedMs(file) <= madeMs))
+    return;
+  const fresh = `${folder}.new`;
+  const old = `${folder}.old`;
+  rmSync(fresh, { recursive: true, force: true });
   await esbuild(
-    ...[join(rootFolder, "dist/cli/main.js"), "--packages=external"],
-    ...["--chunk-names=chunks/[name]-[hash]", `--outdir=${folder}`],
+    ...[join(dist, "cli/main.js"), "--packages=external"],
+    ...["--chunk-names=chunks/[name]-[hash]", `--outdir=${fresh}`],
   );
+  // Whole or not at all: without it, bin/cairn runs what was compiled.
+  rmSync(old, { recursive: true, force: true });
+  if (existsSync(folder)) renameSync(folder, old);
+  renameSync(fresh, folder);
+  rmSync(old, { recursive: true, force: true });
+}
+
+function changedMs(file) {
+  return statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
 async function bundlePackage({ name, parts }) {

@@ -62,6 +62,8 @@ class Allocator {
   // Behind the last block that has been taken since the store was made or opened; at open, behind
   // the last one that is referenced.
   std::uint32_t reach() const { return reach_; }
+  // Pieces of the bitmap, of 512 bytes, that checkpoints have yet to write.
+  std::uint32_t dirty_chunks() const { return dirty_chunks_; }
   // Blocks that allocate() can give now.
   std::uint32_t available() const { return block_count_ - busy_count_; }
   // Blocks that become available by checkpoints.
@@ -70,7 +72,9 @@ class Allocator {
  private:
   class Chunk final : public CheckpointEntry {
    public:
-    Chunk(Allocator& owner, std::uint32_t index) : owner_(owner), index_(index) {}
+    Chunk(Allocator& owner, std::uint32_t index) : owner_(owner), index_(index) {
+      dirty_count_ = &owner.dirty_chunks_;
+    }
     void encode(kv::WriteBatch& batch) override;
 
    private:
@@ -90,6 +94,7 @@ class Allocator {
   std::uint32_t busy_count_ = 0;
   std::uint32_t next_ = 0;
   std::uint32_t reach_ = 0;
+  std::uint32_t dirty_chunks_ = 0;
   std::vector<std::uint32_t> released_;
   std::vector<std::uint32_t> frozen_released_;
 };

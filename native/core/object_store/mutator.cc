@@ -90,9 +90,18 @@ std::optional<std::uint32_t> Mutator::place_of_overwrite(const BlockEntry* old, 
   return moved.value_or(old->physical);
 }
 
+// The block before it was overwritten a moment ago, and is written in its place as this one can be.
+bool Mutator::goes_on_in_order(const Onode* onode, std::uint32_t first_block) const {
+  if (first_block == 0) return false;
+  const BlockEntry* before = known_block(onode, first_block - 1);
+  return before != nullptr && before->state == BlockState::data &&
+         state_.overlay.is_waiting(before->physical);
+}
+
 void Mutator::place(Transaction::Op& op, bool may_move) {
   if (!op.writes_data()) return;
   const Onode* onode = find(op);
+  may_move = may_move && !goes_on_in_order(onode, op.first_block);
   op.placed.resize(op.block_count);
   std::uint32_t fresh = 0;
   for (std::uint32_t i = 0; i < op.block_count; ++i) {

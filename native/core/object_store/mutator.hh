@@ -44,6 +44,7 @@ class Mutator {
 
   const BlockEntry* known_block(const Onode* onode, std::uint32_t block) const;
   bool stays_in_place(const BlockEntry* old) const;
+  bool goes_on_in_order(const Onode* onode, std::uint32_t first_block) const;
   std::optional<std::uint32_t> place_of_overwrite(const BlockEntry* old, bool may_move);
   void set_block(PgEntry& pg, Onode& onode, std::uint32_t block, const BlockEntry& entry);
   void count_data(PgEntry& pg, std::int64_t blocks);

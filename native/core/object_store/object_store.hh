@@ -72,8 +72,8 @@ struct Options {
   // A checkpoint starts when so many bytes of data wait in memory for their place on the disk (or
   // when half of the WAL is used, or after two seconds without a write).
   std::uint64_t pending_data_bytes = std::uint64_t{48} << 20;
-  // Smaller overwrites move to free runs of at least so many blocks, where there are some
-  // (redirector.hh); 0: they stay in their place.
+  // Smaller overwrites move to free runs of at least so many blocks, at most 1024, where there are
+  // some (redirector.hh); 0: they stay in their place.
   std::uint32_t redirect_run_blocks = 8;
   // Behind a long group of transactions the next one waits until it has as many, at most so long:
   // a record costs about the same for few as for many. 0: never. The log decides what is long.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "io/fault_disk.hh"
 #include "object_store/redirector.hh"
 #include "object_store/test_machine.hh"
 
@@ -143,6 +144,13 @@ TEST_CASE("blocks stay in place when little is free, or only short runs are") {
   short_runs.check_content(short_runs.machine);
 }
 
+TEST_CASE("what is overwritten in order stays in place") {
+  Overwritten store(512, 8);
+  for (std::uint32_t block = 10; block < 20; ++block) store.overwrite(block);
+  CHECK(store.moved() == 1);  // of the first one nobody knows that others follow
+  store.check_content(store.machine);
+}
+
 TEST_CASE("a block that a snapshot shares does not move away from it") {
   Overwritten store(512, 8);
   Transaction transaction;
@@ -169,10 +177,25 @@ TEST_CASE("a block that a snapshot shares does not move away from it") {
 
 namespace {
 
+// A disk of which only the room below it matters.
+class RoomOnly final : public io::BlockingDisk {
+ public:
+  explicit RoomOnly(std::uint64_t available_bytes) : available_bytes_(available_bytes) {}
+  std::uint64_t size_bytes() const override { return kBlockBytes; }
+  Status read_now(std::uint64_t, MutableByteSpan) override { return {}; }
+  Status write_now(std::uint64_t, ByteSpan) override { return {}; }
+  Status flush_now() override { return {}; }
+  Result<io::DiskSpace> space() const override { return io::DiskSpace{1000, available_bytes_, 0}; }
+
+ private:
+  std::uint64_t available_bytes_;
+};
+
 // What the redirector looks at, without a store around it.
 struct Area {
-  explicit Area(std::uint32_t data_blocks)
-      : disk(executor, io::SimDiskImage(kBlockBytes)),
+  explicit Area(std::uint32_t data_blocks, std::uint64_t available_bytes = 1000)
+      : below(available_bytes),
+        disk(executor, below, {}, 1),
         state(executor, disk, layout(data_blocks), options()) {}
   static Superblock layout(std::uint32_t data_blocks) {
     Superblock superblock;
@@ -193,7 +216,8 @@ struct Area {
   }
 
   io::SimExecutor executor;
-  io::SimDisk disk;
+  RoomOnly below;
+  io::FaultDisk disk;
   StoreState state;
 };
 
@@ -235,4 +259,11 @@ TEST_CASE("a search passes short runs, wraps, gives up until it is to look again
     area.state.allocator.make_available(run);
   redirector.look_again();
   CHECK(area.move_all(redirector) == 107);
+}
+
+TEST_CASE("nothing moves while the file system below is nearly full") {
+  Area full(4096, 99);
+  CHECK(!Redirector(full.state).redirect(0));
+  Area roomy(4096, 100);
+  CHECK(Redirector(roomy.state).redirect(0));
 }

@@ -7,24 +7,25 @@ namespace cairn::object_store {
 
 namespace {
 
-// The store uses at most so many times the blocks of its data (and a little more), so that a sparse
-// file does not grow to its whole length under overwrites. Twice: if a run is as long as
-// Options::redirect_run_blocks, half of the blocks of random overwrites find one behind the other
-// in runs of six or more, in the long run.
+// The store reaches over at most so many times the blocks of its data (and a little more), so that
+// a sparse file does not grow to its whole length under overwrites. With three times, under
+// overwrites at random, a request of a checkpoint has about twenty blocks in the long run; with
+// twice, six, and only if runs of four count.
 constexpr std::uint64_t kSpread = 3;
 constexpr std::uint64_t kSpreadBlocks = (std::uint64_t{64} << 20) / kBlockBytes;
-// A search looks at so many short runs (about 40 us); after one in vain, so many blocks stay in
-// place without a search.
+// The bounds of one search (tens of microseconds): runs that are too short, and 16 GiB of the data
+// area, 512 KiB of bitmap. After one in vain, so many blocks stay in place without a search.
 constexpr std::uint32_t kRunsPerSearch = 2048;
+constexpr std::uint32_t kBlocksPerSearch = 1U << 22;
 constexpr std::uint32_t kBlocksBetweenSearches = 256;
 constexpr std::uint32_t kMostRunBlocks = 1024;
-// Of the file system below the store: with less room than that the store does not grow by moves.
+// With less than this part of the file system free, nothing moves.
 constexpr std::uint64_t kSpareShare = 10;
 
 }  // namespace
 
 std::optional<std::uint32_t> Redirector::redirect(std::uint32_t physical) {
-  if (state_.overlay.is_waiting(physical)) return {};
+  if (!has_room_ || state_.overlay.is_waiting(physical)) return {};
   if (run_.count > 0 && !state_.allocator.is_available(run_.first)) run_.count = 0;
   if (run_.count == 0 && !find_run()) return {};
   const std::uint32_t place = run_.first++;
@@ -45,7 +46,7 @@ bool Redirector::find_run() {
   if (next_ >= end) next_ = 0;
   const std::uint32_t from = next_;
   run_ = state_.allocator.find_run({.from = from,
-                                    .end = end,
+                                    .end = std::min(end - from, kBlocksPerSearch) + from,
                                     .least = state_.options.redirect_run_blocks,
                                     .most = kMostRunBlocks,
                                     .looks = kRunsPerSearch},
@@ -55,18 +56,16 @@ bool Redirector::find_run() {
     return true;
   }
   searched_ += next_ - from;
-  if (next_ >= end) next_ = 0;
-  found_nothing_ = searched_ > end;
-  pause_ = kBlocksBetweenSearches;
+  found_nothing_ = searched_ >= end;
+  pause_ = next_ >= end ? 0 : kBlocksBetweenSearches;
   return false;
 }
 
-// Where a search ends: the store reaches over twice its data, or as far as it does already.
+// Where a search ends.
 std::uint32_t Redirector::limit() const {
   const Allocator& allocator = state_.allocator;
   const std::uint64_t spread = allocator.referenced() * kSpread + kSpreadBlocks;
-  const std::uint64_t wanted = may_grow_ ? spread : 0;
-  const std::uint64_t reach = std::max<std::uint64_t>(wanted, allocator.reach());
+  const std::uint64_t reach = std::max<std::uint64_t>(spread, allocator.reach());
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(reach, allocator.block_count()));
 }
 
@@ -75,7 +74,7 @@ void Redirector::look_again() {
   searched_ = 0;
   pause_ = 0;
   Result<io::DiskSpace> space = state_.disk.space();
-  may_grow_ = space && space->available_bytes >= space->total_bytes / kSpareShare;
+  has_room_ = space && space->available_bytes >= space->total_bytes / kSpareShare;
 }
 
 }  // namespace cairn::object_store

@@ -12,8 +12,10 @@ namespace {
 constexpr std::uint64_t kIdleNs = 2'000'000'000;
 // The region's free space is asked for once in so many transactions.
 constexpr std::uint32_t kKvFreeMaxAge = 256;
-// Of a shard with its key; headers, bitmaps and reference counts are smaller or few.
+// Of a shard with its key; headers and reference counts are smaller or few.
 constexpr std::uint64_t kEntryBytes = 224;
+// What a piece of the allocation bitmap takes beyond that.
+constexpr std::uint64_t kMoreOfBitmapBytes = 300;
 // So long a full region is believed to be full: to look again costs a compaction.
 constexpr std::uint64_t kFullForNs = 1'000'000'000;
 constexpr std::size_t kLoadAhead = 32;
@@ -255,7 +257,8 @@ Status Store::room_for(std::uint64_t data_bytes, std::uint64_t metadata_bytes) {
 
 // What the next checkpoint will write, about.
 std::uint64_t Store::pending_metadata_bytes() const {
-  return state_->checkpoint_set.active_count() * kEntryBytes + named_value_bytes_;
+  return state_->checkpoint_set.active_count() * kEntryBytes +
+         state_->allocator.dirty_chunks() * kMoreOfBitmapBytes + named_value_bytes_;
 }
 
 void Store::refresh_kv_free() {
