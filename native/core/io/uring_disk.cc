@@ -417,8 +417,8 @@ Status UringDisk::failure(const Request& request, int error_number) {
 // process half the CPU (4 KiB at depth 1: 80 us and 16 us, against 84 us and 30 us); but as soon as
 // the CPUs are busy the bound worker waits a whole time slice (3.6 ms measured), where io_uring's
 // own worker goes to the other CPU (110 us). A link in the ring saves nothing over two submissions
-// and could not be shared. Where the device needs no flush there is no such worker, and none of the
-// ring's either.
+// and could not be shared. Where the device needs no flush, the ring's worker is not needed, and
+// the kernel's has little to do (a kernel of 6.18: 0.29 ms at depth 1 on three OSDs, with it 0.36).
 void UringDisk::join_sync(Request* request) {
   State& state = *request->state;
   state.sync_waiters.emplace_back(request);
