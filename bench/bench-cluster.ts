@@ -12,6 +12,7 @@ export const root = join(fileURLToPath(import.meta.url), "../..");
 /** Of `cairn bench --format json`. */
 export interface BenchJson {
   iops: number;
+  mbPerS: number;
   latencyUs: { mean: number; p50: number; p99: number; max: number };
   longestGapMs: number;
   /** null: a daemon was restarted meanwhile */

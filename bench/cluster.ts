@@ -1,23 +1,25 @@
 // The figures of a small cluster: three OSDs on this machine, size 3.
 //
-//   npx tsx bench/cluster.ts [--seconds S] [--repeat N] [--dir FOLDER] [--format json]
+//   npx tsx bench/cluster.ts [--seconds S] [--repeat N] [--age S] [--dir FOLDER]
 //
 // 4 KiB random writes at QD32 (CPU per write over all daemons and the client) and at QD1 (latency
-// beside a bare loopback round trip and a bare durable write of the same run), random reads, and
-// what the daemons use when idle. Medians over N repeats. The cluster is made in a new folder and
-// removed.
+// beside a bare loopback round trip and a bare durable write of the same run), random reads, 1 MiB
+// reads in order, and what the daemons use when idle. Medians over N repeats. "new" is what comes
+// after the image was filled in order, while the OSDs' sparse files still grow under overwrites;
+// the rest comes after --age seconds of random writes more. The cluster is made in a new folder
+// and removed.
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { native } from "../native/index.js";
-import { BenchCluster, type BenchJson, root } from "./bench-cluster.js";
+import { BenchCluster, type BenchJson, type Load, root } from "./bench-cluster.js";
 import { machineFacts, measureDurableWriteUs, measureLoopbackUs, median } from "./machine.js";
 
 const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "8" },
     repeat: { type: "string", default: "3" },
+    age: { type: "string", default: "60" },
     dir: { type: "string", default: root },
-    format: { type: "string", default: "plain" },
   },
 });
 const osdCount = 3;
@@ -43,6 +45,29 @@ async function idleOf(pid: number): Promise<Idle> {
   };
 }
 
+function of(runs: BenchJson[], pick: (run: BenchJson) => number | null): number {
+  const known = runs.map(pick).filter((figure) => figure !== null);
+  if (known.length < runs.length) throw new Error("a daemon was restarted during the benchmark");
+  return Number(median(known).toFixed(1));
+}
+
+function writes(runs: BenchJson[]) {
+  return {
+    iops: of(runs, (run) => run.iops),
+    cpuUsPerWrite: of(runs, (run) => run.cpuUsPerOp.total),
+    cpuUsClient: of(runs, (run) => run.cpuUsPerOp.client),
+    cpuUsOsds: of(runs, (run) => run.cpuUsPerOp.osds),
+    p99Us: of(runs, (run) => run.latencyUs.p99),
+  };
+}
+
+function readsInOrder(run: BenchJson) {
+  return {
+    mbPerS: of([run], ({ mbPerS }) => mbPerS),
+    cpuUsPerRead: of([run], ({ cpuUsPerOp }) => cpuUsPerOp.total),
+  };
+}
+
 async function main(): Promise<void> {
   const cluster = new BenchCluster(values.dir);
   const seconds = Number(values.seconds);
@@ -52,36 +77,33 @@ async function main(): Promise<void> {
     const idleFresh = await Promise.all(pids.map(idleOf));
     cluster.makeImage("1G", 15);
     const idleFilled = await Promise.all(pids.map(idleOf));
+    const repeats = Number(values.repeat);
+    const deepLoad: Load = { ioType: "write", queueDepth: 32, seconds };
+    const inOrder: Load = { ioType: "read", ioSize: "1M", pattern: "seq", queueDepth: 4, seconds };
+    const inOrderNew = cluster.run(inOrder);
+    const deepNew = Array.from({ length: repeats }, () => cluster.run(deepLoad));
+    cluster.run({ ...deepLoad, seconds: Number(values.age) });
     const deep: BenchJson[] = [];
     const shallow: BenchJson[] = [];
     const reads: BenchJson[] = [];
     const loopbackUs: number[] = [];
     const durableWriteUs: number[] = [];
     const durableWritesAtOnceUs: number[] = [];
-    for (let i = 0; i < Number(values.repeat); i++) {
-      deep.push(cluster.run({ ioType: "write", queueDepth: 32, seconds }));
+    for (let i = 0; i < repeats; i++) {
+      deep.push(cluster.run(deepLoad));
       loopbackUs.push(measureLoopbackUs(root));
       durableWriteUs.push(measureDurableWriteUs(cluster.folder));
       durableWritesAtOnceUs.push(measureDurableWriteUs(cluster.folder, osdCount));
       shallow.push(cluster.run({ ioType: "write", queueDepth: 1, seconds }));
       reads.push(cluster.run({ ioType: "read", queueDepth: 32, seconds }));
     }
-    const of = (runs: BenchJson[], pick: (run: BenchJson) => number | null): number => {
-      const known = runs.map(pick).filter((figure) => figure !== null);
-      if (known.length < runs.length)
-        throw new Error("a daemon was restarted during the benchmark");
-      return Number(median(known).toFixed(1));
-    };
     const figures = {
       machine: machineFacts(),
-      command: `npx tsx bench/cluster.ts --seconds ${values.seconds} --repeat ${values.repeat}`,
-      writeQd32: {
-        iops: of(deep, (run) => run.iops),
-        cpuUsPerWrite: of(deep, (run) => run.cpuUsPerOp.total),
-        cpuUsClient: of(deep, (run) => run.cpuUsPerOp.client),
-        cpuUsOsds: of(deep, (run) => run.cpuUsPerOp.osds),
-        p99Us: of(deep, (run) => run.latencyUs.p99),
-      },
+      command:
+        `npx tsx bench/cluster.ts --seconds ${values.seconds} --repeat ${values.repeat} ` +
+        `--age ${values.age}`,
+      writeQd32New: writes(deepNew),
+      writeQd32: writes(deep),
       writeQd1: {
         meanUs: of(shallow, (run) => run.latencyUs.mean),
         p50Us: of(shallow, (run) => run.latencyUs.p50),
@@ -93,6 +115,8 @@ async function main(): Promise<void> {
         iops: of(reads, (run) => run.iops),
         cpuUsPerRead: of(reads, (run) => run.cpuUsPerOp.total),
       },
+      read1MInOrderNew: readsInOrder(inOrderNew),
+      read1MInOrder: readsInOrder(cluster.run(inOrder)),
       idleOsds: idleFresh.map(rounded),
       idleOsdsAfterFill: idleFilled.map(rounded),
     };
