@@ -20,6 +20,7 @@ interface RunFlags extends DaemonFlags {
   deviceClass?: string;
   faultDisk?: string;
   localSockets: OnOff;
+  overwrites: "move" | "stay";
 }
 
 interface MkfsFlags extends OutputOptions {
@@ -62,6 +63,7 @@ export async function runAction(flags: RunFlags): Promise<void> {
       monitor,
       ...(flags.listen === undefined ? {} : { listen: flags.listen }),
       localSockets: flags.localSockets === "on",
+      movesOverwrites: flags.overwrites === "move",
       log: logConfigOf(flags, place, `osd.${id}`),
       host: flags.host ?? hostname(),
       ...(flags.deviceClass === undefined ? {} : { deviceClass: flags.deviceClass }),

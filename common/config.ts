@@ -64,6 +64,8 @@ export const OsdConfigSchema = Type.Object(
     listen: Type.Unsafe<Address>({ ...AddressSchema, default: loopback(0) }),
     /** processes of this machine reach each other by Unix sockets, not by TCP alone */
     localSockets: Type.Boolean({ default: true }),
+    /** small overwrites may move to new places of the store */
+    movesOverwrites: Type.Boolean({ default: true }),
     log: LogConfigSchema,
     /** where CRUSH places it */
     host: Type.String({ minLength: 1, maxLength: 255 }),

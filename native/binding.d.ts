@@ -144,6 +144,8 @@ export interface OsdOptions {
   diskFaults?: DiskFaults;
   /** to reach processes of this machine, and be reached by them, by Unix sockets */
   localSockets?: boolean;
+  /** small overwrites go to new places beside each other; absent: they stay where they were */
+  movesOverwrites?: boolean;
   onEvents: (events: OsdEvent[]) => void;
   /** it runs in this world instead of on the host; path means nothing then */
   world?: NativeSimWorld;

@@ -99,6 +99,7 @@ export class Incarnation {
       osd: config.id,
       incarnation,
       localSockets: config.localSockets,
+      movesOverwrites: config.movesOverwrites,
       ...(options.diskFaults === undefined ? {} : { diskFaults: options.diskFaults }),
       onEvents: (events) => {
         for (const event of events) this.onEvent(event);

@@ -73,6 +73,13 @@ const osd = verb({
       "on",
       { env: localSocketsVariable },
     ),
+    overwrites: choice(
+      "place",
+      "where small overwrites go: beside each other, which costs less, or where they were",
+      ["move", "stay"] as const,
+      "move",
+      { env: "CAIRN_OVERWRITES" },
+    ),
     faultDisk: optional(
       "socket",
       "for tests: keep what is not flushed in memory, lose it and fail as told at this socket",

@@ -143,6 +143,7 @@ class Osd : public Napi::ObjectWrap<Osd> {
     self.osd = osd_ = static_cast<OsdId>(get_u64(options, "osd"));
     self.incarnation = incarnation_ = get_bigint(options, "incarnation");
     self.local_sockets = get_flag(options, "localSockets");
+    self.moves_overwrites = get_flag(options, "movesOverwrites");
     if (options.Has("diskFaults")) {
       disk_faults_ = get_disk_faults(options.Get("diskFaults").As<Napi::Object>());
     }

@@ -26,6 +26,7 @@ struct OsdSelf {
   OsdId osd = kNoOsd;
   std::uint64_t incarnation = 0;
   bool local_sockets = true;
+  bool moves_overwrites = true;
 };
 
 class OsdPlatform {

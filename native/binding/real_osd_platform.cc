@@ -28,6 +28,7 @@ class RealOsdPlatform final : public OsdPlatform {
   object_store::Options store_options() override {
     object_store::Options options;
     options.group_wait_ns = kGroupWaitNs;
+    if (!self_.moves_overwrites) options.redirect_run_blocks = 0;
     return options;
   }
   std::unique_ptr<net::Messenger> make_messenger(net::MessengerHandler& handler,
