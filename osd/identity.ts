@@ -5,6 +5,7 @@ import { type Static, Type } from "@sinclair/typebox";
 import type { OsdConfig } from "../common/config.js";
 import { StorageError, toStorageError } from "../common/errors.js";
 import { Checker } from "../common/schema.js";
+import type { OsdOptions } from "../native/index.js";
 import { OsdIdSchema, UuidSchema } from "../proto/osd-map.js";
 
 const IdentitySchema = Type.Object(
@@ -33,6 +34,14 @@ export function storePath({
   dataDir: string;
 }): string {
   return store ?? path.join(dataDir, "store");
+}
+
+/** What an OSD's configuration says to its native core. */
+export function coreConfig(
+  config: OsdConfig,
+): Pick<OsdOptions, "path" | "osd" | "localSockets" | "movesOverwrites"> {
+  const { id, localSockets, movesOverwrites } = config;
+  return { path: storePath(config), osd: id, localSockets, movesOverwrites };
 }
 
 /** @throws not_found, corrupt, wrong_daemon when it is that of another OSD */

@@ -27,7 +27,7 @@ import { limitMs } from "../proto/settings.js";
 import { Background } from "./background.js";
 import { failureOf, recoveryOf } from "./failure-reports.js";
 import { refusesWrites } from "./full.js";
-import { type Identity, storePath } from "./identity.js";
+import { coreConfig, type Identity } from "./identity.js";
 import { mapsAfter, subscribeAnew, subscribeBehind } from "./map/map-chain.js";
 import { MapRefusals } from "./map/map-refusals.js";
 import { PlacementTracker } from "./map/placement-tracker.js";
@@ -94,12 +94,9 @@ export class Incarnation {
     this.log = daemonLog.log;
     this.mapRefusals = new MapRefusals(this.log, () => this.session.send(subscribeAnew));
     this.core = options.createCore({
-      path: storePath(config),
+      ...coreConfig(config),
       clusterId: clusterBytes(identity.clusterId),
-      osd: config.id,
       incarnation,
-      localSockets: config.localSockets,
-      movesOverwrites: config.movesOverwrites,
       ...(options.diskFaults === undefined ? {} : { diskFaults: options.diskFaults }),
       onEvents: (events) => {
         for (const event of events) this.onEvent(event);
