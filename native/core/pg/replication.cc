@@ -297,13 +297,15 @@ void Pg::on_replicate(net::ConnectionId from, net::Replicate&& message, const Bu
   apply_entry(std::move(message.entry), message.steps, data, message.trim_to);
 }
 
-// Entries become durable in their order. One that the store has refused never is.
+// It is the first one, unless the store has refused one before: that stays, and is never
+// acknowledged, also when it is sent again.
 void Pg::acknowledge_entry(std::uint64_t number) {
-  while (!replica_acks_.empty() && replica_acks_.front().number <= number) {
-    const ReplicaAck ack = replica_acks_.front();
-    replica_acks_.pop_front();
-    if (ack.number == number) acknowledge(ack);
-  }
+  const auto found = std::find_if(replica_acks_.begin(), replica_acks_.end(),
+                                  [number](const ReplicaAck& ack) { return ack.number == number; });
+  if (found == replica_acks_.end()) return;
+  const ReplicaAck ack = *found;
+  replica_acks_.erase(found);
+  acknowledge(ack);
 }
 
 void Pg::acknowledge(const ReplicaAck& ack) {
