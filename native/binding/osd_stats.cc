@@ -29,6 +29,7 @@ Napi::Value osd_stats_value(Napi::Env env, const OsdFigures& figures) {
   set("storeCheckpoints", figures.store.checkpoints);
   set("storeDataReadBytes", figures.store.data_read_bytes);
   set("storeDataWrittenBytes", figures.store.data_written_bytes);
+  set("storeDiscardedBlocks", figures.store.discarded_blocks);
   set("storeRedirectedBlocks", figures.store.redirected_blocks);
   set("storeMetadataLoads", figures.store.metadata_loads);
   set("storeMetadataValues", figures.store.metadata_values);

@@ -100,6 +100,9 @@ Result<std::uint64_t> size_of(int fd, const struct stat& info, const std::string
   return size;
 }
 
+// The block layer may cut a longer write, and would flush behind each part.
+constexpr std::uint64_t kMaxFlushedWriteBytes = 128 * 1024;
+
 Status short_transfer(const char* what, std::uint64_t offset, std::uint64_t length,
                       std::uint64_t moved) {
   return {ErrorCode::io_error, std::string(what) + " at offset " + std::to_string(offset) +
@@ -145,6 +148,8 @@ struct UringDisk::Request {
     length += buffer.size();
     buffers.push_back(std::move(buffer));
   }
+
+  bool is_durable_by_itself() const;
 
   void advance(std::uint64_t bytes) {
     moved += bytes;
@@ -200,6 +205,15 @@ struct UringDisk::State {
   std::vector<std::unique_ptr<Request>> free_requests;
   std::vector<std::unique_ptr<Request>> sync_waiters;  // for the next fdatasync
 };
+
+// Whether RWF_DSYNC makes it durable without a thread that waits. On a block device the request
+// carries FUA, and where the device has a volatile cache but no FUA, the kernel's block layer adds
+// the flush behind it by itself (Documentation/block/writeback_cache_control.rst). A file system
+// leaves the flush to a worker: see join_sync.
+bool UringDisk::Request::is_durable_by_itself() const {
+  if (!durable) return false;
+  return state->writes_through || (state->is_block_device && length <= kMaxFlushedWriteBytes);
+}
 
 Result<std::unique_ptr<UringDisk>> UringDisk::open(Reactor& reactor, const std::string& path,
                                                    const Options& options) {
@@ -372,8 +386,7 @@ void UringDisk::submit(Request* request) {
       break;
     case Request::Kind::write:
       state.reactor.writev(state.fd, vectors, offset,
-                           request->durable && state.writes_through ? RWF_DSYNC : 0,
-                           std::move(done));
+                           request->is_durable_by_itself() ? RWF_DSYNC : 0, std::move(done));
       break;
     case Request::Kind::discard:
       // For a block device too: its fallocate unmaps like BLKDISCARD, but does not block us.
@@ -396,7 +409,7 @@ void UringDisk::complete(Request* request, int result) {
     return finish(
         request, short_transfer(request->name(), request->offset, request->length, request->moved));
   }
-  const bool needs_sync = request->durable && !request->state->writes_through;
+  const bool needs_sync = request->durable && !request->is_durable_by_itself();
   if (needs_sync && !request->state->closed) return join_sync(request);
   finish(request, Status::ok());
 }

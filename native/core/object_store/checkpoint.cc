@@ -18,8 +18,6 @@ constexpr std::size_t kBlocksPerWrite = 64;
 // About 0.1 ms each.
 constexpr std::size_t kEntriesPerSlice = 128;
 constexpr std::size_t kFinishesPerSlice = 1024;
-// Shorter holes are not worth a system call.
-constexpr std::uint32_t kMinDiscardBlocks = 16;
 
 }  // namespace
 
@@ -128,13 +126,7 @@ void Checkpointer::applied(Status status) {
   state_.applied_sequence = sequence_;
   wal_.trim(position_);
   state_.overlay.thaw();
-  for (const BlockRun& run : state_.allocator.take_released()) {
-    if (run.count < kMinDiscardBlocks)
-      state_.allocator.make_available(run);
-    else
-      to_discard_.push_back(run);
-  }
-  discard_next();
+  discarder_.add(state_.allocator.take_released());
   finish_slice();
 }
 
@@ -146,23 +138,6 @@ void Checkpointer::finish_slice() {
   state_.executor.post([this, alive = std::weak_ptr(state_.lifetime)] {
     if (!alive.expired()) finish_slice();
   });
-}
-
-// One at a time, behind everything else. The blocks stay taken until the disk has answered: a
-// discard that is late must not hit what has been written there again.
-void Checkpointer::discard_next() {
-  if (is_discarding_ || to_discard_.empty()) return;
-  is_discarding_ = true;
-  const BlockRun run = to_discard_.front();
-  to_discard_.pop_front();
-  state_.disk.discard(state_.disk_offset(run.first), run.count * kBlockBytes,
-                      [this, run, alive = std::weak_ptr(state_.lifetime)](Status) {
-                        if (alive.expired()) return;
-                        is_discarding_ = false;
-                        state_.allocator.make_available(run);
-                        discard_next();
-                        on_progress_();
-                      });
 }
 
 void Checkpointer::when_done(Done done) {

@@ -7,16 +7,16 @@
 //              is encoded in slices between the executor's other tasks
 //   flush      the data is durable before the metadata that names its checksums
 //   apply      one synced batch: all metadata as of S, and S itself with the WAL position behind it
-//   trim       the WAL up to there; blocks released up to S are discarded and free again
+//   trim       the WAL up to there; blocks released up to S are free again (discarder.hh)
 //
 // A crash at any point leaves the region at an older S whose records are all still in the WAL.
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <utility>
 #include <vector>
 
+#include "object_store/discarder.hh"
 #include "object_store/store_state.hh"
 #include "object_store/wal.hh"
 
@@ -25,8 +25,9 @@ namespace cairn::object_store {
 class Checkpointer {
  public:
   // on_progress: something may go on that waited (room in the WAL, free blocks, an error).
-  Checkpointer(StoreState& state, Wal& wal, UniqueFunction<void()> on_progress)
-      : state_(state), wal_(wal), on_progress_(std::move(on_progress)) {}
+  Checkpointer(StoreState& state, Wal& wal, Discarder& discarder,
+               UniqueFunction<void()> on_progress)
+      : state_(state), wal_(wal), discarder_(discarder), on_progress_(std::move(on_progress)) {}
 
   bool is_running() const { return is_running_; }
   // Whether anything has happened since the last checkpoint.
@@ -46,11 +47,11 @@ class Checkpointer {
   void apply();
   void applied(Status status);
   void finish_slice();
-  void discard_next();
   void end(Status status);
 
   StoreState& state_;
   Wal& wal_;
+  Discarder& discarder_;
   UniqueFunction<void()> on_progress_;
   bool is_running_ = false;
   bool is_waiting_for_wal_ = false;
@@ -61,8 +62,6 @@ class Checkpointer {
   std::vector<std::pair<std::uint32_t, Buffer>> images_;
   std::size_t next_image_ = 0;
   std::uint32_t writes_under_way_ = 0;
-  std::deque<BlockRun> to_discard_;
-  bool is_discarding_ = false;
   std::vector<Done> waiting_;
 };
 

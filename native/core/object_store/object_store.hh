@@ -222,6 +222,7 @@ struct Counters {
   // Metadata that was not in memory: how often the key-value region was asked, and for how many
   // keys; the pairs that it found count where all of an object was asked for.
   std::uint64_t metadata_loads = 0, metadata_values = 0;
+  std::uint64_t discarded_blocks = 0;      // of which the disk was told that they hold nothing
   std::uint64_t redirected_blocks = 0;     // overwrites that went to another place
   std::uint64_t pending_transactions = 0;  // submitted, not yet durable
   Histogram commit_ns;                     // submit to durable

@@ -46,7 +46,8 @@ Store::Store(std::unique_ptr<StoreState> state, WalPosition next, std::uint64_t 
       reader_(*state_, loader_),
       wal_(*state_, next, tail,
            [this](Status status, Wal::Group group) { group_done(status, group); }),
-      checkpointer_(*state_, wal_, [this] { progress(); }),
+      discarder_(*state_, [this] { progress(); }),
+      checkpointer_(*state_, wal_, discarder_, [this] { progress(); }),
       reclaimer_(*state_, [this](Transaction transaction, Done done) {
         submit(std::move(transaction), std::move(done));
       }) {
@@ -140,7 +141,8 @@ Store::Start Store::start_transaction(Pending& pending) {
     refuse(pending, {ErrorCode::too_large, "a transaction is larger than the WAL"});
     return Start::refused;
   }
-  const Room data = data_room(pending.transaction);
+  Room data = data_room(pending.transaction);
+  if (data == Room::wait && discarder_.give_up()) data = data_room(pending.transaction);
   const Room metadata = metadata_room(pending.transaction);
   if (data == Room::none || metadata == Room::none) {
     refuse(pending, {ErrorCode::no_space, data == Room::none ? kNoFreeBlock : kRegionFull});

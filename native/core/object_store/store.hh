@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "object_store/checkpoint.hh"
+#include "object_store/discarder.hh"
 #include "object_store/loader.hh"
 #include "object_store/mutator.hh"
 #include "object_store/object_store.hh"
@@ -106,6 +107,7 @@ class Store final : public ObjectStore {
   Mutator mutator_;
   Reader reader_;
   Wal wal_;
+  Discarder discarder_;
   Checkpointer checkpointer_;
   Reclaimer reclaimer_;
 

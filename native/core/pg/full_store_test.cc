@@ -21,6 +21,25 @@ Status write_mib(SimOsds& cluster, const std::string& object) {
   return status;
 }
 
+// Fills the store to the last block, its reserve too.
+void fill_whole(SimOsds& cluster, object_store::ObjectStore& store) {
+  const PgId elsewhere{2, 0};
+  Status status;
+  for (std::uint64_t number = 1; status; ++number) {
+    object_store::Transaction transaction;
+    transaction.write(elsewhere, {2, "filler" + std::to_string(number), kHead}, 0,
+                      Buffer::zeroed(kBlockBytes * 16), {1, number});
+    transaction.allow_reserve();
+    bool is_done = false;
+    store.submit(std::move(transaction), [&](Status outcome) {
+      status = std::move(outcome);
+      is_done = true;
+    });
+    cluster.run_until([&] { return is_done; });
+  }
+  CHECK(status.code() == ErrorCode::no_space);
+}
+
 Status remove(SimOsds& cluster, const std::string& object) {
   Status status;
   cluster.operate(object, {{StepCode::remove, 0, 0, {}, {}}}, {}, &status);
@@ -81,6 +100,34 @@ TEST_CASE("pg: a replica that is fuller than the primary takes what is logged fr
     CHECK(cluster.digest(1, object) == cluster.digest(0, object));
   }
   CHECK(!replica.failed());
+}
+
+TEST_CASE("pg: a replica acknowledges neither an entry that its store refused nor a later one") {
+  SimOsds cluster(83);
+  cluster.new_interval({0, 1, 2});
+  CHECK(write_mib(cluster, "before").is_ok());
+  SimOsd& replica = *cluster.osds[1];
+  fill_whole(cluster, *replica.store);
+  replica.expects_store_failure = true;
+  const std::uint64_t repeated = hits_of("pg_replicate_repeated");
+  Buffer data = Buffer::zeroed(kMib);
+  const auto refused =
+      watch(*cluster.client, "refused", {{StepCode::write, 0, kMib, {}, {}}}, std::move(data));
+  cluster.run_until([&] { return !replica.store_failure.empty(); });
+  CHECK(replica.store_failure.find("no_space") != std::string::npos);
+  // A removal has room also now; but it would leave a gap in the log of the store.
+  const auto later = watch(*cluster.client, "before", {{StepCode::remove, 0, 0, {}, {}}});
+  cluster.executor.run_for(kSecond);
+  cluster.network->reset_streams("osd0", "osd1");
+  cluster.executor.run_for(kSecond);
+  CHECK(hits_of("pg_replicate_repeated") > repeated);
+  CHECK(!refused->answered);
+  CHECK(!later->answered);
+  // The other replica has both, and the refused one is missing where it was refused.
+  CHECK(cluster.digest(2, "refused").starts_with("exists"));
+  CHECK(!cluster.digest(2, "before").starts_with("exists"));
+  CHECK(!cluster.digest(1, "refused").starts_with("exists"));
+  CHECK(cluster.digest(1, "before").starts_with("exists"));
 }
 
 }  // namespace cairn::pg

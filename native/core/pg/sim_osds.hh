@@ -49,6 +49,8 @@ struct SimOsd : OsdEvents {
   std::set<std::string> unfound;
   std::uint64_t missing = ~std::uint64_t{0};
   ScrubLog scrubs;
+  bool expects_store_failure = false;
+  std::string store_failure;
   std::map<std::uint64_t, std::string> trims;  // outcomes by id
 
   std::map<PgId, Epoch> children_started, children_activated;  // of other PGs than kTestPg
@@ -75,7 +77,10 @@ struct SimOsd : OsdEvents {
   void on_control(const net::Entity&, ByteSpan) override {}
   void on_need_map(Epoch) override {}
   void on_peer_failed(OsdId, std::uint64_t, const std::string&) override {}
-  void on_store_failed(const Status& status) override { FAIL(status.to_string()); }
+  void on_store_failed(const Status& status) override {
+    store_failure = status.to_string();
+    CHECK_MESSAGE(expects_store_failure, store_failure);
+  }
   void on_scrub_object(PgId, Epoch, std::uint64_t, const ObjectVerdict& verdict, bool) override {
     scrubs.verdicts.push_back(verdict);
   }

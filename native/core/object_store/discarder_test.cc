@@ -1,0 +1,147 @@
+// The Discarder alone, on a disk of which only discards matter, and under a store that is full.
+#include "object_store/discarder.hh"
+
+#include "object_store/test_machine.hh"
+
+using namespace cairn;
+using namespace cairn::object_store;
+using namespace cairn::object_store::test;
+
+namespace {
+
+constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
+constexpr std::uint32_t kDataBlocks = 100'000;
+
+// Answers each discard after a time, and notes it.
+class SlowDiscards final : public io::Disk {
+ public:
+  SlowDiscards(io::Executor& executor, std::uint64_t took_ns)
+      : executor_(executor), took_ns_(took_ns) {}
+  struct Piece {
+    std::uint64_t begun_ns = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+  };
+  std::vector<Piece> pieces;
+
+  void discard(std::uint64_t offset, std::uint64_t length, io::DiskDone done) override {
+    pieces.push_back({executor_.now_ns(), offset, length});
+    executor_.run_after(took_ns_, [done = std::move(done)]() mutable { done(Status::ok()); });
+  }
+  std::uint64_t size_bytes() const override { return kBlockBytes; }
+  Status read_now(std::uint64_t, MutableByteSpan) override { return {}; }
+  Status write_now(std::uint64_t, ByteSpan) override { return {}; }
+  Status flush_now() override { return {}; }
+  Result<io::DiskSpace> space() const override { return io::DiskSpace{1000, 1000, 0}; }
+  void read(std::uint64_t, Buffer, io::DiskDone) override { CAIRN_ASSERT(false); }
+  void write(std::uint64_t, std::vector<Buffer>, bool, io::DiskDone) override {
+    CAIRN_ASSERT(false);
+  }
+  void flush(io::DiskDone) override { CAIRN_ASSERT(false); }
+
+ private:
+  io::Executor& executor_;
+  std::uint64_t took_ns_;
+};
+
+struct Area {
+  explicit Area(std::uint64_t took_ns)
+      : disk(executor, took_ns),
+        state(executor, disk, layout(), small_options()),
+        discarder(state, [this] { ++progress; }) {}
+  static Superblock layout() {
+    Superblock superblock;
+    superblock.layout.data_blocks = kDataBlocks;
+    return superblock;
+  }
+  // What a checkpoint hands out after these were taken and released.
+  std::vector<BlockRun> released(const std::vector<BlockRun>& runs) {
+    for (const BlockRun& run : runs)
+      for (std::uint32_t i = 0; i < run.count; ++i) {
+        REQUIRE(state.allocator.take(run.first + i));
+        state.allocator.release(run.first + i);
+      }
+    state.allocator.freeze();
+    return state.allocator.take_released();
+  }
+
+  io::SimExecutor executor;
+  SlowDiscards disk;
+  StoreState state;
+  int progress = 0;
+  Discarder discarder;
+};
+
+}  // namespace
+
+TEST_CASE("a long run is discarded by pieces, and others have the disk between them") {
+  constexpr std::uint64_t kTookNs = 2'000'000;
+  Area area(kTookNs);
+  area.discarder.add(area.released({{10, 5000}, {6000, 15}}));
+  // Too short for a discard.
+  CHECK(area.state.allocator.is_available(6000));
+  CHECK(!area.state.allocator.is_available(10));
+  area.executor.run_for(1'000'000'000);
+  std::uint64_t discarded = 0;
+  const std::uint64_t start = area.state.disk_offset(10);
+  for (std::size_t i = 0; i < area.disk.pieces.size(); ++i) {
+    const SlowDiscards::Piece& piece = area.disk.pieces[i];
+    CHECK(piece.offset == start + discarded);
+    CHECK(piece.length <= 4 * kMib);
+    if (i > 0) CHECK(piece.begun_ns - area.disk.pieces[i - 1].begun_ns >= 5 * kTookNs);
+    discarded += piece.length;
+  }
+  CHECK(area.disk.pieces.size() == 5);
+  CHECK(discarded == 5000 * kBlockBytes);
+  CHECK(area.state.counters.discarded_blocks == 5000);
+  CHECK(area.progress == 5);
+  CHECK(area.state.allocator.available() == kDataBlocks);
+}
+
+TEST_CASE("what waits to be discarded is given up at once; what is being discarded stays taken") {
+  Area area(50'000'000);
+  area.discarder.add(area.released({{0, 3000}}));
+  CHECK(area.discarder.give_up());
+  CHECK(!area.discarder.give_up());
+  CHECK(!area.state.allocator.is_available(0));
+  CHECK(!area.state.allocator.is_available(1023));
+  CHECK(area.state.allocator.is_available(1024));
+  CHECK(area.state.allocator.is_available(2999));
+  area.executor.run_for(1'000'000'000);
+  CHECK(area.disk.pieces.size() == 1);
+  CHECK(area.state.allocator.available() == kDataBlocks);
+  // It goes on with what is released later.
+  area.discarder.add(area.released({{0, 16}}));
+  area.executor.run_for(1'000'000'000);
+  CHECK(area.disk.pieces.size() == 2);
+  CHECK(area.state.allocator.is_available(0));
+}
+
+TEST_CASE("a full store takes what was removed again without waiting for discards") {
+  constexpr std::uint32_t kBlocks = 4 * kMib / kBlockBytes;
+  constexpr std::uint32_t kObjects = 8;
+  Machine machine(formatted_image(kBlocks * kObjects + kBlocks));
+  machine.must_open();
+  const PgId pg{7, 1};
+  const auto write = [&](std::uint32_t number, std::uint64_t version) {
+    Transaction transaction;
+    transaction.write(pg, {7, "o" + std::to_string(number), kHead}, 0,
+                      Buffer::zeroed(kBlocks * kBlockBytes), {1, version});
+    return machine.submit(std::move(transaction)).to_string();
+  };
+  std::uint64_t version = 0;
+  for (std::uint32_t number = 0; number < kObjects; ++number)
+    CHECK(write(number, ++version) == "ok");
+  REQUIRE(machine.checkpoint().is_ok());
+  for (std::uint32_t number = 0; number < kObjects; ++number) {
+    Transaction transaction;
+    transaction.remove(pg, {7, "o" + std::to_string(number), kHead});
+    REQUIRE(machine.submit(std::move(transaction)).is_ok());
+  }
+  REQUIRE(machine.checkpoint().is_ok());
+  for (std::uint32_t number = 0; number < kObjects; ++number)
+    CHECK(write(number, ++version) == "ok");
+  // Of the eight pieces, those that nobody had to wait for.
+  CHECK(machine.store->counters().discarded_blocks < kObjects * kBlocks);
+  CHECK(machine.close().is_ok());
+}
