@@ -6,8 +6,10 @@
 // Four parts: latency at queue depth 1, IOPS and CPU at queue depth 32 in the steady state
 // (checkpoints included), the CPU of committing and of checkpointing the same operations apart, and
 // the same of first writes after a snapshot (clone, one block, attribute), one at a time, to
-// objects of one block and of 1024. FILE is made sparse, and removed afterwards.
+// objects of one block and of 1024. FILE is made sparse, and removed afterwards; of a block device
+// the content is lost.
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -230,7 +232,7 @@ void report_snapshots(Bench& bench, io::Reactor& reactor) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
+  if (argc < 2 || argv[1][0] == '-') {
     std::fprintf(stderr, "usage: %s FILE [SECONDS [MIB]]\n", argv[0]);
     return 2;
   }
@@ -263,6 +265,7 @@ int main(int argc, char** argv) {
     report_snapshots(bench, **reactor);
   }
   store->reset();
-  ::unlink(argv[1]);
+  struct stat info {};
+  if (::stat(argv[1], &info) == 0 && S_ISREG(info.st_mode)) ::unlink(argv[1]);
   return 0;
 }

@@ -11,6 +11,7 @@
 #include <limits>
 #include <utility>
 
+#include "io/scheduling.hh"
 #include "io/uring_setup.hh"
 
 namespace cairn::io {
@@ -166,6 +167,7 @@ void UringReactor::start_on_this_thread() {
     thread_ = std::this_thread::get_id();
     enable_ring(ring_);
     enabled_ = true;
+    ask_for_short_turns();
     arm_wake();
   }
   CAIRN_ASSERT(thread_ == std::this_thread::get_id());
