@@ -5,10 +5,10 @@ namespace cairn::io {
 
 // Asks for short turns of this thread on the CPU, and so of those that it makes. The share of the
 // CPU stays what it is; but who asks for short turns may have the next one sooner: a thread that
-// wakes up for a request does not wait for the end of the turn of a busy guest beside it, which is
-// three milliseconds with the kernel's default on a small machine, several times on the way of a
-// write. Needs no privilege. Kernels before 6.12 ignore it; a thread whose policy somebody has
-// changed keeps what it has. Source: sched_setattr(2), sched_runtime of SCHED_OTHER; Linux,
+// wakes up for a request does not wait for the end of the turn of a busy guest beside it, up to
+// three milliseconds with the kernel's default, several times on the way of a write. Needs no
+// privilege. Kernels before 6.12 ignore it; a thread whose policy somebody has changed keeps what
+// it has. Source: sched_setattr(2), sched_runtime of SCHED_OTHER; Linux,
 // Documentation/scheduler/sched-eevdf.rst.
 void ask_for_short_turns();
 
