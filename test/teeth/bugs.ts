@@ -36,6 +36,11 @@ export const plantedBugs: readonly PlantedBug[] = [
     hunters: ["explore"],
   },
   {
+    name: "reuse_before_discard",
+    what: "a block is allocated again while the disk still discards it",
+    hunters: ["explore"],
+  },
+  {
     name: "ack_before_replica",
     what: "a write is acknowledged before the replicas have it",
     hunters: ["sim"],

@@ -19,6 +19,8 @@ std::string_view name_of(PlantedBug bug) {
       return "truncate_at_damage";
     case PlantedBug::reuse_block_early:
       return "reuse_block_early";
+    case PlantedBug::reuse_before_discard:
+      return "reuse_before_discard";
     case PlantedBug::ack_before_replica:
       return "ack_before_replica";
     case PlantedBug::stale_interval_op:

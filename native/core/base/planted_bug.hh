@@ -23,6 +23,7 @@ enum class PlantedBug : std::uint8_t {
   checksum_without_offset,  // a block's checksum is not seeded with its place
   truncate_at_damage,       // damage below the flushed mark cuts the log instead of refusing
   reuse_block_early,        // a block with a pending record is reallocated
+  reuse_before_discard,     // a block is reallocated while the disk still discards it
   // placement groups
   ack_before_replica,     // a write is acknowledged before the replicas have it
   stale_interval_op,      // an operation of an older interval is executed

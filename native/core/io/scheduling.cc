@@ -33,8 +33,18 @@ void ask_for_short_turns() {
   SchedulingAttributes attributes;
   if (::syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return;
   if (attributes.policy != SCHED_OTHER) return;
+  // Shorter ones were somebody's wish. Kernels that know turns tell them, others tell 0.
+  if (attributes.runtime_ns != 0 && attributes.runtime_ns <= kTurnNs) return;
   attributes.runtime_ns = kTurnNs;
   // Refused where a sandbox forbids it: then it goes on as before.
+  ::syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
+void give_short_turns_back() {
+  SchedulingAttributes attributes;
+  if (::syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return;
+  if (attributes.policy != SCHED_OTHER || attributes.runtime_ns != kTurnNs) return;
+  attributes.runtime_ns = 0;
   ::syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 

@@ -12,4 +12,8 @@ namespace cairn::io {
 // Documentation/scheduler/sched-eevdf.rst.
 void ask_for_short_turns();
 
+// For a thread that was made by one with short turns, and computes for long: it has the kernel's
+// default again.
+void give_short_turns_back();
+
 }  // namespace cairn::io

@@ -68,7 +68,14 @@ TEST_CASE("short turns: the thread has them, so have those that it makes; the re
     }
     CHECK(before.runtime_ns == 2'000'000);
     CHECK(after.runtime_ns == 300'000);
-    std::thread([] { CHECK(of_this_thread().runtime_ns == 300'000); }).join();
+    std::thread([] {
+      CHECK(of_this_thread().runtime_ns == 300'000);
+      give_short_turns_back();
+      CHECK(of_this_thread().runtime_ns > 300'000);
+    }).join();
+    set_turn(100'000);
+    ask_for_short_turns();
+    CHECK(of_this_thread().runtime_ns == 100'000);
   }).join();
 }
 

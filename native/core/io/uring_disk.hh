@@ -8,8 +8,8 @@
 // - A block past size_bytes() is never touched.
 //
 // A durable write is a write and then an fdatasync, shared with other durable writes and flushes of
-// the same turn of the loop; or one write (RWF_DSYNC), where the device needs no flush for that
-// (uring_disk.cc says why not always).
+// the same turn of the loop; or one write (RWF_DSYNC), where the device needs no flush for that,
+// and for a short one to a block device (uring_disk.cc says why not always).
 //
 // The asynchronous half belongs to the reactor's thread; the blocking half may be called from any
 // thread. Does not: cache, merge or reorder requests, retry what the device refused.
@@ -36,8 +36,8 @@ class UringDisk final : public Disk {
     std::uint64_t size_bytes = 0;
     // O_DIRECT. A file system that refuses it (some tmpfs) is used through the page cache.
     bool direct = true;
-    // Whether durable writes are single writes; none: as the device is (write_cache.hh). Either is
-    // right on every device.
+    // Whether durable writes of any length are single writes; none: as the device is
+    // (write_cache.hh). Either is right on every device.
     std::optional<bool> writes_through{};
   };
 

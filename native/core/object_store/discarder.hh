@@ -2,15 +2,18 @@
 //
 // A file system punches a hole, and a device discards, ahead of the writes that come after it: one
 // discard of a removed image as a whole would hold up everything for seconds. So it goes by pieces,
-// one at a time, and rests behind each of them.
+// and rests when it has told of a piece's worth of blocks: for as long as the disk took, so that
+// others have it half of the time; and, since a file system may pass discards on to its device only
+// later, for as long as a bound of bytes per second wants.
 //
 // Invariants
 // - A run stays taken until the disk has answered for it: a discard that is late must not hit what
 //   has been written there again.
 // - Nobody waits for room that only waits to be discarded: give_up() makes it available instead.
+// - What waits is bounded: more runs than that are available at once, without a discard.
 //
-// It does not outlast a restart: what it has not come to is free, and is not discarded until it has
-// been used and released again.
+// It does not outlast a restart. What was given up, or not come to, is free, and is not discarded
+// until it has been used and released again.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +31,9 @@ class Discarder {
 
   // Runs that a durable checkpoint has released, still taken.
   void add(const std::vector<BlockRun>& released);
-  // What waits becomes available without a discard. False: nothing did.
-  bool give_up();
+  // Of what waits, at least so many blocks become available without a discard, or all that there
+  // are. False: nothing waits.
+  bool give_up(std::uint32_t blocks);
 
  private:
   void next();
@@ -38,7 +42,10 @@ class Discarder {
   StoreState& state_;
   UniqueFunction<void()> on_room_;
   std::deque<BlockRun> waiting_;
-  bool is_busy_ = false;  // a piece is under way, or a rest
+  bool is_busy_ = false;  // a discard is under way, or a rest
+  // Since the last rest:
+  std::uint32_t told_blocks_ = 0;
+  std::uint64_t took_ns_ = 0;
 };
 
 }  // namespace cairn::object_store

@@ -47,12 +47,17 @@ class SlowDiscards final : public io::Disk {
 struct Area {
   explicit Area(std::uint64_t took_ns)
       : disk(executor, took_ns),
-        state(executor, disk, layout(), small_options()),
+        state(executor, disk, layout(), options()),
         discarder(state, [this] { ++progress; }) {}
   static Superblock layout() {
     Superblock superblock;
     superblock.layout.data_blocks = kDataBlocks;
     return superblock;
+  }
+  static Options options() {
+    Options given = small_options();
+    given.discard_piece_blocks = 1024;
+    return given;
   }
   // What a checkpoint hands out after these were taken and released.
   std::vector<BlockRun> released(const std::vector<BlockRun>& runs) {
@@ -75,8 +80,12 @@ struct Area {
 }  // namespace
 
 TEST_CASE("a long run is discarded by pieces, and others have the disk between them") {
-  constexpr std::uint64_t kTookNs = 2'000'000;
-  Area area(kTookNs);
+  std::uint64_t took_ns = 0;
+  std::uint64_t rest_ns = 0;
+  // 4 MiB at 1 GiB/s.
+  SUBCASE("a fast disk") { took_ns = 100'000, rest_ns = 3'990'000; }
+  SUBCASE("a slow disk") { took_ns = 20'000'000, rest_ns = 20'000'000; }
+  Area area(took_ns);
   area.discarder.add(area.released({{10, 5000}, {6000, 15}}));
   // Too short for a discard.
   CHECK(area.state.allocator.is_available(6000));
@@ -88,7 +97,7 @@ TEST_CASE("a long run is discarded by pieces, and others have the disk between t
     const SlowDiscards::Piece& piece = area.disk.pieces[i];
     CHECK(piece.offset == start + discarded);
     CHECK(piece.length <= 4 * kMib);
-    if (i > 0) CHECK(piece.begun_ns - area.disk.pieces[i - 1].begun_ns >= 5 * kTookNs);
+    if (i > 0) CHECK(piece.begun_ns - area.disk.pieces[i - 1].begun_ns >= took_ns + rest_ns);
     discarded += piece.length;
   }
   CHECK(area.disk.pieces.size() == 5);
@@ -98,15 +107,32 @@ TEST_CASE("a long run is discarded by pieces, and others have the disk between t
   CHECK(area.state.allocator.available() == kDataBlocks);
 }
 
+TEST_CASE("short runs are discarded one after the other, with a rest for each 4 MiB") {
+  constexpr std::uint64_t kTookNs = 50'000;
+  Area area(kTookNs);
+  std::vector<BlockRun> runs;
+  for (std::uint32_t i = 0; i < 100; ++i) runs.push_back({i * 20, 16});
+  area.discarder.add(area.released(runs));
+  area.executor.run_for(1'000'000'000);
+  REQUIRE(area.disk.pieces.size() == 100);
+  std::size_t rests = 0;
+  for (std::size_t i = 1; i < 100; ++i)
+    if (area.disk.pieces[i].begun_ns - area.disk.pieces[i - 1].begun_ns > 2 * kTookNs) ++rests;
+  CHECK(rests == 1);
+  CHECK(area.state.allocator.available() == kDataBlocks);
+}
+
 TEST_CASE("what waits to be discarded is given up at once; what is being discarded stays taken") {
   Area area(50'000'000);
   area.discarder.add(area.released({{0, 3000}}));
-  CHECK(area.discarder.give_up());
-  CHECK(!area.discarder.give_up());
+  CHECK(area.discarder.give_up(500));
+  CHECK(area.state.allocator.is_available(2500));
+  CHECK(!area.state.allocator.is_available(2499));
+  CHECK(area.discarder.give_up(1'000'000));
+  CHECK(!area.discarder.give_up(1));
   CHECK(!area.state.allocator.is_available(0));
   CHECK(!area.state.allocator.is_available(1023));
   CHECK(area.state.allocator.is_available(1024));
-  CHECK(area.state.allocator.is_available(2999));
   area.executor.run_for(1'000'000'000);
   CHECK(area.disk.pieces.size() == 1);
   CHECK(area.state.allocator.available() == kDataBlocks);
@@ -117,11 +143,21 @@ TEST_CASE("what waits to be discarded is given up at once; what is being discard
   CHECK(area.state.allocator.is_available(0));
 }
 
+TEST_CASE("nothing is discarded any more when the store has failed") {
+  Area area(1'000'000);
+  area.discarder.add(area.released({{0, 3000}}));
+  area.state.health = Status(ErrorCode::io_error, "a write failed");
+  area.executor.run_for(1'000'000'000);
+  CHECK(area.disk.pieces.size() == 1);
+}
+
 TEST_CASE("a full store takes what was removed again without waiting for discards") {
   constexpr std::uint32_t kBlocks = 4 * kMib / kBlockBytes;
   constexpr std::uint32_t kObjects = 8;
   Machine machine(formatted_image(kBlocks * kObjects + kBlocks));
-  machine.must_open();
+  Options options = small_options();
+  options.discard_piece_blocks = 1024;
+  REQUIRE(machine.open(std::move(options)).is_ok());
   const PgId pg{7, 1};
   const auto write = [&](std::uint32_t number, std::uint64_t version) {
     Transaction transaction;

@@ -24,6 +24,8 @@ constexpr std::size_t kLooksPerSlice = 256;
 // Overwrites move only while so much of the data area is free: one part in so many.
 constexpr std::uint32_t kKeptFreeShare = 8;
 constexpr std::uint64_t kReserveBytes = std::uint64_t{16} << 20;
+// Of what waits to be discarded, by one who lacks room: 64 MiB, a fraction of a millisecond.
+constexpr std::uint32_t kGivenUpBlocks = 1U << 14;
 constexpr const char* kNoFreeBlock = "the data area has no free block outside of its reserve";
 constexpr const char* kRegionFull = "the key-value region is full";
 
@@ -141,9 +143,10 @@ Store::Start Store::start_transaction(Pending& pending) {
     refuse(pending, {ErrorCode::too_large, "a transaction is larger than the WAL"});
     return Start::refused;
   }
-  Room data = data_room(pending.transaction);
-  if (data == Room::wait && discarder_.give_up()) data = data_room(pending.transaction);
   const Room metadata = metadata_room(pending.transaction);
+  Room data = data_room(pending.transaction);
+  while (data == Room::wait && metadata == Room::enough && discarder_.give_up(kGivenUpBlocks))
+    data = data_room(pending.transaction);
   if (data == Room::none || metadata == Room::none) {
     refuse(pending, {ErrorCode::no_space, data == Room::none ? kNoFreeBlock : kRegionFull});
     return Start::refused;

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/assert.hh"
+#include "io/scheduling.hh"
 
 namespace cairn::kv {
 namespace {
@@ -161,7 +162,11 @@ void RegionEnv::run_until(const bool& stop) {
 void RegionEnv::Schedule(void (*function)(void*), void* argument) {
   const std::lock_guard lock(mutex_);
   scheduled_.push_back({function, argument});
-  if (threaded_ && !thread_.joinable()) thread_ = std::thread([this] { run_until(stopping_); });
+  if (threaded_ && !thread_.joinable())
+    thread_ = std::thread([this] {
+      io::give_short_turns_back();  // of the reactor's thread, which is here
+      run_until(stopping_);
+    });
   wake_.notify_one();
 }
 
