@@ -12,9 +12,9 @@ namespace {
 // Shorter holes are not worth a system call (or as long as a piece, in tests).
 // Shorter holes are not worth a system call (or as long as a piece, in tests).
 constexpr std::uint32_t kMinBlocks = 16;
-// 4 MiB in 4 ms: 1 GiB/s, half of what a virtual disk was seen to discard, and about as much as one
-// OSD can overwrite, so that what waits does not grow for long.
-constexpr std::uint64_t kRestNsPerBlock = 4'000'000 / 1024;
+// 1 GiB/s: half of what a virtual disk was seen to discard, and about as much as one OSD can
+// overwrite, so that what waits does not grow for long.
+constexpr std::uint64_t kRestNsPerBlock = 1'000'000'000 / ((std::uint64_t{1} << 30) / kBlockBytes);
 // 2 MiB of memory.
 constexpr std::size_t kMaxRuns = std::size_t{1} << 18;
 
