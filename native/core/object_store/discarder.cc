@@ -9,8 +9,7 @@ namespace cairn::object_store {
 
 namespace {
 
-// Shorter holes are not worth a system call (or as long as a piece, in tests).
-// Shorter holes are not worth a system call (or as long as a piece, in tests).
+// Shorter holes are not worth a system call (in tests: than a piece).
 constexpr std::uint32_t kMinBlocks = 16;
 // 1 GiB/s: half of what a virtual disk was seen to discard, and about as much as one OSD can
 // overwrite, so that what waits does not grow for long.
