@@ -8,7 +8,6 @@
 
 #include <cstring>
 #include <fstream>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -78,16 +77,6 @@ class LoopDevice {
   int device_ = -1;
   std::string name_;
 };
-
-Status wait_for(Reactor& reactor, const std::function<void(DiskDone)>& start) {
-  Status outcome(ErrorCode::timed_out, "no completion");
-  start([&](Status status) {
-    outcome = std::move(status);
-    reactor.stop();
-  });
-  reactor.run();
-  return outcome;
-}
 
 }  // namespace
 

@@ -7,10 +7,11 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "io/uring_test_support.hh"
 
 namespace cairn::io {
 
@@ -28,12 +29,6 @@ struct TemporaryPath {
   TemporaryPath(const TemporaryPath&) = delete;
   TemporaryPath& operator=(const TemporaryPath&) = delete;
 };
-
-std::unique_ptr<Reactor> make_reactor() {
-  auto made = Reactor::create();
-  REQUIRE_MESSAGE(made.is_ok(), made.status().to_string());
-  return std::move(made.value());
-}
 
 std::unique_ptr<UringDisk> open_disk(Reactor& reactor, const std::string& path,
                                      const UringDisk::Options& options) {
@@ -54,17 +49,6 @@ bool all_are(ByteSpan bytes, int value) {
   for (const std::byte byte : bytes)
     if (byte != static_cast<std::byte>(value)) return false;
   return true;
-}
-
-// Starts one asynchronous operation and runs the reactor until it has completed.
-Status wait_for(Reactor& reactor, const std::function<void(DiskDone)>& start) {
-  Status outcome(ErrorCode::timed_out, "no completion");
-  start([&](Status status) {
-    outcome = std::move(status);
-    reactor.stop();
-  });
-  reactor.run();
-  return outcome;
 }
 
 }  // namespace

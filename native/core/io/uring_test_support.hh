@@ -1,4 +1,5 @@
-// What the tests of the reactor share: a reactor or a failed test, and a pair of sockets.
+// What the tests of the reactor and of its disk share: a reactor or a failed test, a wait for one
+// operation, and a pair of sockets.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -6,9 +7,11 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 
+#include "io/disk.hh"
 #include "io/uring_reactor.hh"
 
 namespace cairn::io {
@@ -19,6 +22,17 @@ inline std::unique_ptr<UringReactor> make_reactor() {
   auto made = UringReactor::make();
   REQUIRE_MESSAGE(made.is_ok(), made.status().to_string());
   return std::move(made.value());
+}
+
+// Starts one asynchronous operation and runs the reactor until it has completed.
+inline Status wait_for(Reactor& reactor, const std::function<void(DiskDone)>& start) {
+  Status outcome(ErrorCode::timed_out, "no completion");
+  start([&](Status status) {
+    outcome = std::move(status);
+    reactor.stop();
+  });
+  reactor.run();
+  return outcome;
 }
 
 // Two connected stream sockets, closed at the end.

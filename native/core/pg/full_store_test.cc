@@ -21,7 +21,7 @@ Status write_mib(SimOsds& cluster, const std::string& object) {
   return status;
 }
 
-// Fills the store to the last block, its reserve too.
+// Fills the store, its reserve too, until it refuses 16 blocks.
 void fill_whole(SimOsds& cluster, object_store::ObjectStore& store) {
   const PgId elsewhere{2, 0};
   Status status;

@@ -297,8 +297,9 @@ void Pg::on_replicate(net::ConnectionId from, net::Replicate&& message, const Bu
   apply_entry(std::move(message.entry), message.steps, data, message.trim_to);
 }
 
-// It is the first one, unless the store has refused one before: that stays, and is never
-// acknowledged, also when it is sent again.
+// Entries become durable in their order. One that the store has refused stays here, and is never
+// acknowledged, also when it is sent again; nor is one behind it, which would leave a gap in the
+// log.
 void Pg::acknowledge_entry(std::uint64_t number) {
   const auto found = std::find_if(replica_acks_.begin(), replica_acks_.end(),
                                   [number](const ReplicaAck& ack) { return ack.number == number; });

@@ -79,7 +79,7 @@ struct SimOsd : OsdEvents {
   void on_peer_failed(OsdId, std::uint64_t, const std::string&) override {}
   void on_store_failed(const Status& status) override {
     store_failure = status.to_string();
-    CHECK_MESSAGE(expects_store_failure, store_failure);
+    if (!expects_store_failure) FAIL(store_failure);
   }
   void on_scrub_object(PgId, Epoch, std::uint64_t, const ObjectVerdict& verdict, bool) override {
     scrubs.verdicts.push_back(verdict);
