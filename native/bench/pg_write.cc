@@ -2,9 +2,13 @@
 // replicas in one process and in virtual time, each with the real objecter or OSD core, object
 // store, frame codec and send queue, over simulated disks.
 //
-//   bench_pg_write [WRITES [PGS]]
+//   bench_pg_write [WRITES [PGS [OBJECTS [BLOCKS_OF_EACH]]]]
 //   valgrind --tool=callgrind --dump-instr=no --toggle-collect='in_*' bench_pg_write 4000
 //   callgrind_annotate --inclusive=yes callgrind.out.PID
+//
+// With --cache-sim=yes --LL=1048576,8,64 callgrind counts what does not find its bytes in a cache
+// of one mebibyte (DLmr, DLmw), which is all that a virtual machine beside others can count on.
+// That wants many objects: BLOCKS_OF_EACH is at most 1024.
 //
 // What each process does runs inside in_client(), in_primary() or in_replica(), so that the
 // inclusive figures of these, divided by the writes, are the instructions per write; without
@@ -33,10 +37,8 @@ using namespace cairn;
 
 constexpr PoolId kPool = 1;
 constexpr OsdId kOsds = 3;
-constexpr std::uint64_t kObjects = 64;
-constexpr std::uint64_t kObjectBlocks = 256;
 constexpr unsigned kDepth = 32;
-constexpr std::uint64_t kDiskBytes = std::uint64_t{1} << 30;
+constexpr std::uint64_t kDiskBytes = std::uint64_t{1} << 32;  // sparse
 constexpr std::uint64_t kDeliveryNs = 30'000;
 constexpr Epoch kEpoch = 2;
 constexpr ClientId kClient = 77;
@@ -225,7 +227,8 @@ struct Osd : pg::OsdEvents {
 
 class Bench {
  public:
-  explicit Bench(std::uint32_t pg_num) : pg_num_(pg_num) {
+  Bench(std::uint32_t pg_num, std::uint64_t objects, std::uint64_t object_blocks)
+      : pg_num_(pg_num), objects_(objects), object_blocks_(object_blocks) {
     for (OsdId id = 0; id < kOsds; ++id) {
       osds_.push_back(std::make_unique<Osd>(world_, hosts_, id));
     }
@@ -236,8 +239,8 @@ class Bench {
 
   // Whole objects, so that every write of run() is an overwrite.
   void fill() {
-    for (std::uint64_t i = 0; i < kObjects; ++i) {
-      write(i, 0, Buffer::zeroed(kObjectBlocks * kBlockBytes));
+    for (std::uint64_t i = 0; i < objects_; ++i) {
+      write(i, 0, Buffer::zeroed(object_blocks_ * kBlockBytes));
       until([this] { return under_way_ == 0; });
     }
     for (const auto& osd : osds_) {
@@ -339,10 +342,12 @@ class Bench {
     for (std::size_t at = 0; at < kBlockBytes; at += sizeof(std::uint64_t)) {
       store_le(data.data() + at, left_ + at);
     }
-    write(random_.below(kObjects), random_.below(kObjectBlocks) * kBlockBytes, std::move(data));
+    write(random_.below(objects_), random_.below(object_blocks_) * kBlockBytes, std::move(data));
   }
 
   const std::uint32_t pg_num_;
+  const std::uint64_t objects_;
+  const std::uint64_t object_blocks_;
   io::SimExecutor world_;
   WireMessenger::Hosts hosts_;
   std::vector<std::unique_ptr<Osd>> osds_;
@@ -365,7 +370,9 @@ double cpu_us() {
 int main(int argc, char** argv) {
   const std::uint64_t writes = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 20'000;
   const auto pgs = static_cast<std::uint32_t>(argc > 2 ? std::atoi(argv[2]) : 32);
-  Bench bench(pgs);
+  const std::uint64_t objects = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 64;
+  const std::uint64_t object_blocks = argc > 4 ? std::strtoull(argv[4], nullptr, 10) : 256;
+  Bench bench(pgs, objects, object_blocks);
   bench.fill();
   // The logs of the PGs have their length, and every table its size.
   bench.run(writes);

@@ -57,6 +57,12 @@ class FlatMap {
     --size_;
     return true;
   }
+  // Calls visit(const Key&, Value&) for each, in no order.
+  template <typename Visit>
+  void for_each(Visit visit) {
+    for (Slot& slot : slots_)
+      if (slot.is_used) visit(std::as_const(slot.key), slot.value);
+  }
 
  private:
   struct Slot {

@@ -37,6 +37,10 @@ void compare_with_map(std::uint64_t keys, std::uint64_t seed) {
     REQUIRE((value != nullptr) == (found != expected.end()));
     if (value != nullptr) REQUIRE(*value == found->second);
   }
+  std::map<std::uint64_t, std::uint64_t> visited;
+  flat.for_each(
+      [&](std::uint64_t key, std::uint64_t value) { REQUIRE(visited.emplace(key, value).second); });
+  REQUIRE(visited == expected);
 }
 
 }  // namespace

@@ -116,7 +116,7 @@ bool decode_header(std::string_view value, HeaderValue& header) {
 }
 
 void Onode::encode(kv::WriteBatch& batch) {
-  const std::string key = keys::header(collection_, name_, snap_);
+  const std::string key = keys::header(collection(), name_, snap());
   if (exists)
     batch.put(key, encode_header(header));
   else

@@ -83,20 +83,30 @@ struct HeaderValue {
 std::string encode_header(const HeaderValue& header);
 bool decode_header(std::string_view value, HeaderValue& header);
 
-// The header of an object, or the knowledge that there is no such object.
+struct ObjectKey {
+  keys::Collection collection = 0;
+  std::string_view name;
+  std::uint64_t snap = kHead;
+  bool operator==(const ObjectKey&) const = default;
+};
+
+// The header of an object, or the knowledge that there is no such object. What each write needs
+// stands first, in few lines of memory.
 class Onode final : public CheckpointEntry {
  public:
   Onode(keys::Collection collection, std::string name, std::uint64_t snap)
-      : collection_(collection), name_(std::move(name)), snap_(snap) {
+      : key_{collection, {}, snap}, name_(std::move(name)) {
+    key_.name = name_;
     dirty_count_ = &dirty_parts;
   }
   void encode(kv::WriteBatch& batch) override;
   // Headers alone have one: their collection.
-  std::uint64_t group() const override { return collection_; }
+  std::uint64_t group() const override { return key_.collection; }
 
-  keys::Collection collection() const { return collection_; }
+  const ObjectKey& key() const { return key_; }
+  keys::Collection collection() const { return key_.collection; }
   const std::string& name() const { return name_; }
-  std::uint64_t snap() const { return snap_; }
+  std::uint64_t snap() const { return key_.snap; }
 
   // The shard, none when it is not in memory; of a whole object that means that it has no block.
   Shard* shard(std::uint32_t index) const {
@@ -112,24 +122,26 @@ class Onode final : public CheckpointEntry {
   void pack();
   void unpack();
 
+ private:
+  ObjectKey key_;  // its name is name_
+
+ public:
   bool exists = false;
-  bool is_whole = false;  // all shards that have a block are in memory
-  // Of a head: no layer of its name has this id or a higher one. Forgotten with the entry.
-  std::uint64_t no_layer_from = kHead;
-  HeaderValue header;
-  std::vector<std::unique_ptr<Shard>> shards;
-  std::uint32_t dirty_parts = 0;  // header and shards that a checkpoint has yet to write
-  std::uint32_t pins = 0;         // operations that rely on its staying in memory
+  bool is_whole = false;          // all shards that have a block are in memory
   bool is_used = false;           // since the cache last looked at it
   bool is_resting = false;        // in the cache's other list
-  Onode* newer = nullptr;         // the cache's list
+  std::uint32_t dirty_parts = 0;  // header and shards that a checkpoint has yet to write
+  std::uint32_t pins = 0;         // operations that rely on its staying in memory
+  std::vector<std::unique_ptr<Shard>> shards;
+  HeaderValue header;
+  // Of a head: no layer of its name has this id or a higher one. Forgotten with the entry.
+  std::uint64_t no_layer_from = kHead;
+  Onode* newer = nullptr;  // the cache's list
   Onode* older = nullptr;
   std::size_t charged_bytes = 0;  // what the cache has counted for it
 
  private:
-  keys::Collection collection_;
   std::string name_;
-  std::uint64_t snap_;
   std::string packed_;  // of each shard: index, length and bytes of its value
 };
 

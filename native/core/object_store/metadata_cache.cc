@@ -16,11 +16,6 @@ constexpr std::uint64_t kMostRestingBytes = 8192;
 // The cache grows by such a part of its limit before it is looked at again.
 constexpr std::uint64_t kGrowthsInLimit = 256;
 
-bool is_of(const Onode& onode, const ObjectKey& key) {
-  return onode.collection() == key.collection && onode.snap() == key.snap &&
-         onode.name() == key.name;
-}
-
 }  // namespace
 
 void MetadataCache::unlink(Onode& onode) {
@@ -39,7 +34,7 @@ void MetadataCache::drop(Onode& onode) {
   unlink(onode);
   used_bytes_ -= onode.charged_bytes;
   if (last_found_ == &onode) last_found_ = nullptr;
-  onodes_.erase(ObjectKey{onode.collection(), onode.name(), onode.snap()});
+  onodes_.erase(HashedKey(onode.key()));
 }
 
 void MetadataCache::rest(Onode& onode) {
@@ -60,10 +55,10 @@ void MetadataCache::wake(Onode& onode) {
 }
 
 Onode* MetadataCache::find(const ObjectKey& key) {
-  if (last_found_ == nullptr || !is_of(*last_found_, key)) {
-    const auto found = onodes_.find(key);
-    if (found == onodes_.end()) return nullptr;
-    last_found_ = found->second.get();
+  if (last_found_ == nullptr || last_found_->key() != key) {
+    const std::unique_ptr<Onode>* const found = onodes_.find(HashedKey(key));
+    if (found == nullptr) return nullptr;
+    last_found_ = found->get();
   }
   last_found_->is_used = true;
   if (last_found_->is_resting) wake(*last_found_);
@@ -73,9 +68,9 @@ Onode* MetadataCache::find(const ObjectKey& key) {
 Onode& MetadataCache::insert(const ObjectKey& key) {
   auto onode = std::make_unique<Onode>(key.collection, std::string(key.name), key.snap);
   Onode& result = *onode;
-  const bool is_new =
-      onodes_.emplace(ObjectKey{key.collection, result.name(), key.snap}, std::move(onode)).second;
-  CAIRN_ASSERT(is_new);
+  std::unique_ptr<Onode>& place = onodes_[HashedKey(result.key())];
+  CAIRN_ASSERT(place == nullptr);
+  place = std::move(onode);
   link_newest(list_, result);
   recharge(result);
   return result;

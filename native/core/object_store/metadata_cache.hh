@@ -19,16 +19,10 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/flat_map.hh"
 #include "object_store/metadata.hh"
 
 namespace cairn::object_store {
-
-struct ObjectKey {
-  keys::Collection collection = 0;
-  std::string_view name;
-  std::uint64_t snap = kHead;
-  bool operator==(const ObjectKey&) const = default;
-};
 
 class MetadataCache {
  public:
@@ -57,11 +51,21 @@ class MetadataCache {
   std::uint64_t used_bytes() const { return used_bytes_; }
 
  private:
-  struct KeyHash {
-    std::size_t operator()(const ObjectKey& key) const {
-      return std::hash<std::string_view>{}(key.name) ^ (key.snap * 0x9e3779b97f4a7c15ULL) ^
-             (key.collection * 0xff51afd7ed558ccdULL);
+  // A key with its hash, so that a look-up goes to no other entry than the one it wants.
+  struct HashedKey {
+    HashedKey() = default;
+    explicit HashedKey(const ObjectKey& of)
+        : hash(std::hash<std::string_view>{}(of.name) ^ (of.snap * 0x9e3779b97f4a7c15ULL) ^
+               (of.collection * 0xff51afd7ed558ccdULL)),
+          key(&of) {}
+    bool operator==(const HashedKey& other) const {
+      return hash == other.hash && *key == *other.key;
     }
+    std::size_t hash = 0;
+    const ObjectKey* key = nullptr;
+  };
+  struct HashOf {
+    std::size_t operator()(const HashedKey& key) const { return key.hash; }
   };
   static void unlink(Onode& onode);
   static void link_newest(Onode& list, Onode& onode);
@@ -71,8 +75,8 @@ class MetadataCache {
 
   const std::uint64_t limit_bytes_;
   std::uint64_t used_bytes_ = 0;
-  // The key's name is the entry's own.
-  std::unordered_map<ObjectKey, std::unique_ptr<Onode>, KeyHash> onodes_;
+  // The key is the entry's own.
+  FlatMap<HashedKey, std::unique_ptr<Onode>, HashOf> onodes_;
   Onode* last_found_ = nullptr;  // a transaction asks for its object several times
   // newer: the next to be looked at; older: the last.
   Onode list_{0, {}, 0};

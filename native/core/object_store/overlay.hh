@@ -12,6 +12,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <map>
 #include <unordered_map>
@@ -23,15 +24,18 @@
 namespace cairn::object_store {
 
 // Images by block, kept by pieces of the data area: those of one time lie behind each other
-// (redirector.hh), so that few pieces hold many.
+// (redirector.hh), so that few pieces hold many. Most questions are for blocks that have none: one
+// bit for many pieces answers those from a table that stays in the processor's cache.
 class ImageSet {
  public:
   void put(std::uint32_t physical, Buffer image) {
+    may_have_[bit_of(physical)] = true;
     Buffer& place = pieces_[physical / kPieceBlocks][physical % kPieceBlocks];
     if (place.empty()) ++size_;
     place = std::move(image);
   }
   void erase(std::uint32_t physical) {
+    if (!may_have_[bit_of(physical)]) return;
     const auto piece = pieces_.find(physical / kPieceBlocks);
     if (piece == pieces_.end() || piece->second[physical % kPieceBlocks].empty()) return;
     piece->second[physical % kPieceBlocks] = {};
@@ -39,6 +43,7 @@ class ImageSet {
   }
   // Empty: none.
   ByteSpan find(std::uint32_t physical) const {
+    if (!may_have_[bit_of(physical)]) return {};
     const auto piece = pieces_.find(physical / kPieceBlocks);
     return piece == pieces_.end() ? ByteSpan() : piece->second[physical % kPieceBlocks].span();
   }
@@ -46,6 +51,7 @@ class ImageSet {
   // Keeps the table's room.
   void clear() {
     pieces_.clear();
+    may_have_.reset();
     size_ = 0;
   }
   // By block.
@@ -53,7 +59,13 @@ class ImageSet {
 
  private:
   static constexpr std::uint32_t kPieceBlocks = 16;  // 400 bytes a piece
+  // 32 KiB, for each 16 GiB of the data area the same bits.
+  static constexpr std::uint32_t kBits = 1U << 18;
+  static std::size_t bit_of(std::uint32_t physical) { return physical / kPieceBlocks % kBits; }
+
   std::unordered_map<std::uint32_t, std::array<Buffer, kPieceBlocks>> pieces_;
+  // Whether a piece with this bit has been put since clear().
+  std::bitset<kBits> may_have_;
   std::size_t size_ = 0;
 };
 

@@ -160,9 +160,9 @@ void PgEntry::forget() {
 
 PgEntry* PgTable::find(const PgId& id) {
   if (last_found_ == nullptr || last_found_->id() != id) {
-    const auto found = entries_.find(id);
-    if (found == entries_.end()) return nullptr;
-    last_found_ = found->second.get();
+    const std::unique_ptr<PgEntry>* const found = entries_.find(id);
+    if (found == nullptr) return nullptr;
+    last_found_ = found->get();
   }
   return last_found_->exists ? last_found_ : nullptr;
 }

@@ -12,9 +12,9 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
+#include "base/flat_map.hh"
 #include "object_store/checkpoint_set.hh"
 #include "object_store/keys.hh"
 #include "object_store/object_store.hh"
@@ -85,17 +85,19 @@ class PgTable {
   PgEntry& entry(const PgId& id);
   template <typename Visit>
   void for_each(Visit visit) {
-    for (auto& [id, entry] : entries_)
+    entries_.for_each([&](const PgId&, const std::unique_ptr<PgEntry>& entry) {
       if (entry->exists) visit(*entry);
+    });
   }
   // The moment of a checkpoint: what is born from now on is in the next period.
   void freeze() {
-    for (auto& [id, entry] : entries_) entry->begin_period();
+    entries_.for_each(
+        [](const PgId&, const std::unique_ptr<PgEntry>& entry) { entry->begin_period(); });
   }
 
  private:
   // An entry stays where it is, and is never erased.
-  std::unordered_map<PgId, std::unique_ptr<PgEntry>, PgIdHash> entries_;
+  FlatMap<PgId, std::unique_ptr<PgEntry>, PgIdHash> entries_;
   PgEntry* last_found_ = nullptr;  // a transaction asks for its PG several times
 };
 

@@ -333,7 +333,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   // For the trace of a write: it has become durable there.
   void note_commit(std::uint64_t number, OsdId member, std::uint64_t commit_ns);
   void finish_write(InFlightWrite& write);
-  std::uint64_t trim_point() const;
+  std::uint64_t trim_point();
   // Forgets log entries, but not that there were such requests.
   void trim_log(std::uint64_t up_to_number, object_store::Transaction& transaction);
   // Hands a transaction to the store; done runs when it is durable, whatever the interval is then.
@@ -434,6 +434,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   Phase phase_ = Phase::peering;
   PgLog log_;
   DupHorizon horizon_;
+  std::uint64_t first_held_ = 0;  // an entry that its client may resend, found by trim_point()
   Epoch last_epoch_started_ = 0;
 
   std::map<std::uint64_t, InFlightWrite> in_flight_;      // by entry number

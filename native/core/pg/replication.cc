@@ -46,7 +46,7 @@ void Pg::check_outcome(const Status& status, bool is_logged) {
   if (!status && !is_refused_push) host_.store_refused(id_, status);
 }
 
-std::uint64_t Pg::trim_point() const {
+std::uint64_t Pg::trim_point() {
   const std::uint64_t head = log_.head_number();
   const std::uint64_t tail = log_.tail_number();
   const std::uint64_t kept = host_.log_entries_kept();
@@ -58,9 +58,17 @@ std::uint64_t Pg::trim_point() const {
   if (to < tail + step) return 0;
   const std::uint64_t most = kMaxLogEntries / kLogEntriesKept * kept;
   const std::uint64_t limit = head > most ? head - most : 0;
-  std::uint64_t unheld = std::max(tail, std::min(limit, to));
+  const std::uint64_t forced = std::max(tail, std::min(limit, to));
+  // The entry that stood in the way of the last write does so until its client is heard again, for
+  // hundreds of writes: it is asked before all that lie before it, which are cold memory.
+  const bool is_asked_first = first_held_ > forced && first_held_ <= std::min(to, tail + step);
+  if (is_asked_first && horizon_.is_held(log_.at(first_held_).request)) return 0;
+  std::uint64_t unheld = forced;
   while (unheld < to && !horizon_.is_held(log_.at(unheld + 1).request)) ++unheld;
-  if (unheld < to) pg_log_kept_for_resends.hit();
+  if (unheld < to) {
+    pg_log_kept_for_resends.hit();
+    first_held_ = unheld + 1;
+  }
   return unheld < tail + step ? 0 : unheld;
 }
 
