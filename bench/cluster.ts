@@ -1,24 +1,32 @@
 // The figures of a small cluster: three OSDs on this machine, size 3.
 //
-//   npx tsx bench/cluster.ts [--seconds S] [--repeat N] [--age S] [--dir FOLDER]
+//   npx tsx bench/cluster.ts [--seconds S] [--repeat N] [--age S] [--size SIZE] [--dir FOLDER]
 //
 // 4 KiB random writes at QD32 (CPU per write over all daemons and the client) and at QD1 (latency
 // beside a bare loopback round trip and a bare durable write of the same run), random reads, 1 MiB
-// reads in order, and what the daemons use when idle. Medians over N repeats. "new" is what comes
-// after the image was filled in order, while the OSDs' sparse files still grow under overwrites;
-// the rest comes after --age seconds of random writes more. The cluster is made in a new folder
-// and removed.
+// reads in order, what the daemons use when idle, and what a read of memory takes that no cache
+// has, which makes one hour of a virtual machine faster than another. Medians over N repeats. "new"
+// is what comes after the image was filled in order, while the OSDs' sparse files still grow under
+// overwrites; the rest comes after --age seconds of random writes more. The cluster is made in a
+// new folder and removed. --size is that of the image; the OSDs' files need up to twelve times it.
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { native } from "../native/index.js";
 import { BenchCluster, type BenchJson, type Load, root } from "./bench-cluster.js";
-import { machineFacts, measureDurableWriteUs, measureLoopbackUs, median } from "./machine.js";
+import {
+  machineFacts,
+  measureDurableWriteUs,
+  measureLoopbackUs,
+  measureMemoryNs,
+  median,
+} from "./machine.js";
 
 const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "8" },
     repeat: { type: "string", default: "3" },
     age: { type: "string", default: "60" },
+    size: { type: "string", default: "1G" },
     dir: { type: "string", default: root },
   },
 });
@@ -75,8 +83,9 @@ async function main(): Promise<void> {
     cluster.cairn("up", "--osds", String(osdCount));
     const pids = Array.from({ length: osdCount }, (_, osd) => cluster.pidOf(`osd.${osd}`));
     const idleFresh = await Promise.all(pids.map(idleOf));
-    cluster.makeImage("1G", 15);
+    cluster.makeImage(values.size, 15);
     const idleFilled = await Promise.all(pids.map(idleOf));
+    const idleLater = await Promise.all(pids.map(idleOf));
     const repeats = Number(values.repeat);
     const deepLoad: Load = { ioType: "write", queueDepth: 32, seconds };
     const inOrder: Load = { ioType: "read", ioSize: "1M", pattern: "seq", queueDepth: 4, seconds };
@@ -86,11 +95,13 @@ async function main(): Promise<void> {
     const deep: BenchJson[] = [];
     const shallow: BenchJson[] = [];
     const reads: BenchJson[] = [];
+    const memoryNs: number[] = [];
     const loopbackUs: number[] = [];
     const durableWriteUs: number[] = [];
     const durableWritesAtOnceUs: number[] = [];
     for (let i = 0; i < repeats; i++) {
       deep.push(cluster.run(deepLoad));
+      memoryNs.push(measureMemoryNs());
       loopbackUs.push(measureLoopbackUs(root));
       durableWriteUs.push(measureDurableWriteUs(cluster.folder));
       durableWritesAtOnceUs.push(measureDurableWriteUs(cluster.folder, osdCount));
@@ -99,9 +110,10 @@ async function main(): Promise<void> {
     }
     const figures = {
       machine: machineFacts(),
+      memoryReadNs: Number(median(memoryNs).toFixed(0)),
       command:
         `npx tsx bench/cluster.ts --seconds ${values.seconds} --repeat ${values.repeat} ` +
-        `--age ${values.age}`,
+        `--age ${values.age} --size ${values.size}`,
       writeQd32New: writes(deepNew),
       writeQd32: writes(deep),
       writeQd1: {
@@ -119,6 +131,7 @@ async function main(): Promise<void> {
       read1MInOrder: readsInOrder(cluster.run(inOrder)),
       idleOsds: idleFresh.map(rounded),
       idleOsdsAfterFill: idleFilled.map(rounded),
+      idleOsdsTenSecondsLater: idleLater.map(rounded),
     };
     process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   } finally {

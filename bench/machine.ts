@@ -38,6 +38,37 @@ export function measureDurableWriteUs(folder: string, writers = 1): number {
   }
 }
 
+/**
+ * Mean time of a read that depends on the one before, at random in 32 MiB, in nanoseconds: what a
+ * line of memory costs that a processor's cache has lost to the neighbours of a virtual machine.
+ */
+export function measureMemoryNs(): number {
+  const lineWords = 16; // 64 bytes
+  const lines = (32 << 20) / 64;
+  const next = new Uint32Array(lines * lineWords);
+  // Sattolo's shuffle: one cycle through all lines, by a generator that is the same each time.
+  const order = Uint32Array.from({ length: lines }, (_, i) => i);
+  let state = 1;
+  for (let i = lines - 1; i > 0; i--) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const j = state % i;
+    const kept = order[i] as number;
+    order[i] = order[j] as number;
+    order[j] = kept;
+  }
+  for (let i = 0; i < lines; i++) next[i * lineWords] = (order[i] as number) * lineWords;
+  let at = 0;
+  const walk = (steps: number): number => {
+    const started = process.hrtime.bigint();
+    for (let i = 0; i < steps; i++) at = next[at] as number;
+    return Number(process.hrtime.bigint() - started) / steps;
+  };
+  walk(200_000); // compiled by now
+  const perReadNs = walk(2_000_000);
+  if (at % lineWords !== 0) throw new Error("the walk left its cycle");
+  return perReadNs;
+}
+
 /** p50 of a bare loopback round trip by build/native/bench_net, in microseconds. */
 export function measureLoopbackUs(root: string): number {
   const text = execFileSync(join(root, "build/native/bench_net"), ["1"], { encoding: "utf8" });
