@@ -11,6 +11,7 @@ export const root = join(fileURLToPath(import.meta.url), "../..");
 
 /** Of `cairn bench --format json`. */
 export interface BenchJson {
+  operations: number;
   iops: number;
   mbPerS: number;
   latencyUs: { mean: number; p50: number; p99: number; max: number };
@@ -55,13 +56,16 @@ export class BenchCluster {
   /** Makes the image and writes every block once: an overwrite is what a guest mostly does. */
   makeImage(size: string, fillSeconds: number): void {
     this.cairn("create", this.image, "--size", size);
-    this.run({
+    const { operations } = this.run({
       ioType: "write",
       ioSize: "1M",
       pattern: "seq",
       queueDepth: 4,
       seconds: fillSeconds,
     });
+    const { sizeBytes } = this.cairnJson<{ sizeBytes: number }>("info", this.image);
+    if (operations * 2 ** 20 < sizeBytes)
+      throw new Error(`${fillSeconds} s were too short to fill ${size}: take a smaller image`);
   }
 
   run(load: Load): BenchJson {

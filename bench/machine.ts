@@ -39,8 +39,9 @@ export function measureDurableWriteUs(folder: string, writers = 1): number {
 }
 
 /**
- * Mean time of a read that depends on the one before, at random in 32 MiB, in nanoseconds: what a
- * line of memory costs that a processor's cache has lost to the neighbours of a virtual machine.
+ * Mean time of a read that depends on the one before, at random in 32 MiB, in nanoseconds, with
+ * the walks through page tables that belong to it: what the neighbours of a virtual machine have
+ * left of the processor's last cache.
  */
 export function measureMemoryNs(): number {
   const lineWords = 16; // 64 bytes
@@ -58,15 +59,14 @@ export function measureMemoryNs(): number {
   }
   for (let i = 0; i < lines; i++) next[i * lineWords] = (order[i] as number) * lineWords;
   let at = 0;
-  const walk = (steps: number): number => {
+  const walk = (rounds: number): number => {
     const started = process.hrtime.bigint();
-    for (let i = 0; i < steps; i++) at = next[at] as number;
-    return Number(process.hrtime.bigint() - started) / steps;
+    for (let i = 0; i < rounds * lines; i++) at = next[at] as number;
+    if (at !== 0) throw new Error("the walk did not come back to its beginning");
+    return Number(process.hrtime.bigint() - started) / (rounds * lines);
   };
-  walk(200_000); // compiled by now
-  const perReadNs = walk(2_000_000);
-  if (at % lineWords !== 0) throw new Error("the walk left its cycle");
-  return perReadNs;
+  walk(1); // compiled by now
+  return walk(3);
 }
 
 /** p50 of a bare loopback round trip by build/native/bench_net, in microseconds. */

@@ -8,7 +8,8 @@
 //
 // With --cache-sim=yes --LL=1048576,8,64 callgrind counts what does not find its bytes in a cache
 // of one mebibyte (DLmr, DLmw), which is all that a virtual machine beside others can count on.
-// That wants many objects: BLOCKS_OF_EACH is at most 1024.
+// That wants many objects: BLOCKS_OF_EACH is at most 1024, and all of them at most 2 GiB. Up to
+// 256 MiB the disks have 1 GiB, beyond that 4, and a greater key-value region.
 //
 // What each process does runs inside in_client(), in_primary() or in_replica(), so that the
 // inclusive figures of these, divided by the writes, are the instructions per write; without
@@ -38,7 +39,6 @@ using namespace cairn;
 constexpr PoolId kPool = 1;
 constexpr OsdId kOsds = 3;
 constexpr unsigned kDepth = 32;
-constexpr std::uint64_t kDiskBytes = std::uint64_t{1} << 32;  // sparse
 constexpr std::uint64_t kDeliveryNs = 30'000;
 constexpr Epoch kEpoch = 2;
 constexpr ClientId kClient = 77;
@@ -183,9 +183,9 @@ class WireMessenger final : public net::Messenger {
 std::string host_of(OsdId osd) { return "osd" + std::to_string(osd); }
 
 struct Osd : pg::OsdEvents {
-  Osd(io::Executor& world, WireMessenger::Hosts& hosts, OsdId id)
+  Osd(io::Executor& world, WireMessenger::Hosts& hosts, OsdId id, std::uint64_t disk_bytes)
       : executor(world, id == 0 ? in_primary : in_replica),
-        disk(executor, io::SimDiskImage(kDiskBytes)) {
+        disk(executor, io::SimDiskImage(disk_bytes)) {
     const object_store::Identity identity{{1}, id, {static_cast<std::uint8_t>(id + 1)}};
     check(object_store::ObjectStore::format(disk, identity, {}));
     object_store::Options options;
@@ -229,8 +229,10 @@ class Bench {
  public:
   Bench(std::uint32_t pg_num, std::uint64_t objects, std::uint64_t object_blocks)
       : pg_num_(pg_num), objects_(objects), object_blocks_(object_blocks) {
+    const std::uint64_t data_bytes = objects * object_blocks * kBlockBytes;
+    const std::uint64_t disk_bytes = std::uint64_t{data_bytes > 256 << 20 ? 4U : 1U} << 30;
     for (OsdId id = 0; id < kOsds; ++id) {
-      osds_.push_back(std::make_unique<Osd>(world_, hosts_, id));
+      osds_.push_back(std::make_unique<Osd>(world_, hosts_, id, disk_bytes));
     }
     client_messenger_.attach_to(client_);
     start_pgs();
@@ -372,6 +374,13 @@ int main(int argc, char** argv) {
   const auto pgs = static_cast<std::uint32_t>(argc > 2 ? std::atoi(argv[2]) : 32);
   const std::uint64_t objects = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 64;
   const std::uint64_t object_blocks = argc > 4 ? std::strtoull(argv[4], nullptr, 10) : 256;
+  if (writes == 0 || pgs == 0 || objects == 0 || object_blocks == 0 || object_blocks > 1024 ||
+      objects * object_blocks > (std::uint64_t{2} << 30) / kBlockBytes) {
+    std::fprintf(stderr,
+                 "bench_pg_write [WRITES [PGS [OBJECTS [BLOCKS_OF_EACH]]]]: 1 to 1024 "
+                 "blocks each, at most 2 GiB\n");
+    return 2;
+  }
   Bench bench(pgs, objects, object_blocks);
   bench.fill();
   // The logs of the PGs have their length, and every table its size.

@@ -57,7 +57,7 @@ class FlatMap {
     --size_;
     return true;
   }
-  // Calls visit(const Key&, Value&) for each, in no order.
+  // Calls visit(const Key&, Value&) for each, in no order; visit leaves the table as it is.
   template <typename Visit>
   void for_each(Visit visit) {
     for (Slot& slot : slots_)

@@ -1,7 +1,7 @@
 // What the store knows of an object, in memory and as values of the key-value region: the header
 // (Onode), its block map in shards of 16 blocks, and the reference counts of shared blocks.
 //
-// Sizes in memory: an Onode about 300 bytes with a name of 40; a shard about 550 bytes, that is 34
+// Sizes in memory: an Onode about 400 bytes with a name of 40; a shard about 550 bytes, that is 34
 // for each 4 KiB block that is known. As values, and packed: a shard about 10 bytes a block.
 #pragma once
 

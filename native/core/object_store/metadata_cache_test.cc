@@ -3,6 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
+#include <random>
+#include <string>
+#include <tuple>
+
 using namespace cairn;
 using namespace cairn::object_store;
 
@@ -34,4 +39,30 @@ TEST_CASE("metadata cache: an entry that made room is not found, though it was f
   CHECK(cache.find(key) == nullptr);
   Onode& again = cache.insert(key);
   CHECK(cache.find(key) == &again);
+}
+
+TEST_CASE("metadata cache: as a map would, while entries come, go and make the table grow") {
+  using Name = std::tuple<keys::Collection, std::string, std::uint64_t>;
+  MetadataCache cache(100'000);
+  std::map<Name, Onode*> seen;
+  std::mt19937_64 random(1);
+  std::size_t gone = 0;
+  for (int step = 0; step < 20'000; ++step) {
+    const Name name{random() % 3, "object " + std::to_string(random() % 500), random() % 2};
+    const ObjectKey key{std::get<0>(name), std::get<1>(name), std::get<2>(name)};
+    Onode* const found = cache.find(key);
+    if (found == nullptr) {
+      if (seen.contains(name)) ++gone;
+      seen[name] = &cache.insert(key);
+    } else {
+      REQUIRE(found == seen[name]);
+      REQUIRE(found->key() == key);
+    }
+    cache.evict();
+  }
+  CHECK(gone > 1000);
+  std::size_t left = 0;
+  for (const auto& [name, onode] : seen)
+    left += cache.find({std::get<0>(name), std::get<1>(name), std::get<2>(name)}) == onode;
+  CHECK(left > 100);
 }

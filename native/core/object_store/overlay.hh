@@ -8,7 +8,7 @@
 // before its old images are gone (allocator.hh). Direct images come and go in runs of blocks that
 // lie behind each other.
 // Memory: the images of one checkpoint period, bounded by Options::pending_data_bytes and by the
-// WAL's length; the Buffers are shared with the submitter, nothing is copied.
+// WAL's length; the Buffers are shared with the submitter, nothing is copied. 64 KiB beside them.
 #pragma once
 
 #include <array>
@@ -24,8 +24,8 @@
 namespace cairn::object_store {
 
 // Images by block, kept by pieces of the data area: those of one time lie behind each other
-// (redirector.hh), so that few pieces hold many. Most questions are for blocks that have none: one
-// bit for many pieces answers those from a table that stays in the processor's cache.
+// (redirector.hh), so that few pieces hold many. Most questions are for blocks that have none: a
+// bit for each piece answers those, from 32 KiB in place of the whole table.
 class ImageSet {
  public:
   void put(std::uint32_t physical, Buffer image) {
@@ -59,7 +59,7 @@ class ImageSet {
 
  private:
   static constexpr std::uint32_t kPieceBlocks = 16;  // 400 bytes a piece
-  // 32 KiB, for each 16 GiB of the data area the same bits.
+  // Each 16 GiB of the data area use the same bits again.
   static constexpr std::uint32_t kBits = 1U << 18;
   static std::size_t bit_of(std::uint32_t physical) { return physical / kPieceBlocks % kBits; }
 

@@ -161,6 +161,32 @@ TEST_CASE("dup horizon: what a client may still resend stays in the log, up to a
   CHECK(log.find(RequestId{78, 2}) == nullptr);
 }
 
+TEST_CASE("dup horizon: a log that a client held goes on when the client is heard again") {
+  SimOsds cluster(84);
+  cluster.new_interval({0, 1, 2});
+  const auto change = [&cluster](SimClient& client) {
+    const auto answer = watch(*client.objecter, "b", {{StepCode::touch, 0, 0, {}, {}}});
+    cluster.run_until([&answer] { return answer->answered; });
+    CHECK(answer->status.is_ok());
+  };
+  SimClient quiet = cluster.add_client(79);
+  change(quiet);
+  const PgLog& log = cluster.osds[0]->core->find_pg(kTestPg)->log();
+  // The newest entry of one who is not heard any more is held: it may not have got the answer.
+  fill_log(cluster, static_cast<int>(Pg::kLogEntriesKept) + 300);
+  CHECK(log.tail_number() == 0);
+  change(quiet);
+  fill_log(cluster, 1);
+  const std::uint64_t step = Pg::kLogEntriesKept / 8;
+  CHECK(log.tail_number() >= step);
+  CHECK(log.size() <= Pg::kLogEntriesKept + step);
+  // In the next interval nobody is known to hold anything.
+  fill_log(cluster, static_cast<int>(Pg::kLogEntriesKept) + 300);
+  cluster.new_interval({0, 1, 2});
+  fill_log(cluster, 1);
+  CHECK(log.size() <= Pg::kLogEntriesKept + step);
+}
+
 TEST_CASE("dup horizon: a log that replaces another one brings its horizon along") {
   SimOsds cluster(83);
   cluster.new_interval({0, 1});

@@ -434,7 +434,7 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   Phase phase_ = Phase::peering;
   PgLog log_;
   DupHorizon horizon_;
-  std::uint64_t first_held_ = 0;  // an entry that its client may resend, found by trim_point()
+  std::uint64_t first_held_ = 0;  // where trim_point() has last found an entry held
   Epoch last_epoch_started_ = 0;
 
   std::map<std::uint64_t, InFlightWrite> in_flight_;      // by entry number

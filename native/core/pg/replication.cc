@@ -59,8 +59,9 @@ std::uint64_t Pg::trim_point() {
   const std::uint64_t most = kMaxLogEntries / kLogEntriesKept * kept;
   const std::uint64_t limit = head > most ? head - most : 0;
   const std::uint64_t forced = std::max(tail, std::min(limit, to));
-  // The entry that stood in the way of the last write does so until its client is heard again, for
-  // hundreds of writes: it is asked before all that lie before it, which are cold memory.
+  // The entry that stood in the way of the last write mostly does so for hundreds of writes, until
+  // its client is heard again or the limit reaches it: it is asked before all that lie before it,
+  // which are cold memory.
   const bool is_asked_first = first_held_ > forced && first_held_ <= std::min(to, tail + step);
   if (is_asked_first && horizon_.is_held(log_.at(first_held_).request)) return 0;
   std::uint64_t unheld = forced;
