@@ -5,7 +5,7 @@
 // 4 KiB random writes at QD32 (CPU per write over all daemons and the client) and at QD1 (latency
 // beside a bare loopback round trip and a bare durable write of the same run), random reads, 1 MiB
 // reads in order, what the daemons use when idle, and what a read at random in 32 MiB of memory
-// takes, which makes one hour of a virtual machine faster than another. Medians over N repeats.
+// takes, to tell the hours of a virtual machine apart. Medians over N repeats.
 // "new" is what comes after the image was filled in order, while the OSDs' sparse files still grow
 // under overwrites; the rest comes after --age seconds of random writes more. The cluster is made
 // in a new folder and removed. --size is that of the image, of which the OSDs' files need up to

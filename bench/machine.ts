@@ -40,8 +40,8 @@ export function measureDurableWriteUs(folder: string, writers = 1): number {
 
 /**
  * Mean time of a read that depends on the one before, at random in 32 MiB, in nanoseconds, with
- * the walks through page tables that belong to it: what the neighbours of a virtual machine have
- * left of the processor's last cache.
+ * the walks through page tables that belong to it: it tells how much of the processor's last cache
+ * a virtual machine has at the moment.
  */
 export function measureMemoryNs(): number {
   const lineWords = 16; // 64 bytes

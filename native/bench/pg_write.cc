@@ -7,7 +7,7 @@
 //   callgrind_annotate --inclusive=yes callgrind.out.PID
 //
 // With --cache-sim=yes --LL=1048576,8,64 callgrind counts what does not find its bytes in a cache
-// of one mebibyte (DLmr, DLmw), which is all that a virtual machine beside others can count on.
+// of one mebibyte (DLmr, DLmw), which may be all that a virtual machine beside others has.
 // That wants many objects: BLOCKS_OF_EACH is at most 1024, and all of them at most 2 GiB. Up to
 // 256 MiB the disks have 1 GiB, beyond that 4, and a greater key-value region.
 //

@@ -165,7 +165,7 @@ void Onode::take_over(Onode& from) {
 }
 
 std::size_t Onode::memory_bytes() const {
-  // 96: the slot in the cache's table, 32 bytes of which three eighths or more are used, and the
+  // 96: a slot of 32 bytes in the cache's table, of which at least three eighths are used, and the
   // allocator's own bytes.
   std::size_t bytes = sizeof *this + name_.capacity() + header.attr.capacity() + 96;
   bytes += packed_.capacity();
