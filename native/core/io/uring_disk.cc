@@ -16,6 +16,7 @@
 #include <cstring>
 #include <utility>
 
+#include "io/flush_place.hh"
 #include "io/write_cache.hh"
 
 namespace cairn::io {
@@ -204,6 +205,8 @@ struct UringDisk::State {
   std::string path;
   std::vector<std::unique_ptr<Request>> free_requests;
   std::vector<std::unique_ptr<Request>> sync_waiters;  // for the next fdatasync
+  FlushPlace flush_place;
+  FlushCounts flush_counts;
 };
 
 // Whether RWF_DSYNC makes it durable without a thread that waits. On a block device the request
@@ -269,6 +272,8 @@ UringDisk::~UringDisk() {
 std::uint64_t UringDisk::size_bytes() const { return state_->size; }
 
 bool UringDisk::is_direct() const { return state_->direct; }
+
+UringDisk::FlushCounts UringDisk::flush_counts() const { return state_->flush_counts; }
 
 Result<DiskSpace> UringDisk::space() const {
   if (state_->is_block_device) return DiskSpace{state_->size, state_->size, state_->size};
@@ -339,6 +344,7 @@ void UringDisk::read(std::uint64_t offset, Buffer into, DiskDone done) {
   Request* request = state_->take_request(Request::Kind::read, offset, std::move(done));
   request->state = state_;
   request->add(std::move(into));
+  state_->flush_place.read_began(state_->reactor.now_ns());
   submit(request);
 }
 
@@ -426,12 +432,12 @@ Status UringDisk::failure(const Request& request, int error_number) {
 // Those of one turn of the loop share it.
 //
 // Why not always RWF_DSYNC: where the device must be flushed, ext4 completes such a direct write in
-// a kernel worker that is bound to one CPU. With an idle machine that is as fast and costs this
-// process half the CPU (4 KiB at depth 1: 80 us and 16 us, against 84 us and 30 us); but as soon as
-// the CPUs are busy the bound worker waits a whole time slice (3.6 ms measured), where io_uring's
-// own worker goes to the other CPU (110 us). A link in the ring saves nothing over two submissions
-// and could not be shared. Where the device needs no flush, the ring's worker is not needed, and
-// the kernel's has little to do (a kernel of 6.18: 0.29 ms at depth 1 on three OSDs, with it 0.36).
+// a kernel worker that is bound to one CPU. As soon as the CPUs are busy it waits a whole time
+// slice (3.6 ms measured), where io_uring's own worker goes to the other CPU (110 us), and the
+// reactor's thread is mostly running already. A link in the ring saves nothing over two submissions
+// and could not be shared. Where the device needs no flush, nobody has to wait for one, and the
+// kernel's worker has little to do (a kernel of 6.18: 0.29 ms at depth 1 on three OSDs, with the
+// ring's 0.36).
 void UringDisk::join_sync(Request* request) {
   State& state = *request->state;
   state.sync_waiters.emplace_back(request);
@@ -445,14 +451,23 @@ void UringDisk::start_sync(std::shared_ptr<State> state,
   if (waiters.empty()) return;  // the disk has gone
   Reactor& reactor = state->reactor;
   const int fd = state->fd;
-  reactor.fdatasync(fd,
-                    [state = std::move(state), waiters = std::move(waiters)](int result) mutable {
-                      if (result == -EINTR) return start_sync(std::move(state), std::move(waiters));
-                      for (auto& waiter : waiters) {
-                        Request* request = waiter.release();
-                        finish(request, result < 0 ? failure(*request, -result) : Status::ok());
-                      }
-                    });
+  const std::uint64_t start_ns = reactor.now_ns();
+  // A flush that was asked for as such comes after a checkpoint's writes, and may take long.
+  const bool only_writes = std::ranges::all_of(
+      waiters, [](const auto& waiter) { return waiter->kind == Request::Kind::write; });
+  const bool is_own_thread = only_writes && state->flush_place.is_own_thread(start_ns);
+  ++(is_own_thread ? state->flush_counts.own_thread : state->flush_counts.worker);
+  IoDone done = [state = std::move(state), waiters = std::move(waiters),
+                 start_ns](int result) mutable {
+    if (result == -EINTR) return start_sync(std::move(state), std::move(waiters));
+    state->flush_place.flushed(state->reactor.now_ns() - start_ns);
+    for (auto& waiter : waiters) {
+      Request* request = waiter.release();
+      finish(request, result < 0 ? failure(*request, -result) : Status::ok());
+    }
+  };
+  if (is_own_thread) return done(reactor.fdatasync_here(fd));
+  reactor.fdatasync(fd, std::move(done));
 }
 
 // Recycles the request and tells its owner.

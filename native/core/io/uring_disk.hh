@@ -9,7 +9,8 @@
 //
 // A durable write is a write and then an fdatasync, shared with other durable writes and flushes of
 // the same turn of the loop; or one write (RWF_DSYNC), where the device needs no flush for that,
-// and for a short one to a block device (uring_disk.cc says why not always).
+// and for a short one to a block device (uring_disk.cc says why not always). While flushes are
+// short and nobody reads, the reactor's thread makes them itself (flush_place.hh).
 //
 // The asynchronous half belongs to the reactor's thread; the blocking half may be called from any
 // thread. Does not: cache, merge or reorder requests, retry what the device refused.
@@ -41,6 +42,12 @@ class UringDisk final : public Disk {
     std::optional<bool> writes_through{};
   };
 
+  // Who made the fdatasyncs of the asynchronous half, since the disk was opened.
+  struct FlushCounts {
+    std::uint64_t own_thread = 0;  // the reactor's
+    std::uint64_t worker = 0;      // of the ring
+  };
+
   // Opens and locks the file. The reactor must outlive the disk.
   // Errors: busy (another opener, or a mounted block device), not_found, already_exists,
   // permission_denied, no_space, invalid_argument (not a file or device, wrong size), io_error.
@@ -61,6 +68,7 @@ class UringDisk final : public Disk {
 
   // False when the page cache is in between.
   bool is_direct() const;
+  FlushCounts flush_counts() const;
 
  private:
   struct Request;

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "io/flush_place.hh"
 #include "io/uring_test_support.hh"
 
 namespace cairn::io {
@@ -166,6 +167,41 @@ TEST_CASE("requests past the end are out_of_range, and a file that shrank is a r
       *reactor, [&](DiskDone done) { disk->read(kMiB / 2 - 4096, block, std::move(done)); });
   CHECK(cut.code() == ErrorCode::io_error);
   CHECK(disk->read_now(kMiB / 2, block.span()).code() == ErrorCode::io_error);
+}
+
+// Whether the thread may make them at all depends on how long this machine's flushes take.
+TEST_CASE("flushes beside a reader, and those asked for, are made by a worker") {
+  auto reactor = make_reactor();
+  TemporaryPath file("flushes");
+  UringDisk::Options options = new_file(kMiB);
+  options.writes_through = false;
+  auto disk = open_disk(*reactor, file.path, options);
+  const auto write = [&](int value) {
+    CHECK(wait_for(*reactor, [&](DiskDone done) {
+      disk->write(0, {filled(4096, value)}, true, std::move(done));
+    }));
+  };
+  for (int i = 0; i < 200; ++i) write(i);
+  const UringDisk::FlushCounts alone = disk->flush_counts();
+  CHECK(alone.own_thread + alone.worker == 200);
+
+  std::uint64_t must_be_worker = 0;
+  for (int i = 0; i < 20; ++i) {
+    const std::uint64_t start_ns = reactor->now_ns();
+    const Buffer back = Buffer::allocate(4096);
+    CHECK(wait_for(*reactor, [&](DiskDone done) { disk->read(0, back, std::move(done)); }));
+    write(i);
+    // On a machine so slow that the read was long ago, it counts no more.
+    if (reactor->now_ns() - start_ns < FlushPlace::kReaderNs) ++must_be_worker;
+    CHECK(wait_for(*reactor, [&](DiskDone done) { disk->flush(std::move(done)); }));
+    ++must_be_worker;
+  }
+  CHECK(disk->flush_counts().worker >= alone.worker + must_be_worker);
+  CHECK(disk->flush_counts().own_thread + disk->flush_counts().worker == 240);
+
+  Buffer last = Buffer::allocate(4096);
+  REQUIRE(disk->read_now(0, {last.data(), last.size()}));
+  CHECK(all_are({last.data(), last.size()}, 19));
 }
 
 TEST_CASE("discard gives space back to the file system") {

@@ -454,6 +454,15 @@ void UringReactor::fdatasync(int fd, IoDone done) {
   start(sqe, std::move(done));
 }
 
+int UringReactor::fdatasync_here(int fd) {
+  put_backlog_in_ring();
+  if (io_uring_sq_ready(&ring_) != 0) {
+    ++enter_count_;
+    check_enter(io_uring_submit(&ring_));
+  }
+  return ::fdatasync(fd) == 0 ? 0 : -errno;
+}
+
 void UringReactor::fallocate(int fd, int mode, std::uint64_t offset, std::uint64_t length,
                              IoDone done) {
   // Filled by hand: liburing 2.3 declares offset and length as off_t and narrows the mode.

@@ -64,6 +64,7 @@ class UringReactor final : public Reactor {
   void writev(int fd, std::span<const iovec> from, std::uint64_t offset, int flags,
               IoDone done) override;
   void fdatasync(int fd, IoDone done) override;
+  int fdatasync_here(int fd) override;
   void fallocate(int fd, int mode, std::uint64_t offset, std::uint64_t length,
                  IoDone done) override;
   // Also ends every watch of the descriptor. A file operation that is already executing is not

@@ -47,6 +47,30 @@ TEST_CASE("recv and sendmsg move bytes; the end of the stream is 0, a lost peer 
   CHECK(broken == -EPIPE);
 }
 
+TEST_CASE("fdatasync_here answers at once, and what was started before has left by then") {
+  auto reactor = make_reactor();
+  SocketPair pair;
+  std::byte byte{7};
+  iovec part{&byte, 1};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  int sent = 0;
+  reactor->post([&] {
+    reactor->sendmsg(pair.ends[1], &message, [&](int result) {
+      sent = result;
+      reactor->stop();
+    });
+    CHECK(reactor->fdatasync_here(-1) == -EBADF);
+    std::byte into{};
+    CHECK(::recv(pair.ends[0], &into, 1, MSG_DONTWAIT) == 1);
+    CHECK(into == byte);
+    CHECK(sent == 0);  // completions are not delivered inside of it
+  });
+  reactor->run();
+  CHECK(sent == 1);
+}
+
 TEST_CASE("a sendmsg that is larger than the socket buffer completes with all bytes") {
   auto reactor = make_reactor();
   SocketPair pair;
