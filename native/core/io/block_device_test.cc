@@ -18,8 +18,6 @@ namespace cairn::io {
 
 namespace {
 
-constexpr std::uint64_t kMiB = 1 << 20;
-
 // A loop device with a volatile cache, as the kernel gives it; path empty: not permitted here.
 class LoopDevice {
  public:

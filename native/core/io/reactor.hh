@@ -48,8 +48,9 @@ class Reactor : public Executor {
   virtual void writev(int fd, std::span<const iovec> from, std::uint64_t offset, int flags,
                       IoDone done) = 0;
   virtual void fdatasync(int fd, IoDone done) = 0;
-  // The same while the loop waits: no wake-ups, but nothing else is served meanwhile. What was
-  // started before goes to the kernel first. Returns 0 or -errno.
+  // The same while the loop waits: no wake-ups, but nothing else is served meanwhile. Only inside
+  // of run(). What was started before is handed to the kernel first, as far as it takes it. Returns
+  // 0 or -errno.
   virtual int fdatasync_here(int fd) = 0;
   virtual void fallocate(int fd, int mode, std::uint64_t offset, std::uint64_t length,
                          IoDone done) = 0;

@@ -207,6 +207,15 @@ struct UringDisk::State {
   std::vector<std::unique_ptr<Request>> sync_waiters;  // for the next fdatasync
   FlushPlace flush_place;
   FlushCounts flush_counts;
+
+  // Whether the reactor's thread may make the next fdatasync. One that was asked for as such comes
+  // after many writes, and may take long.
+  bool may_flush_here() const {
+    return flush_place.is_own_thread(reactor.now_ns()) &&
+           std::ranges::all_of(sync_waiters, [](const auto& waiter) {
+             return waiter->kind == Request::Kind::write;
+           });
+  }
 };
 
 // Whether RWF_DSYNC makes it durable without a thread that waits. On a block device the request
@@ -344,7 +353,7 @@ void UringDisk::read(std::uint64_t offset, Buffer into, DiskDone done) {
   Request* request = state_->take_request(Request::Kind::read, offset, std::move(done));
   request->state = state_;
   request->add(std::move(into));
-  state_->flush_place.read_began(state_->reactor.now_ns());
+  state_->flush_place.read_seen(state_->reactor.now_ns());
   submit(request);
 }
 
@@ -405,6 +414,8 @@ void UringDisk::submit(Request* request) {
 }
 
 void UringDisk::complete(Request* request, int result) {
+  if (request->kind == Request::Kind::read)
+    request->state->flush_place.read_seen(request->state->reactor.now_ns());
   if (result == -EINTR) return submit(request);
   if (result < 0) return finish(request, failure(*request, -result));
   if (request->kind == Request::Kind::discard) return finish(request, Status::ok());
@@ -442,32 +453,51 @@ void UringDisk::join_sync(Request* request) {
   State& state = *request->state;
   state.sync_waiters.emplace_back(request);
   if (state.sync_waiters.size() > 1) return;
-  state.reactor.post(
-      [state = request->state] { start_sync(state, std::exchange(state->sync_waiters, {})); });
+  state.reactor.post([state = request->state] {
+    // Behind what this turn has still to send: nobody is to wait for it but those who write.
+    if (state->may_flush_here())
+      state->reactor.post([state] { start_sync(state); });
+    else
+      start_sync(state);
+  });
 }
 
-void UringDisk::start_sync(std::shared_ptr<State> state,
-                           std::vector<std::unique_ptr<Request>> waiters) {
-  if (waiters.empty()) return;  // the disk has gone
+void UringDisk::start_sync(std::shared_ptr<State> state) {
+  if (state->sync_waiters.empty()) return;  // the disk has gone
+  const bool here = state->may_flush_here();
+  auto waiters = std::exchange(state->sync_waiters, {});
+  if (here) {
+    const std::uint64_t start_ns = state->reactor.now_ns();
+    const int result = state->reactor.fdatasync_here(state->fd);
+    ++state->flush_counts.own_thread;
+    finish_sync(*state, std::move(waiters), start_ns, result);
+  } else {
+    flush_by_worker(std::move(state), std::move(waiters));
+  }
+}
+
+void UringDisk::flush_by_worker(std::shared_ptr<State> state,
+                                std::vector<std::unique_ptr<Request>> waiters) {
   Reactor& reactor = state->reactor;
   const int fd = state->fd;
-  const std::uint64_t start_ns = reactor.now_ns();
-  // A flush that was asked for as such comes after a checkpoint's writes, and may take long.
-  const bool only_writes = std::ranges::all_of(
-      waiters, [](const auto& waiter) { return waiter->kind == Request::Kind::write; });
-  const bool is_own_thread = only_writes && state->flush_place.is_own_thread(start_ns);
-  ++(is_own_thread ? state->flush_counts.own_thread : state->flush_counts.worker);
-  IoDone done = [state = std::move(state), waiters = std::move(waiters),
-                 start_ns](int result) mutable {
-    if (result == -EINTR) return start_sync(std::move(state), std::move(waiters));
-    state->flush_place.flushed(state->reactor.now_ns() - start_ns);
-    for (auto& waiter : waiters) {
-      Request* request = waiter.release();
-      finish(request, result < 0 ? failure(*request, -result) : Status::ok());
-    }
-  };
-  if (is_own_thread) return done(reactor.fdatasync_here(fd));
-  reactor.fdatasync(fd, std::move(done));
+  state->flush_place.worker_began();
+  ++state->flush_counts.worker;
+  reactor.fdatasync(fd, [state = std::move(state), waiters = std::move(waiters),
+                         start_ns = reactor.now_ns()](int result) mutable {
+    state->flush_place.worker_ended();
+    if (result == -EINTR) return flush_by_worker(std::move(state), std::move(waiters));
+    finish_sync(*state, std::move(waiters), start_ns, result);
+  });
+}
+
+// result: 0 or -errno
+void UringDisk::finish_sync(State& state, std::vector<std::unique_ptr<Request>> waiters,
+                            std::uint64_t start_ns, int result) {
+  state.flush_place.flushed(state.reactor.now_ns() - start_ns);
+  for (auto& waiter : waiters) {
+    Request* request = waiter.release();
+    finish(request, result < 0 ? failure(*request, -result) : Status::ok());
+  }
 }
 
 // Recycles the request and tells its owner.

@@ -79,8 +79,11 @@ class UringDisk final : public Disk {
   static void complete(Request* request, int result);
   static Status failure(const Request& request, int error_number);
   static void join_sync(Request* request);
-  static void start_sync(std::shared_ptr<State> state,
-                         std::vector<std::unique_ptr<Request>> waiters);
+  static void start_sync(std::shared_ptr<State> state);
+  static void flush_by_worker(std::shared_ptr<State> state,
+                              std::vector<std::unique_ptr<Request>> waiters);
+  static void finish_sync(State& state, std::vector<std::unique_ptr<Request>> waiters,
+                          std::uint64_t start_ns, int result);
   static void finish(Request* request, Status status);
   bool refuse_outside(std::uint64_t offset, std::uint64_t length, DiskDone& done);
 

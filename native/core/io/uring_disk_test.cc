@@ -11,48 +11,9 @@
 #include <thread>
 #include <vector>
 
-#include "io/flush_place.hh"
 #include "io/uring_test_support.hh"
 
 namespace cairn::io {
-
-namespace {
-
-constexpr std::uint64_t kMiB = 1 << 20;
-
-// A path in the current directory that is gone at the end.
-struct TemporaryPath {
-  std::string path;
-  explicit TemporaryPath(const char* name) : path(std::string("uring_disk_test.") + name) {
-    ::unlink(path.c_str());
-  }
-  ~TemporaryPath() { ::unlink(path.c_str()); }
-  TemporaryPath(const TemporaryPath&) = delete;
-  TemporaryPath& operator=(const TemporaryPath&) = delete;
-};
-
-std::unique_ptr<UringDisk> open_disk(Reactor& reactor, const std::string& path,
-                                     const UringDisk::Options& options) {
-  auto disk = UringDisk::open(reactor, path, options);
-  REQUIRE_MESSAGE(disk.is_ok(), disk.status().to_string());
-  return std::move(disk.value());
-}
-
-UringDisk::Options new_file(std::uint64_t size_bytes) { return {true, size_bytes, true}; }
-
-Buffer filled(std::size_t length, int value) {
-  Buffer buffer = Buffer::allocate(length);
-  std::memset(buffer.data(), value, length);
-  return buffer;
-}
-
-bool all_are(ByteSpan bytes, int value) {
-  for (const std::byte byte : bytes)
-    if (byte != static_cast<std::byte>(value)) return false;
-  return true;
-}
-
-}  // namespace
 
 TEST_CASE("what was written is read back, by both halves, and after opening again") {
   auto reactor = make_reactor();
@@ -167,41 +128,6 @@ TEST_CASE("requests past the end are out_of_range, and a file that shrank is a r
       *reactor, [&](DiskDone done) { disk->read(kMiB / 2 - 4096, block, std::move(done)); });
   CHECK(cut.code() == ErrorCode::io_error);
   CHECK(disk->read_now(kMiB / 2, block.span()).code() == ErrorCode::io_error);
-}
-
-// Whether the thread may make them at all depends on how long this machine's flushes take.
-TEST_CASE("flushes beside a reader, and those asked for, are made by a worker") {
-  auto reactor = make_reactor();
-  TemporaryPath file("flushes");
-  UringDisk::Options options = new_file(kMiB);
-  options.writes_through = false;
-  auto disk = open_disk(*reactor, file.path, options);
-  const auto write = [&](int value) {
-    CHECK(wait_for(*reactor, [&](DiskDone done) {
-      disk->write(0, {filled(4096, value)}, true, std::move(done));
-    }));
-  };
-  for (int i = 0; i < 200; ++i) write(i);
-  const UringDisk::FlushCounts alone = disk->flush_counts();
-  CHECK(alone.own_thread + alone.worker == 200);
-
-  std::uint64_t must_be_worker = 0;
-  for (int i = 0; i < 20; ++i) {
-    const std::uint64_t start_ns = reactor->now_ns();
-    const Buffer back = Buffer::allocate(4096);
-    CHECK(wait_for(*reactor, [&](DiskDone done) { disk->read(0, back, std::move(done)); }));
-    write(i);
-    // On a machine so slow that the read was long ago, it counts no more.
-    if (reactor->now_ns() - start_ns < FlushPlace::kReaderNs) ++must_be_worker;
-    CHECK(wait_for(*reactor, [&](DiskDone done) { disk->flush(std::move(done)); }));
-    ++must_be_worker;
-  }
-  CHECK(disk->flush_counts().worker >= alone.worker + must_be_worker);
-  CHECK(disk->flush_counts().own_thread + disk->flush_counts().worker == 240);
-
-  Buffer last = Buffer::allocate(4096);
-  REQUIRE(disk->read_now(0, {last.data(), last.size()}));
-  CHECK(all_are({last.data(), last.size()}, 19));
 }
 
 TEST_CASE("discard gives space back to the file system") {

@@ -455,12 +455,15 @@ void UringReactor::fdatasync(int fd, IoDone done) {
 }
 
 int UringReactor::fdatasync_here(int fd) {
+  CAIRN_ASSERT(running_);
   put_backlog_in_ring();
   if (io_uring_sq_ready(&ring_) != 0) {
     ++enter_count_;
     check_enter(io_uring_submit(&ring_));
   }
-  return ::fdatasync(fd) == 0 ? 0 : -errno;
+  while (::fdatasync(fd) != 0)
+    if (errno != EINTR) return -errno;
+  return 0;
 }
 
 void UringReactor::fallocate(int fd, int mode, std::uint64_t offset, std::uint64_t length,

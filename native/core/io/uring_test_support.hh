@@ -1,5 +1,5 @@
 // What the tests of the reactor and of its disk share: a reactor or a failed test, a wait for one
-// operation, and a pair of sockets.
+// operation, a pair of sockets, and disks on files of the current directory (the build folder).
 #pragma once
 
 #include <doctest/doctest.h>
@@ -7,11 +7,14 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "io/disk.hh"
+#include "io/uring_disk.hh"
 #include "io/uring_reactor.hh"
 
 namespace cairn::io {
@@ -50,5 +53,39 @@ struct SocketPair {
     ends[index] = -1;
   }
 };
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+// A path in the current directory that is gone at the end.
+struct TemporaryPath {
+  std::string path;
+  explicit TemporaryPath(const char* name) : path(std::string("uring_disk_test.") + name) {
+    ::unlink(path.c_str());
+  }
+  ~TemporaryPath() { ::unlink(path.c_str()); }
+  TemporaryPath(const TemporaryPath&) = delete;
+  TemporaryPath& operator=(const TemporaryPath&) = delete;
+};
+
+inline std::unique_ptr<UringDisk> open_disk(Reactor& reactor, const std::string& path,
+                                            const UringDisk::Options& options) {
+  auto disk = UringDisk::open(reactor, path, options);
+  REQUIRE_MESSAGE(disk.is_ok(), disk.status().to_string());
+  return std::move(disk.value());
+}
+
+inline UringDisk::Options new_file(std::uint64_t size_bytes) { return {true, size_bytes, true}; }
+
+inline Buffer filled(std::size_t length, int value) {
+  Buffer buffer = Buffer::allocate(length);
+  std::memset(buffer.data(), value, length);
+  return buffer;
+}
+
+inline bool all_are(ByteSpan bytes, int value) {
+  for (const std::byte byte : bytes)
+    if (byte != static_cast<std::byte>(value)) return false;
+  return true;
+}
 
 }  // namespace cairn::io
