@@ -9,8 +9,8 @@
 //
 // A durable write is a write and then an fdatasync, shared with other durable writes and flushes of
 // the same turn of the loop; or one write (RWF_DSYNC), where the device needs no flush for that,
-// and for a short one to a block device (uring_disk.cc says why not always). While flushes are
-// short and nobody reads, the reactor's thread makes them itself (flush_place.hh).
+// and for a short one to a block device (uring_disk_requests.cc says why not always). While flushes
+// are short and nobody reads, the reactor's thread makes them itself (flush_place.hh).
 //
 // The asynchronous half belongs to the reactor's thread; the blocking half may be called from any
 // thread. Does not: cache, merge or reorder requests, retry what the device refused.
