@@ -18,6 +18,8 @@ constexpr std::uint32_t kChunkWords = 64;
 constexpr std::uint32_t kChunkBlocks = kChunkWords * 64;
 // A short run is taken when no better one is among so many runs.
 constexpr int kRunsLookedAt = 64;
+constexpr std::uint64_t kSpread = 3;
+constexpr std::uint64_t kSpreadBlocks = (std::uint64_t{64} << 20) / kBlockBytes;
 
 std::uint64_t bit(std::uint32_t block) { return std::uint64_t{1} << (block % 64); }
 
@@ -54,8 +56,6 @@ bool Allocator::load_chunk(std::uint32_t chunk, std::string_view value) {
     busy_[at] |= word;
     referenced_count_ += static_cast<std::uint32_t>(std::popcount(word));
     busy_count_ += static_cast<std::uint32_t>(std::popcount(word));
-    if (word != 0)
-      reach_ = std::max(reach_, static_cast<std::uint32_t>(at * 64 + std::bit_width(word)));
   }
   return true;
 }
@@ -84,35 +84,52 @@ std::uint32_t Allocator::run_length(std::uint32_t from, std::uint32_t limit) con
 
 BlockRun Allocator::allocate(std::uint32_t want, std::optional<std::uint32_t> hint) {
   CAIRN_ASSERT(want > 0 && available() > 0);
-  if (hint && *hint < block_count_ && (busy_[*hint / 64] & bit(*hint)) == 0) {
+  if (hint && is_available(*hint)) {
     const BlockRun run{*hint, run_length(*hint, want)};
     if (run.count == want) {
       set_taken(run);
       return run;
     }
   }
+  const std::uint32_t near_end = spread();
+  BlockRun best = best_run(0, near_end, want, near_next_);
+  if (best.count < want) {
+    const BlockRun far = best_run(near_end, block_count_, want, far_next_);
+    if (far.count > best.count) best = far;
+  }
+  CAIRN_ASSERT(best.count > 0);
+  set_taken(best);
+  return best;
+}
+
+BlockRun Allocator::best_run(std::uint32_t begin, std::uint32_t part_end, std::uint32_t want,
+                             std::uint32_t& next) const {
   BlockRun best;
-  std::uint32_t at = next_ < block_count_ ? next_ : 0;
+  const std::uint32_t from = next > begin && next < part_end ? next : begin;
+  std::uint32_t at = from;
   bool wrapped = false;
   for (int looked = 0; looked < kRunsLookedAt || best.count == 0;) {
-    const std::uint32_t end = wrapped ? next_ : block_count_;
+    const std::uint32_t end = wrapped ? from : part_end;
     at = find_available(at, end);
     if (at >= end) {
       if (wrapped) break;
       wrapped = true;
-      at = 0;
+      at = begin;
       continue;
     }
     const std::uint32_t length = run_length(at, want);
     if (length > best.count) best = {at, length};
-    if (best.count == want) break;
     at += length;
+    if (best.count == want) break;
     ++looked;
   }
-  CAIRN_ASSERT(best.count > 0);
-  set_taken(best);
-  next_ = best.first + best.count;
+  next = at;
   return best;
+}
+
+std::uint32_t Allocator::spread() const {
+  const std::uint64_t blocks = std::uint64_t{referenced_count_} * kSpread + kSpreadBlocks;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(blocks, block_count_));
 }
 
 void Allocator::set_taken(const BlockRun& run) {
@@ -123,7 +140,6 @@ void Allocator::set_taken(const BlockRun& run) {
   }
   referenced_count_ += run.count;
   busy_count_ += run.count;
-  reach_ = std::max(reach_, run.first + run.count);
 }
 
 bool Allocator::is_available(std::uint32_t block) const {
@@ -161,22 +177,28 @@ void Allocator::release(std::uint32_t block) {
     --busy_count_;
     return;
   }
-  released_.push_back(block);
+  ++released_count_;
+  if (!released_.empty() && released_.back().first + released_.back().count == block)
+    ++released_.back().count;
+  else
+    released_.push_back({block, 1});
 }
 
 void Allocator::freeze() {
   CAIRN_ASSERT(frozen_released_.empty());
   frozen_released_.swap(released_);
+  released_count_ = 0;
 }
 
 std::vector<BlockRun> Allocator::take_released() {
-  std::sort(frozen_released_.begin(), frozen_released_.end());
+  std::sort(frozen_released_.begin(), frozen_released_.end(),
+            [](const BlockRun& a, const BlockRun& b) { return a.first < b.first; });
   std::vector<BlockRun> runs;
-  for (const std::uint32_t block : frozen_released_) {
-    if (!runs.empty() && runs.back().first + runs.back().count == block)
-      ++runs.back().count;
+  for (const BlockRun& run : frozen_released_) {
+    if (!runs.empty() && runs.back().first + runs.back().count == run.first)
+      runs.back().count += run.count;
     else
-      runs.push_back({block, 1});
+      runs.push_back(run);
   }
   frozen_released_.clear();
   return runs;

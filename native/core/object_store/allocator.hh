@@ -5,7 +5,9 @@
 // that holds the release is durable, because until then a crash can bring its old owner back, and
 // because its old image may still be on the way to the disk.
 // Memory: 64 MiB for each TiB of data area. Next fit: allocation goes on behind the last one, in
-// runs that are as long as they are asked for where the space allows.
+// runs that are as long as they are asked for where the space allows; first in the part that
+// spread() tells, so that a sparse file does not grow to its whole length under overwrites, and
+// beyond it only for what finds no run of its length there.
 #pragma once
 
 #include <cstdint>
@@ -59,15 +61,18 @@ class Allocator {
 
   std::uint32_t block_count() const { return block_count_; }
   std::uint32_t referenced() const { return referenced_count_; }
-  // Behind the last block that has been taken since the store was made or opened; at open, behind
-  // the last one that is referenced.
-  std::uint32_t reach() const { return reach_; }
+  // The store reaches over so many blocks where it can: three times those of its data, and 64 MiB.
+  // With three times, under overwrites at random, a request of a checkpoint has about twenty blocks
+  // in the long run; with twice, six, and only if runs of four count.
+  std::uint32_t spread() const;
   // Pieces of the bitmap, of 512 bytes, that checkpoints have yet to write.
   std::uint32_t dirty_chunks() const { return dirty_chunks_; }
   // Blocks that allocate() can give now.
   std::uint32_t available() const { return block_count_ - busy_count_; }
-  // Blocks that become available by checkpoints.
+  // Blocks that become available by checkpoints, or wait behind one to be discarded.
   std::uint32_t waiting() const { return busy_count_ - referenced_count_; }
+  // Blocks that the next checkpoint releases, about: of the one under way none.
+  std::uint32_t released() const { return released_count_; }
 
  private:
   class Chunk final : public CheckpointEntry {
@@ -81,6 +86,9 @@ class Allocator {
     Allocator& owner_;
     std::uint32_t index_;
   };
+  // Of the part [begin, part_end), from next on and round; next moves behind what was looked at.
+  BlockRun best_run(std::uint32_t begin, std::uint32_t part_end, std::uint32_t want,
+                    std::uint32_t& next) const;
   std::uint32_t find_available(std::uint32_t from, std::uint32_t end) const;
   std::uint32_t run_length(std::uint32_t from, std::uint32_t limit) const;
   void set_taken(const BlockRun& run);
@@ -92,11 +100,14 @@ class Allocator {
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::uint32_t referenced_count_ = 0;
   std::uint32_t busy_count_ = 0;
-  std::uint32_t next_ = 0;
-  std::uint32_t reach_ = 0;
+  // Where the next search begins in the part of spread(), and beyond it.
+  std::uint32_t near_next_ = 0;
+  std::uint32_t far_next_ = 0;
   std::uint32_t dirty_chunks_ = 0;
-  std::vector<std::uint32_t> released_;
-  std::vector<std::uint32_t> frozen_released_;
+  // As they came; those that came in order are one run.
+  std::vector<BlockRun> released_;
+  std::uint32_t released_count_ = 0;
+  std::vector<BlockRun> frozen_released_;
 };
 
 }  // namespace cairn::object_store

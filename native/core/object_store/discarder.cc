@@ -1,4 +1,4 @@
-// The pieces and the rests.
+// The rests, the pieces and the pauses.
 #include "object_store/discarder.hh"
 
 #include <algorithm>
@@ -13,34 +13,88 @@ namespace {
 constexpr std::uint32_t kMinBlocks = 16;
 // 1 GiB/s: half of what a virtual disk was seen to discard, and about as much as one OSD can
 // overwrite, so that what waits does not grow for long.
-constexpr std::uint64_t kRestNsPerBlock = 1'000'000'000 / ((std::uint64_t{1} << 30) / kBlockBytes);
-// 2 MiB of memory.
+constexpr std::uint64_t kPauseNsPerBlock = 1'000'000'000 / ((std::uint64_t{1} << 30) / kBlockBytes);
+// 4 MiB of memory.
 constexpr std::size_t kMaxRuns = std::size_t{1} << 18;
+// Longer than it takes big writes to release as much again (Store::checkpoint_if_due).
+constexpr std::uint64_t kRestNs = 3'000'000'000;
+// The bound of one reuse().
+constexpr int kRunsLookedAt = 64;
 
 }  // namespace
 
 void Discarder::add(const std::vector<BlockRun>& released) {
   const std::uint32_t least = std::min(kMinBlocks, state_.options.discard_piece_blocks);
+  const std::uint64_t until_ns = state_.executor.now_ns() + kRestNs;
   for (const BlockRun& run : released) {
-    if (run.count < least || waiting_.size() >= kMaxRuns)
+    if (run.count < least || resting_.size() + waiting_.size() >= kMaxRuns)
       state_.allocator.make_available(run);
     else
-      waiting_.push_back(run);
+      resting_.push_back({run, until_ns});
   }
+  arm();
+}
+
+void Discarder::arm() {
+  if (has_timer_ || resting_.empty()) return;
+  has_timer_ = true;
+  const std::uint64_t now_ns = state_.executor.now_ns();
+  const std::uint64_t until_ns = resting_.front().until_ns;
+  state_.executor.run_after(until_ns > now_ns ? until_ns - now_ns : 0,
+                            [this, alive = std::weak_ptr(state_.lifetime)] {
+                              if (alive.expired()) return;
+                              has_timer_ = false;
+                              end_rests();
+                            });
+}
+
+void Discarder::end_rests() {
+  const std::uint64_t now_ns = state_.executor.now_ns();
+  while (!resting_.empty() && resting_.front().until_ns <= now_ns) {
+    waiting_.push_back(resting_.front().run);
+    resting_.pop_front();
+  }
+  arm();
   if (!is_busy_) next();
 }
 
+std::optional<std::uint32_t> Discarder::reuse(std::uint32_t blocks) {
+  for (int looked = 0; looked < kRunsLookedAt && !resting_.empty(); ++looked) {
+    BlockRun& run = resting_.front().run;
+    if (run.count >= blocks) break;
+    waiting_.push_back(run);
+    resting_.pop_front();
+  }
+  if (!is_busy_) next();
+  if (resting_.empty() || resting_.front().run.count < blocks) return {};
+  BlockRun& run = resting_.front().run;
+  const std::uint32_t first = run.first;
+  state_.allocator.make_available({first, blocks});
+  run.first += blocks;
+  run.count -= blocks;
+  if (run.count == 0) resting_.pop_front();
+  return first;
+}
+
 bool Discarder::give_up(std::uint32_t blocks) {
-  if (waiting_.empty()) return false;
+  if (waiting_.empty() && resting_.empty()) return false;
   while (blocks > 0 && !waiting_.empty()) {
-    BlockRun& last = waiting_.back();
-    const std::uint32_t count = std::min(blocks, last.count);
-    last.count -= count;
-    state_.allocator.make_available({last.first + last.count, count});
-    if (last.count == 0) waiting_.pop_back();
-    blocks -= count;
+    blocks -= give_up_of(waiting_.back(), blocks);
+    if (waiting_.back().count == 0) waiting_.pop_back();
+  }
+  while (blocks > 0 && !resting_.empty()) {
+    blocks -= give_up_of(resting_.back().run, blocks);
+    if (resting_.back().run.count == 0) resting_.pop_back();
   }
   return true;
+}
+
+// The end of a run, at most so many blocks.
+std::uint32_t Discarder::give_up_of(BlockRun& run, std::uint32_t blocks) {
+  const std::uint32_t count = std::min(blocks, run.count);
+  run.count -= count;
+  state_.allocator.make_available({run.first + run.count, count});
+  return count;
 }
 
 void Discarder::next() {
@@ -69,10 +123,10 @@ void Discarder::answered(const BlockRun& piece, std::uint64_t took_ns) {
   if (told_blocks_ < state_.options.discard_piece_blocks && !waiting_.empty()) {
     next();
   } else {
-    const std::uint64_t rest_ns = std::max(took_ns_, told_blocks_ * kRestNsPerBlock);
+    const std::uint64_t pause_ns = std::max(took_ns_, told_blocks_ * kPauseNsPerBlock);
     told_blocks_ = 0;
     took_ns_ = 0;
-    state_.executor.run_after(rest_ns, [this, alive = std::weak_ptr(state_.lifetime)] {
+    state_.executor.run_after(pause_ns, [this, alive = std::weak_ptr(state_.lifetime)] {
       if (!alive.expired()) next();
     });
   }

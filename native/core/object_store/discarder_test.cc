@@ -44,6 +44,10 @@ class SlowDiscards final : public io::Disk {
   std::uint64_t took_ns_;
 };
 
+// A released run rests so long first.
+constexpr std::uint64_t kRestNs = 3'000'000'000;
+constexpr std::uint64_t kSecondNs = 1'000'000'000;
+
 struct Area {
   explicit Area(std::uint64_t took_ns)
       : disk(executor, took_ns),
@@ -90,7 +94,9 @@ TEST_CASE("a long run is discarded by pieces, and others have the disk between t
   // Too short for a discard.
   CHECK(area.state.allocator.is_available(6000));
   CHECK(!area.state.allocator.is_available(10));
-  area.executor.run_for(1'000'000'000);
+  area.executor.run_for(kRestNs - 1);
+  CHECK(area.disk.pieces.empty());
+  area.executor.run_for(kSecondNs);
   std::uint64_t discarded = 0;
   const std::uint64_t start = area.state.disk_offset(10);
   for (std::size_t i = 0; i < area.disk.pieces.size(); ++i) {
@@ -113,7 +119,7 @@ TEST_CASE("short runs are discarded one after the other, with a rest for each 4 
   std::vector<BlockRun> runs;
   for (std::uint32_t i = 0; i < 100; ++i) runs.push_back({i * 20, 16});
   area.discarder.add(area.released(runs));
-  area.executor.run_for(1'000'000'000);
+  area.executor.run_for(kRestNs + kSecondNs);
   REQUIRE(area.disk.pieces.size() == 100);
   std::size_t rests = 0;
   for (std::size_t i = 1; i < 100; ++i)
@@ -125,6 +131,7 @@ TEST_CASE("short runs are discarded one after the other, with a rest for each 4 
 TEST_CASE("what waits to be discarded is given up at once; what is being discarded stays taken") {
   Area area(50'000'000);
   area.discarder.add(area.released({{0, 3000}}));
+  area.executor.run_for(kRestNs);
   CHECK(area.discarder.give_up(500));
   CHECK(area.state.allocator.is_available(2500));
   CHECK(!area.state.allocator.is_available(2499));
@@ -133,21 +140,68 @@ TEST_CASE("what waits to be discarded is given up at once; what is being discard
   CHECK(!area.state.allocator.is_available(0));
   CHECK(!area.state.allocator.is_available(1023));
   CHECK(area.state.allocator.is_available(1024));
-  area.executor.run_for(1'000'000'000);
+  area.executor.run_for(kSecondNs);
   CHECK(area.disk.pieces.size() == 1);
   CHECK(area.state.allocator.available() == kDataBlocks);
   // It goes on with what is released later.
   area.discarder.add(area.released({{0, 16}}));
-  area.executor.run_for(1'000'000'000);
+  area.executor.run_for(kRestNs + kSecondNs);
   CHECK(area.disk.pieces.size() == 2);
   CHECK(area.state.allocator.is_available(0));
+}
+
+TEST_CASE("what rests is given up when nothing waits, from the last on") {
+  Area area(1'000'000);
+  area.discarder.add(area.released({{0, 100}, {200, 100}}));
+  CHECK(area.discarder.give_up(150));
+  CHECK(!area.state.allocator.is_available(49));
+  CHECK(area.state.allocator.is_available(50));
+  CHECK(area.state.allocator.is_available(200));
+  CHECK(area.discarder.give_up(1000));
+  CHECK(!area.discarder.give_up(1));
+  CHECK(area.state.allocator.available() == kDataBlocks);
+  area.executor.run_for(kRestNs + kSecondNs);
+  CHECK(area.disk.pieces.empty());
+}
+
+TEST_CASE(
+    "a run that rests is used again as it is, from its begin on; shorter ones are discarded") {
+  Area area(1'000'000);
+  CHECK(!area.discarder.reuse(1));
+  area.discarder.add(area.released({{0, 20}, {100, 600}, {1000, 300}}));
+  CHECK(area.discarder.reuse(256) == 100);
+  CHECK(area.disk.pieces.size() == 1);  // of 20 blocks, which rest no longer
+  CHECK(area.state.allocator.is_available(100));
+  CHECK(area.state.allocator.is_available(355));
+  CHECK(!area.state.allocator.is_available(356));
+  CHECK(area.discarder.reuse(256) == 356);
+  CHECK(area.discarder.reuse(256) == 1000);  // of the run before, 88 are left
+  CHECK(!area.discarder.reuse(256));
+  area.executor.run_for(kRestNs + kSecondNs);
+  // The rests, in the order in which they were passed.
+  REQUIRE(area.disk.pieces.size() == 3);
+  CHECK(area.disk.pieces[1].offset == area.state.disk_offset(612));
+  CHECK(area.disk.pieces[1].length == 88 * kBlockBytes);
+  CHECK(area.disk.pieces[2].offset == area.state.disk_offset(1256));
+  CHECK(area.disk.pieces[2].length == 44 * kBlockBytes);
+  CHECK(area.state.allocator.available() == kDataBlocks);
+}
+
+TEST_CASE("what waits for its discard, or is being discarded, is not used again before") {
+  Area area(50'000'000);
+  area.discarder.add(area.released({{0, 3000}}));
+  area.executor.run_for(kRestNs);
+  CHECK(area.disk.pieces.size() == 1);
+  CHECK(!area.discarder.reuse(16));
+  CHECK(area.state.allocator.available() == kDataBlocks - 3000);
 }
 
 TEST_CASE("nothing is discarded any more when the store has failed") {
   Area area(1'000'000);
   area.discarder.add(area.released({{0, 3000}}));
+  area.executor.run_for(kRestNs);
   area.state.health = Status(ErrorCode::io_error, "a write failed");
-  area.executor.run_for(1'000'000'000);
+  area.executor.run_for(kSecondNs);
   CHECK(area.disk.pieces.size() == 1);
 }
 
@@ -179,5 +233,38 @@ TEST_CASE("a full store takes what was removed again without waiting for discard
     CHECK(write(number, ++version) == "ok");
   // Of the eight pieces, those that nobody had to wait for.
   CHECK(machine.store->counters().discarded_blocks < kObjects * kBlocks);
+  CHECK(machine.close().is_ok());
+}
+
+TEST_CASE("an object that is overwritten again and again stays in the places that it had") {
+  constexpr std::uint32_t kBlocks = 64;
+  constexpr std::uint32_t kObjects = 4;
+  constexpr std::byte kMark{0xa7};
+  Machine machine(formatted_image(8192));
+  REQUIRE(machine.open(small_options()).is_ok());
+  const PgId pg{7, 1};
+  std::uint64_t version = 0;
+  for (int round = 0; round < 12; ++round) {
+    for (std::uint32_t number = 0; number < kObjects; ++number) {
+      Buffer data = Buffer::allocate(kBlocks * kBlockBytes);
+      std::fill(data.span().begin(), data.span().end(), kMark);
+      Transaction transaction;
+      transaction.write(pg, {7, "o" + std::to_string(number), kHead}, 0, std::move(data),
+                        {1, ++version});
+      REQUIRE(machine.submit(std::move(transaction)).is_ok());
+    }
+    REQUIRE(machine.checkpoint().is_ok());
+  }
+  CHECK(machine.store->counters().discarded_blocks == 0);
+  // The places of two rounds: what one releases, the next but one has.
+  std::uint32_t written = 0;
+  Buffer block = Buffer::allocate(kBlockBytes);
+  for (std::uint64_t at = 0; at < machine.disk.size_bytes(); at += kBlockBytes) {
+    REQUIRE(machine.disk.read_now(at, block.span()).is_ok());
+    const ByteSpan found = block.span();
+    if (std::all_of(found.begin(), found.end(), [](std::byte byte) { return byte == kMark; }))
+      ++written;
+  }
+  CHECK(written == 2 * kBlocks * kObjects);
   CHECK(machine.close().is_ok());
 }

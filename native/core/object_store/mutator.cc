@@ -98,7 +98,7 @@ bool Mutator::goes_on_in_order(const Onode* onode, std::uint32_t first_block) co
          state_.overlay.is_waiting(before->physical);
 }
 
-void Mutator::place(Transaction::Op& op, bool may_move) {
+void Mutator::place(Transaction::Op& op, bool may_move, std::optional<std::uint32_t> hint) {
   if (!op.writes_data()) return;
   const Onode* onode = find(op);
   may_move = may_move && !goes_on_in_order(onode, op.first_block);
@@ -119,8 +119,7 @@ void Mutator::place(Transaction::Op& op, bool may_move) {
   }
   if (fresh == 0) return;
   // Behind the block before, so that an object written in order lies in order.
-  std::optional<std::uint32_t> hint;
-  if (op.first_block > 0) {
+  if (!hint && op.first_block > 0) {
     const BlockEntry* before = known_block(onode, op.first_block - 1);
     if (before != nullptr && before->state == BlockState::data) hint = before->physical + 1;
   }

@@ -24,8 +24,8 @@ class Mutator {
   std::uint32_t blocks_needed(const Transaction& transaction);
 
   // Fixes where the data of the op goes and makes its checksums. may_move: what it overwrites may
-  // go to new places.
-  void place(Transaction::Op& op, bool may_move);
+  // go to new places. hint: where its fresh blocks best go; none: behind the block before them.
+  void place(Transaction::Op& op, bool may_move, std::optional<std::uint32_t> hint);
   // A checkpoint has ended.
   void look_for_runs_again() { redirector_.look_again(); }
   // Takes the blocks that the op of a record names. False: one of them is not free.

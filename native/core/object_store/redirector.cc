@@ -7,12 +7,6 @@ namespace cairn::object_store {
 
 namespace {
 
-// The store reaches over at most so many times the blocks of its data (and a little more), so that
-// a sparse file does not grow to its whole length under overwrites. With three times, under
-// overwrites at random, a request of a checkpoint has about twenty blocks in the long run; with
-// twice, six, and only if runs of four count.
-constexpr std::uint64_t kSpread = 3;
-constexpr std::uint64_t kSpreadBlocks = (std::uint64_t{64} << 20) / kBlockBytes;
 // The bounds of one search (tens of microseconds): runs that are too short, and 16 GiB of the data
 // area, 512 KiB of bitmap. After one in vain, so many blocks stay in place without a search.
 constexpr std::uint32_t kRunsPerSearch = 2048;
@@ -42,7 +36,7 @@ bool Redirector::find_run() {
     --pause_;
     return false;
   }
-  const std::uint32_t end = limit();
+  const std::uint32_t end = state_.allocator.spread();
   if (next_ >= end) next_ = 0;
   const std::uint32_t from = next_;
   run_ = state_.allocator.find_run({.from = from,
@@ -59,14 +53,6 @@ bool Redirector::find_run() {
   found_nothing_ = searched_ >= end;
   pause_ = next_ >= end ? 0 : kBlocksBetweenSearches;
   return false;
-}
-
-// Where a search ends.
-std::uint32_t Redirector::limit() const {
-  const Allocator& allocator = state_.allocator;
-  const std::uint64_t spread = allocator.referenced() * kSpread + kSpreadBlocks;
-  const std::uint64_t reach = std::max<std::uint64_t>(spread, allocator.reach());
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(reach, allocator.block_count()));
 }
 
 void Redirector::look_again() {

@@ -18,7 +18,7 @@
 //
 // What it costs: an object that was overwritten at random does not lie in order any more, so
 // reading it whole takes more requests; and the store reaches over more of the disk than its data
-// takes, kSpread times. Where free runs have become short, blocks stay in place.
+// takes (Allocator::spread). Where free runs have become short, blocks stay in place.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,6 @@ class Redirector {
 
  private:
   bool find_run();
-  std::uint32_t limit() const;
 
   StoreState& state_;
   BlockRun run_;                // what is left of the run in use; not taken

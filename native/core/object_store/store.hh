@@ -76,6 +76,7 @@ class Store final : public ObjectStore {
   void pump();
   bool advance(Pending& pending);
   Start start_transaction(Pending& pending);
+  std::optional<std::uint32_t> room_to_reuse(const Transaction::Op& op);
   bool apply_ops(Pending& pending);
   void load(Missing missing);
   void load_ahead(Missing& missing);
