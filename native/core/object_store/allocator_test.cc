@@ -1,6 +1,8 @@
 // The Allocator alone: where runs are looked for, and what a checkpoint hands out.
 #include "object_store/allocator.hh"
 
+#include <algorithm>
+
 #include "object_store/test_machine.hh"
 
 using namespace cairn;

@@ -16,8 +16,6 @@ constexpr std::uint32_t kMinBlocks = 16;
 constexpr std::uint64_t kPauseNsPerBlock = 1'000'000'000 / ((std::uint64_t{1} << 30) / kBlockBytes);
 // 4 MiB of memory.
 constexpr std::size_t kMaxRuns = std::size_t{1} << 18;
-// Longer than it takes big writes to release as much again (Store::checkpoint_if_due).
-constexpr std::uint64_t kRestNs = 3'000'000'000;
 // The bound of one reuse().
 constexpr int kRunsLookedAt = 64;
 
@@ -25,7 +23,7 @@ constexpr int kRunsLookedAt = 64;
 
 void Discarder::add(const std::vector<BlockRun>& released) {
   const std::uint32_t least = std::min(kMinBlocks, state_.options.discard_piece_blocks);
-  const std::uint64_t until_ns = state_.executor.now_ns() + kRestNs;
+  const std::uint64_t until_ns = state_.executor.now_ns() + state_.options.discard_rest_ns;
   for (const BlockRun& run : released) {
     if (run.count < least || resting_.size() + waiting_.size() >= kMaxRuns)
       state_.allocator.make_available(run);

@@ -1,6 +1,8 @@
 // The Discarder alone, on a disk of which only discards matter, and under a store that is full.
 #include "object_store/discarder.hh"
 
+#include <algorithm>
+
 #include "object_store/test_machine.hh"
 
 using namespace cairn;
@@ -61,6 +63,7 @@ struct Area {
   static Options options() {
     Options given = small_options();
     given.discard_piece_blocks = 1024;
+    given.discard_rest_ns = kRestNs;
     return given;
   }
   // What a checkpoint hands out after these were taken and released.
@@ -241,7 +244,9 @@ TEST_CASE("an object that is overwritten again and again stays in the places tha
   constexpr std::uint32_t kObjects = 4;
   constexpr std::byte kMark{0xa7};
   Machine machine(formatted_image(8192));
-  REQUIRE(machine.open(small_options()).is_ok());
+  Options options = small_options();
+  options.discard_rest_ns = kRestNs;
+  REQUIRE(machine.open(std::move(options)).is_ok());
   const PgId pg{7, 1};
   std::uint64_t version = 0;
   for (int round = 0; round < 12; ++round) {

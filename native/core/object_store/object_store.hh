@@ -75,8 +75,11 @@ struct Options {
   // Smaller overwrites move to free runs of at least so many blocks, at most 1024, where there are
   // some (redirector.hh); 0: they stay in their place.
   std::uint32_t redirect_run_blocks = 8;
-  // Released blocks are discarded by so many at a time (discarder.hh): 16 MiB.
+  // Released blocks are discarded by so many at a time (discarder.hh), 16 MiB, when nobody has used
+  // them again for so long. The time is longer than big writes take to release as much again
+  // (Store::checkpoint_if_due).
   std::uint32_t discard_piece_blocks = 4096;
+  std::uint64_t discard_rest_ns = 3'000'000'000;
   // Behind a long group of transactions the next one waits until it has as many, at most so long:
   // a record costs about the same for few as for many. 0: never. The log decides what is long.
   std::uint64_t group_wait_ns = 0;
