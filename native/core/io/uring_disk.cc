@@ -202,8 +202,7 @@ Status UringDisk::write_now(std::uint64_t offset, ByteSpan from) {
 }
 
 Status UringDisk::flush_now() {
-  if (::fdatasync(state_->fd) != 0) return Status::from_errno(errno, "flush " + state_->path);
-  return Status::ok();
+  return state_->flush_outcome(::fdatasync(state_->fd) == 0 ? 0 : errno);
 }
 
 }  // namespace cairn::io

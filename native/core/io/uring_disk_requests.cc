@@ -181,10 +181,8 @@ void UringDisk::flush_by_worker(std::shared_ptr<State> state,
 void UringDisk::finish_sync(State& state, std::vector<std::unique_ptr<Request>> waiters,
                             std::uint64_t start_ns, int result) {
   state.flush_place.flushed(state.reactor.now_ns() - start_ns);
-  for (auto& waiter : waiters) {
-    Request* request = waiter.release();
-    finish(request, result < 0 ? failure(*request, -result) : Status::ok());
-  }
+  const Status outcome = state.flush_outcome(-result);
+  for (auto& waiter : waiters) finish(waiter.release(), outcome);
 }
 
 // Recycles the request and tells its owner.

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -120,6 +122,22 @@ struct UringDisk::State {
   std::vector<std::unique_ptr<Request>> sync_waiters;  // for the next fdatasync
   FlushPlace flush_place;
   FlushCounts flush_counts;
+  // A flush has failed, of either half. Of what had been written before nobody knows whether the
+  // device still has it, and the kernel tells that once: the next flush would succeed.
+  std::atomic<bool> has_lost_writes{false};
+
+  // error_number: of the fdatasync, or 0.
+  Status flush_outcome(int error_number) {
+    if (error_number == ECANCELED) return {ErrorCode::canceled, "the flush was cancelled"};
+    if (error_number != 0) {
+      has_lost_writes = true;
+      return Status::from_errno(error_number, "flush " + path);
+    }
+    if (!has_lost_writes) return {};
+    return {ErrorCode::io_error, "flush " + path +
+                                     ": an earlier one has failed, and what was written before " +
+                                     "it may be lost"};
+  }
 
   // Whether the reactor's thread may make the next fdatasync. One that was asked for as such comes
   // after many writes, and may take long.

@@ -139,6 +139,31 @@ TEST_CASE("an error of the thread's own flush reaches every write that waited fo
   CHECK(flushed.disk->flush_counts().own_thread > before);
 }
 
+TEST_CASE("after a flush that failed no later one succeeds, of either half") {
+  FlushedDisk flushed("sticky");
+  flushed.settle();
+  CHECK(flushed.disk->flush_now());
+  flushed.reactor.result = -EIO;
+  CHECK(!flushed.write(1));
+  flushed.reactor.result = 0;
+  for (int i = 0; i < 3; ++i) CHECK(!flushed.write(2));
+  const Status asked =
+      wait_for(flushed.reactor, [&](DiskDone done) { flushed.disk->flush(std::move(done)); });
+  CHECK(asked.code() == ErrorCode::io_error);
+  CHECK(asked.to_string().find("an earlier one has failed") != std::string::npos);
+  CHECK(flushed.disk->flush_now().code() == ErrorCode::io_error);
+  CHECK(flushed.read());
+}
+
+TEST_CASE("a flush that was cancelled has lost nothing") {
+  FlushedDisk flushed("cancelled");
+  flushed.settle();
+  flushed.reactor.result = -ECANCELED;
+  CHECK(!flushed.write(1));
+  flushed.reactor.result = 0;
+  CHECK(flushed.write(2));
+}
+
 TEST_CASE("while a worker makes a flush, the thread does not") {
   FlushedDisk flushed("beside");
   flushed.settle();
