@@ -279,39 +279,6 @@ Geometry geometry_of(std::uint64_t region_length, const Options& options) {
 
 }  // namespace
 
-WriteBatch::WriteBatch() : encoded_(std::make_unique<leveldb::WriteBatch>()) {}
-WriteBatch::WriteBatch(WriteBatch&&) noexcept = default;
-WriteBatch& WriteBatch::operator=(WriteBatch&&) noexcept = default;
-WriteBatch::~WriteBatch() = default;
-
-void WriteBatch::put(std::string_view key, std::string_view value) {
-  CAIRN_ASSERT(!key.empty());
-  encoded_->Put({key.data(), key.size()}, {value.data(), value.size()});
-  ++operation_count_;
-  has_put_ = true;
-}
-
-void WriteBatch::erase(std::string_view key) {
-  CAIRN_ASSERT(!key.empty());
-  encoded_->Delete({key.data(), key.size()});
-  ++operation_count_;
-}
-
-void WriteBatch::append(const WriteBatch& other) {
-  encoded_->Append(*other.encoded_);
-  operation_count_ += other.operation_count_;
-  has_put_ = has_put_ || other.has_put_;
-  reserve_allowed_ = reserve_allowed_ || other.reserve_allowed_;
-}
-
-void WriteBatch::clear() {
-  encoded_->Clear();
-  operation_count_ = 0;
-  has_put_ = reserve_allowed_ = false;
-}
-
-std::size_t WriteBatch::size_bytes() const { return encoded_->ApproximateSize(); }
-
 Options small_options() {
   Options options;
   options.write_buffer_bytes = std::size_t{64} << 10;

@@ -59,6 +59,9 @@ class WriteBatch {
   void erase(std::string_view key);
   // Adds the operations of other behind these.
   void append(const WriteBatch& other);
+  // By key, of each the last operation alone: what a big batch puts into LevelDB's memtable then
+  // lies near what it has put there just before.
+  void sort();
   void clear();
   bool empty() const { return operation_count_ == 0; }
   std::size_t operation_count() const { return operation_count_; }
