@@ -31,6 +31,7 @@ Napi::Value osd_stats_value(Napi::Env env, const OsdFigures& figures) {
   set("storeDataWrittenBytes", figures.store.data_written_bytes);
   set("storeDiscardedBlocks", figures.store.discarded_blocks);
   set("storeRedirectedBlocks", figures.store.redirected_blocks);
+  set("storeReusedBlocks", figures.store.reused_blocks);
   set("storeMetadataLoads", figures.store.metadata_loads);
   set("storeMetadataValues", figures.store.metadata_values);
   set("storeChecksumErrors", figures.store.checksum_errors);

@@ -18,6 +18,7 @@ object_store::Options small_store_options() {
   options.redirect_run_blocks = 4;
   options.discard_piece_blocks = 8;
   options.discard_rest_ns = 20'000'000;
+  options.released_bytes = std::uint64_t{1} << 20;
   options.group_wait_ns = 300'000;
   options.metadata_cache_bytes = std::uint64_t{64} << 10;
   options.kv_write_buffer_bytes = std::uint64_t{64} << 10;

@@ -39,6 +39,7 @@ object_store::Options small_options() {
   options.redirect_run_blocks = 2;
   options.discard_piece_blocks = 4;
   options.discard_rest_ns = 1'000'000;
+  options.released_bytes = std::uint64_t{256} << 10;
   options.metadata_cache_bytes = std::uint64_t{12} << 10;
   options.kv_write_buffer_bytes = std::uint64_t{64} << 10;
   options.kv_block_cache_bytes = std::uint64_t{64} << 10;

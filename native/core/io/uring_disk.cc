@@ -202,7 +202,9 @@ Status UringDisk::write_now(std::uint64_t offset, ByteSpan from) {
 }
 
 Status UringDisk::flush_now() {
-  return state_->flush_outcome(::fdatasync(state_->fd) == 0 ? 0 : errno);
+  while (::fdatasync(state_->fd) != 0)
+    if (errno != EINTR) return state_->flush_outcome(errno);
+  return state_->flush_outcome(0);
 }
 
 }  // namespace cairn::io

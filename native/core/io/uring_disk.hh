@@ -6,10 +6,9 @@
 // - A request keeps its buffers until the kernel has answered, also when the disk is destroyed
 //   before that; its completion is then dropped and the descriptor is closed after the last one.
 // - A block past size_bytes() is never touched.
-// - After a flush that has failed, of either half, every later one fails, and so every durable
-// write
-//   that needs one: the kernel tells an error of the device once, to one of two who ask. Not so for
-//   a flush that began before the failing one had returned.
+// - After a flush that has failed, of either half, every later one fails, and so does a durable
+//   write that needs one: the kernel tells an error of the device once, to one of two who ask. Not
+//   so for a flush that began before the failing one had returned.
 //
 // A durable write is a write and then an fdatasync, shared with other durable writes and flushes of
 // the same turn of the loop; or one write (RWF_DSYNC), where the device needs no flush for that,

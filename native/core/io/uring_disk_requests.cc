@@ -104,7 +104,12 @@ void UringDisk::complete(Request* request, int result) {
   if (request->kind == Request::Kind::read)
     request->state->flush_place.read_seen(request->state->reactor.now_ns());
   if (result == -EINTR) return submit(request);
-  if (result < 0) return finish(request, failure(*request, -result));
+  if (result < 0) {
+    // What has failed may be the flush that the kernel makes behind such a write.
+    if (request->is_durable_by_itself() && result != -ECANCELED)
+      request->state->has_lost_writes = true;
+    return finish(request, failure(*request, -result));
+  }
   if (request->kind == Request::Kind::discard) return finish(request, Status::ok());
   request->advance(static_cast<std::uint64_t>(result));
   if (request->moved < request->length) {

@@ -18,6 +18,12 @@ constexpr std::uint32_t kChunkWords = 64;
 constexpr std::uint32_t kChunkBlocks = kChunkWords * 64;
 // A short run is taken when no better one is among so many runs.
 constexpr int kRunsLookedAt = 64;
+// One search passes over 16 GiB at most, 512 KiB of bitmap: tens of microseconds. One of over 1 GiB
+// in the part of spread() that was in vain is not tried again for some allocations, or until blocks
+// have become available.
+constexpr std::uint32_t kBlocksPerSearch = 1U << 22;
+constexpr std::uint32_t kLongSearchBlocks = 1U << 18;
+constexpr std::uint32_t kAllocationsBetweenSearches = 256;
 constexpr std::uint64_t kSpread = 3;
 constexpr std::uint64_t kSpreadBlocks = (std::uint64_t{64} << 20) / kBlockBytes;
 
@@ -84,46 +90,61 @@ std::uint32_t Allocator::run_length(std::uint32_t from, std::uint32_t limit) con
 
 BlockRun Allocator::allocate(std::uint32_t want, std::optional<std::uint32_t> hint) {
   CAIRN_ASSERT(want > 0 && available() > 0);
-  if (hint && is_available(*hint)) {
-    const BlockRun run{*hint, run_length(*hint, want)};
-    if (run.count == want) {
-      set_taken(run);
-      return run;
-    }
+  if (hint && has_run({*hint, want})) {
+    set_taken({*hint, want});
+    return {*hint, want};
   }
   const std::uint32_t near_end = spread();
-  BlockRun best = best_run(0, near_end, want, near_next_);
+  BlockRun best;
+  if (near_pause_ == 0) {
+    const std::uint64_t looked_before = looked_at_;
+    best = best_run({0, near_end, near_next_, kBlocksPerSearch}, want);
+    // It is full, or has a few short runs: not again with each allocation.
+    if (best.count < want && looked_at_ - looked_before >= kLongSearchBlocks)
+      near_pause_ = kAllocationsBetweenSearches;
+  } else {
+    --near_pause_;
+  }
   if (best.count < want) {
-    const BlockRun far = best_run(near_end, block_count_, want, far_next_);
+    const BlockRun far = best_run({near_end, block_count_, far_next_, kBlocksPerSearch}, want);
     if (far.count > best.count) best = far;
   }
+  // Little is free: as far as it takes.
+  if (best.count == 0) best = best_run({0, block_count_, any_next_, block_count_}, want);
   CAIRN_ASSERT(best.count > 0);
   set_taken(best);
   return best;
 }
 
-BlockRun Allocator::best_run(std::uint32_t begin, std::uint32_t part_end, std::uint32_t want,
-                             std::uint32_t& next) const {
+BlockRun Allocator::best_run(const Part& part, std::uint32_t want) {
   BlockRun best;
-  const std::uint32_t from = next > begin && next < part_end ? next : begin;
+  const std::uint32_t from =
+      part.next > part.begin && part.next < part.end ? part.next : part.begin;
   std::uint32_t at = from;
+  std::uint64_t left = part.most;
   bool wrapped = false;
-  for (int looked = 0; looked < kRunsLookedAt || best.count == 0;) {
-    const std::uint32_t end = wrapped ? from : part_end;
-    at = find_available(at, end);
+  for (int looked = 0; looked < kRunsLookedAt && left > 0;) {
+    const std::uint32_t round_end = wrapped ? from : part.end;
+    const auto end =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(round_end, std::uint64_t{at} + left));
+    const std::uint32_t found = find_available(at, end);
+    left -= std::min<std::uint64_t>(left, found - at);
+    at = found;
     if (at >= end) {
-      if (wrapped) break;
+      if (end < round_end || wrapped) break;
       wrapped = true;
-      at = begin;
+      at = part.begin;
       continue;
     }
     const std::uint32_t length = run_length(at, want);
     if (length > best.count) best = {at, length};
     at += length;
+    left -= std::min<std::uint64_t>(left, length);
     if (best.count == want) break;
     ++looked;
   }
-  next = at;
+  part.next = at;
+  looked_at_ += part.most - left;
   return best;
 }
 
@@ -144,6 +165,10 @@ void Allocator::set_taken(const BlockRun& run) {
 
 bool Allocator::is_available(std::uint32_t block) const {
   return block < block_count_ && (busy_[block / 64] & bit(block)) == 0;
+}
+
+bool Allocator::has_run(const BlockRun& run) const {
+  return run.first < block_count_ && run_length(run.first, run.count) == run.count;
 }
 
 bool Allocator::take(std::uint32_t block) {
@@ -211,6 +236,7 @@ void Allocator::make_available(const BlockRun& run) {
     busy_[block / 64] &= ~bit(block);
   }
   busy_count_ -= run.count;
+  near_pause_ = 0;
 }
 
 }  // namespace cairn::object_store

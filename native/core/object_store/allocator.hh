@@ -36,6 +36,8 @@ class Allocator {
   // The longest run of at most want blocks that is found soon, best behind hint. Never fails while
   // available() > 0.
   BlockRun allocate(std::uint32_t want, std::optional<std::uint32_t> hint);
+  // Whether these can all be taken.
+  bool has_run(const BlockRun& run) const;
   // Takes just this block. False when it is taken already or outside.
   bool take(std::uint32_t block);
   bool is_available(std::uint32_t block) const;
@@ -67,11 +69,13 @@ class Allocator {
   std::uint32_t spread() const;
   // Pieces of the bitmap, of 512 bytes, that checkpoints have yet to write.
   std::uint32_t dirty_chunks() const { return dirty_chunks_; }
+  // Blocks that the searches of allocate() have passed since the start.
+  std::uint64_t looked_at() const { return looked_at_; }
   // Blocks that allocate() can give now.
   std::uint32_t available() const { return block_count_ - busy_count_; }
   // Blocks that become available by checkpoints, or wait behind one to be discarded.
   std::uint32_t waiting() const { return busy_count_ - referenced_count_; }
-  // Blocks that the next checkpoint releases, about: of the one under way none.
+  // Blocks that have been released since freeze().
   std::uint32_t released() const { return released_count_; }
 
  private:
@@ -86,9 +90,15 @@ class Allocator {
     Allocator& owner_;
     std::uint32_t index_;
   };
-  // Of the part [begin, part_end), from next on and round; next moves behind what was looked at.
-  BlockRun best_run(std::uint32_t begin, std::uint32_t part_end, std::uint32_t want,
-                    std::uint32_t& next) const;
+  // A part of the area, the place where its next search begins, and the bound of one search.
+  struct Part {
+    std::uint32_t begin = 0;
+    std::uint32_t end = 0;
+    std::uint32_t& next;
+    std::uint32_t most = 0;  // blocks to look at
+  };
+  // What one search in the part finds, none: count 0. It goes round, and next behind what it saw.
+  BlockRun best_run(const Part& part, std::uint32_t want);
   std::uint32_t find_available(std::uint32_t from, std::uint32_t end) const;
   std::uint32_t run_length(std::uint32_t from, std::uint32_t limit) const;
   void set_taken(const BlockRun& run);
@@ -100,9 +110,12 @@ class Allocator {
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::uint32_t referenced_count_ = 0;
   std::uint32_t busy_count_ = 0;
-  // Where the next search begins in the part of spread(), and beyond it.
+  // Where the next search begins in the part of spread(), beyond it, and in the whole area.
   std::uint32_t near_next_ = 0;
   std::uint32_t far_next_ = 0;
+  std::uint32_t any_next_ = 0;
+  std::uint32_t near_pause_ = 0;  // allocations that pass over the part of spread()
+  std::uint64_t looked_at_ = 0;
   std::uint32_t dirty_chunks_ = 0;
   // As they came; those that came in order are one run.
   std::vector<BlockRun> released_;

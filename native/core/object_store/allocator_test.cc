@@ -13,11 +13,16 @@ namespace {
 constexpr std::uint32_t kSpreadBlocks = (64U << 20) / kBlockBytes;
 constexpr std::uint32_t kDataBlocks = 400'000;
 
+// Each step-th block of [first, end).
+void take_all(Allocator& allocator, std::uint32_t first, std::uint32_t end,
+              std::uint32_t step = 1) {
+  bool all = true;
+  for (std::uint32_t block = first; block < end; block += step) all = allocator.take(block) && all;
+  REQUIRE(all);
+}
+
 struct Area {
-  void take(std::uint32_t first, std::uint32_t count) {
-    for (std::uint32_t block = first; block < first + count; ++block)
-      REQUIRE(allocator.take(block));
-  }
+  void take(std::uint32_t first, std::uint32_t count) { take_all(allocator, first, first + count); }
   void release(std::uint32_t first, std::uint32_t count) {
     for (std::uint32_t block = first; block < first + count; ++block) allocator.release(block);
   }
@@ -54,7 +59,7 @@ TEST_CASE("beyond that part lies what finds no run of its length in it, and what
   Area area;
   // Only single blocks are free in the whole part.
   const std::uint32_t near_end = 3 * 12'000 + kSpreadBlocks;
-  for (std::uint32_t block = 0; block < near_end; block += 2) REQUIRE(area.allocator.take(block));
+  take_all(area.allocator, 0, near_end, 2);
   for (std::uint32_t block = 24'000; block < near_end; block += 2) area.allocator.release(block);
   REQUIRE(area.allocator.spread() == near_end);
   const BlockRun far = area.allocator.allocate(256, {});
@@ -68,6 +73,46 @@ TEST_CASE("beyond that part lies what finds no run of its length in it, and what
   for (int i = 0; i < 500; ++i) nearest = std::min(nearest, area.allocator.allocate(8, {}).first);
   CHECK(nearest < far.first + 3 * 256);
   CHECK(area.allocator.allocate(8, 390'000) == BlockRun{390'000, 8});
+}
+
+TEST_CASE("a first part without room is not searched with each allocation") {
+  // 4 GiB of data, and twice that before the end of the first part, all of it taken.
+  constexpr std::uint32_t kData = 1U << 20;
+  constexpr std::uint32_t kNearEnd = 3 * kData + kSpreadBlocks;
+  CheckpointSet checkpoint_set;
+  Allocator allocator(4 * kNearEnd, checkpoint_set);
+  take_all(allocator, 0, kNearEnd);
+  for (std::uint32_t block = kData; block < kNearEnd; ++block) allocator.release(block);
+  REQUIRE(allocator.spread() == kNearEnd);
+  constexpr int kCount = 1000;
+  for (int i = 0; i < kCount; ++i) REQUIRE(allocator.allocate(1, {}).first >= kNearEnd);
+  // Four searches in the first part, and what they found beyond.
+  CHECK(allocator.looked_at() <= 4 * std::uint64_t{kNearEnd} + 4 * kCount);
+  // A block comes free there: it is found. By now that part is longer by three for each that was
+  // taken; nothing is to be free in those either.
+  for (std::uint32_t block = kNearEnd; block < allocator.spread(); ++block)
+    if (allocator.take(block)) allocator.release(block);
+  allocator.freeze();
+  const std::vector<BlockRun> released = allocator.take_released();
+  REQUIRE(!released.empty());
+  allocator.make_available({kData + 5, 1});
+  CHECK(allocator.allocate(1, {}) == BlockRun{kData + 5, 1});
+}
+
+TEST_CASE("one search passes over 16 GiB at most while something is free behind it") {
+  constexpr std::uint32_t kBound = 1U << 22;
+  constexpr std::uint32_t kBlocks = 5 * kBound;
+  CheckpointSet checkpoint_set;
+  Allocator allocator(kBlocks, checkpoint_set);
+  take_all(allocator, 0, 4 * kBound);
+  REQUIRE(allocator.spread() == kBlocks);
+  std::uint64_t before = allocator.looked_at();
+  // In vain, then as far as it takes.
+  CHECK(allocator.allocate(8, {}).first == 4 * kBound);
+  CHECK(allocator.looked_at() - before <= 6 * std::uint64_t{kBound});
+  before = allocator.looked_at();
+  for (int i = 0; i < 200; ++i) CHECK(allocator.allocate(8, {}).first >= 4 * kBound);
+  CHECK(allocator.looked_at() - before <= 200 * std::uint64_t{8});
 }
 
 TEST_CASE("a run that is too short is taken when no better one is found") {

@@ -17,6 +17,7 @@ struct Life {
   std::vector<Model> models;  // [i]: after transaction models[0].transaction + i
   std::uint64_t acked = 0;    // number of the last acknowledged transaction
   std::uint64_t redirected_blocks = 0;
+  std::uint64_t reused_blocks = 0;
 };
 
 // Submits transactions and stops at a random moment, without a word.
@@ -46,6 +47,7 @@ io::SimDiskImage run_and_cut(io::SimDiskImage image, std::uint64_t seed, Life& l
   }
   machine.executor.run_until_idle(random.below(60));
   life.redirected_blocks = machine.store->counters().redirected_blocks;
+  life.reused_blocks = machine.store->counters().reused_blocks;
   const io::SimDiskImage last = machine.disk.image();
   return last.crash(io::CrashChoice::draw(last.pending(), random));
 }
@@ -73,6 +75,7 @@ TEST_CASE("power cuts lose nothing that was acknowledged, and keep the order") {
   const io::SimDiskImage formatted = formatted_image(256);
   std::uint64_t replayed_more = 0;
   std::uint64_t redirected_blocks = 0;
+  std::uint64_t reused_blocks = 0;
   for (std::uint64_t seed = 1; seed <= cairn::test::budgeted(150U, 40U); ++seed) {
     CAPTURE(seed);
     Random random(seed);
@@ -90,6 +93,7 @@ TEST_CASE("power cuts lose nothing that was acknowledged, and keep the order") {
       REQUIRE(last <= life.models.back().transaction);
       if (last > life.acked) ++replayed_more;
       redirected_blocks += life.redirected_blocks;
+      reused_blocks += life.reused_blocks;
       model = life.models[last - life.models.front().transaction];
       machine.check(model);
       // Blocks do not leak: after a checkpoint and the reclaiming, usage is what the model needs.
@@ -102,6 +106,7 @@ TEST_CASE("power cuts lose nothing that was acknowledged, and keep the order") {
   }
   CHECK(replayed_more > 0);  // the cuts do hit unacknowledged transactions
   CHECK(redirected_blocks > 100);
+  CHECK(reused_blocks > 100);
 }
 
 TEST_CASE("after a failed write or flush nothing is acknowledged") {

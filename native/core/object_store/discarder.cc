@@ -17,7 +17,7 @@ constexpr std::uint64_t kPauseNsPerBlock = 1'000'000'000 / ((std::uint64_t{1} <<
 // 4 MiB of memory.
 constexpr std::size_t kMaxRuns = std::size_t{1} << 18;
 // The bound of one reuse().
-constexpr int kRunsLookedAt = 64;
+constexpr std::size_t kRunsLookedAt = 64;
 
 }  // namespace
 
@@ -57,20 +57,19 @@ void Discarder::end_rests() {
 }
 
 std::optional<std::uint32_t> Discarder::reuse(std::uint32_t blocks) {
-  for (int looked = 0; looked < kRunsLookedAt && !resting_.empty(); ++looked) {
-    BlockRun& run = resting_.front().run;
-    if (run.count >= blocks) break;
-    waiting_.push_back(run);
-    resting_.pop_front();
-  }
-  if (!is_busy_) next();
-  if (resting_.empty() || resting_.front().run.count < blocks) return {};
-  BlockRun& run = resting_.front().run;
+  const auto end =
+      resting_.begin() + static_cast<std::ptrdiff_t>(std::min(resting_.size(), kRunsLookedAt));
+  const auto fitting = std::find_if(resting_.begin(), end, [blocks](const Resting& resting) {
+    return resting.run.count >= blocks;
+  });
+  if (fitting == end) return {};
+  BlockRun& run = fitting->run;
   const std::uint32_t first = run.first;
   state_.allocator.make_available({first, blocks});
+  state_.counters.reused_blocks += blocks;
   run.first += blocks;
   run.count -= blocks;
-  if (run.count == 0) resting_.pop_front();
+  if (run.count == 0) resting_.erase(fitting);
   return first;
 }
 

@@ -40,7 +40,7 @@ class Discarder {
   // there are. False: nothing does.
   bool give_up(std::uint32_t blocks);
   // So many blocks one behind the other, of what rests, become available; the first of them. None:
-  // there is no such run among the first ones. What is shorter rests no longer.
+  // there is no such run among the first 64.
   std::optional<std::uint32_t> reuse(std::uint32_t blocks);
 
  private:

@@ -93,9 +93,14 @@ std::optional<std::uint32_t> Mutator::place_of_overwrite(const BlockEntry* old, 
 // The block before it was overwritten a moment ago, and is written in its place as this one can be.
 bool Mutator::goes_on_in_order(const Onode* onode, std::uint32_t first_block) const {
   if (first_block == 0) return false;
-  const BlockEntry* before = known_block(onode, first_block - 1);
-  return before != nullptr && before->state == BlockState::data &&
-         state_.overlay.is_waiting(before->physical);
+  const std::optional<std::uint32_t> before = data_place(onode, first_block - 1);
+  return before && state_.overlay.is_waiting(*before);
+}
+
+std::optional<std::uint32_t> Mutator::place_behind(const Transaction::Op& op) {
+  if (op.first_block == 0) return {};
+  const std::optional<std::uint32_t> before = data_place(find(op), op.first_block - 1);
+  return before ? std::optional(*before + 1) : std::nullopt;
 }
 
 void Mutator::place(Transaction::Op& op, bool may_move, std::optional<std::uint32_t> hint) {
@@ -118,11 +123,7 @@ void Mutator::place(Transaction::Op& op, bool may_move, std::optional<std::uint3
                              op.data.span().subspan(i * kBlockBytes, kBlockBytes));
   }
   if (fresh == 0) return;
-  // Behind the block before, so that an object written in order lies in order.
-  if (!hint && op.first_block > 0) {
-    const BlockEntry* before = known_block(onode, op.first_block - 1);
-    if (before != nullptr && before->state == BlockState::data) hint = before->physical + 1;
-  }
+  if (!hint) hint = place_behind(op);
   BlockRun run;
   for (std::uint32_t i = 0; i < op.block_count; ++i) {
     if (op.block_state(i) != BlockState::data || op.placed[i].physical != ~std::uint32_t{0})

@@ -26,6 +26,8 @@ class Mutator {
   // Fixes where the data of the op goes and makes its checksums. may_move: what it overwrites may
   // go to new places. hint: where its fresh blocks best go; none: behind the block before them.
   void place(Transaction::Op& op, bool may_move, std::optional<std::uint32_t> hint);
+  // The place behind that of the block before the op's first, where there is one.
+  std::optional<std::uint32_t> place_behind(const Transaction::Op& op);
   // A checkpoint has ended.
   void look_for_runs_again() { redirector_.look_again(); }
   // Takes the blocks that the op of a record names. False: one of them is not free.
@@ -43,6 +45,11 @@ class Mutator {
   void discard_omap(Onode& onode);
 
   const BlockEntry* known_block(const Onode* onode, std::uint32_t block) const;
+  std::optional<std::uint32_t> data_place(const Onode* onode, std::uint32_t block) const {
+    const BlockEntry* entry = known_block(onode, block);
+    const bool is_data = entry != nullptr && entry->state == BlockState::data;
+    return is_data ? std::optional(entry->physical) : std::nullopt;
+  }
   bool stays_in_place(const BlockEntry* old) const;
   bool goes_on_in_order(const Onode* onode, std::uint32_t first_block) const;
   std::optional<std::uint32_t> place_of_overwrite(const BlockEntry* old, bool may_move);

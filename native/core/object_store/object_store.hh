@@ -72,12 +72,16 @@ struct Options {
   // A checkpoint starts when so many bytes of data wait in memory for their place on the disk (or
   // when half of the WAL is used, or after two seconds without a write).
   std::uint64_t pending_data_bytes = std::uint64_t{48} << 20;
+  // And when half of the stored data, and so many bytes more, have been released. Big writes that
+  // overwrite in order release as much as they take: so they have room to use again, and the file
+  // of a small store stays small.
+  std::uint64_t released_bytes = std::uint64_t{256} << 20;
   // Smaller overwrites move to free runs of at least so many blocks, at most 1024, where there are
   // some (redirector.hh); 0: they stay in their place.
   std::uint32_t redirect_run_blocks = 8;
   // Released blocks are discarded by so many at a time (discarder.hh), 16 MiB, when nobody has used
-  // them again for so long. The time is longer than big writes take to release as much again
-  // (Store::checkpoint_if_due).
+  // them again for so long. At 1 GiB/s big writes use all of it again where a checkpoint releases
+  // up to 3 GiB, of a store with 5 GiB of data; of a larger one a part.
   std::uint32_t discard_piece_blocks = 4096;
   std::uint64_t discard_rest_ns = 3'000'000'000;
   // Behind a long group of transactions the next one waits until it has as many, at most so long:
@@ -228,6 +232,7 @@ struct Counters {
   // keys; the pairs that it found count where all of an object was asked for.
   std::uint64_t metadata_loads = 0, metadata_values = 0;
   std::uint64_t discarded_blocks = 0;      // of which the disk was told that they hold nothing
+  std::uint64_t reused_blocks = 0;         // released, and used again without a discard
   std::uint64_t redirected_blocks = 0;     // overwrites that went to another place
   std::uint64_t pending_transactions = 0;  // submitted, not yet durable
   Histogram commit_ns;                     // submit to durable

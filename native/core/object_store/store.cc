@@ -26,10 +26,6 @@ constexpr std::uint32_t kKeptFreeShare = 8;
 constexpr std::uint64_t kReserveBytes = std::uint64_t{16} << 20;
 // Of what waits to be discarded, by one who lacks room: 64 MiB, a fraction of a millisecond.
 constexpr std::uint32_t kGivenUpBlocks = 1U << 14;
-// 256 MiB. Big writes that overwrite in order release as much as they take: with a checkpoint each
-// time that half of the data, and this, has been released, they have room to use again, and the
-// file of a small store stays small.
-constexpr std::uint32_t kReleasedBlocks = 1U << 16;
 constexpr const char* kNoFreeBlock = "the data area has no free block outside of its reserve";
 constexpr const char* kRegionFull = "the key-value region is full";
 
@@ -185,10 +181,15 @@ bool Store::apply_ops(Pending& pending) {
   return true;
 }
 
-// What big writes have released, others of them use again as it is.
+// Where a big write best goes: behind the block before it, so that an object written in order lies
+// in order; else what others have released is used again as it is.
 std::optional<std::uint32_t> Store::room_to_reuse(const Transaction::Op& op) {
-  if (!op.writes_data() || !op.direct || op.data.empty()) return {};
-  return discarder_.reuse(static_cast<std::uint32_t>(op.data.size() / kBlockBytes));
+  if (!op.writes_data() || !op.direct) return {};
+  const std::uint32_t fresh = op.data_block_count();
+  if (fresh == 0) return {};
+  const std::optional<std::uint32_t> behind = mutator_.place_behind(op);
+  if (behind && state_->allocator.has_run({*behind, fresh})) return behind;
+  return discarder_.reuse(fresh);
 }
 
 // Those behind the first one in the queue probably need something too: one round for all.
@@ -386,7 +387,8 @@ void Store::checkpoint_if_due() {
       wal_.used_bytes() > wal_.ring_bytes() / 2 ||
       state_->overlay.active_count() * kBlockBytes > state_->options.pending_data_bytes ||
       pending_metadata_bytes() > state_->superblock.layout.kv_bytes / 16 ||
-      state_->allocator.released() > state_->allocator.referenced() / 2 + kReleasedBlocks;
+      state_->allocator.released() >
+          state_->allocator.referenced() / 2 + state_->options.released_bytes / kBlockBytes;
   if (is_due) start_checkpoint();
 }
 

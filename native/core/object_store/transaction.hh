@@ -70,6 +70,13 @@ struct Transaction::Op {
   }
   PgId move_target() const { return {pg.pool, static_cast<std::uint32_t>(number)}; }
   // State that the block [0, block_count) gets by a write or write_checked.
+  // Its blocks that are data.
+  std::uint32_t data_block_count() const {
+    std::uint32_t count = 0;
+    for (std::uint32_t i = 0; i < block_count; ++i)
+      if (block_state(i) == BlockState::data) ++count;
+    return count;
+  }
   BlockState block_state(std::uint32_t block) const {
     return type == OpType::write_checked ? blocks[block].state : BlockState::data;
   }

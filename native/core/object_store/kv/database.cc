@@ -15,8 +15,10 @@ constexpr std::size_t kMaxTableBytes = std::size_t{2} << 20;
 constexpr std::size_t kMinTableBytes = std::size_t{1} << 20;  // LevelDB clips to it
 // An open table costs about 26 KiB (index and filter of a 2 MiB table): 256 of them 6.5 MiB.
 constexpr int kMaxOpenFiles = 256;
-// A batch of so many operations is sorted before LevelDB has it.
+// A batch of so many operations is sorted before LevelDB has it. At most 16 MiB for that, and as
+// much as the batch has.
 constexpr std::size_t kSortedFrom = 64;
+constexpr std::size_t kSortedUpTo = std::size_t{1} << 18;
 constexpr int kFilterBitsPerKey = 10;  // 1 % false positives
 
 std::size_t fitting_write_buffer(std::size_t wanted, std::uint64_t region_bytes) {
@@ -146,7 +148,8 @@ Status Database::apply(WriteBatch& batch, bool sync) {
   ++applies_;
   operations_since_compaction_ += batch.operation_count();
   if (sync) ++synced_applies_;
-  if (batch.operation_count() >= kSortedFrom) batch.sort();
+  const std::size_t count = batch.operation_count();
+  if (count >= kSortedFrom && count <= kSortedUpTo) batch.sort();
   leveldb::WriteOptions options;
   options.sync = sync;
   const leveldb::Status status = db_->Write(options, &batch.encoded());
