@@ -127,7 +127,8 @@ BlockRun Allocator::best_run(const Part& part, std::uint32_t want) {
     const std::uint32_t round_end = wrapped ? from : part.end;
     const auto end =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(round_end, std::uint64_t{at} + left));
-    const std::uint32_t found = find_available(at, end);
+    // It may find one behind the end, in the same word.
+    const std::uint32_t found = std::min(find_available(at, end), end);
     left -= std::min<std::uint64_t>(left, found - at);
     at = found;
     if (at >= end) {
@@ -138,8 +139,8 @@ BlockRun Allocator::best_run(const Part& part, std::uint32_t want) {
     }
     const std::uint32_t length = run_length(at, want);
     if (length > best.count) best = {at, length};
-    at += length;
     left -= std::min<std::uint64_t>(left, length);
+    at = std::min(at + length, round_end);  // the run may go on behind it
     if (best.count == want) break;
     ++looked;
   }

@@ -99,6 +99,26 @@ TEST_CASE("a first part without room is not searched with each allocation") {
   CHECK(allocator.allocate(1, {}) == BlockRun{kData + 5, 1});
 }
 
+TEST_CASE("a search goes round although the last run of the part goes on behind it") {
+  Area area;
+  const std::uint32_t near_end = 3 * 12'000 + kSpreadBlocks;
+  // Free: a run of 16 at 100, and 10 from 5 before the end of the part on.
+  take_all(area.allocator, 0, 100);
+  take_all(area.allocator, 116, near_end - 5);
+  take_all(area.allocator, near_end + 5, kDataBlocks);
+  for (std::uint32_t block = 12'016; block < near_end - 5; ++block) area.allocator.release(block);
+  for (std::uint32_t block = near_end + 5; block < kDataBlocks; ++block)
+    area.allocator.release(block);
+  REQUIRE(area.allocator.spread() == near_end);
+  // Brings the search behind the first run, which then comes free again.
+  CHECK(area.allocator.allocate(16, {}) == BlockRun{100, 16});
+  area.release(100, 16);
+  area.allocator.freeze();
+  REQUIRE(area.allocator.take_released().front() == BlockRun{100, 16});
+  area.allocator.make_available({100, 16});
+  CHECK(area.allocator.allocate(12, {}) == BlockRun{100, 12});
+}
+
 TEST_CASE("one search passes over 16 GiB at most while something is free behind it") {
   constexpr std::uint32_t kBound = 1U << 22;
   constexpr std::uint32_t kBlocks = 5 * kBound;
