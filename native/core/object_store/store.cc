@@ -175,7 +175,7 @@ bool Store::apply_ops(Pending& pending) {
         return false;
       }
     }
-    mutator_.place(op, pending.may_move, room_to_reuse(op));
+    mutator_.place(op, pending.may_move, place_of_big_write(op));
     mutator_.apply(op);
   }
   return true;
@@ -183,7 +183,7 @@ bool Store::apply_ops(Pending& pending) {
 
 // Where a big write best goes: behind the block before it, so that an object written in order lies
 // in order; else what others have released is used again as it is.
-std::optional<std::uint32_t> Store::room_to_reuse(const Transaction::Op& op) {
+std::optional<std::uint32_t> Store::place_of_big_write(const Transaction::Op& op) {
   if (!op.writes_data() || !op.direct) return {};
   const std::uint32_t fresh = op.data_block_count();
   if (fresh == 0) return {};

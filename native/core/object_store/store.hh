@@ -76,7 +76,7 @@ class Store final : public ObjectStore {
   void pump();
   bool advance(Pending& pending);
   Start start_transaction(Pending& pending);
-  std::optional<std::uint32_t> room_to_reuse(const Transaction::Op& op);
+  std::optional<std::uint32_t> place_of_big_write(const Transaction::Op& op);
   bool apply_ops(Pending& pending);
   void load(Missing missing);
   void load_ahead(Missing& missing);
