@@ -10,10 +10,9 @@
 // under overwrites; the rest comes after --age seconds of random writes more. The cluster is made
 // in a new folder and removed. --size is that of the image, of which the OSDs' files need up to
 // nine times as much, and 2 GiB.
-import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { native } from "../native/index.js";
 import { BenchCluster, type BenchJson, type Load, root } from "./bench-cluster.js";
+import { idleOf } from "./idle.js";
 import {
   machineFacts,
   measureDurableWriteUs,
@@ -32,27 +31,6 @@ const { values } = parseArgs({
   },
 });
 const osdCount = 3;
-
-interface Idle {
-  cpuPercent: number;
-  rssMib: number;
-}
-
-function rounded({ cpuPercent, rssMib }: Idle): Idle {
-  return { cpuPercent: Number(cpuPercent.toFixed(2)), rssMib: Number(rssMib.toFixed(1)) };
-}
-
-async function idleOf(pid: number): Promise<Idle> {
-  const seconds = 10;
-  const before = native.processCpuNs(pid) ?? 0;
-  await new Promise((done) => setTimeout(done, seconds * 1000));
-  const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  const rssKib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]);
-  return {
-    cpuPercent: ((native.processCpuNs(pid) ?? 0) - before) / seconds / 1e7,
-    rssMib: rssKib / 1024,
-  };
-}
 
 function of(runs: BenchJson[], pick: (run: BenchJson) => number | null): number {
   const known = runs.map(pick).filter((figure) => figure !== null);
@@ -130,9 +108,9 @@ async function main(): Promise<void> {
       },
       read1MInOrderNew: readsInOrder(inOrderNew),
       read1MInOrder: readsInOrder(cluster.run(inOrder)),
-      idleOsds: idleFresh.map(rounded),
-      idleOsdsAfterFill: idleFilled.map(rounded),
-      idleOsdsTenSecondsLater: idleLater.map(rounded),
+      idleOsds: idleFresh,
+      idleOsdsAfterFill: idleFilled,
+      idleOsdsTenSecondsLater: idleLater,
     };
     process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   } finally {
