@@ -29,6 +29,8 @@ export function cairn(dir: string, ...args: string[]): Promise<Outcome> {
     };
     execFile(process.execPath, [program, ...args], options, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
+      // A verb that ended by a signal has failed in a way that no test can foresee: it is told.
+      if (error?.signal) console.error(`cairn ${args.join(" ")}: ${error.signal}\n${stderr}`);
       resolve({ code, stdout, stderr });
     });
   });

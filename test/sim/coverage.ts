@@ -38,6 +38,10 @@ export const exempt: Readonly<Record<string, { why: string; test: string }>> = {
     why: "needs two reads of one object at that moment",
     test: "native/core/pg/read_repair_test.cc",
   },
+  fetch_out_of_reach: {
+    why: "needs such a disk, and both other members away at that moment",
+    test: "native/core/pg/read_repair_test.cc",
+  },
   pg_read_met_fill: {
     why: "needs a read that is slower than the whole filling of what it reads",
     test: "native/core/pg/layer_fill_test.cc",

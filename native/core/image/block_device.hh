@@ -53,7 +53,7 @@ class BlockDevice {
   // requests are answered. done: others may take the device over now; maybe inside the call.
   virtual void begin_use() {}
   virtual void end_use(UniqueFunction<void()> done) { done(); }
-  // The allocation state of a range, in order and without gaps.
+  // The allocation state of a range, in order and without gaps; nothing with an error.
   virtual void extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDone done) = 0;
   // Ranges outside of which it reads as zeros, coarsely, and for less than extents() of it all
   // costs; nullopt: nothing better is known than the whole device.

@@ -226,6 +226,7 @@ void ObjectIo::add_extents(const ObjectRange& range, const std::vector<net::Exte
       Gather::of(shown.size(), [self = shared_from_this(), found, use = parent.use,
                                 done = held(gate_, std::move(done))](Status status) mutable {
         if (self->closed_) return;
+        if (!status) found->clear();
         done(std::move(status), merged(std::move(*found)));
       });
   for (const Extent& range_shown : shown) {

@@ -172,6 +172,15 @@ TEST_CASE("clone: a failing parent fails what needs it, and nothing else") {
   CHECK(world.clone.write(100, 10, 1).code() == ErrorCode::io_error);
   CHECK(world.clone.write(0, kBlockBytes, 1).is_ok());
   CHECK(world.rig.read(*world.clone.image, 0, 10, data).is_ok());
+  CHECK(world.clone.write(2 * kObject, kObject, 2).is_ok());
+  const Status failed = world.rig.finish([&](WriteDone done) {
+    world.clone.image->extents(
+        0, kSize, [done = std::move(done)](Status status, const std::vector<Extent>& some) mutable {
+          CHECK(some.empty());
+          done(std::move(status));
+        });
+  });
+  CHECK(failed.code() == ErrorCode::io_error);
   world.parent->fail_with({});
   world.clone.check();
 }

@@ -158,6 +158,8 @@ void Image::extents(std::uint64_t offset, std::uint64_t length_bytes, ExtentsDon
   auto found = std::make_shared<std::vector<Extent>>();
   const std::vector<ObjectRange> ranges = split(objects_->striping(), offset, length_bytes);
   auto gather = Gather::of(ranges.size(), [found, done = std::move(done)](Status status) mutable {
+    // Of the parts that did answer there are gaps between: see extents().
+    if (!status) found->clear();
     done(std::move(status), merged(std::move(*found)));
   });
   for (const ObjectRange& range : ranges) {

@@ -12,6 +12,7 @@ namespace cairn::pg {
 
 CAIRN_DEFINE_PROBE(fetch_source_failed);
 CAIRN_DEFINE_PROBE(fetch_source_silent);
+CAIRN_DEFINE_PROBE(fetch_out_of_reach);
 CAIRN_DEFINE_PROBE(fetch_ends_with_interval);
 
 namespace {
@@ -29,7 +30,8 @@ struct ObjectFetcher::Fetch {
   std::size_t next_source = 0;
   OsdId asked = kNoOsd;
   io::TimerId timer = 0;
-  bool has_begun = false;  // the first part of the answer has come
+  bool has_begun = false;     // the first part of the answer has come
+  bool some_unheard = false;  // a source did not say that it can't: it may give the object yet
   // That the snapshot shows, by the answer's snap set; none: the object did not exist.
   std::optional<std::uint64_t> wanted;
   std::uint64_t layer = kHead;  // that the range shows
@@ -134,11 +136,17 @@ void ObjectFetcher::ask_next(const FetchPointer& fetch) {
   gate_.scrub_executor().cancel(std::exchange(fetch->timer, 0));
   fetch->start_anew();
   if (fetch->next_source == fetch->sources.size()) {
-    return finish(fetch, Status(ErrorCode::unfound, "no member can give " + fetch->object));
+    if (fetch->some_unheard) {
+      fetch_out_of_reach.hit();
+      return finish(fetch,
+                    {ErrorCode::disconnected, "no member in reach can give " + fetch->object});
+    }
+    return finish(fetch, {ErrorCode::unfound, "no member can give " + fetch->object});
   }
   fetch->asked = fetch->sources[fetch->next_source++];
   fetch->timer = gate_.scrub_executor().run_after(kAnswerLimitNs, [this, fetch] {
     fetch_source_silent.hit();
+    fetch->some_unheard = true;
     fetch->timer = 0;
     ask_next(fetch);
   });
@@ -174,6 +182,8 @@ bool ObjectFetcher::on_refusal(OsdId from, const net::PushAck& ack) {
   const FetchPointer fetch = awaited_from(from, ack.object);
   if (fetch == nullptr) return false;
   fetch_source_failed.hit();
+  // It has another map for the moment.
+  if (ack.code == ErrorCode::stale_epoch) fetch->some_unheard = true;
   ask_next(fetch);
   return true;
 }
@@ -183,7 +193,10 @@ void ObjectFetcher::source_gone(OsdId osd) {
   for (const auto& [object, fetch] : fetches_) {
     if (fetch->asked == osd) asked.push_back(fetch);
   }
-  for (const FetchPointer& fetch : asked) ask_next(fetch);
+  for (const FetchPointer& fetch : asked) {
+    fetch->some_unheard = true;
+    ask_next(fetch);
+  }
 }
 
 void ObjectFetcher::reset() {

@@ -45,8 +45,9 @@ class ObjectFetcher {
 
   bool is_fetching(const std::string& object) const { return fetches_.contains(object); }
   // The blocks that the wanted range touches in what the snapshot (or kHead) shows, from the first
-  // of the sources that can give the object. Errors: unfound when none can, stale_epoch when the
-  // interval ends before.
+  // of the sources that can give the object. Errors: unfound when all say that they can't,
+  // disconnected when some can't be heard (so another try may do), stale_epoch when the interval
+  // ends before.
   void fetch(const std::string& object, const FetchWanted& wanted, std::vector<OsdId> sources,
              FetchDone done);
   // False: not an answer to a fetch.

@@ -278,6 +278,9 @@ bool Pg::helped_by_others(std::unique_ptr<Running>& running, const Status& damag
                    if (!still_current(*running)) return;
                    if (status) {
                      then(std::move(running), std::move(range));
+                   } else if (status.code() == ErrorCode::disconnected) {
+                     // Whole copies may be there: the client asks again, of whoever leads then.
+                     fail_steps(std::move(running), ErrorCode::busy, status.message());
                    } else {
                      fail_steps(std::move(running), damage.code(), damage.message());
                    }

@@ -271,4 +271,32 @@ TEST_CASE("scrub: a read from another copy ends with its interval, and the resen
   CHECK(hits_of("fetch_ends_with_interval") > ended);
 }
 
+TEST_CASE("scrub: a read that no other member can be asked for waits until one can") {
+  const std::uint64_t fetched = hits_of("pg_read_from_other_copy");
+  const std::uint64_t out_of_reach = hits_of("fetch_out_of_reach");
+  ScrubCluster cluster(86, 2);
+  const std::string object = cluster.name(1);
+  cluster.osds[0]->disk->add_fault({.on = io::DiskFault::On::read});
+  bool answered = false;
+  cluster.submit(object, {{StepCode::read, 0, kBlockBytes, {}, {}}}, {},
+                 [&](const Status& status, const net::OpReply&, const Buffer& data) {
+                   CHECK(status.to_string() == "ok");
+                   std::byte wanted[kBlockBytes];
+                   fill_block(wanted, object, 0, 0);
+                   CHECK(data.size() == kBlockBytes);
+                   CHECK(std::memcmp(data.data(), wanted, data.size()) == 0);
+                   answered = true;
+                 });
+  cluster.run_until([&] { return hits_of("pg_read_from_other_copy") > fetched; });
+  cluster.kill(1);
+  cluster.kill(2);
+  cluster.run_until([&] { return hits_of("fetch_out_of_reach") > out_of_reach; });
+  cluster.executor.run_for(20 * kMillisecond);
+  CHECK(!answered);
+  cluster.restart(1);
+  cluster.restart(2);
+  cluster.new_interval({0, 1, 2});
+  cluster.run_until([&answered] { return answered; });
+}
+
 }  // namespace cairn::pg
