@@ -401,6 +401,20 @@ export const kinds = {
       };
     },
   },
+  readError: {
+    // Of the whole disk: others serve what its OSD leads, until that has had enough and ends.
+    tolerated: true,
+    begin: (cluster, random) => {
+      const osd = random.pick(cluster.osds);
+      if (!osd.isRunning()) return undefined;
+      const times = random.percent(50) ? random.between(1, 20) : 100_000;
+      cluster.world.addDiskFault(osd.id, { on: "read", skip: random.below(20), times });
+      return () => {
+        cluster.world.clearDiskFaults(osd.id);
+        osd.start();
+      };
+    },
+  },
 } as const satisfies Record<string, Kind>;
 
 export type FaultKind = keyof typeof kinds;
@@ -413,7 +427,7 @@ export class FaultSchedule {
 
   constructor(
     private readonly cluster: SimCluster,
-    private readonly mode: Mode,
+    readonly mode: Mode,
     private readonly random: SeededRandom,
     only?: readonly FaultKind[],
   ) {
@@ -440,7 +454,8 @@ export class FaultSchedule {
   /** Nothing disturbs the cluster any more: all daemons run, all hosts reach each other. */
   async heal(): Promise<void> {
     await this.endDue(Number.POSITIVE_INFINITY);
-    const isDiskBad = this.delivered.has("writeError") || this.delivered.has("flushError");
+    const diskErrors = ["readError", "writeError", "flushError"] as const;
+    const isDiskBad = diskErrors.some((kind) => this.delivered.has(kind));
     for (const osd of this.cluster.osds) {
       // One that was frozen or idle may yet have to find out what its disk did.
       osd.restartsWhenFailed = isDiskBad;

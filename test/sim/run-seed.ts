@@ -285,6 +285,8 @@ function mayFailWith(code: string, faults: FaultSchedule): boolean {
   if (code === "too_old" || code === "fenced") return true;
   // A snapshot that is removed while it is read; of others the workload says so.
   if (code === "not_found") return true;
+  // The other copies may be away; in liveness mode they are not.
+  if (code === "io_error") return faults.mode === "safety" && faults.delivered.has("readError");
   return code === "checksum_mismatch" && bitsFlipped(faults);
 }
 

@@ -85,7 +85,8 @@ void Pg::load_fence(const std::string& key) {
           return release_fenced(key);
         }
         fence_.load_failed(key);
-        for (ClientOp& op : take_fenced(key)) refuse(op, status.code(), status.message());
+        const ErrorCode code = refusal_of(kFenceObject, status);
+        for (ClientOp& op : take_fenced(key)) refuse(op, code, status.message());
       });
 }
 

@@ -72,8 +72,8 @@ void Pg::look_at_layers(std::unique_ptr<LayerLook> look) {
       id_, head,
       [this, look = std::move(look)](Status status, object_store::ObjectInfo info) mutable {
         if (!still_current(*look->running)) return;
-        Result<Family> family = status ? Family::from_store(info.exists, info.version, info.attr)
-                                       : Result<Family>(status);
+        if (!status) return fail_read(std::move(look->running), status);
+        auto family = Family::from_store(info.exists, info.version, info.attr);
         if (!family) {
           const Status& why = family.status();
           return fail_steps(std::move(look->running), why.code(), why.message());
@@ -98,9 +98,7 @@ void Pg::look_at_next(std::unique_ptr<LayerLook> look) {
       id_, layer,
       [this, clone, look = std::move(look)](Status status, object_store::ObjectInfo info) mutable {
         if (!still_current(*look->running)) return;
-        if (!status) {
-          return fail_steps(std::move(look->running), status.code(), status.message());
-        }
+        if (!status) return fail_read(std::move(look->running), status);
         // One that has just been trimmed away has no blocks; its snapshots are removed ones.
         look->maps[clone] = std::move(info.blocks);
         look_at_next(std::move(look));

@@ -12,6 +12,7 @@ CAIRN_DEFINE_PROBE(pg_read_met_damage);
 CAIRN_DEFINE_PROBE(pg_read_repair_without_source);
 CAIRN_DEFINE_PROBE(pg_read_from_other_copy);
 CAIRN_DEFINE_PROBE(pg_read_from_other_copy_waits);
+CAIRN_DEFINE_PROBE(pg_unread_is_asked_again);
 CAIRN_DEFINE_PROBE(pg_push_source_damaged);
 CAIRN_DEFINE_PROBE(pg_pull_source_damaged);
 CAIRN_DEFINE_PROBE(pg_scrub_place_taken);
@@ -288,6 +289,20 @@ bool Pg::helped_by_others(std::unique_ptr<Running>& running, const Status& damag
                    open_object(object);
                  });
   return true;
+}
+
+void Pg::fail_read(std::unique_ptr<Running> running, const Status& status) {
+  if (running->op.trims) return fail_steps(std::move(running), status.code(), status.message());
+  if (repair_and_retry(*running, status)) return;
+  const ErrorCode code = refusal_of(running->op.request.object, status);
+  fail_steps(std::move(running), code, status.message());
+}
+
+ErrorCode Pg::refusal_of(const std::string& object, const Status& status) {
+  if (status.code() != ErrorCode::io_error || other_holders(object).empty()) return status.code();
+  pg_unread_is_asked_again.hit();
+  on_read_repair(id_, object, status.to_string(), Status(ErrorCode::unfound, "not repaired"));
+  return ErrorCode::busy;
 }
 
 void Pg::source_failed(const Outgoing& outgoing, const Status& status) {

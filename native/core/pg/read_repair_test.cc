@@ -299,4 +299,54 @@ TEST_CASE("scrub: a read that no other member can be asked for waits until one c
   cluster.run_until([&answered] { return answered; });
 }
 
+TEST_CASE(
+    "scrub: what only a disk that gives nothing could tell is asked again until another leads") {
+  ScrubCluster cluster(97, 0);
+  add_neighbours(cluster);
+  SnapTestClient image(cluster);
+  image.write(kName, 0, 1, 4);
+  image.take_snapshot();
+  const net::Fence fence{"lock", 1};
+  CHECK(cluster.operate_fenced(fence, "a", {write_step(0, 1)}, block_of(1)).is_ok());
+  for (int i = 0; i < 4000; ++i) {  // so that its table is not read with the others
+    const std::string key = (i % 2 == 0 ? "a" : "z") + std::string(50, 'x') + std::to_string(i);
+    CHECK(cluster.operate_fenced({key, 1}, "a", {write_step(0, 1)}, block_of(1)).is_ok());
+  }
+  cluster.settle();
+  cluster.restart_all();
+  cluster.osds[0]->disk->add_fault({.on = io::DiskFault::On::read});
+  const std::uint64_t at_first = hits_of("pg_unread_is_asked_again");
+  Status fenced(ErrorCode::timed_out, "not answered");
+  cluster.client->submit(
+      {kTestPg.pool, "a", fence}, {write_step(0, 1)}, block_of(3),
+      [&](const Status& status, const net::OpReply&, const Buffer&) { fenced = status; });
+  cluster.run_until([&] { return hits_of("pg_unread_is_asked_again") >= at_first + 3; });
+  CHECK(fenced.code() == ErrorCode::timed_out);
+  const std::vector<std::vector<Step>> questions = {
+      {of_range(StepCode::write, 1, 1)},  // is to make a clone
+      {of_range(StepCode::sparsify, 0, 4)},
+      {of_key(StepCode::list_objects, "object", "", 10)},
+  };
+  std::vector<std::shared_ptr<SnapAnswer>> answers;
+  for (const std::vector<Step>& steps : questions) {
+    const std::uint64_t before = hits_of("pg_unread_is_asked_again");
+    const bool writes = steps.front().code == StepCode::write;
+    answers.push_back(image.send(kName, steps, writes ? block_of(2) : Buffer()));
+    cluster.run_until([&] { return hits_of("pg_unread_is_asked_again") >= before + 3; });
+    CHECK(answers.back()->status.to_string() == "timed_out: not answered");
+  }
+  // Each of them counts as a read that the disk has failed.
+  CHECK(cluster.osds[0]->scrubs.read_repairs.size() >= 12);
+  cluster.kill(0);
+  cluster.new_interval({1, 2});
+  for (const auto& answer : answers) {
+    image.wait(answer);
+    CHECK(answer->status.to_string() == "ok");
+  }
+  cluster.run_until([&] { return fenced.code() != ErrorCode::timed_out; });
+  CHECK(fenced.to_string() == "ok");
+  CHECK(image.value(kName, 1) == 2);
+  CHECK(image.value(kName, 1, 1) == 1);
+}
+
 }  // namespace cairn::pg

@@ -60,7 +60,7 @@ std::optional<Family> Pg::family_found(std::unique_ptr<Running>& running, const 
                                        bool stored, const Version& version, std::string_view attr) {
   if (!still_current(*running)) return std::nullopt;
   if (!status) {
-    fail_steps(std::move(running), status.code(), status.message());
+    fail_read(std::move(running), status);
     return std::nullopt;
   }
   auto family = Family::from_store(stored, version, attr);
@@ -88,7 +88,7 @@ void Pg::run_copyup(std::unique_ptr<Running> running) {
       id_, object,
       [this, running = std::move(running)](Status status, object_store::ObjectInfo info) mutable {
         if (!still_current(*running)) return;
-        if (!status) return fail_steps(std::move(running), status.code(), status.message());
+        if (!status) return fail_read(std::move(running), status);
         fill_absent(running->op, info.blocks);
         commit_running(std::move(running));
       });
