@@ -38,8 +38,8 @@ export const exempt: Readonly<Record<string, { why: string; test: string }>> = {
     why: "needs two reads of one object at that moment",
     test: "native/core/pg/read_repair_test.cc",
   },
-  fetch_out_of_reach: {
-    why: "needs such a disk, and both other members away at that moment",
+  pg_unread_is_asked_again: {
+    why: "needs a disk that fails just when an object's metadata has to be read from it",
     test: "native/core/pg/read_repair_test.cc",
   },
   pg_read_met_fill: {

@@ -106,6 +106,8 @@ function slowestClock({ osds, options }: SimCluster): SimOsd {
   return osds.reduce((slowest, osd) => (drift(osd) < drift(slowest) ? osd : slowest));
 }
 
+const isUnread = (code: string) => code === "io_error";
+
 /** Damage on the way from the medium: as long as it lasts, one copy of what is read is bad. */
 function flips(cluster: SimCluster, osd: number, random: SeededRandom): () => void {
   const times = random.percent(50) ? random.between(1, 5) : 1000;
@@ -408,9 +410,12 @@ export const kinds = {
       const osd = random.pick(cluster.osds);
       if (!osd.isRunning()) return undefined;
       const times = random.percent(50) ? random.between(1, 20) : 100_000;
+      osd.restartsAfter = () => false;
       cluster.world.addDiskFault(osd.id, { on: "read", skip: random.below(20), times });
       return () => {
         cluster.world.clearDiskFaults(osd.id);
+        // It may yet be about to end.
+        osd.restartsAfter = isUnread;
         osd.start();
       };
     },
@@ -431,10 +436,16 @@ export class FaultSchedule {
     private readonly random: SeededRandom,
     only?: readonly FaultKind[],
   ) {
-    const possible = faultKinds.filter((kind) => mode === "safety" || kinds[kind].tolerated);
+    const drawnKinds = faultKinds.filter((kind) => kind !== "readError");
+    const possible = drawnKinds.filter((kind) => mode === "safety" || kinds[kind].tolerated);
     const wanted = possible.filter(() => random.percent(40));
     const drawn = wanted.length > 0 ? wanted : [random.pick(possible)];
     this.allowed = only === undefined ? drawn : [...only];
+  }
+
+  /** One more kind than were drawn. */
+  allow(kind: FaultKind): void {
+    this.allowed.push(kind);
   }
 
   /** Faults for so long; those that are in force then go on until heal(). */
@@ -454,11 +465,11 @@ export class FaultSchedule {
   /** Nothing disturbs the cluster any more: all daemons run, all hosts reach each other. */
   async heal(): Promise<void> {
     await this.endDue(Number.POSITIVE_INFINITY);
-    const diskErrors = ["readError", "writeError", "flushError"] as const;
-    const isDiskBad = diskErrors.some((kind) => this.delivered.has(kind));
+    const isDiskBad = this.delivered.has("writeError") || this.delivered.has("flushError");
+    const couldBeUnread = this.delivered.has("readError") ? isUnread : () => false;
     for (const osd of this.cluster.osds) {
       // One that was frozen or idle may yet have to find out what its disk did.
-      osd.restartsWhenFailed = isDiskBad;
+      osd.restartsAfter = isDiskBad ? () => true : couldBeUnread;
       // An OSD that ended because of its disk gets a good one: what it holds is what it held.
       osd.start();
     }

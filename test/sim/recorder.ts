@@ -22,7 +22,7 @@ export class Recorder {
   readonly history: BlockOperation[] = [];
   /** those under a lock */
   readonly fenced: FencedOperation[] = [];
-  /** answers other than ok, by code */
+  /** answers other than ok, by code; those to lists of objects as "list: CODE" */
   readonly errors = new Map<string, number>();
   completed = 0;
   private nextValue = 1;
@@ -194,7 +194,8 @@ export class Recorder {
       return { code: "ok", value };
     } catch (thrown) {
       const { code } = thrown as { code: string };
-      this.errors.set(code, (this.errors.get(code) ?? 0) + 1);
+      const error = operation.value.startsWith("list ") ? `list: ${code}` : code;
+      this.errors.set(error, (this.errors.get(error) ?? 0) + 1);
       trace.add(`client${client} ${kind} ${block} failed: ${code}`);
       return { code, value: undefined };
     } finally {

@@ -105,6 +105,13 @@ function fillsOf(seed: bigint): Pick<SnapOptions, "fillPercent" | "zerosPercent"
   };
 }
 
+/** Whether disks give nothing back, beside the faults that are drawn: beside all else, too. */
+const unreadableSalt = 0x72656164n;
+
+function hasUnreadableDisks({ seed }: SeedOptions): boolean {
+  return new SeededRandom(seed ^ unreadableSalt).percent(30);
+}
+
 function planOf(random: SeededRandom, options: SeedOptions): Plan {
   const { mode } = options;
   const drawn = random.percent(70) ? "safety" : "liveness";
@@ -197,6 +204,7 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
   const { recorder } = clients;
   const { onlyFaults = plan.onlyFaults } = options;
   const faults = new FaultSchedule(cluster, plan.mode, random.fork(), onlyFaults);
+  if (onlyFaults === undefined && hasUnreadableDisks(options)) faults.allow("readError");
   let cleanMs = Number.NaN;
   try {
     clients.plain.start();
@@ -280,13 +288,17 @@ async function finish(
 }
 
 /** What a client may be told: the operation was refused, or nobody has what it wants unharmed. */
-function mayFailWith(code: string, faults: FaultSchedule): boolean {
+function mayFailWith(code: string, cluster: SimCluster, faults: FaultSchedule): boolean {
   // A resend that the log does not reach is refused; whether it was applied is not known.
   if (code === "too_old" || code === "fenced") return true;
   // A snapshot that is removed while it is read; of others the workload says so.
   if (code === "not_found") return true;
-  // The other copies may be away; in liveness mode they are not.
-  if (code === "io_error") return faults.mode === "safety" && faults.delivered.has("readError");
+  // What a disk does not list nobody else is asked for.
+  if (code === "list: io_error") return faults.delivered.has("readError");
+  if (code.startsWith("list: ")) return mayFailWith(code.slice("list: ".length), cluster, faults);
+  // The other copies may be away: in liveness mode of size 2 those that recovery is to bring back.
+  const mayLackCopies = faults.mode === "safety" || cluster.options.size < 3;
+  if (code === "io_error") return mayLackCopies && faults.delivered.has("readError");
   return code === "checksum_mismatch" && bitsFlipped(faults);
 }
 
@@ -302,7 +314,8 @@ function judge(cluster: SimCluster, recorder: Recorder, faults: FaultSchedule): 
   findings.push(...findFencingViolations(fenced, history));
   if (faults.delivered.has("writeError") || faults.delivered.has("flushError")) return findings;
   for (const [code, times] of errors) {
-    if (!mayFailWith(code, faults)) findings.push(`${times} operations failed with ${code}`);
+    if (!mayFailWith(code, cluster, faults))
+      findings.push(`${times} operations failed with ${code}`);
   }
   for (const osd of cluster.osds) {
     if (osd.failed !== undefined) findings.push(`osd.${osd.id} has failed: ${osd.failed.code}`);

@@ -49,7 +49,7 @@ export class SimOsd {
   /** the OSD has ended by itself, as one whose disk fails does */
   failed: StorageError | undefined;
   /** one that ends because of its disk begins anew: on a good one, with what the old one held */
-  restartsWhenFailed = false;
+  restartsAfter: (code: string) => boolean = () => false;
 
   constructor(
     readonly id: number,
@@ -156,7 +156,7 @@ export class SimOsd {
     this.parts.trace.add(`osd.${this.id} has failed: ${error.code}`);
     this.failed = error;
     this.kill(false);
-    if (this.restartsWhenFailed) this.start();
+    if (this.restartsAfter(error.code)) this.start();
   }
 }
 

@@ -259,7 +259,6 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
                          std::shared_ptr<LayerPair> pair);
   void run_list(std::unique_ptr<Running> running, const net::Step& step);
   void list_next(const std::shared_ptr<Listing>& listing);
-  void fail_list(Listing& listing, const Status& status);
   static Status take_page(Listing& listing, const std::vector<object_store::ListedObject>& found);
   void measure_next(const std::shared_ptr<Listing>& listing);
 
@@ -414,12 +413,12 @@ class Pg : private ScrubGate, private ScrubEvents, private SnapTrimGate {
   // operation on the object beside it.
   bool helped_by_others(std::unique_ptr<Running>& running, const Status& damage,
                         const FetchWanted& wanted, Fetched then);
-  // Ends an operation that only the own disk can serve, and that it can't: repaired and tried again
-  // where that may help, else as refusal_of() says.
+  // Ends an operation that the own disk has not told what it needs of an object's metadata, which a
+  // repair can't bring back.
   void fail_read(std::unique_ptr<Running> running, const Status& status);
-  // What the client is told of a failed read. While there are other copies it asks again when the
-  // disk gave nothing, until another OSD leads: one that fails many reads ends
-  // (osd/read-errors.ts), and each that comes here counts.
+  // What the client is told of that: while there are other copies it asks again when the disk gave
+  // nothing, until another OSD leads. Each counts as a read that failed, and an OSD with many of
+  // them ends (osd/read-errors.ts).
   ErrorCode refusal_of(const std::string& object, const Status& status);
   // A push or a pull met damage in the local copy, or it can't be read.
   void source_failed(const Outgoing& outgoing, const Status& status);

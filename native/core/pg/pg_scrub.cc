@@ -292,9 +292,9 @@ bool Pg::helped_by_others(std::unique_ptr<Running>& running, const Status& damag
 }
 
 void Pg::fail_read(std::unique_ptr<Running> running, const Status& status) {
-  if (running->op.trims) return fail_steps(std::move(running), status.code(), status.message());
-  if (repair_and_retry(*running, status)) return;
-  const ErrorCode code = refusal_of(running->op.request.object, status);
+  const bool asks_again = !running->op.trims;  // what trims does later, whatever happened
+  const ErrorCode code =
+      asks_again ? refusal_of(running->op.request.object, status) : status.code();
   fail_steps(std::move(running), code, status.message());
 }
 

@@ -209,15 +209,12 @@ void Pg::list_next(const std::shared_ptr<Listing>& listing) {
                      [this, listing](Status status, std::vector<object_store::ListedObject> found) {
                        if (!still_current(*listing->running)) return;
                        if (status) status = take_page(*listing, found);
-                       if (!status) return fail_list(*listing, status);
+                       if (!status) {
+                         return fail_steps(std::move(listing->running), status.code(),
+                                           status.message());
+                       }
                        list_next(listing);
                      });
-}
-
-// It is about no single object that could be repaired.
-void Pg::fail_list(Listing& listing, const Status& status) {
-  const ErrorCode code = refusal_of(listing.running->op.request.object, status);
-  fail_steps(std::move(listing.running), code, status.message());
 }
 
 Status Pg::take_page(Listing& listing, const std::vector<object_store::ListedObject>& found) {
@@ -258,14 +255,16 @@ void Pg::measure_next(const std::shared_ptr<Listing>& listing) {
                       lists ? std::string(1, static_cast<char>(flags)) : measured(flags, {}));
     return list_next(listing);
   }
-  compare_layers(object.first, listing->step.offset, listing->to,
-                 [this, listing, name = object.first, flags](Status status, LayerPair pair) {
-                   if (!still_current(*listing->running)) return;
-                   if (!status) return fail_list(*listing, status);
-                   listing->running->reply.omap.emplace_back(name,
-                                                             measured(flags, pair.differences()));
-                   list_next(listing);
-                 });
+  compare_layers(
+      object.first, listing->step.offset, listing->to,
+      [this, listing, name = object.first, flags](Status status, LayerPair pair) {
+        if (!still_current(*listing->running)) return;
+        if (!status) {
+          return fail_steps(std::move(listing->running), status.code(), status.message());
+        }
+        listing->running->reply.omap.emplace_back(name, measured(flags, pair.differences()));
+        list_next(listing);
+      });
 }
 
 }  // namespace cairn::pg

@@ -59,6 +59,7 @@ void Pg::search_next(const std::shared_ptr<ZeroSearch>& search) {
   host_.store().read(id_, object, first * kBlockBytes, (next - first) * kBlockBytes, true,
                      [this, search, first](Status status, object_store::ReadResult result) {
                        if (!still_current(*search->running)) return;
+                       if (repair_and_retry(*search->running, status)) return;
                        if (!status) return fail_read(std::move(search->running), status);
                        add_zero_blocks(static_cast<std::uint32_t>(first), result, *search->found);
                        search_next(search);
