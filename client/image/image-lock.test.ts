@@ -192,6 +192,20 @@ describe("the lock of an image", () => {
     expect(header?.[1].has("lock_token")).toBe(true);
     expect(cluster.pool.watchers.list(headerObject(image.info.id)).omap).toHaveLength(1);
   });
+
+  it("is closed without an answer when the cluster is gone: the watch lapses by itself", async () => {
+    const cluster = await made();
+    const { io, image } = await opened(cluster);
+    io.unwatch = () => new Promise(() => undefined);
+    let isClosed = false;
+    const closing = image.close().then(() => {
+      isClosed = true;
+    });
+    await cluster.pass(2900);
+    expect(isClosed).toBe(false);
+    await cluster.pass(100);
+    await closing;
+  });
 });
 
 describe("management of an image that is open", () => {

@@ -113,7 +113,15 @@ export class LiveImage {
     running.done = this.run(request, change, token, (doneBytes, totalBytes) => {
       running.doneBytes = doneBytes;
       running.totalBytes = totalBytes;
-    }).then(() => ({ answer: "done" }), failedReply);
+    }).then(
+      () => ({ answer: "done" }),
+      (thrown) => {
+        const reply = failedReply(thrown);
+        // Not for want of the change: whoever holds the lock next is asked again, maybe us.
+        if (reply.code === "fenced") this.requests.delete(request);
+        return reply;
+      },
+    );
     this.requests.set(request, running);
     const [oldest] = this.requests.keys();
     if (this.requests.size > rememberedRequests && oldest !== undefined) {

@@ -36,8 +36,9 @@ const plain = path.join(folder, "plain.qcow2");
 /** as overlay, with the name of its backing file alone */
 const chained = path.join(folder, "chained.qcow2");
 
+/** Waits for a tool; what hangs fails its test, and not the whole run. */
 const tool = (command: string, ...args: string[]): string =>
-  execFileSync(command, args, { encoding: "utf8", cwd: folder });
+  execFileSync(command, args, { encoding: "utf8", cwd: folder, timeout: 60_000 });
 
 /** Bytes that compress, and tell where they were. */
 function pattern(lengthBytes: number, seed: number): Buffer {
@@ -112,7 +113,8 @@ class NbdClient {
     this.text = "";
     this.child.stdin?.write(`${command}\n`);
     while (!/bytes at offset|failed|error/i.test(this.text)) {
-      if (this.child.exitCode !== null) throw new Error(`qemu-io ended: ${this.text}`);
+      const { exitCode, signalCode } = this.child;
+      if (exitCode !== null || signalCode !== null) throw new Error(`qemu-io ended: ${this.text}`);
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
     if (/failed|error/i.test(this.text)) throw new Error(`${command}: ${this.text}`);

@@ -85,4 +85,16 @@ class AccessGate : public std::enable_shared_from_this<AccessGate> {
   std::vector<UniqueFunction<void()>> releasing_;
 };
 
+// The completion of an operation of several steps that begins now: the gate counts it as in flight
+// until then.
+template <typename... Values>
+UniqueFunction<void(Status, Values...)> held(std::shared_ptr<AccessGate> gate,
+                                             UniqueFunction<void(Status, Values...)> done) {
+  gate->operation_started();
+  return [gate = std::move(gate), done = std::move(done)](Status status, Values... values) mutable {
+    gate->operation_ended(status);
+    done(std::move(status), std::move(values)...);
+  };
+}
+
 }  // namespace cairn::image

@@ -18,18 +18,6 @@ constexpr std::uint8_t kAbsent = 0, kZero = 1, kData = 2;  // of a run's state
 // A copied block is absent again only when somebody else makes it so: another parent was set.
 constexpr int kMaxCopyups = 16;
 
-// The completion of an operation of several steps that begins now: the gate counts it as in flight
-// until then.
-template <typename... Values>
-UniqueFunction<void(Status, Values...)> held(std::shared_ptr<AccessGate> gate,
-                                             UniqueFunction<void(Status, Values...)> done) {
-  gate->operation_started();
-  return [gate = std::move(gate), done = std::move(done)](Status status, Values... values) mutable {
-    gate->operation_ended(status);
-    done(std::move(status), std::move(values)...);
-  };
-}
-
 // The runs follow each other over the range, and the data is that of the data runs.
 bool fits(const ObjectRange& range, const std::vector<net::ExtentRun>& runs,
           std::size_t data_bytes) {
@@ -120,8 +108,8 @@ void ObjectIo::read_parent(const ParentLink& parent, const ObjectRange& range, R
                  });
   counters_.parent_reads += pieces.size();
   counters_.parent_read_bytes += wanted;
-  auto ended = [self = shared_from_this(), use = parent.use, done = std::move(done)](
-                   Status status, Buffer bytes) mutable {
+  auto ended = [self = shared_from_this(), parent, done = std::move(done)](Status status,
+                                                                           Buffer bytes) mutable {
     if (!self->closed_) done(std::move(status), std::move(bytes));
   };
   if (pieces.size() == 1 && wanted == range.length_bytes)
@@ -222,13 +210,12 @@ void ObjectIo::add_extents(const ObjectRange& range, const std::vector<net::Exte
   }
   if (shown.empty()) return done(Status::ok(), merged(std::move(*found)));
   if (closed_) return;
-  auto gather =
-      Gather::of(shown.size(), [self = shared_from_this(), found, use = parent.use,
-                                done = held(gate_, std::move(done))](Status status) mutable {
-        if (self->closed_) return;
-        if (!status) found->clear();
-        done(std::move(status), merged(std::move(*found)));
-      });
+  auto gather = Gather::of(shown.size(), [self = shared_from_this(), found, parent,
+                                          done = std::move(done)](Status status) mutable {
+    if (self->closed_) return;
+    if (!status) found->clear();
+    done(std::move(status), merged(std::move(*found)));
+  });
   for (const Extent& range_shown : shown) {
     parent.device->extents(range_shown.offset, range_shown.length_bytes,
                            [gather, found](Status status, const std::vector<Extent>& extents) {

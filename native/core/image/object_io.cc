@@ -193,7 +193,10 @@ void ObjectIo::discard(const ObjectRange& range, WriteDone done) {
 }
 
 void ObjectIo::extents(const ObjectRange& range, ExtentsDone done) {
-  submit(range.object_number, {range_step(StepCode::extents, range.offset, range.length_bytes)}, {},
+  const Step step = range_step(StepCode::extents, range.offset, range.length_bytes);
+  // What may go on to the parent is one operation for the gate, which must not drain in between.
+  if (layout_.parent.device != nullptr) done = held(gate_, std::move(done));
+  submit(range.object_number, {step}, {},
          [self = shared_from_this(), range, parent = layout_.parent, done = std::move(done)](
              Status status, const net::OpReply& reply, Buffer) mutable {
            if (!status) return done(std::move(status), {});

@@ -7,7 +7,8 @@
 //  - Of a clone, a range behind the overlap with the parent costs what it costs without a parent;
 //    so do writes of whole blocks inside it.
 //  - An operation of several steps is in flight for the gate from its first to its last one, and
-//    uses the parent that it began with.
+//    uses the parent that it began with: it keeps that device too, which when it is closed answers
+//    nothing any more, so that another parent, set meanwhile, takes nothing from it.
 //  - A range that was discarded or zeroed inside the overlap never shows the parent again.
 //  - After close() nothing is begun, and what still waits for a parent is never answered: the
 //    device is gone, and maybe its users too.

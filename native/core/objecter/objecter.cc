@@ -231,7 +231,7 @@ void Objecter::handle_reply(net::OpReply reply, Buffer data) {
       reply.code == ErrorCode::busy || reply.code == ErrorCode::not_active) {
     ++counters_.resends;
     operation.sent = false;
-    if (reply.epoch > map_.epoch) return need_map_(reply.epoch);  // set_map sends it again
+    if (reply.epoch > map_.epoch) return await_map(reply.sequence, reply.epoch);
     if (operation.request.map_epoch < map_.epoch && reply.code == ErrorCode::stale_epoch) {
       return send(operation);
     }
@@ -257,6 +257,16 @@ void Objecter::answer(Operation operation, net::OpReply reply, Buffer data) {
   operation.trace->add({operation.started_ns, operation.sent_ns, now_ns, reply.trace});
   const TraceScope scope(tracing_.get(), operation.trace);
   operation.done(std::move(status), std::move(reply), std::move(data));
+}
+
+// set_map() sends the operation again.
+void Objecter::await_map(std::uint64_t sequence, Epoch epoch) {
+  need_map_(epoch);
+  run_after(kAskAgainNs, [this, sequence, epoch] {
+    const auto found = operations_.find(sequence);
+    if (found == operations_.end() || found->second.sent || map_.epoch >= epoch) return;
+    await_map(sequence, epoch);
+  });
 }
 
 void Objecter::retry_later(std::uint64_t sequence) {

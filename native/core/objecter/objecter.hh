@@ -83,6 +83,8 @@ using OpDone = UniqueFunction<void(Status, net::OpReply, Buffer data)>;
 class Objecter : public net::MessengerHandler {
  public:
   static constexpr std::uint64_t kRetryNs = 50'000'000;
+  // Of a map that an operation waits for.
+  static constexpr std::uint64_t kAskAgainNs = 2'000'000'000;
 
   // need_map: a newer map than this epoch is wanted (asked again while it does not come).
   Objecter(io::Executor& executor, ClientId client, std::function<void(Epoch)> need_map);
@@ -151,6 +153,7 @@ class Objecter : public net::MessengerHandler {
   void resend_all_to(OsdId osd);
   void handle_reply(net::OpReply reply, Buffer data);
   void answer(Operation operation, net::OpReply reply, Buffer data);
+  void await_map(std::uint64_t sequence, Epoch epoch);
   void retry_later(std::uint64_t sequence);
   // Not run when the objecter is gone by then.
   void run_after(std::uint64_t delay_ns, io::Task task);
