@@ -3,6 +3,7 @@
 import { headerObject } from "./header.js";
 import { decodeRequest, encodeReply } from "./lock-record.js";
 import type { Scope } from "./scope.js";
+import { endWatch } from "./watchers.js";
 
 const timeoutMs = 30_000;
 
@@ -21,7 +22,7 @@ export async function watchObject(
   object: string,
   changed: () => Promise<void>,
 ): Promise<() => Promise<void>> {
-  const { io, description, onEvent } = scope.lockPorts();
+  const { io, clock, description, onEvent } = scope.lockPorts();
   // Another cookie than those that hold or want the lock have: nobody takes us for one of them.
   const cookie = `header-${scope.newId()}`;
   const watch = await io.watch(scope.pool.id, object, { cookie, description, timeoutMs });
@@ -33,7 +34,7 @@ export async function watchObject(
   });
   return async () => {
     stop();
-    await io.unwatch(watch);
+    await endWatch({ io, clock }, watch);
   };
 }
 

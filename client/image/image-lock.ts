@@ -33,7 +33,7 @@ import {
   takeSteps,
   watchCookieOf,
 } from "./lock-record.js";
-import { lifeOf, notifyWatchers, readWatchers, watcherName } from "./watchers.js";
+import { endWatch, lifeOf, notifyWatchers, readWatchers, watcherName } from "./watchers.js";
 
 export type LockIo = Pick<
   NativeClient,
@@ -91,9 +91,6 @@ export const defaultWatchTimeoutMs = 10_000;
 const askTimeoutMs = 3000;
 /** PGs that do not answer a sweep serve nobody at the moment: fenced when they do. */
 const sweepTimeoutMs = 3000;
-/** So long a front end that stops waits for a cluster that may be gone. */
-const unwatchTimeoutMs = 3000;
-
 const takenOver = "another client has taken the image over";
 
 const defaultOptions: LockOptions = {
@@ -187,20 +184,8 @@ export class ImageLock {
     this.handle({ kind: "unuse" });
     await settled;
     this.stopEvents();
-    if (this.watch !== undefined) await this.endWatch(this.watch);
+    if (this.watch !== undefined) await endWatch(this.ports, this.watch);
     this.watch = undefined;
-  }
-
-  /** Where the cluster does not answer, the watch lapses by itself. */
-  private endWatch(watch: number): Promise<void> {
-    return new Promise((resolve) => {
-      const cancel = this.ports.clock.setTimer(unwatchTimeoutMs, resolve);
-      const over = () => {
-        cancel();
-        resolve();
-      };
-      this.ports.io.unwatch(watch).then(over, over);
-    });
   }
 
   private take(event: ClientEvent): void {

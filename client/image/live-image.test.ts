@@ -1,6 +1,5 @@
 // Changes of an image in use, carried out by the holder of its lock beside the writes of a guest.
 import { describe, expect, it } from "vitest";
-import { StorageError } from "../../common/errors.js";
 import { FakeCluster } from "../testing/fake-cluster.js";
 import type { FakeIo } from "../testing/fake-io.js";
 import { violations } from "../testing/invariants.js";
@@ -80,26 +79,6 @@ describe("an image in use", () => {
     await during(cluster, images.snapshots.remove("a", "s"));
     expect(violations(cluster.pool)).toEqual([]);
     expect(user.read()).toBe("new");
-  });
-
-  it("tries a change again that was asked for while the lock was on its way", async () => {
-    const cluster = await made("a");
-    const user = await guest(cluster, "a");
-    const { id } = await cluster.client().images.info("a");
-    const { drainGate } = user.io;
-    const fenced = new StorageError("fenced", "the lock has been handed over");
-    user.io.drainGate = () => Promise.reject(fenced);
-    const change = { kind: "snapCreate", name: "s" } as const;
-    const ask = async () => {
-      const payload = encodeRequest({ op: "change", request: "00000000000000c1", change });
-      const { omap } = await cluster.pool.watchers.notify(`rbd_header.${id}`, payload);
-      return decodeReply(omap[0]?.[1].subarray(1) ?? new Uint8Array());
-    };
-    expect(await ask()).toMatchObject({ answer: "failed", code: "fenced" });
-    user.io.drainGate = drainGate;
-    expect(await ask()).toMatchObject({ answer: "done" });
-    expect(await ask()).toMatchObject({ answer: "done" });
-    expect(await cluster.client().images.snapshots.list("a")).toHaveLength(1);
   });
 
   it("keeps its guest waiting for the decision alone, and opens with it in force", async () => {

@@ -1,8 +1,10 @@
 // A verb has taken the lock of an image that nobody used, and then somebody begins to use it: that
 // one waits, and neither of the two fails.
 import { describe, expect, it } from "vitest";
+import { StorageError } from "../../common/errors.js";
 import { FakeCluster } from "../testing/fake-cluster.js";
 import { violations } from "../testing/invariants.js";
+import { decodeReply, encodeRequest } from "./lock-record.js";
 import { openLocked } from "./open-locked.js";
 
 const objectBytes = 4 * 2 ** 20;
@@ -89,5 +91,25 @@ describe("a guest that begins to use an image", () => {
     expect(guest.io.contentAt(image.handle, 0)).toBe("base");
     await image.close();
     expect(violations(cluster.pool)).toEqual([]);
+  });
+
+  it("tries a change again that was asked for while the lock was on its way", async () => {
+    const { cluster, guest, image, use } = await made();
+    use();
+    await cluster.pass(0);
+    const { drainGate } = guest.io;
+    const fenced = new StorageError("fenced", "the lock has been handed over");
+    guest.io.drainGate = () => Promise.reject(fenced);
+    const change = { kind: "snapCreate", name: "s" } as const;
+    const ask = async () => {
+      const payload = encodeRequest({ op: "change", request: "00000000000000c1", change });
+      const { omap } = await cluster.pool.watchers.notify(`rbd_header.${image.info.id}`, payload);
+      return decodeReply(omap[0]?.[1].subarray(1) ?? new Uint8Array());
+    };
+    expect(await ask()).toMatchObject({ answer: "failed", code: "fenced" });
+    guest.io.drainGate = drainGate;
+    expect(await ask()).toMatchObject({ answer: "done" });
+    expect(await ask()).toMatchObject({ answer: "done" });
+    expect(await cluster.client().images.snapshots.list("a")).toHaveLength(1);
   });
 });

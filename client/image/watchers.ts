@@ -1,10 +1,14 @@
 // Who watches an object, and notifying them: what the steps listWatchers and notify answer.
 import { StorageError } from "../../common/errors.js";
+import type { Clock } from "../../common/ports.js";
 import type { NativeClient } from "../../native/binding.js";
 import type { HolderLife } from "./lock-machine.js";
 import { type LockRecord, watchCookieOf } from "./lock-record.js";
 
 type WatchIo = Pick<NativeClient, "operate">;
+
+/** So long whoever stops waits for a cluster that may be gone. */
+const unwatchTimeoutMs = 3000;
 
 export interface Watcher {
   client: bigint;
@@ -19,6 +23,21 @@ export interface Watchers {
   /** how long the object's primary has been active: who watches it is known only since then */
   activeForMs: number;
   list: Watcher[];
+}
+
+/** Ends our own watch. Where the cluster does not answer, it lapses by itself. */
+export function endWatch(
+  { io, clock }: { io: Pick<NativeClient, "unwatch">; clock: Clock },
+  watch: number,
+): Promise<void> {
+  return new Promise((resolve) => {
+    const cancel = clock.setTimer(unwatchTimeoutMs, resolve);
+    const over = () => {
+      cancel();
+      resolve();
+    };
+    io.unwatch(watch).then(over, over);
+  });
 }
 
 /** The name of a watcher in replies: "00000000000000ff/cookie". */

@@ -33,10 +33,8 @@ const overlay = path.join(folder, "overlay.qcow2");
 const packed = path.join(folder, "packed.qcow2");
 const flat = path.join(folder, "flat.raw");
 const plain = path.join(folder, "plain.qcow2");
-/** as overlay, with the name of its backing file alone */
 const chained = path.join(folder, "chained.qcow2");
 
-/** Waits for a tool; what hangs fails its test, and not the whole run. */
 const tool = (command: string, ...args: string[]): string =>
   execFileSync(command, args, { encoding: "utf8", cwd: folder, timeout: 60_000 });
 
@@ -113,8 +111,8 @@ class NbdClient {
     this.text = "";
     this.child.stdin?.write(`${command}\n`);
     while (!/bytes at offset|failed|error/i.test(this.text)) {
-      const { exitCode, signalCode } = this.child;
-      if (exitCode !== null || signalCode !== null) throw new Error(`qemu-io ended: ${this.text}`);
+      const hasEnded = (this.child.exitCode ?? this.child.signalCode) !== null;
+      if (hasEnded) throw new Error(`qemu-io ended: ${this.text}`);
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
     if (/failed|error/i.test(this.text)) throw new Error(`${command}: ${this.text}`);

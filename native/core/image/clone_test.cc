@@ -4,7 +4,6 @@
 #include "image/clone_test.hh"
 #include "../../test/budget.hh"
 #include "../../test/memory_device.hh"
-#include "image/null_device.hh"
 
 namespace cairn::image {
 
@@ -110,91 +109,6 @@ TEST_CASE("clone: a parent is left when nothing that began with it goes on") {
   bool left = false;
   world.clone.image->set_parent({}, [&left] { left = true; });
   CHECK(left);
-}
-
-TEST_CASE("clone: what began with a parent is answered, whenever another one is set") {
-  CloneRig rig(12);
-  ModelImage base(rig, image_layout("b", kSize));
-  REQUIRE(base.write(kObject, kObject, 3).is_ok());
-  const std::uint64_t base_snap = base.snapshot();
-  ModelImage middle(rig, image_layout("m", kSize), base.at_snapshot(base_snap), base.model, kSize);
-  REQUIRE(middle.write(2 * kObject, kBlockBytes, 4).is_ok());
-  const std::uint64_t snap = middle.snapshot();
-  const auto other = std::make_shared<NullDevice>(kSize);
-  // Of a clone of a clone, whose parents nobody has open but it. The time until all is answered;
-  // the other parent is set after the given one.
-  const auto time_of = [&](const auto& start, std::uint64_t set_after_ns, bool is_locked) {
-    ImageLayout lower = middle.layout;
-    lower.snap = snap;
-    lower.parent.device = base.at_snapshot(base_snap);
-    ImageLayout layout = image_layout("c" + std::to_string(rig.next_snap++), kSize);
-    layout.pool = lower.pool;
-    layout.locked = is_locked;
-    const auto image_of = [&rig](ImageLayout of) {
-      return std::make_shared<Image>(rig.cluster.executor, *rig.cluster.client, std::move(of));
-    };
-    layout.parent = {image_of(std::move(lower)), kSize};
-    const std::shared_ptr<Image> clone = image_of(std::move(layout));
-    AccessGate& gate = clone->gate();
-    if (is_locked) gate.open({});
-    std::size_t sent = 0, answered = 0;
-    bool left = false, drained = false;
-    io::SimExecutor& executor = rig.cluster.executor;
-    const std::uint64_t began_ns = executor.now_ns();
-    std::uint64_t answered_ns = began_ns;
-    start(*clone, sent, [&](const Status& status, auto&&...) {
-      CHECK(status.to_string() == "ok");
-      ++answered;
-      answered_ns = executor.now_ns();
-    });
-    executor.run_for(set_after_ns);
-    clone->set_parent({other, kSize}, [&left] { left = true; });
-    std::uint64_t drained_ns = ~std::uint64_t{0};
-    const auto ended = [&] {
-      drained = true;
-      drained_ns = executor.now_ns();
-    };
-    if (is_locked) gate.close(ended);
-    rig.cluster.run_until([&] { return answered == sent && left && drained == is_locked; });
-    CHECK(drained_ns >= answered_ns);
-    return answered_ns - began_ns;
-  };
-  const auto at_any_moment = [&](const auto& start, std::initializer_list<bool> locked) {
-    constexpr std::uint64_t kMoments = 25;
-    for (const bool is_locked : locked) {
-      const std::uint64_t whole_ns = time_of(start, 0, is_locked);
-      for (std::uint64_t moment = 1; moment <= kMoments; ++moment)
-        time_of(start, 2 * whole_ns * moment / kMoments, is_locked);
-    }
-  };
-  const auto extents = [](Image& image, std::size_t& sent, auto done) {
-    sent = 1;
-    image.extents(0, kSize, done);
-  };
-  const auto extents_of_one = [](Image& image, std::size_t& sent, auto done) {
-    sent = 1;
-    image.extents(kObject, kBlockBytes, done);
-  };
-  // Of nothing but absent blocks, and of some.
-  const auto reads = [](Image& image, std::size_t& sent, auto done) {
-    sent = 2;
-    image.read(kObject, kBlockBytes, done);
-    image.read(2 * kObject, 2 * kBlockBytes, done);
-  };
-  const auto write = [](Image& image, std::size_t& sent, auto done) {
-    sent = 1;
-    image.write(kObject + 100, Buffer::zeroed(5), done);
-  };
-  const auto populated = [](Image& image, std::size_t& sent, auto done) {
-    sent = 1;
-    image.populated(done);
-  };
-  at_any_moment(extents, {false, true});
-  at_any_moment(extents_of_one, {false, true});
-  at_any_moment(reads, {false, true});
-  at_any_moment(write, {false, true});
-  // A job of many operations: the gate does not wait for it.
-  at_any_moment(populated, {false});
 }
 
 TEST_CASE("clone: partial writes that race keep each other's bytes and the parent's") {
