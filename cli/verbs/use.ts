@@ -20,8 +20,9 @@ const attach = verb({
   summary: "Serve an image to a virtual machine (vhost-user) or to an NBD client.",
   details: [
     "Stays in the foreground, prints one line when it is ready; SIGINT or SIGTERM answers what " +
-      "is in flight, removes the socket and ends it. Sockets have mode 0600; one whose process " +
-      "has died is taken over. QEMU's num-queues must not be above --queues.",
+      "is in flight, removes the socket and ends it; a second one ends it at once, such as when " +
+      "the cluster does not answer. Sockets have mode 0600; one whose process has died is taken " +
+      "over. QEMU's num-queues must not be above --queues.",
     "The image's exclusive lock is taken when a guest or NBD client begins to use it, and handed " +
       "over when another attach asks for it; a read-only attach takes none.",
   ],
