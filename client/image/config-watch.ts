@@ -12,7 +12,6 @@ export class ConfigWatch {
   private closed = false;
   private global: string;
   private readonly stopMaps: () => void;
-  private beginning: Promise<void>;
   private cancelRetry: () => void = () => undefined;
   private endWatch: (() => Promise<void>) | undefined;
 
@@ -27,15 +26,14 @@ export class ConfigWatch {
       if (text !== this.global) void this.changed();
       this.global = text;
     });
-    this.beginning = this.begin();
+    void this.begin();
   }
 
   async close(): Promise<void> {
     this.closed = true;
     this.stopMaps();
     this.cancelRetry();
-    await this.beginning;
-    await this.endWatch?.().catch(() => undefined);
+    await this.endWatch?.();
   }
 
   private globalText(): string {
@@ -44,13 +42,16 @@ export class ConfigWatch {
 
   private async begin(): Promise<void> {
     try {
-      this.endWatch = await this.watch();
-      if (!this.closed) void this.changed();
+      const end = await this.watch();
+      // Closed while a cluster that does not answer was asked: nobody waits for this.
+      if (this.closed) return await end();
+      this.endWatch = end;
+      void this.changed();
     } catch {
       // Such as a cluster that is full, where the object can't be made: later, perhaps.
       if (this.closed) return;
       this.cancelRetry = this.scope.ports.clock.setTimer(retryMs, () => {
-        this.beginning = this.begin();
+        void this.begin();
       });
     }
   }

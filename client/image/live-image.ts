@@ -118,7 +118,9 @@ export class LiveImage {
       (thrown) => {
         const reply = failedReply(thrown);
         // Not for want of the change: whoever holds the lock next is asked again, maybe us.
-        if (reply.code === "fenced") this.requests.delete(request);
+        if (reply.code === "fenced" && this.requests.get(request) === running) {
+          this.requests.delete(request);
+        }
         return reply;
       },
     );

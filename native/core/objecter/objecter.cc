@@ -231,7 +231,7 @@ void Objecter::handle_reply(net::OpReply reply, Buffer data) {
       reply.code == ErrorCode::busy || reply.code == ErrorCode::not_active) {
     ++counters_.resends;
     operation.sent = false;
-    if (reply.epoch > map_.epoch) return await_map(reply.sequence, reply.epoch);
+    if (reply.epoch > map_.epoch) return await_map(reply.epoch);
     if (operation.request.map_epoch < map_.epoch && reply.code == ErrorCode::stale_epoch) {
       return send(operation);
     }
@@ -259,13 +259,14 @@ void Objecter::answer(Operation operation, net::OpReply reply, Buffer data) {
   operation.done(std::move(status), std::move(reply), std::move(data));
 }
 
-// set_map() sends the operation again.
-void Objecter::await_map(std::uint64_t sequence, Epoch epoch) {
+// set_map() sends the operations again that wait for it.
+void Objecter::await_map(Epoch epoch) {
   need_map_(epoch);
-  run_after(kAskAgainNs, [this, sequence, epoch] {
-    const auto found = operations_.find(sequence);
-    if (found == operations_.end() || found->second.sent || map_.epoch >= epoch) return;
-    await_map(sequence, epoch);
+  awaited_map_ = std::max(awaited_map_, epoch);
+  if (std::exchange(asks_for_map_, true)) return;
+  run_after(kAskAgainNs, [this] {
+    asks_for_map_ = false;
+    if (map_.epoch < awaited_map_ && !operations_.empty()) await_map(awaited_map_);
   });
 }
 

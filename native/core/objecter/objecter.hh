@@ -153,7 +153,7 @@ class Objecter : public net::MessengerHandler {
   void resend_all_to(OsdId osd);
   void handle_reply(net::OpReply reply, Buffer data);
   void answer(Operation operation, net::OpReply reply, Buffer data);
-  void await_map(std::uint64_t sequence, Epoch epoch);
+  void await_map(Epoch epoch);
   void retry_later(std::uint64_t sequence);
   // Not run when the objecter is gone by then.
   void run_after(std::uint64_t delay_ns, io::Task task);
@@ -169,7 +169,9 @@ class Objecter : public net::MessengerHandler {
   std::map<OsdId, Session> sessions_;
   std::unordered_map<net::ConnectionId, OsdId> by_connection_;
   ObjecterCounters counters_;
-  Status closed_;  // not ok: nothing is taken any more
+  Epoch awaited_map_ = 0;      // that an OSD has, which refused an operation
+  bool asks_for_map_ = false;  // a timer runs
+  Status closed_;              // not ok: nothing is taken any more
   std::shared_ptr<TraceContext> tracing_ = std::make_shared<TraceContext>();
   std::shared_ptr<const bool> life_ = std::make_shared<const bool>(true);
 };
