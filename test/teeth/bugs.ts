@@ -60,7 +60,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     what: "promises of leases leave nothing for clocks that drift",
     hunters: ["sim-takeover"],
   },
-  { name: "no_dedup", what: "a resent mutation is applied again", hunters: ["sim"] },
+  { name: "no_dedup", what: "a resent mutation is applied again", hunters: ["sim-resets"] },
   {
     name: "no_fencing_check",
     what: "a stale fencing token is accepted",

@@ -11,6 +11,7 @@ export type HunterName =
   | "sim"
   | "sim-takeover"
   | "sim-split"
+  | "sim-resets"
   | "sim-blackout"
   | "fuzz-virtqueue"
   | "chaos"
@@ -36,6 +37,7 @@ const byFinding = (code: number | null, output: string): Outcome => {
 
 /** Copies that come back and lack something are split, and splits are met by all of these. */
 const splits = ["--mode", "safety", "--faults", "split,kill,powerCut,isolation,markedOut"];
+const resets = ["--mode", "safety", "--faults", "manyResets"];
 const takeoverFaults = ["--mode", "liveness", "--faults", "replacedInSilence"];
 /** Seed 1 is ten times as long as others. */
 const takeover = [...takeoverFaults, "--drift", "47000", "--from", "2"];
@@ -77,6 +79,11 @@ export const hunters: Readonly<Record<HunterName, Hunter>> = {
   // Only seeds with splits, and what they are to survive.
   "sim-split": {
     command: (root, _, seconds) => simulation(root, seconds, ...splits),
+    outcome: byFinding,
+  },
+  // Connections that break all the time: hardly an operation is sent once.
+  "sim-resets": {
+    command: (root, _, seconds) => simulation(root, seconds, ...resets),
     outcome: byFinding,
   },
   // Real processes: not for how soon they find it, but to show that they do, and end with 1.
