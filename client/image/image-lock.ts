@@ -91,6 +91,7 @@ export const defaultWatchTimeoutMs = 10_000;
 const askTimeoutMs = 3000;
 /** PGs that do not answer a sweep serve nobody at the moment: fenced when they do. */
 const sweepTimeoutMs = 3000;
+
 const takenOver = "another client has taken the image over";
 
 const defaultOptions: LockOptions = {
