@@ -33,7 +33,7 @@ const overlay = path.join(folder, "overlay.qcow2");
 const packed = path.join(folder, "packed.qcow2");
 const flat = path.join(folder, "flat.raw");
 const plain = path.join(folder, "plain.qcow2");
-const chained = path.join(folder, "chained.qcow2");
+const chained = path.join(folder, "chained.qcow2"); // overlay, its backing file by name alone
 
 const tool = (command: string, ...args: string[]): string =>
   execFileSync(command, args, { encoding: "utf8", cwd: folder, timeout: 60_000 });

@@ -12,6 +12,10 @@ constexpr std::uint64_t kObject = std::uint64_t{32} << 10;
 constexpr std::uint64_t kSize = 7 * kObject;
 
 using Answered = std::function<void(const Status&)>;
+// A completion that passes the status on, whatever comes with it.
+auto status_to(Answered answered) {
+  return [answered = std::move(answered)](const Status& status, auto&&) { answered(status); };
+}
 // Starts one operation.
 using Start = void (*)(Image&, Answered);
 
@@ -76,20 +80,17 @@ struct TwoParents {
 
 const Start kOperations[] = {
     [](Image& image, Answered answered) {
-      image.extents(0, kSize, [answered](const Status& status, auto&&) { answered(status); });
+      image.extents(0, kSize, status_to(std::move(answered)));
     },
     [](Image& image, Answered answered) {
-      image.extents(kObject, kBlockBytes,
-                    [answered](const Status& status, auto&&) { answered(status); });
+      image.extents(kObject, kBlockBytes, status_to(std::move(answered)));
     },
     // Of nothing but absent blocks, and of some.
     [](Image& image, Answered answered) {
-      image.read(kObject, kBlockBytes,
-                 [answered](const Status& status, auto&&) { answered(status); });
+      image.read(kObject, kBlockBytes, status_to(std::move(answered)));
     },
     [](Image& image, Answered answered) {
-      image.read(2 * kObject, 2 * kBlockBytes,
-                 [answered](const Status& status, auto&&) { answered(status); });
+      image.read(2 * kObject, 2 * kBlockBytes, status_to(std::move(answered)));
     },
     // A copyup.
     [](Image& image, Answered answered) {
@@ -103,9 +104,7 @@ TEST_CASE("another parent: what began with the one before is answered") {
   TwoParents world;
   for (const Start start : kOperations) world.run_at_any_moment(start, false);
   world.run_at_any_moment(
-      [](Image& image, Answered answered) {
-        image.populated([answered](const Status& status, auto&&) { answered(status); });
-      },
+      [](Image& image, Answered answered) { image.populated(status_to(std::move(answered))); },
       false);
 }
 
