@@ -166,7 +166,13 @@ export class CephCluster {
   /** With the CPU time of all of its threads: fio itself tells of the one that submits. */
   private fio(ioType: Load["ioType"], ioSize: string, queueDepth: number, how: string[]) {
     const common = ["--name=b", "--ioengine=rbd", `--pool=${pool}`, `--rbdname=${image}`];
-    const load = [`--bs=${ioSize}`, `--iodepth=${queueDepth}`, "--output-format=json", ...how];
+    const load = [
+      `--bs=${ioSize}`,
+      `--iodepth=${queueDepth}`,
+      "--randrepeat=0",
+      "--output-format=json",
+      ...how,
+    ];
     const text = this.run("sh", "-c", '"$@" && times', "sh", "fio", ...common, ...load);
     const end = text.lastIndexOf("}") + 1;
     const { jobs } = JSON.parse(text.slice(text.indexOf("{"), end)) as { jobs: FioJob[] };

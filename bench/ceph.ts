@@ -20,7 +20,6 @@ const { values } = parseArgs({
 const osdCount = 3;
 const osdBytes = 8 * 2 ** 30;
 const imageSize = "1G";
-const fillSeconds = 15;
 
 const loads: Record<string, Omit<Load, "seconds">> = {
   writeQd32: { ioType: "write", queueDepth: 32 },
@@ -71,7 +70,7 @@ async function main(): Promise<void> {
   const ceph = new CephCluster(values.dir, osdCount);
   try {
     cairn.cairn("up", "--osds", String(osdCount), "--osd-size", String(osdBytes));
-    cairn.makeImage(imageSize, fillSeconds);
+    cairn.makeImage(imageSize);
     await ceph.start(osdBytes, imageSize);
     const pairs = new Map<string, Pair[]>(Object.keys(loads).map((name) => [name, []]));
     for (let i = 0; i < Number(values.repeat); i++) {

@@ -26,7 +26,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "8" },
     repeat: { type: "string", default: "3" },
     age: { type: "string", default: "60" },
-    size: { type: "string", default: "1G" },
+    size: { type: "string", default: "4G" },
     dir: { type: "string", default: root },
   },
 });
@@ -62,7 +62,7 @@ async function main(): Promise<void> {
     cluster.cairn("up", "--osds", String(osdCount));
     const pids = Array.from({ length: osdCount }, (_, osd) => cluster.pidOf(`osd.${osd}`));
     const idleFresh = await Promise.all(pids.map(idleOf));
-    cluster.makeImage(values.size, 15);
+    cluster.makeImage(values.size);
     const idleFilled = await Promise.all(pids.map(idleOf));
     const idleLater = await Promise.all(pids.map(idleOf));
     const repeats = Number(values.repeat);

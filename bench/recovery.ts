@@ -48,7 +48,7 @@ async function main(): Promise<void> {
   const load = { ioType: "write", queueDepth: 8, seconds } as const;
   try {
     cluster.cairn("up", "--osds", "4");
-    cluster.makeImage(values.size, 30);
+    cluster.makeImage(values.size);
     const quiet = [cluster.run(load), cluster.run(load), cluster.run(load)];
     process.kill(cluster.pidOf(`osd.${lost}`), "SIGKILL");
     await wait(2000);

@@ -1,7 +1,7 @@
 // What actions get of the options that several verbs share, and the parsers of argument values. A
 // value that is wrong is a usage error (exit code 2) that names its option.
 import { InvalidArgumentError } from "commander";
-import type { Address } from "../common/config.js";
+import { type Address, minMetadataCacheBytes } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
 import { parseDurationMs, parseSize } from "../common/units.js";
 
@@ -49,6 +49,13 @@ export function imageSizeValue(text: string): number {
   throw new InvalidArgumentError(
     `A number alone is bytes, for rbd it is MiB. Write ${text}M, or ${text}B for bytes.`,
   );
+}
+
+/** Of an OSD's metadata cache. */
+export function metadataCacheValue(text: string): number {
+  const bytes = sizeValue(text);
+  if (bytes >= minMetadataCacheBytes) return bytes;
+  throw new InvalidArgumentError("It should be at least 1M; the default is 32M.");
 }
 
 /** A size that has to be a power of two: of objects. */

@@ -21,6 +21,7 @@ interface RunFlags extends DaemonFlags {
   faultDisk?: string;
   localSockets: OnOff;
   overwrites: "move" | "stay";
+  metadataCache: number;
 }
 
 interface MkfsFlags extends OutputOptions {
@@ -64,6 +65,7 @@ export async function runAction(flags: RunFlags): Promise<void> {
       ...(flags.listen === undefined ? {} : { listen: flags.listen }),
       localSockets: flags.localSockets === "on",
       movesOverwrites: flags.overwrites === "move",
+      metadataCacheBytes: flags.metadataCache,
       log: logConfigOf(flags, place, `osd.${id}`),
       host: flags.host ?? hostname(),
       ...(flags.deviceClass === undefined ? {} : { deviceClass: flags.deviceClass }),

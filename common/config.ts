@@ -53,6 +53,10 @@ export const MonitorConfigSchema = Type.Object(
 );
 export type MonitorConfig = Static<typeof MonitorConfigSchema>;
 
+export const minMetadataCacheBytes = 2 ** 20;
+/** As object_store::Options has it. */
+export const defaultMetadataCacheBytes = 32 * 2 ** 20;
+
 export const OsdConfigSchema = Type.Object(
   {
     id: Type.Integer({ minimum: 0, maximum: 9999 }),
@@ -66,6 +70,12 @@ export const OsdConfigSchema = Type.Object(
     localSockets: Type.Boolean({ default: true }),
     /** small overwrites may move to new places of the store */
     movesOverwrites: Type.Boolean({ default: true }),
+    /** memory for headers and block maps of objects, beside those that wait to be stored */
+    metadataCacheBytes: Type.Integer({
+      minimum: minMetadataCacheBytes,
+      maximum: 2 ** 40,
+      default: defaultMetadataCacheBytes,
+    }),
     log: LogConfigSchema,
     /** where CRUSH places it */
     host: Type.String({ minLength: 1, maxLength: 255 }),

@@ -146,6 +146,8 @@ export interface OsdOptions {
   localSockets?: boolean;
   /** small overwrites go to new places beside each other; absent: they stay where they were */
   movesOverwrites?: boolean;
+  /** memory for headers and block maps of objects; absent: the core's own default */
+  metadataCacheBytes?: number;
   onEvents: (events: OsdEvent[]) => void;
   /** it runs in this world instead of on the host; path means nothing then */
   world?: NativeSimWorld;

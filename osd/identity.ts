@@ -39,9 +39,9 @@ export function storePath({
 /** What an OSD's configuration says to its native core. */
 export function coreConfig(
   config: OsdConfig,
-): Pick<OsdOptions, "path" | "osd" | "localSockets" | "movesOverwrites"> {
-  const { id, localSockets, movesOverwrites } = config;
-  return { path: storePath(config), osd: id, localSockets, movesOverwrites };
+): Pick<OsdOptions, "path" | "osd" | "localSockets" | "movesOverwrites" | "metadataCacheBytes"> {
+  const { id, localSockets, movesOverwrites, metadataCacheBytes } = config;
+  return { path: storePath(config), osd: id, localSockets, movesOverwrites, metadataCacheBytes };
 }
 
 /** @throws not_found, corrupt, wrong_daemon when it is that of another OSD */

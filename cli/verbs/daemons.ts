@@ -1,9 +1,9 @@
 // The verbs that run daemons and make or mend their stores, and those on CRUSH maps in files.
 import { InvalidArgumentError } from "commander";
-import { logLevels } from "../../common/config.js";
+import { defaultMetadataCacheBytes, logLevels } from "../../common/config.js";
 import { localSocketsVariable, onOrOff } from "../../common/local-sockets.js";
 import type { OsdPlace } from "../monitor-rebuild.js";
-import { addressValue, sizeValue } from "../options.js";
+import { addressValue, metadataCacheValue, sizeValue } from "../options.js";
 import {
   asIs,
   choice,
@@ -79,6 +79,13 @@ const osd = verb({
       ["move", "stay"] as const,
       "move",
       { env: "CAIRN_OVERWRITES" },
+    ),
+    metadataCache: withDefault(
+      "size",
+      "memory for block maps: 4M for each GiB of the store that is overwritten at random",
+      metadataCacheValue,
+      defaultMetadataCacheBytes,
+      { env: "CAIRN_METADATA_CACHE", otherwiseText: "32M" },
     ),
     faultDisk: optional(
       "socket",

@@ -144,6 +144,8 @@ class Osd : public Napi::ObjectWrap<Osd> {
     self.incarnation = incarnation_ = get_bigint(options, "incarnation");
     self.local_sockets = get_flag(options, "localSockets");
     self.moves_overwrites = get_flag(options, "movesOverwrites");
+    if (!options.Get("metadataCacheBytes").IsUndefined())
+      self.metadata_cache_bytes = get_u64(options, "metadataCacheBytes");
     if (options.Has("diskFaults")) {
       disk_faults_ = get_disk_faults(options.Get("diskFaults").As<Napi::Object>());
     }

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/log.hh"
@@ -27,6 +28,7 @@ struct OsdSelf {
   std::uint64_t incarnation = 0;
   bool local_sockets = true;
   bool moves_overwrites = true;
+  std::optional<std::uint64_t> metadata_cache_bytes;
 };
 
 class OsdPlatform {

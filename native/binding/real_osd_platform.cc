@@ -29,6 +29,7 @@ class RealOsdPlatform final : public OsdPlatform {
     object_store::Options options;
     options.group_wait_ns = kGroupWaitNs;
     if (!self_.moves_overwrites) options.redirect_run_blocks = 0;
+    if (self_.metadata_cache_bytes) options.metadata_cache_bytes = *self_.metadata_cache_bytes;
     return options;
   }
   std::unique_ptr<net::Messenger> make_messenger(net::MessengerHandler& handler,

@@ -34,7 +34,8 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
     CAIRN_HAS_FEATURE(address_sanitizer) || CAIRN_HAS_FEATURE(thread_sanitizer)
 
-void cairn::release_heap_cache() {}
+bool cairn::release_heap_cache() { return false; }
+void cairn::trim_heaps() {}
 std::size_t cairn::heap_cache_bytes() { return 0; }
 
 #else
@@ -114,6 +115,17 @@ void open_lists(ThreadCache& cache) {
   cache.room_bytes = cache.most_room_bytes = kMaxThreadBytes;
 }
 
+// A free() next to the end of a thread's heap gives back what is free there, which malloc_trim does
+// not, when it is longer than a threshold. malloc raises its two thresholds by itself until
+// somebody sets one: they stay where that ends, so that payloads do not come from mmap.
+void give_back_end_of_heap() {
+  constexpr std::size_t kLooksAtEnd = std::size_t{96} << 10;  // glibc does so from 64 KiB on
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 1 << 20);
+  std::free(std::malloc(kLooksAtEnd));
+  ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
+}
+
 void* take_from_malloc(ThreadCache& cache, std::size_t length) {
   void* const memory = std::malloc(length);
   CAIRN_ASSERT(memory != nullptr);
@@ -123,16 +135,18 @@ void* take_from_malloc(ThreadCache& cache, std::size_t length) {
 
 }  // namespace
 
-void cairn::release_heap_cache() {
+bool cairn::release_heap_cache() {
   ThreadCache& cache = thread_cache;
   if (cache.phase == Phase::open) {
     cache.room_bytes += free_some(cache, kMaxThreadBytes - cache.most_room_bytes);
     cache.most_room_bytes = cache.room_bytes;
   }
-  // Looks through all free memory: only when nobody waits.
-  if (cache.taken_from_malloc < kPausePieces) ::malloc_trim(0);
-  cache.taken_from_malloc = 0;
+  const bool is_pause = std::exchange(cache.taken_from_malloc, 0) < kPausePieces;
+  if (is_pause) give_back_end_of_heap();
+  return is_pause;
 }
+
+void cairn::trim_heaps() { ::malloc_trim(0); }
 
 std::size_t cairn::heap_cache_bytes() {
   const ThreadCache& cache = thread_cache;

@@ -6,9 +6,13 @@
 namespace cairn {
 
 // Gives as much back to malloc as the calling thread has kept all the time since the last call: a
-// few pieces scattered over a heap keep it from shrinking. For a timer. Does nothing in builds with
-// sanitizers, which have no cache.
-void release_heap_cache();
+// few pieces scattered over a heap keep it from shrinking. True: the thread is in a pause, and what
+// is free at the end of its heap went back to the system. For a timer, or before a long sleep. Does
+// nothing in builds with sanitizers, which have no cache.
+bool release_heap_cache();
+// Gives whole free pages of all heaps back to the system. Looks through all free memory, and each
+// thread waits for its heap: only when nobody is waited for.
+void trim_heaps();
 // What the calling thread keeps.
 std::size_t heap_cache_bytes();
 

@@ -61,6 +61,8 @@ bool CheckpointSet::encode_some(std::size_t count) {
 
 bool CheckpointSet::finish_some(std::size_t count) {
   CAIRN_ASSERT(is_frozen_);
+  // A clean entry may be gone before the last slice.
+  frozen_groups_.clear();
   const std::size_t end = std::min(frozen_.size(), position_ + count);
   for (; position_ < end; ++position_) {
     CheckpointEntry& entry = *frozen_[position_];
@@ -70,7 +72,6 @@ bool CheckpointSet::finish_some(std::size_t count) {
   }
   if (position_ < frozen_.size()) return false;
   frozen_.clear();
-  frozen_groups_.clear();
   frozen_values_.clear();
   frozen_orphans_.clear();
   batch_ = {};

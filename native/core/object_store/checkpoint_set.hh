@@ -8,8 +8,8 @@
 //   freezing costs nothing and encoding goes in slices.
 // - Named values that are in no cache (omap, PG metadata, notes) wait in two ordered maps, one for
 //   the next checkpoint and one for the running one.
-// - What has been frozen stays here until finish(), that is until the region has it; a reader that
-//   looks here after the region's answer has come misses nothing.
+// - What has been frozen stays here until finish_some(), that is until the region has it; a reader
+//   that looks here after the region's answer has come misses nothing.
 #pragma once
 
 #include <cstdint>

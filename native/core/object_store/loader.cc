@@ -14,7 +14,7 @@ constexpr std::uint32_t kAllBlocks = kMaxObjectBlocks;
 
 }  // namespace
 
-void Loader::need_references(const Onode& onode, std::uint32_t first, std::uint32_t end,
+void Loader::need_references(Onode& onode, std::uint32_t first, std::uint32_t end,
                              References references, Missing& missing) {
   for (std::uint32_t block = first; block < end; ++block) {
     const Shard* shard = onode.shard(block / kShardBlocks);
@@ -43,7 +43,7 @@ void Loader::need_shards(Onode& onode, std::uint32_t first, std::uint32_t end, M
   const std::uint32_t first_shard = first / kShardBlocks;
   std::uint32_t unknown = 0;
   for (std::uint32_t index = first_shard; index < end_shard; ++index)
-    if (onode.shard(index) == nullptr) ++unknown;
+    if (!onode.knows_shard(index)) ++unknown;
   const bool wants_all = first_shard == 0 && end_shard == limit;
   if (unknown > (wants_all ? 1 : kShardsOneByOne)) {
     const auto is_same = [&](const Missing::Whole& whole) { return whole.onode == &onode; };
@@ -52,7 +52,7 @@ void Loader::need_shards(Onode& onode, std::uint32_t first, std::uint32_t end, M
     return;
   }
   for (std::uint32_t index = first_shard; index < end_shard && unknown > 0; ++index) {
-    if (onode.shard(index) != nullptr) continue;
+    if (onode.knows_shard(index)) continue;
     missing.items.push_back({.kind = Missing::Kind::shard,
                              .name = {},
                              .onode = &onode,
@@ -177,6 +177,7 @@ Status Loader::fill(Missing::Item& item, const std::optional<std::string>& value
       Onode& onode = state_.cache.insert(key);
       onode.exists = value.has_value();
       onode.header = header;
+      onode.recharge();
       return {};
     }
     case Missing::Kind::shard:
@@ -202,7 +203,7 @@ Status Loader::fill(Missing::Item& item, const std::optional<std::string>& value
 
 Status Loader::fill_shard(Onode& onode, std::uint32_t index,
                           const std::optional<std::string>& value) {
-  if (!onode.exists || onode.is_whole || onode.shard(index) != nullptr) return {};
+  if (!onode.exists || onode.is_whole || onode.knows_shard(index)) return {};
   Shard& shard = state_.cache.make_shard(onode, index);
   const auto is_outside = [this](const BlockEntry& block) {
     return block.physical >= state_.allocator.block_count();

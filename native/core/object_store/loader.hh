@@ -71,8 +71,8 @@ class Loader {
   Onode* need_part(const PgEntry& pg, const ObjectKey& key, std::uint32_t first, std::uint32_t end,
                    References references, Missing& missing);
   void need_move(const Transaction::Op& op, const PgEntry& source, Missing& missing);
-  void need_references(const Onode& onode, std::uint32_t first, std::uint32_t end,
-                       References references, Missing& missing);
+  void need_references(Onode& onode, std::uint32_t first, std::uint32_t end, References references,
+                       Missing& missing);
   Status fill(Missing& missing, kv::Found found);
   Status fill(Missing::Item& item, const std::optional<std::string>& value);
   Status fill(Missing::Whole& whole, const std::vector<kv::KeyValue>& shards);

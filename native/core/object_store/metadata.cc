@@ -1,93 +1,12 @@
 // The values of the key-value region that describe objects.
 #include "object_store/metadata.hh"
 
-#include <algorithm>
-#include <limits>
 #include <utility>
 
+#include "base/assert.hh"
 #include "object_store/varint.hh"
 
 namespace cairn::object_store {
-
-namespace {
-constexpr std::int64_t kLastPhysical = std::numeric_limits<std::uint32_t>::max();
-}
-
-bool has_block(const ShardBlocks& blocks) {
-  return std::any_of(blocks.begin(), blocks.end(),
-                     [](const BlockEntry& block) { return block.state != BlockState::absent; });
-}
-
-// u32 states (two bits a block), u16 shared blocks (a bit each), varint epoch and number that the
-// versions are relative to; then for each block that is not absent: signed varint epoch, varint
-// number; for data also u32 CRC, signed varint distance from the block behind the previous one.
-std::string encode_shard(const ShardBlocks& blocks) {
-  std::uint32_t states = 0;
-  std::uint32_t shared = 0;
-  std::uint64_t base_number = ~std::uint64_t{0};
-  Epoch base_epoch = 0;
-  for (std::uint32_t i = 0; i < kShardBlocks; ++i) {
-    const BlockEntry& block = blocks[i];
-    states |= static_cast<std::uint32_t>(block.state) << (2 * i);
-    if (block.state == BlockState::absent) continue;
-    if (block.shared) shared |= 1U << i;
-    base_number = std::min(base_number, block.number);
-    base_epoch = std::max(base_epoch, block.epoch);
-  }
-  std::string value;
-  if (states == 0) return value;
-  value.reserve(192);
-  put_fixed(value, states);
-  put_fixed(value, static_cast<std::uint16_t>(shared));
-  put_varint(value, base_epoch);
-  put_varint(value, base_number);
-  std::int64_t expected = 0;
-  for (const BlockEntry& block : blocks) {
-    if (block.state == BlockState::absent) continue;
-    put_varint(value, base_epoch - block.epoch);
-    put_varint(value, block.number - base_number);
-    if (block.state != BlockState::data) continue;
-    put_fixed(value, block.crc);
-    put_signed_varint(value, std::int64_t{block.physical} - expected);
-    expected = std::int64_t{block.physical} + 1;
-  }
-  return value;
-}
-
-bool decode_shard(std::string_view value, ShardBlocks& blocks) {
-  ValueReader reader(value);
-  const auto states = reader.fixed<std::uint32_t>();
-  const auto shared = reader.fixed<std::uint16_t>();
-  const std::uint64_t base_epoch = reader.varint();
-  const std::uint64_t base_number = reader.varint();
-  std::int64_t expected = 0;
-  for (std::uint32_t i = 0; i < kShardBlocks; ++i) {
-    const std::uint32_t state = (states >> (2 * i)) & 3;
-    blocks[i] = {};
-    if (state > static_cast<std::uint32_t>(BlockState::data)) return false;
-    if (state == 0) continue;
-    blocks[i].state = static_cast<BlockState>(state);
-    blocks[i].shared = (shared >> i & 1) != 0;
-    blocks[i].epoch = static_cast<Epoch>(base_epoch - reader.varint());
-    blocks[i].number = base_number + reader.varint();
-    if (blocks[i].state != BlockState::data) continue;
-    blocks[i].crc = reader.fixed<std::uint32_t>();
-    const std::int64_t jump = reader.signed_varint();
-    // Compared before it is added: the sum of what is in the value may not fit.
-    if (jump < -expected || jump > kLastPhysical - expected) return false;
-    blocks[i].physical = static_cast<std::uint32_t>(expected + jump);
-    expected = std::int64_t{blocks[i].physical} + 1;
-  }
-  return states != 0 && reader.at_end();
-}
-
-void Shard::encode(kv::WriteBatch& batch) {
-  const std::string value = encode_shard(blocks);
-  if (value.empty())
-    batch.erase(keys::shard(object_id_, index_));
-  else
-    batch.put(keys::shard(object_id_, index_), value);
-}
 
 std::string encode_header(const HeaderValue& header) {
   std::string value;
@@ -124,55 +43,118 @@ void Onode::encode(kv::WriteBatch& batch) {
 }
 
 Shard& Onode::add_shard(std::uint32_t index) {
-  if (shards.size() <= index) shards.resize(index + 1);
-  shards[index] = std::make_unique<Shard>(header.id, index, &dirty_parts);
-  return *shards[index];
+  if (slots_.size() <= index) slots_.resize(index + 1);
+  ShardSlot& slot = slots_[index];
+  CAIRN_ASSERT(!slot.is_known());
+  slot.hold(std::make_unique<Shard>(header.id, index, &dirty_parts));
+  ++in_use_;
+  slot_bytes_ += slot.memory_bytes();
+  recharge();
+  return *slot.shard();
 }
 
-void Onode::pack() {
-  CAIRN_ASSERT(packed_.empty() && dirty_parts == 0);
-  for (std::uint32_t index = 0; index < shards.size(); ++index) {
-    if (!shards[index]) continue;
-    const std::string value = encode_shard(shards[index]->blocks);
-    if (is_whole && value.empty()) continue;
-    put_varint(packed_, index);
-    put_varint(packed_, value.size());
-    packed_ += value;
+std::unique_ptr<Shard> Onode::release_shard(std::uint32_t index) {
+  ShardSlot& slot = slots_[index];
+  --in_use_;
+  slot_bytes_ -= slot.memory_bytes();
+  recharge();
+  return slot.release();
+}
+
+void Onode::forget_shards() {
+  std::vector<ShardSlot>().swap(slots_);
+  in_use_ = 0;
+  slot_bytes_ = 0;
+  recharge();
+}
+
+std::size_t Onode::pack_shards() {
+  // Those that a checkpoint has yet to write need not be looked at one by one.
+  if (in_use_ + is_dirty() == dirty_parts) return 0;
+  std::uint32_t packed = 0;
+  for (ShardSlot& slot : slots_) {
+    const Shard* const shard = slot.shard();
+    if (shard == nullptr || shard->is_dirty()) continue;
+    const std::string value = encode_shard(shard->blocks);
+    slot_bytes_ -= slot.memory_bytes();
+    // Of a whole object, what has no block need not be known.
+    if (is_whole && value.empty())
+      slot.clear();
+    else
+      slot.hold_value(value);
+    slot_bytes_ += slot.memory_bytes();
+    ++packed;
   }
-  packed_.shrink_to_fit();
-  std::vector<std::unique_ptr<Shard>>().swap(shards);
+  in_use_ -= packed;
+  if (packed > 0) recharge();
+  return packed;
 }
 
-void Onode::unpack() {
-  const std::string packed = std::exchange(packed_, {});
-  ValueReader reader(packed);
+void Onode::unpack(std::uint32_t index) {
+  ShardSlot& slot = slots_[index];
+  auto shard = std::make_unique<Shard>(header.id, index, &dirty_parts);
+  const std::string_view value = slot.value();
+  const bool is_good = value.empty() || decode_shard(value, shard->blocks);
+  CAIRN_ASSERT(is_good);
+  ++in_use_;
+  slot_bytes_ -= slot.memory_bytes();
+  slot.hold(std::move(shard));
+  slot_bytes_ += slot.memory_bytes();
+  recharge();
+}
+
+void Onode::rest() {
+  CAIRN_ASSERT(resting_.empty() && dirty_parts == 0);
+  pack_shards();
+  for (std::uint32_t index = 0; index < slots_.size(); ++index) {
+    if (!slots_[index].is_known()) continue;
+    const std::string_view value = slots_[index].value();
+    put_varint(resting_, index);
+    put_varint(resting_, value.size());
+    resting_ += value;
+  }
+  resting_.shrink_to_fit();
+  forget_shards();
+}
+
+void Onode::wake() {
+  const std::string resting = std::exchange(resting_, {});
+  ValueReader reader(resting);
   while (!reader.at_end()) {
-    Shard& shard = add_shard(static_cast<std::uint32_t>(reader.varint()));
-    const std::string_view value = reader.bytes(reader.varint());
-    const bool is_good = value.empty() || decode_shard(value, shard.blocks);
-    CAIRN_ASSERT(reader.ok() && is_good);
+    const auto index = static_cast<std::uint32_t>(reader.varint());
+    if (slots_.size() <= index) slots_.resize(index + 1);
+    slots_[index].hold_value(reader.bytes(reader.varint()));
+    slot_bytes_ += slots_[index].memory_bytes();
+    CAIRN_ASSERT(reader.ok());
   }
+  recharge();
 }
 
 void Onode::take_over(Onode& from) {
-  CAIRN_ASSERT(!exists && shards.empty());
+  CAIRN_ASSERT(!exists && slots_.empty());
   exists = std::exchange(from.exists, false);
   is_whole = std::exchange(from.is_whole, false);
   header = std::exchange(from.header, {});
-  shards = std::exchange(from.shards, {});
-  for (const std::unique_ptr<Shard>& shard : shards)
-    if (shard) shard->change_owner(&dirty_parts);
+  slots_ = std::exchange(from.slots_, {});
+  in_use_ = std::exchange(from.in_use_, 0);
+  slot_bytes_ = std::exchange(from.slot_bytes_, 0);
+  for (const ShardSlot& slot : slots_)
+    if (Shard* const shard = slot.shard()) shard->change_owner(&dirty_parts);
+  from.recharge();
+  recharge();
 }
 
 std::size_t Onode::memory_bytes() const {
   // 96: a slot of 32 bytes in the cache's table, of which at least three eighths are used, and the
   // allocator's own bytes.
-  std::size_t bytes = sizeof *this + name_.capacity() + header.attr.capacity() + 96;
-  bytes += packed_.capacity();
-  bytes += shards.capacity() * sizeof(shards[0]);
-  for (const auto& shard : shards)
-    if (shard) bytes += sizeof(Shard) + 16;
-  return bytes;
+  return sizeof *this + name_.capacity() + header.attr.capacity() + 96 + resting_.capacity() +
+         slots_.capacity() * sizeof(slots_[0]) + slot_bytes_;
+}
+
+void Onode::recharge() {
+  const std::size_t bytes = memory_bytes();
+  if (account_ != nullptr) *account_ = *account_ - charged_bytes_ + bytes;
+  charged_bytes_ = bytes;
 }
 
 void ReferenceChunk::encode(kv::WriteBatch& batch) {

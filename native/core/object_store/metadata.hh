@@ -1,8 +1,6 @@
 // What the store knows of an object, in memory and as values of the key-value region: the header
-// (Onode), its block map in shards of 16 blocks, and the reference counts of shared blocks.
-//
-// Sizes in memory: an Onode about 400 bytes with a name of 40; a shard about 550 bytes, that is 34
-// for each 4 KiB block that is known. As values, and packed: a shard about 10 bytes a block.
+// (Onode), its block map in shards of 16 blocks (shard.hh), and the reference counts of shared
+// blocks. In memory an Onode has about 400 bytes with a name of 40, and 8 for each shard.
 #pragma once
 
 #include <array>
@@ -15,63 +13,9 @@
 #include "object_store/checkpoint_set.hh"
 #include "object_store/keys.hh"
 #include "object_store/object_store.hh"
+#include "object_store/shard.hh"
 
 namespace cairn::object_store {
-
-constexpr std::uint32_t kShardBlocks = 16;
-constexpr std::uint32_t kMaxObjectBlocks =
-    static_cast<std::uint32_t>(kMaxObjectBytes / kBlockBytes);
-
-struct BlockEntry {
-  std::uint64_t number = 0;  // of the version
-  Epoch epoch = 0;
-  std::uint32_t crc = 0;
-  std::uint32_t physical = 0;
-  BlockState state = BlockState::absent;
-  // The reference counts must be asked before the block is written in place or freed. May be set
-  // for a block whose other owners have gone.
-  bool shared = false;
-
-  Version version() const { return {epoch, number}; }
-  BlockInfo info() const { return {state, crc, version()}; }
-  bool operator==(const BlockEntry&) const = default;
-};
-
-using ShardBlocks = std::array<BlockEntry, kShardBlocks>;
-
-// Whether any block is not absent.
-bool has_block(const ShardBlocks& blocks);
-// The value of a shard; empty when all blocks are absent.
-std::string encode_shard(const ShardBlocks& blocks);
-// False for bytes that encode_shard does not write.
-bool decode_shard(std::string_view value, ShardBlocks& blocks);
-
-class Shard final : public CheckpointEntry {
- public:
-  Shard(std::uint64_t object_id, std::uint32_t index, std::uint32_t* dirty_count)
-      : object_id_(object_id), index_(index) {
-    dirty_count_ = dirty_count;
-  }
-  void encode(kv::WriteBatch& batch) override;
-  // The object lets go of it; it stays in the CheckpointSet until it has been erased.
-  void disown() {
-    if (is_dirty()) --*dirty_count_;
-    dirty_count_ = nullptr;
-  }
-  // Another object has it from now on, under the same id; dirty_count: of that object.
-  void change_owner(std::uint32_t* dirty_count) {
-    if (is_dirty()) {
-      --*dirty_count_;
-      ++*dirty_count;
-    }
-    dirty_count_ = dirty_count;
-  }
-  ShardBlocks blocks;
-
- private:
-  std::uint64_t object_id_;
-  std::uint32_t index_;
-};
 
 struct HeaderValue {
   std::uint64_t id = 0;       // of the shards' keys; never used again
@@ -108,22 +52,44 @@ class Onode final : public CheckpointEntry {
   const std::string& name() const { return name_; }
   std::uint64_t snap() const { return key_.snap; }
 
-  // The shard, none when it is not in memory; of a whole object that means that it has no block.
-  Shard* shard(std::uint32_t index) const {
-    return index < shards.size() ? shards[index].get() : nullptr;
+  // The shard, null when it is not in memory; of a whole object that means that it has no block. A
+  // packed one is unpacked. It stays as it is until the cache is asked to make room.
+  Shard* shard(std::uint32_t index) {
+    if (index >= slots_.size()) return nullptr;
+    if (slots_[index].is_packed()) unpack(index);
+    return slots_[index].shard();
   }
+  // Whether shard() would find one.
+  bool knows_shard(std::uint32_t index) const {
+    return index < slots_.size() && slots_[index].is_known();
+  }
+  // All that are known have smaller indices.
+  std::uint32_t shard_end() const { return static_cast<std::uint32_t>(slots_.size()); }
   // Made with absent blocks; there is none yet.
   Shard& add_shard(std::uint32_t index);
+  // Lets go of the one in use.
+  std::unique_ptr<Shard> release_shard(std::uint32_t index);
+  // Lets go of what is left: nothing is known of any shard.
+  void forget_shards();
+  // Packs those in use that no checkpoint has yet to write, and says how many.
+  std::size_t pack_shards();
   // Becomes what the other one is, which is absent afterwards. Both are touched; this one is
   // absent.
   void take_over(Onode& from);
   std::size_t memory_bytes() const;
-  // The shards as values while nobody uses the object, which is clean then.
-  void pack();
-  void unpack();
+  // Counts what it takes now in place of what was counted for it. account: the cache's.
+  void recharge();
+  void charge_to(std::uint64_t* account) { account_ = account; }
+  std::size_t charged_bytes() const { return charged_bytes_; }
+  // All shards in one piece while nobody uses the object, which is clean then.
+  void rest();
+  void wake();
 
  private:
+  void unpack(std::uint32_t index);
+
   ObjectKey key_;  // its name is name_
+  std::vector<ShardSlot> slots_;
 
  public:
   bool exists = false;
@@ -132,17 +98,19 @@ class Onode final : public CheckpointEntry {
   bool is_resting = false;        // in the cache's other list
   std::uint32_t dirty_parts = 0;  // header and shards that a checkpoint has yet to write
   std::uint32_t pins = 0;         // operations that rely on its staying in memory
-  std::vector<std::unique_ptr<Shard>> shards;
   HeaderValue header;
   // Of a head: no layer of its name has this id or a higher one. Forgotten with the entry.
   std::uint64_t no_layer_from = kHead;
   Onode* newer = nullptr;  // the cache's list
   Onode* older = nullptr;
-  std::size_t charged_bytes = 0;  // what the cache has counted for it
 
  private:
+  std::uint32_t in_use_ = 0;       // shards
+  std::size_t slot_bytes_ = 0;     // what the slots hold
+  std::size_t charged_bytes_ = 0;  // what has been counted for it
+  std::uint64_t* account_ = nullptr;
   std::string name_;
-  std::string packed_;  // of each shard: index, length and bytes of its value
+  std::string resting_;  // of each shard: index, length and bytes of its value
 };
 
 // Further references to blocks, beyond the first one.

@@ -11,8 +11,10 @@ namespace {
 // A chunk, its table entry and the allocator's own bytes.
 constexpr std::uint64_t kReferenceChunkCharge = sizeof(ReferenceChunk) + 64;
 constexpr std::size_t kLookedAt = 16;
-// Of what has more than a few shards, packing saves little of what it costs: it goes at once.
+// What has more than a few shards does not rest: the first who wants one would wake all.
 constexpr std::uint64_t kMostRestingBytes = 8192;
+// Packing so many shards takes as long as a look.
+constexpr std::size_t kPackedInLook = 4;
 // The cache grows by such a part of its limit before it is looked at again.
 constexpr std::uint64_t kGrowthsInLimit = 256;
 
@@ -32,25 +34,23 @@ void MetadataCache::link_newest(Onode& list, Onode& onode) {
 
 void MetadataCache::drop(Onode& onode) {
   unlink(onode);
-  used_bytes_ -= onode.charged_bytes;
+  used_bytes_ -= onode.charged_bytes();
   if (last_found_ == &onode) last_found_ = nullptr;
   onodes_.erase(HashedKey(onode.key()));
 }
 
 void MetadataCache::rest(Onode& onode) {
-  onode.pack();
-  recharge(onode);
+  onode.rest();
   onode.is_resting = true;
-  resting_bytes_ += onode.charged_bytes;
+  resting_bytes_ += onode.charged_bytes();
   link_newest(resting_, onode);
 }
 
 void MetadataCache::wake(Onode& onode) {
   unlink(onode);
   onode.is_resting = false;
-  resting_bytes_ -= onode.charged_bytes;
-  onode.unpack();
-  recharge(onode);
+  resting_bytes_ -= onode.charged_bytes();
+  onode.wake();
   link_newest(list_, onode);
 }
 
@@ -72,22 +72,15 @@ Onode& MetadataCache::insert(const ObjectKey& key) {
   CAIRN_ASSERT(place == nullptr);
   place = std::move(onode);
   link_newest(list_, result);
-  recharge(result);
+  result.charge_to(&used_bytes_);
+  result.recharge();
   return result;
 }
 
 Shard& MetadataCache::make_shard(Onode& onode, std::uint32_t index) {
   CAIRN_ASSERT(onode.exists && index < kMaxObjectBlocks / kShardBlocks);
   if (Shard* shard = onode.shard(index); shard != nullptr) return *shard;
-  Shard& shard = onode.add_shard(index);
-  recharge(onode);
-  return shard;
-}
-
-void MetadataCache::recharge(Onode& onode) {
-  used_bytes_ -= onode.charged_bytes;
-  onode.charged_bytes = onode.memory_bytes();
-  used_bytes_ += onode.charged_bytes;
+  return onode.add_shard(index);
 }
 
 ReferenceChunk* MetadataCache::find_references(std::uint32_t physical) const {
@@ -122,7 +115,7 @@ bool MetadataCache::shrink(std::size_t most_looks) {
     if (resting_bytes_ > limit_bytes_ / 2) {
       must_stay = false;
       Onode& oldest = *resting_.newer;
-      resting_bytes_ -= oldest.charged_bytes;
+      resting_bytes_ -= oldest.charged_bytes();
       drop(oldest);
       continue;
     }
@@ -131,10 +124,13 @@ bool MetadataCache::shrink(std::size_t most_looks) {
     unlink(oldest);
     const bool was_used = std::exchange(oldest.is_used, false);
     const bool stays = oldest.dirty_parts > 0 || oldest.is_dirty() || oldest.pins > 0;
-    must_stay = must_stay && stays;
-    if (stays || was_used) {
+    const bool is_big = oldest.charged_bytes() > kMostRestingBytes;
+    const std::size_t packed = stays || was_used || is_big ? oldest.pack_shards() : 0;
+    left -= std::min(left - 1, packed / kPackedInLook);
+    must_stay = must_stay && stays && packed == 0;
+    if (stays || was_used || packed > 0) {
       link_newest(list_, oldest);
-    } else if (oldest.charged_bytes > kMostRestingBytes) {
+    } else if (is_big) {
       link_newest(list_, oldest);
       drop(oldest);
     } else {
@@ -148,6 +144,7 @@ bool MetadataCache::shrink(std::size_t most_looks) {
       ++at;
       continue;
     }
+    must_stay = false;
     used_bytes_ -= kReferenceChunkCharge;
     at = references_.erase(at);
   }

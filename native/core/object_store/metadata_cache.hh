@@ -1,12 +1,16 @@
 // MetadataCache: headers, block maps and reference counts in memory, bounded by bytes.
 //
 // Invariants
-// - An object is in the cache whole (header) or not at all; its shards come and go with it, each
-//   one loaded when it is first needed. "No such object" is cached too.
-// - Who is to go and has few shards rests first, with them packed: an object with one block takes
-//   less than half then. Half of the limit is for those that rest; find() brings them back.
+// - An object is in the cache whole (header) or not at all; its shards go with it, each one loaded
+//   when it is first needed. "No such object" is cached too.
+// - What makes room, in this order: clean shards are packed (shard.hh), also those of an object
+//   that stays; an object that was not used since then goes. If it has few shards it rests first,
+//   with them in one piece: one with one block takes less than half then. Half of the limit is for
+//   those that rest; find() brings them back.
 // - A dirty or pinned entry stays. Dirty entries are bounded by what one WAL can hold, so the cache
-//   is bounded by its limit plus about 550 bytes for each shard changed since the last checkpoint.
+//   is bounded by its limit and what was changed since the last checkpoint: about 450 bytes for
+//   each shard, 500 for each object.
+// - Shards are packed by evict() and shrink() alone: between them a Shard stays where it is.
 // - A use is a mark on the entry and does not move it in the list: its neighbours are cold memory.
 //   Whoever has the mark when his turn to go comes loses it, and goes to the end.
 // - Values that come late from the region never replace an entry that is there.
@@ -38,8 +42,6 @@ class MetadataCache {
   Onode& insert(const ObjectKey& key);
   // The shard, made with absent blocks when it is not in memory.
   Shard& make_shard(Onode& onode, std::uint32_t index);
-  // The object has other shards than before.
-  void recharge(Onode& onode);
 
   ReferenceChunk* find_references(std::uint32_t physical) const;
   ReferenceChunk& make_references(std::uint32_t physical);

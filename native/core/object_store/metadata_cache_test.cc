@@ -66,3 +66,32 @@ TEST_CASE("metadata cache: as a map would, while entries come, go and make the t
     left += cache.find({std::get<0>(name), std::get<1>(name), std::get<2>(name)}) == onode;
   CHECK(left > 100);
 }
+
+TEST_CASE("metadata cache: what a checkpoint has cleaned may go before it has cleaned all") {
+  MetadataCache cache(0);
+  CheckpointSet set;
+  constexpr keys::Collection kCollection = 5;
+  for (int i = 0; i < 4; ++i) {
+    const std::string name = "object " + std::to_string(i);
+    Onode& onode = cache.insert({kCollection, name, kHead});
+    onode.exists = true;
+    set.touch(onode);
+  }
+  const auto dirty = [&] {
+    std::size_t count = 0;
+    set.for_each_dirty_of(kCollection, [&](CheckpointEntry& entry) {
+      CHECK(entry.group() == kCollection);
+      ++count;
+    });
+    return count;
+  };
+  set.freeze();
+  while (!set.encode_some(1)) {
+  }
+  CHECK(dirty() == 4);
+  REQUIRE(!set.finish_some(1));
+  for (int i = 0; i < 10; ++i) cache.evict();
+  CHECK(dirty() == 0);  // the region has them
+  while (!set.finish_some(1)) {
+  }
+}

@@ -1,4 +1,7 @@
 // What operations ask the key-value region for when an object is not in memory.
+#include <random>
+#include <vector>
+
 #include "object_store/metadata_cache.hh"
 #include "object_store/test_machine.hh"
 
@@ -161,6 +164,65 @@ TEST_CASE("a clone takes the place of a newer layer that came from another PG") 
   CHECK(machine.submit(std::move(transaction)).is_ok());
   CHECK(machine.store->object_count(kPg) == 3);
   CHECK(content_at(machine, newer, 2 * kBlockBytes) == 0);
+}
+
+TEST_CASE("what reads bring into memory goes without a write as well") {
+  constexpr std::uint64_t kObjects = 200;
+  Machine machine(formatted_image(2 * kObjects));
+  machine.must_open();
+  const auto name_of = [](std::uint64_t index) {
+    return ObjectId{7, "rbd_data.1." + std::to_string(1000 + index), kHead};
+  };
+  for (std::uint64_t index = 0; index < kObjects; ++index) {
+    Transaction transaction;
+    transaction.write(kPg, name_of(index), 0, block_of(index), {1, 1});
+    CHECK(machine.submit(std::move(transaction)).is_ok());
+  }
+  CHECK(machine.close().is_ok());
+  machine.must_open();
+  for (int round = 0; round < 3; ++round) {
+    const std::uint64_t loads = machine.store->counters().metadata_loads;
+    for (std::uint64_t index = 0; index < kObjects; ++index)
+      CHECK(content_at(machine, name_of(index), 0) == index);
+    // They take 80 KiB at least, and there is room for 12: most must have gone since the last
+    // round.
+    CHECK(machine.store->counters().metadata_loads - loads > kObjects);
+  }
+}
+
+TEST_CASE("overwrites all over what fits in memory only as values ask for nothing") {
+  constexpr std::uint64_t kObjects = 5;
+  constexpr std::uint64_t kBlocks = 1024;
+  Machine machine(formatted_image(3 * kObjects * kBlocks));
+  // In use they would take 140 KiB, as values they take about 62, and 25 those that wait for a
+  // checkpoint.
+  Options options = small_options();
+  options.metadata_cache_bytes = std::uint64_t{112} << 10;
+  REQUIRE(machine.open(options).is_ok());
+  const auto name_of = [](std::uint64_t index) {
+    return ObjectId{7, "rbd_data.1." + std::to_string(1000 + index), kHead};
+  };
+  std::vector<std::uint64_t> contents(kObjects * kBlocks);
+  const auto write = [&](std::uint64_t at, std::uint64_t content) {
+    Transaction transaction;
+    transaction.write(kPg, name_of(at / kBlocks), at % kBlocks * kBlockBytes, block_of(content),
+                      {1, content});
+    REQUIRE(machine.submit(std::move(transaction)).is_ok());
+    contents[at] = content;
+  };
+  for (std::uint64_t at = 0; at < contents.size(); ++at) write(at, at + 1);
+  // Not from memory alone because nothing has ever been anywhere else.
+  REQUIRE(machine.close().is_ok());
+  REQUIRE(machine.open(options).is_ok());
+  for (std::uint64_t at = 0; at < contents.size(); at += kShardBlocks) write(at, at + 10'000);
+  const std::uint64_t loads = machine.store->counters().metadata_loads;
+  CHECK(loads > 0);
+  std::mt19937_64 random(1);
+  for (std::uint64_t i = 0; i < 3000; ++i) write(random() % contents.size(), 20'000 + i);
+  CHECK(machine.store->counters().metadata_loads == loads);
+  for (std::uint64_t at = 0; at < contents.size(); at += 7)
+    CHECK(content_at(machine, name_of(at / kBlocks), at % kBlocks * kBlockBytes) == contents[at]);
+  CHECK(machine.store->counters().metadata_loads == loads);
 }
 
 TEST_CASE("objects that are not in use are packed before they go") {

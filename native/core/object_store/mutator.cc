@@ -10,10 +10,10 @@ namespace {
 bool changes_data(OpType type) { return type == OpType::write || type == OpType::write_checked; }
 
 // All its shards are in memory.
-std::int64_t data_blocks_of(const Onode& onode) {
+std::int64_t data_blocks_of(Onode& onode) {
   std::int64_t count = 0;
-  for (const std::unique_ptr<Shard>& shard : onode.shards)
-    if (shard)
+  for (std::uint32_t index = 0; index < onode.shard_end(); ++index)
+    if (const Shard* const shard = onode.shard(index))
       for (const BlockEntry& block : shard->blocks) count += block.state == BlockState::data;
   return count;
 }
@@ -59,7 +59,7 @@ std::uint32_t Mutator::blocks_needed(const Transaction& transaction) {
   std::uint32_t needed = 0;
   for (const Transaction::Op& op : ops) {
     if (!changes_data(op.type)) continue;
-    const Onode* onode = counts_all || op.direct ? nullptr : find(op);
+    Onode* onode = counts_all || op.direct ? nullptr : find(op);
     for (std::uint32_t i = 0; i < op.block_count; ++i)
       if (op.block_state(i) == BlockState::data &&
           !stays_in_place(known_block(onode, op.first_block + i)))
@@ -68,7 +68,7 @@ std::uint32_t Mutator::blocks_needed(const Transaction& transaction) {
   return needed;
 }
 
-const BlockEntry* Mutator::known_block(const Onode* onode, std::uint32_t block) const {
+const BlockEntry* Mutator::known_block(Onode* onode, std::uint32_t block) const {
   if (onode == nullptr || !onode->exists) return nullptr;
   const Shard* shard = onode->shard(block / kShardBlocks);
   return shard == nullptr ? nullptr : &shard->blocks[block % kShardBlocks];
@@ -91,7 +91,7 @@ std::optional<std::uint32_t> Mutator::place_of_overwrite(const BlockEntry* old, 
 }
 
 // The block before it was overwritten a moment ago, and is written in its place as this one can be.
-bool Mutator::goes_on_in_order(const Onode* onode, std::uint32_t first_block) const {
+bool Mutator::goes_on_in_order(Onode* onode, std::uint32_t first_block) const {
   if (first_block == 0) return false;
   const std::optional<std::uint32_t> before = data_place(onode, first_block - 1);
   return before && state_.overlay.is_waiting(*before);
@@ -105,7 +105,7 @@ std::optional<std::uint32_t> Mutator::place_behind(const Transaction::Op& op) {
 
 void Mutator::place(Transaction::Op& op, bool may_move, std::optional<std::uint32_t> hint) {
   if (!op.writes_data()) return;
-  const Onode* onode = find(op);
+  Onode* onode = find(op);
   may_move = may_move && !goes_on_in_order(onode, op.first_block);
   op.placed.resize(op.block_count);
   std::uint32_t fresh = 0;
@@ -138,7 +138,7 @@ void Mutator::place(Transaction::Op& op, bool may_move, std::optional<std::uint3
 
 bool Mutator::adopt(const Transaction::Op& op) {
   if (!op.writes_data()) return true;
-  const Onode* onode = find(op);
+  Onode* onode = find(op);
   for (std::uint32_t i = 0; i < op.block_count; ++i) {
     if (op.block_state(i) != BlockState::data) continue;
     const BlockEntry* old = known_block(onode, op.first_block + i);
@@ -290,21 +290,22 @@ void Mutator::remove(PgEntry* pg, Onode& onode) {
   if (!onode.exists) return;
   state_.checkpoint_set.touch(onode);
   const std::int64_t data_blocks = data_blocks_of(onode);
-  for (std::unique_ptr<Shard>& shard : onode.shards) {
-    if (!shard) continue;
+  for (std::uint32_t index = 0; index < onode.shard_end(); ++index) {
+    Shard* const shard = onode.shard(index);
+    if (shard == nullptr) continue;
     state_.checkpoint_set.touch(*shard);
     for (BlockEntry& block : shard->blocks) {
       drop(block);
       block = {};
     }
     shard->disown();
-    state_.checkpoint_set.adopt(std::move(shard));
+    state_.checkpoint_set.adopt(onode.release_shard(index));
   }
-  onode.shards.clear();
+  onode.forget_shards();
   discard_omap(onode);
   onode.exists = false;
   onode.header = {};
-  state_.cache.recharge(onode);
+  onode.recharge();
   if (pg == nullptr) return;
   state_.checkpoint_set.touch(*pg);
   --pg->object_count;
@@ -329,7 +330,7 @@ void Mutator::apply_clone(const Transaction::Op& op) {
   create(pg, to);
   to.header.version = op.version;
   to.header.block_limit = from.header.block_limit;
-  for (std::uint32_t index = 0; index < from.shards.size(); ++index) {
+  for (std::uint32_t index = 0; index < from.shard_end(); ++index) {
     Shard* source = from.shard(index);
     if (source == nullptr || !has_block(source->blocks)) continue;
     state_.checkpoint_set.touch(*source);
@@ -394,8 +395,6 @@ void Mutator::apply_move(const Transaction::Op& op) {
   state_.checkpoint_set.touch(target);
   to.take_over(*from);
   if (to.snap() != kHead) note_layer(target, to);
-  state_.cache.recharge(*from);
-  state_.cache.recharge(to);
   --source.object_count;
   ++target.object_count;
   const std::int64_t data_blocks = data_blocks_of(to);
@@ -420,7 +419,7 @@ void Mutator::apply_omap(const Transaction::Op& op) {
       break;
     case OpType::set_attr:
       onode.header.attr = op.value;
-      state_.cache.recharge(onode);
+      onode.recharge();
       break;
     default:
       break;  // touch, set_object_version

@@ -44,14 +44,14 @@ class Mutator {
   void remove(PgEntry* pg, Onode& onode);
   void discard_omap(Onode& onode);
 
-  const BlockEntry* known_block(const Onode* onode, std::uint32_t block) const;
-  std::optional<std::uint32_t> data_place(const Onode* onode, std::uint32_t block) const {
+  const BlockEntry* known_block(Onode* onode, std::uint32_t block) const;
+  std::optional<std::uint32_t> data_place(Onode* onode, std::uint32_t block) const {
     const BlockEntry* entry = known_block(onode, block);
     const bool is_data = entry != nullptr && entry->state == BlockState::data;
     return is_data ? std::optional(entry->physical) : std::nullopt;
   }
   bool stays_in_place(const BlockEntry* old) const;
-  bool goes_on_in_order(const Onode* onode, std::uint32_t first_block) const;
+  bool goes_on_in_order(Onode* onode, std::uint32_t first_block) const;
   std::optional<std::uint32_t> place_of_overwrite(const BlockEntry* old, bool may_move);
   void set_block(PgEntry& pg, Onode& onode, std::uint32_t block, const BlockEntry& entry);
   void count_data(PgEntry& pg, std::int64_t blocks);

@@ -23,7 +23,7 @@
 //
 // Memory: 2 bits a block of the data area (64 MiB a TiB). Nothing per stored object: what is known
 // of objects is cached, up to metadata_cache_bytes. Beside it, until the next checkpoint: the data
-// that waits for its place (pending_data_bytes, at most the WAL's length), about 550 bytes for each
+// that waits for its place (pending_data_bytes, at most the WAL's length), about 450 bytes for each
 // 64 KiB piece of an object that was changed, and the new entries of the PG logs.
 //
 // It does not replicate, order clients, or know what a PG log entry means.
@@ -87,7 +87,7 @@ struct Options {
   // Behind a long group of transactions the next one waits until it has as many, at most so long:
   // a record costs about the same for few as for many. 0: never. The log decides what is long.
   std::uint64_t group_wait_ns = 0;
-  std::uint64_t metadata_cache_bytes = std::uint64_t{16} << 20;
+  std::uint64_t metadata_cache_bytes = std::uint64_t{32} << 20;
   std::uint64_t kv_write_buffer_bytes = std::uint64_t{8} << 20;
   std::uint64_t kv_block_cache_bytes = std::uint64_t{8} << 20;
   bool threaded_kv = true;  // false: stepped, for simulation

@@ -56,6 +56,7 @@ void Reader::read(PgId pg, const ObjectId& object, std::uint64_t offset, std::ui
     finish(read, {ErrorCode::out_of_range, "a read reaches behind the largest object"});
     return;
   }
+  make_room();
   start(std::move(read));
 }
 

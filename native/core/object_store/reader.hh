@@ -33,6 +33,11 @@ class Reader {
   using ReadPointer = std::shared_ptr<ReadOperation>;
   using PageDone = UniqueFunction<void(Status, std::vector<kv::KeyValue>)>;
 
+  // Before a read, when it relies on nothing yet: else what reads bring would stay until the next
+  // write.
+  void make_room() {
+    if (!state_.is_loading) state_.cache.evict();
+  }
   // Calls then(status, object or null) once the blocks [first, end) of the object are in memory.
   using Found = UniqueFunction<void(Status, Onode*)>;
   void find(PgId pg, const ObjectId& object, std::uint32_t first, std::uint32_t end, Found then);

@@ -21,7 +21,7 @@ std::string behind_prefix(std::string prefix) {
   return prefix;
 }
 
-ObjectInfo info_of(const Onode& onode) {
+ObjectInfo info_of(Onode& onode) {
   ObjectInfo info;
   info.exists = true;
   info.version = onode.header.version;
@@ -40,6 +40,7 @@ ObjectInfo info_of(const Onode& onode) {
 }  // namespace
 
 void Reader::info(PgId pg, const ObjectId& object, InfoDone done) {
+  make_room();
   find(pg, object, 0, kMaxObjectBlocks,
        [this, done = std::move(done)](Status status, Onode* onode) mutable {
          if (!status || onode == nullptr || !onode->exists) {
@@ -86,6 +87,7 @@ void Reader::list(PgId pg, std::optional<ObjectId> after, std::size_t limit, Lis
 
 void Reader::omap_get(PgId pg, const ObjectId& object, std::vector<std::string> keys,
                       std::string prefix, std::string after_key, std::size_t limit, OmapDone done) {
+  make_room();
   find(pg, object, 0, 0,
        [this, keys = std::move(keys), prefix = std::move(prefix), after_key = std::move(after_key),
         limit, done = std::move(done)](Status status, Onode* onode) mutable {

@@ -79,15 +79,16 @@ void Store::pump() {
   // A completion that submits while the pump runs finds its transaction taken by this loop.
   if (is_pumping_) return;
   is_pumping_ = true;
-  while (!queue_.empty() && !is_loading_ && advance(queue_.front())) {
+  while (!queue_.empty() && !state_->is_loading && advance(queue_.front())) {
     settle_front();
+    state_->cache.evict();  // the pump may end in a load each time
     while (!waiting_reads_.empty() && waiting_reads_.front().ticket <= settled_) {
       io::Task start = std::move(waiting_reads_.front().start);
       waiting_reads_.pop_front();
       start();
     }
   }
-  if (!is_loading_) state_->cache.evict();
+  if (!state_->is_loading) state_->cache.evict();
   is_pumping_ = false;
   checkpoint_if_due();
 }
@@ -203,15 +204,16 @@ void Store::load_ahead(Missing& missing) {
 }
 
 void Store::load(Missing missing) {
-  is_loading_ = true;
+  state_->is_loading = true;
   loader_.load(std::move(missing), [this, alive = std::weak_ptr(state_->lifetime)](Status status) {
     if (alive.expired()) return;
-    is_loading_ = false;
+    state_->is_loading = false;
     if (!status && state_->health) {
       state_->health = std::move(status);
       return progress();
     }
     pump();
+    if (owes_shrink_ && !state_->is_loading) shrink_cache();
   });
 }
 
@@ -359,7 +361,8 @@ void Store::progress() {
 
 // What the checkpoint has cleaned may go, also when nothing comes afterwards.
 void Store::shrink_cache() {
-  if (is_loading_ || !state_->cache.shrink(kLooksPerSlice)) return;
+  owes_shrink_ = state_->is_loading;
+  if (owes_shrink_ || !state_->cache.shrink(kLooksPerSlice)) return;
   state_->executor.post([this, alive = std::weak_ptr(state_->lifetime)] {
     if (!alive.expired()) shrink_cache();
   });

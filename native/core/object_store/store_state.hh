@@ -58,6 +58,8 @@ struct StoreState {
   // What the background has to reclaim: collections of removed PGs, and omaps without an object.
   std::set<keys::Collection> removed_collections;
   std::set<std::uint64_t> garbage_omaps;
+  // Something is being loaded for a transaction: until that has it, nothing may leave the cache.
+  bool is_loading = false;
   Counters counters;
   // ok until the first error of the disk or of the key-value region, which then stays here; after
   // it nothing is acknowledged.

@@ -38,7 +38,7 @@ void OsdCore::attach(net::Messenger& messenger) {
 
 void OsdCore::release_memory() {
   Buffer::release_unused();
-  release_heap_cache();
+  if (release_heap_cache()) trim_heaps();
   executor_.run_after(kReleaseIntervalNs, [this] { release_memory(); });
 }
 

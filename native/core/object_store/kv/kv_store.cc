@@ -4,12 +4,14 @@
 
 #include <leveldb/write_batch.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <semaphore>
 #include <thread>
 
+#include "base/heap_cache.hh"
 #include "object_store/kv/database.hh"
 
 namespace cairn::kv {
@@ -52,6 +54,9 @@ class Mailbox {
   bool closed_ = false;
 };
 
+// Longer than from one checkpoint to the next under load.
+constexpr std::chrono::seconds kPause{10};
+
 // A thread that does what it is given, one after the other. Its end waits for all of it.
 class Worker {
  public:
@@ -79,7 +84,7 @@ class Worker {
   void work_loop() {
     std::unique_lock lock(mutex_);
     for (;;) {
-      wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+      wait_for_job(lock);
       if (jobs_.empty()) return;
       Job job = std::move(jobs_.front());
       jobs_.pop_front();
@@ -88,6 +93,16 @@ class Worker {
       job = nullptr;
       lock.lock();
     }
+  }
+
+  // In a pause it gives back memory, once.
+  void wait_for_job(std::unique_lock<std::mutex>& lock) {
+    const auto has_job = [this] { return stopping_ || !jobs_.empty(); };
+    if (wake_.wait_for(lock, kPause, has_job)) return;
+    lock.unlock();
+    release_heap_cache();
+    lock.lock();
+    wake_.wait(lock, has_job);
   }
 
   std::mutex mutex_;
