@@ -90,6 +90,20 @@ std::size_t Onode::pack_shards() {
   return packed;
 }
 
+std::size_t Onode::forget_packed_shards() {
+  std::size_t forgotten = 0;
+  for (ShardSlot& slot : slots_) {
+    if (!slot.is_packed()) continue;
+    slot_bytes_ -= slot.memory_bytes();
+    slot.clear();
+    ++forgotten;
+  }
+  if (forgotten == 0) return 0;
+  is_whole = false;
+  recharge();
+  return forgotten;
+}
+
 void Onode::unpack(std::uint32_t index) {
   ShardSlot& slot = slots_[index];
   auto shard = std::make_unique<Shard>(header.id, index, &dirty_parts);

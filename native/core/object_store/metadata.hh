@@ -73,6 +73,8 @@ class Onode final : public CheckpointEntry {
   void forget_shards();
   // Packs those in use that no checkpoint has yet to write, and says how many.
   std::size_t pack_shards();
+  // Lets go of those that are packed, and says how many: the region has them.
+  std::size_t forget_packed_shards();
   // Becomes what the other one is, which is absent afterwards. Both are touched; this one is
   // absent.
   void take_over(Onode& from);

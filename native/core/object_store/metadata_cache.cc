@@ -14,7 +14,7 @@ constexpr std::size_t kLookedAt = 16;
 // What has more than a few shards does not rest: the first who wants one would wake all.
 constexpr std::uint64_t kMostRestingBytes = 8192;
 // Packing so many shards takes as long as a look.
-constexpr std::size_t kPackedInLook = 4;
+constexpr std::size_t kChangedInLook = 4;
 // The cache grows by such a part of its limit before it is looked at again.
 constexpr std::uint64_t kGrowthsInLimit = 256;
 
@@ -125,10 +125,12 @@ bool MetadataCache::shrink(std::size_t most_looks) {
     const bool was_used = std::exchange(oldest.is_used, false);
     const bool stays = oldest.dirty_parts > 0 || oldest.is_dirty() || oldest.pins > 0;
     const bool is_big = oldest.charged_bytes() > kMostRestingBytes;
-    const std::size_t packed = stays || was_used || is_big ? oldest.pack_shards() : 0;
-    left -= std::min(left - 1, packed / kPackedInLook);
-    must_stay = must_stay && stays && packed == 0;
-    if (stays || was_used || packed > 0) {
+    std::size_t changed = stays || was_used || is_big ? oldest.pack_shards() : 0;
+    if (changed == 0 && stays && !was_used && oldest.pins == 0)
+      changed = oldest.forget_packed_shards();
+    left -= std::min(left - 1, changed / kChangedInLook);
+    must_stay = must_stay && stays && changed == 0;
+    if (stays || was_used || changed > 0) {
       link_newest(list_, oldest);
     } else if (is_big) {
       link_newest(list_, oldest);

@@ -1,13 +1,15 @@
 // MetadataCache: headers, block maps and reference counts in memory, bounded by bytes.
 //
 // Invariants
-// - An object is in the cache whole (header) or not at all; its shards go with it, each one loaded
-//   when it is first needed. "No such object" is cached too.
-// - What makes room, in this order: clean shards are packed (shard.hh), also those of an object
-//   that stays; an object that was not used since then goes. If it has few shards it rests first,
+// - The header of an object is in the cache, or nothing of it; shards are loaded when they are
+// first
+//   needed. "No such object" is cached too.
+// - What makes room, in this order: clean shards are packed (shard.hh); an object that was not used
+//   since then goes or, if it is dirty, its packed shards. If it has few shards it rests first,
 //   with them in one piece: one with one block takes less than half then. Half of the limit is for
 //   those that rest; find() brings them back.
-// - A dirty or pinned entry stays. Dirty entries are bounded by what one WAL can hold, so the cache
+// - A dirty shard, and a dirty or pinned object, stays. Dirty entries are bounded by what one WAL
+// can hold, so the cache
 //   is bounded by its limit and what was changed since the last checkpoint: about 450 bytes for
 //   each shard, 500 for each object.
 // - Shards are packed by evict() and shrink() alone: between them a Shard stays where it is.

@@ -95,3 +95,35 @@ TEST_CASE("metadata cache: what a checkpoint has cleaned may go before it has cl
   while (!set.finish_some(1)) {
   }
 }
+
+TEST_CASE("metadata cache: of an object that a checkpoint has yet to write, clean shards go") {
+  constexpr std::uint64_t kLimit = 2000;
+  MetadataCache cache(kLimit);
+  CheckpointSet set;
+  const ObjectKey key{1, "object", kHead};
+  Onode& onode = cache.insert(key);
+  onode.exists = onode.is_whole = true;
+  onode.header.id = 7;
+  constexpr std::uint32_t kShards = 64;
+  for (std::uint32_t index = 0; index < kShards; ++index) {
+    ShardBlocks& blocks = cache.make_shard(onode, index).blocks;
+    for (BlockEntry& block : blocks) block = {.number = index, .crc = 9, .state = BlockState::data};
+  }
+  set.touch(onode);
+  set.touch(*onode.shard(5));
+  const auto make_room = [&] {
+    for (int i = 0; i < 100; ++i) cache.shrink(1);
+  };
+  ++onode.pins;
+  make_room();
+  CHECK(onode.is_whole);
+  CHECK(onode.knows_shard(6));
+  --onode.pins;
+  make_room();
+  CHECK(cache.used_bytes() <= kLimit);
+  REQUIRE(cache.find(key) == &onode);
+  CHECK(!onode.is_whole);
+  for (std::uint32_t index = 0; index < kShards; ++index)
+    CHECK(onode.knows_shard(index) == (index == 5));
+  CHECK(onode.shard(5)->blocks[15].number == 5);
+}

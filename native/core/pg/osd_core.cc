@@ -33,6 +33,7 @@ OsdCore::~OsdCore() { under_way_->on_free(nullptr); }
 void OsdCore::attach(net::Messenger& messenger) {
   messenger_ = &messenger;
   links_.attach(messenger);
+  keep_heaps_small();
   release_memory();
 }
 
