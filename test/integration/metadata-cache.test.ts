@@ -40,7 +40,7 @@ async function counted(name: string, writes: number): Promise<number> {
   return value(text, name);
 }
 
-/** How often the OSD asked its disk, for an image of 768 MiB that is filled and then overwritten. */
+/** How often the OSD asked its disk, for an image of 768 MiB that is filled, then overwritten. */
 async function loadsUnder(cache: string): Promise<number> {
   process.env[variable] = cache;
   await cairnJson(dir, "up", "--osds", "1", "--osd-size", "4G");
