@@ -115,7 +115,8 @@ const usageErrors: [args: string, says: RegExp][] = [
   ["crush test --rule 0 --num-rep 3 --min-x 0 --max-x 3", /`cairn crush test --help` shows/],
   ["osd mkfs --id 1 --data o", /for a cluster: which one/],
   ["osd --id 1 --data o", /--monitor is missing/],
-  ["osd --id 1 --metadata-cache 1K", /at least 1M; the default is 32M/],
+  ["osd --id 1 --metadata-cache 1K", /from 1M to 1T; the default is 32M/],
+  ["osd --id 1 --metadata-cache 2T", /from 1M to 1T/],
   ["config set osd.log_level", /missing required argument 'value'/],
   ["up --osds 0", /from 1 to 64/],
 ];

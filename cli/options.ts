@@ -1,7 +1,7 @@
 // What actions get of the options that several verbs share, and the parsers of argument values. A
 // value that is wrong is a usage error (exit code 2) that names its option.
 import { InvalidArgumentError } from "commander";
-import { type Address, minMetadataCacheBytes } from "../common/config.js";
+import { type Address, maxMetadataCacheBytes, minMetadataCacheBytes } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
 import { parseDurationMs, parseSize } from "../common/units.js";
 
@@ -54,8 +54,8 @@ export function imageSizeValue(text: string): number {
 /** Of an OSD's metadata cache. */
 export function metadataCacheValue(text: string): number {
   const bytes = sizeValue(text);
-  if (bytes >= minMetadataCacheBytes) return bytes;
-  throw new InvalidArgumentError("It should be at least 1M; the default is 32M.");
+  if (bytes >= minMetadataCacheBytes && bytes <= maxMetadataCacheBytes) return bytes;
+  throw new InvalidArgumentError("It should be from 1M to 1T; the default is 32M.");
 }
 
 /** A size that has to be a power of two: of objects. */

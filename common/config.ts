@@ -54,6 +54,7 @@ export const MonitorConfigSchema = Type.Object(
 export type MonitorConfig = Static<typeof MonitorConfigSchema>;
 
 export const minMetadataCacheBytes = 2 ** 20;
+export const maxMetadataCacheBytes = 2 ** 40;
 /** As object_store::Options has it. */
 export const defaultMetadataCacheBytes = 32 * 2 ** 20;
 
@@ -73,7 +74,7 @@ export const OsdConfigSchema = Type.Object(
     /** memory for headers and block maps of objects, beside those that wait to be stored */
     metadataCacheBytes: Type.Integer({
       minimum: minMetadataCacheBytes,
-      maximum: 2 ** 40,
+      maximum: maxMetadataCacheBytes,
       default: defaultMetadataCacheBytes,
     }),
     log: LogConfigSchema,

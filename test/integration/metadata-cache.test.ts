@@ -1,5 +1,5 @@
 // An OSD with room for the block maps that are in use asks its disk for none of them; one with too
-// little room does, and reads back the same.
+// little room does.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -40,17 +40,19 @@ async function counted(name: string, writes: number): Promise<number> {
   return value(text, name);
 }
 
-/** How often the OSD asked its disk, for an image of 768 MiB that is filled, then overwritten. */
+/** How often the OSD asked its disk while an image of 768 MiB that is full was overwritten. */
 async function loadsUnder(cache: string): Promise<number> {
   process.env[variable] = cache;
   await cairnJson(dir, "up", "--osds", "1", "--osd-size", "4G");
   await cairnJson(dir, "create", "rbd/a", "--size", "768M");
   const inOrder = ["--io-type", "write", "--io-size", "1M", "--io-pattern", "seq"];
   await cairnJson(dir, "bench", "rbd/a", ...inOrder, "--io-total", "768M");
+  const loads = "cairn_store_metadata_loads_total";
+  const before = await counted(loads, 767);
   const atRandom = ["--io-type", "write", "--io-size", "4K", "--io-pattern", "rand"];
   // Several checkpoints: what waits for the first one is in memory in any case.
   await cairnJson(dir, "bench", "rbd/a", ...atRandom, "--io-total", "256M");
-  return counted("cairn_store_metadata_loads_total", 65_000);
+  return (await counted(loads, 65_000)) - before;
 }
 
 it("asks for what does not fit", async () => {

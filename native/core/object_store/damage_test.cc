@@ -322,6 +322,32 @@ TEST_CASE("a damaged value of the OSD itself is an error, never absent") {
   CHECK(reported > 0);
 }
 
+TEST_CASE("a block map that cannot be is an error each time, not zeros the second time") {
+  Machine machine(formatted_image(64));
+  machine.must_open();
+  Transaction transaction;
+  transaction.write(kPg, object(0), 0, block_of(1), {1, 1});
+  REQUIRE(machine.submit(std::move(transaction)).is_ok());
+  REQUIRE(machine.close().is_ok());
+  const Layout layout = layout_of(machine.disk);
+  {
+    kv::Options options = kv::small_options();
+    options.unit_bytes = layout.kv_unit_bytes;
+    auto region = kv::KvStore::open(machine.disk, layout.kv_offset, layout.kv_bytes,
+                                    machine.executor, options);
+    REQUIRE(region.is_ok());
+    auto shards = (*region)->scan_now("s", "t", 2);
+    REQUIRE(shards.is_ok());
+    REQUIRE(shards->size() == 1);
+    kv::WriteBatch batch;
+    batch.put((*shards)[0].first, (*shards)[0].second + "x");
+    REQUIRE((*region)->apply_now(std::move(batch), true).is_ok());
+  }
+  machine.must_open();
+  for (int i = 0; i < 3; ++i)
+    CHECK(machine.read(kPg, object(0), 0, kBlockBytes).first.code() == ErrorCode::corrupt);
+}
+
 TEST_CASE("a file that was cut off is refused") {
   Machine machine(written_image(true));
   io::SimExecutor executor;

@@ -204,14 +204,16 @@ Status Loader::fill(Missing::Item& item, const std::optional<std::string>& value
 Status Loader::fill_shard(Onode& onode, std::uint32_t index,
                           const std::optional<std::string>& value) {
   if (!onode.exists || onode.is_whole || onode.knows_shard(index)) return {};
-  Shard& shard = state_.cache.make_shard(onode, index);
+  // What is bad stays unknown: the next one is not to take it for good.
+  ShardBlocks blocks;
   const auto is_outside = [this](const BlockEntry& block) {
     return block.physical >= state_.allocator.block_count();
   };
-  if ((value && !decode_shard(*value, shard.blocks)) ||
-      std::any_of(shard.blocks.begin(), shard.blocks.end(), is_outside))
+  if ((value && !decode_shard(*value, blocks)) ||
+      std::any_of(blocks.begin(), blocks.end(), is_outside))
     return {ErrorCode::corrupt,
             "the key-value region has a bad block map of object " + onode.name()};
+  state_.cache.make_shard(onode, index).blocks = blocks;
   return {};
 }
 

@@ -19,8 +19,7 @@ constexpr std::uint64_t kMoreOfBitmapBytes = 300;
 // So long a full region is believed to be full: to look again costs a compaction.
 constexpr std::uint64_t kFullForNs = 1'000'000'000;
 constexpr std::size_t kLoadAhead = 32;
-// About 0.1 ms.
-constexpr std::size_t kLooksPerSlice = 256;
+constexpr std::size_t kLooksPerSlice = 256;  // about 0.1 ms
 // Overwrites move only while so much of the data area is free: one part in so many.
 constexpr std::uint32_t kKeptFreeShare = 8;
 constexpr std::uint64_t kReserveBytes = std::uint64_t{16} << 20;
@@ -362,9 +361,12 @@ void Store::progress() {
 // What the checkpoint has cleaned may go, also when nothing comes afterwards.
 void Store::shrink_cache() {
   owes_shrink_ = state_->is_loading;
-  if (owes_shrink_ || !state_->cache.shrink(kLooksPerSlice)) return;
+  if (owes_shrink_ || is_shrinking_ || !state_->cache.shrink(kLooksPerSlice)) return;
+  is_shrinking_ = true;
   state_->executor.post([this, alive = std::weak_ptr(state_->lifetime)] {
-    if (!alive.expired()) shrink_cache();
+    if (alive.expired()) return;
+    is_shrinking_ = false;
+    shrink_cache();
   });
 }
 
@@ -407,10 +409,7 @@ void Store::arm_idle_timer() {
 void Store::idle_timer_fired(std::uint64_t submitted_then) {
   has_idle_timer_ = false;
   if (!state_->health || !checkpointer_.is_needed()) return;
-  if (submitted_then == submitted_)
-    start_checkpoint();
-  else
-    arm_idle_timer();
+  submitted_then == submitted_ ? start_checkpoint() : arm_idle_timer();
 }
 
 void Store::when_applied(io::Task start) {

@@ -119,7 +119,8 @@ class Store final : public ObjectStore {
   std::uint64_t submitted_ = 0;
   std::uint64_t settled_ = 0;  // applied or refused
   bool is_pumping_ = false;
-  bool owes_shrink_ = false;  // shrink_cache() could do nothing while something was loaded
+  bool is_shrinking_ = false;  // slices of it follow
+  bool owes_shrink_ = false;   // shrink_cache() could do nothing while something was loaded
   bool reported_failure_ = false;
   bool has_idle_timer_ = false;
   std::uint64_t checkpoints_seen_ = 0;

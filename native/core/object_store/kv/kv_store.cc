@@ -95,13 +95,16 @@ class Worker {
     }
   }
 
-  // In a pause it gives back memory, once.
+  // In a pause it gives back memory, what it has kept all the time since it last did so, until that
+  // is all.
   void wait_for_job(std::unique_lock<std::mutex>& lock) {
     const auto has_job = [this] { return stopping_ || !jobs_.empty(); };
-    if (wake_.wait_for(lock, kPause, has_job)) return;
-    lock.unlock();
-    release_heap_cache();
-    lock.lock();
+    for (std::size_t kept_before = ~std::size_t{0}, kept = 0; kept < kept_before;) {
+      if (wake_.wait_for(lock, kPause, has_job)) return;
+      lock.unlock();
+      kept_before = std::exchange(kept, (release_heap_cache(), heap_cache_bytes()));
+      lock.lock();
+    }
     wake_.wait(lock, has_job);
   }
 
