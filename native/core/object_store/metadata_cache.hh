@@ -2,17 +2,16 @@
 //
 // Invariants
 // - The header of an object is in the cache, or nothing of it; shards are loaded when they are
-// first
-//   needed. "No such object" is cached too.
+//   first needed. "No such object" is cached too.
 // - What makes room, in this order: clean shards are packed (shard.hh); an object that was not used
 //   since then goes or, if it is dirty, its packed shards. If it has few shards it rests first,
 //   with them in one piece: one with one block takes less than half then. Half of the limit is for
 //   those that rest; find() brings them back.
 // - A dirty shard, and a dirty or pinned object, stays. Dirty entries are bounded by what one WAL
-// can hold, so the cache
-//   is bounded by its limit and what was changed since the last checkpoint: about 450 bytes for
-//   each shard, 500 for each object.
-// - Shards are packed by evict() and shrink() alone: between them a Shard stays where it is.
+//   can hold, so the cache is bounded by its limit and what was changed since the last checkpoint:
+//   about 450 bytes for each shard, 500 for each object.
+// - Shards are packed and forgotten by evict() and shrink() alone: between them a Shard stays where
+//   it is.
 // - A use is a mark on the entry and does not move it in the list: its neighbours are cold memory.
 //   Whoever has the mark when his turn to go comes loses it, and goes to the end.
 // - Values that come late from the region never replace an entry that is there.
