@@ -52,6 +52,14 @@ describe("benchReport", () => {
     expect(text).toContain("osd.1 did not run all the time");
   });
 
+  it("names the seed of what was drawn, so that it can be drawn again", () => {
+    const textOf = (load: Partial<BenchOptions>) =>
+      benchText(benchReport("rbd/a", { ...options, ...load }, result, cpu));
+    expect(textOf({ seed: 77 })).toContain("rand write, 4 KiB, 32 in flight, 2 s, seed 77");
+    expect(textOf({ pattern: "seq" })).not.toContain("seed");
+    expect(textOf({ pattern: "seq", ioType: "rw" })).toContain("seed 1");
+  });
+
   it("draws the series, with its gaps", () => {
     const text = benchText(benchReport("rbd/a", options, result, cpu));
     expect(text).toContain("min 0, max 800 ▅▁█");

@@ -78,7 +78,7 @@ export function benchText(report: BenchReport): string {
   const { options, latencyUs, cpuUsPerOp, series } = report;
   const load = `${options.pattern} ${options.ioType}, ${formatSize(options.ioBytes)}`;
   return fieldsText([
-    ["load", `${load}, ${options.queueDepth} in flight, ${endText(options)}`],
+    ["load", `${load}, ${options.queueDepth} in flight, ${endText(options)}${seedText(options)}`],
     ["operations", `${report.operations}`],
     ["IOPS", `${report.iops}`],
     ["MB/s", `${report.mbPerS}`],
@@ -101,6 +101,10 @@ export function benchText(report: BenchReport): string {
 
 function endText({ totalBytes, durationMs }: BenchOptions): string {
   return totalBytes === undefined ? `${durationMs / 1000} s` : formatSize(totalBytes);
+}
+
+function seedText({ pattern, ioType, seed }: BenchOptions): string {
+  return pattern === "rand" || ioType === "rw" ? `, seed ${seed}` : "";
 }
 
 const levels = "▁▂▃▄▅▆▇█";

@@ -1,5 +1,6 @@
 // `cairn bench`: load on an image from the native core, with latencies, the longest gap, and the
 // CPU time that each operation has cost the client and the daemons.
+import { randomInt } from "node:crypto";
 import type { ClusterClient } from "../client/index.js";
 import { withCluster as onCluster } from "./connect.js";
 import { imagesOf, nameOf } from "./image-access.js";
@@ -15,7 +16,7 @@ interface BenchFlags extends ClusterOptions {
   ioTotal?: number;
   rwMixRead: number;
   time?: number;
-  seed: number;
+  seed?: number;
 }
 
 const defaultDurationMs = 10_000;
@@ -33,7 +34,8 @@ export async function benchAction(spec: ImageAddress, flags: BenchFlags): Promis
     pattern: flags.ioPattern === "rand" ? ("rand" as const) : ("seq" as const),
     queueDepth: flags.ioThreads,
     durationMs: flags.time ?? (flags.ioTotal === undefined ? defaultDurationMs : endlessMs),
-    seed: flags.seed,
+    // With the same one each time, each run would overwrite what the last one has written.
+    seed: flags.seed ?? randomInt(1, 2 ** 31),
     ...(flags.ioTotal === undefined ? {} : { totalBytes: flags.ioTotal }),
     readPercent: flags.rwMixRead,
   };

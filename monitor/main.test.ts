@@ -395,7 +395,12 @@ describe("HTTP", () => {
     const osd = await dialOsd(0);
     osd.send(
       statsOf(0, {
-        counters: { frames_sent: 9, refused_maps_corrupt: 2, net_connections_unix: 4 },
+        counters: {
+          frames_sent: 9,
+          refused_maps_corrupt: 2,
+          net_connections_unix: 4,
+          store_metadata_cache_bytes: 5,
+        },
         histograms: { write: histogram },
       }),
     );
@@ -418,6 +423,7 @@ describe("HTTP", () => {
       'cairn_frames_sent_total{daemon="osd.0"} 9',
       'cairn_refused_maps_total{daemon="osd.0",code="corrupt"} 2',
       'cairn_net_connections{daemon="osd.0",transport="unix"} 4',
+      'cairn_store_metadata_cache_bytes{daemon="osd.0"} 5',
       'cairn_reads_total{daemon="client.vm1"} 3',
       'cairn_osd_up{daemon="osd.0"} 1',
       'cairn_osd_slow{daemon="osd.0"} 0',

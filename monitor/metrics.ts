@@ -199,6 +199,11 @@ const refusals = [
   },
 ] as const;
 
+/** Reported figures that can fall, by their names in the report. */
+const reportedGauges: ReadonlyMap<string, string> = new Map([
+  ["store_metadata_cache_bytes", "Memory that headers and block maps of objects take"],
+]);
+
 /** Reported numbers of connections with the transport, tcp or unix, behind the prefix. */
 const connectionsPrefix = "net_connections_";
 
@@ -210,6 +215,11 @@ function addProcess(scrape: Scrape, stats: ProcessStats, labels: Labels): void {
       const transport = name.slice(connectionsPrefix.length);
       const all = { ...labels, transport };
       scrape.gauge("cairn_net_connections", "Open connections of block data", value, all);
+      continue;
+    }
+    const gaugeHelp = reportedGauges.get(name);
+    if (gaugeHelp !== undefined) {
+      scrape.gauge(`cairn_${name}`, gaugeHelp, value, labels);
       continue;
     }
     const refusal = refusals.find(({ prefix }) => name.startsWith(prefix));

@@ -153,7 +153,9 @@ const bench = verb({
     time: optional("duration", "how long: 10, 10s, 500ms", durationValue, {
       otherwiseText: "10s, or until --io-total is done",
     }),
-    seed: withDefault("n", "of the random offsets", countValue(1, Number.MAX_SAFE_INTEGER), 1),
+    seed: optional("n", "of the random offsets", countValue(1, Number.MAX_SAFE_INTEGER), {
+      otherwiseText: "another one each time, which is printed",
+    }),
     ...clusterRows,
   },
   examples: [

@@ -32,6 +32,7 @@ Napi::Value osd_stats_value(Napi::Env env, const OsdFigures& figures) {
   set("storeDiscardedBlocks", figures.store.discarded_blocks);
   set("storeRedirectedBlocks", figures.store.redirected_blocks);
   set("storeReusedBlocks", figures.store.reused_blocks);
+  set("storeMetadataCacheBytes", figures.usage.metadata_bytes);
   set("storeMetadataLoads", figures.store.metadata_loads);
   set("storeMetadataValues", figures.store.metadata_values);
   set("storeChecksumErrors", figures.store.checksum_errors);

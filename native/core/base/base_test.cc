@@ -61,6 +61,21 @@ TEST_CASE("buffer: memory that was released comes back as memory") {
   }
 }
 
+TEST_CASE("buffer: what one release does not give back, the next one does") {
+  while (Buffer::release_unused()) {
+  }
+  std::vector<Buffer> held;
+  for (std::size_t i = 0; i < 2 * Buffer::kMaxReleasedPages + 10; ++i)
+    held.push_back(Buffer::zeroed(4096));
+  held.clear();
+  CHECK(!Buffer::release_unused());  // they were needed since the call before
+  CHECK(Buffer::release_unused());
+  // What is needed meanwhile is not given back.
+  held.push_back(Buffer::zeroed(4096));
+  CHECK(Buffer::release_unused());
+  CHECK(!Buffer::release_unused());
+}
+
 TEST_CASE("buffer: large memory that was freed serves the next of its size, also after a release") {
   constexpr std::size_t kBytes = Buffer::kMinLargeBytes + 1;
   std::vector<Buffer> held;

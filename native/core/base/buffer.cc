@@ -151,19 +151,26 @@ void give(BufferBlock* block) {
   delete block;
 }
 
-void release_blocks(Cache& local) {
+// What is left of the unneeded, or what may turn out to be unneeded by the next call.
+std::size_t fewest_after(std::size_t unneeded, std::size_t most, std::size_t kept) {
+  return unneeded > most ? unneeded - most : kept;
+}
+
+bool release_blocks(Cache& local) {
   const std::size_t unused = std::min(local.fewest_hot, Buffer::kMaxReleasedPages);
   for (std::size_t i = 0; i < unused; ++i) {
     ::madvise(local.hot.back()->memory, Buffer::kAlignment, MADV_DONTNEED);
     local.cold.push_back(local.hot.back());
     local.hot.pop_back();
   }
-  local.fewest_hot = local.hot.size();
+  const bool has_more = local.fewest_hot > Buffer::kMaxReleasedPages;
+  local.fewest_hot = fewest_after(local.fewest_hot, Buffer::kMaxReleasedPages, local.hot.size());
+  return has_more;
 }
 
-void release_large(Cache& local) {
-  std::size_t unused =
-      std::min(local.fewest_large_bytes, Buffer::kMaxReleasedPages * Buffer::kAlignment);
+bool release_large(Cache& local) {
+  constexpr std::size_t kMost = Buffer::kMaxReleasedPages * Buffer::kAlignment;
+  std::size_t unused = std::min(local.fewest_large_bytes, kMost);
   std::size_t capacity = Buffer::kMaxLargeBytes;
   for (; capacity >= Buffer::kMinLargeBytes; capacity /= 2) {
     std::vector<std::byte*>& blocks = large_blocks(capacity);
@@ -173,14 +180,16 @@ void release_large(Cache& local) {
       unused -= capacity;
     }
   }
-  local.fewest_large_bytes = local.large_bytes;
+  const bool has_more = local.fewest_large_bytes > kMost;
+  local.fewest_large_bytes = fewest_after(local.fewest_large_bytes, kMost, local.large_bytes);
+  return has_more;
 }
 
 }  // namespace
 
-void Buffer::release_unused() {
-  release_blocks(cache());
-  release_large(cache());
+bool Buffer::release_unused() {
+  const bool has_more_blocks = release_blocks(cache());
+  return release_large(cache()) || has_more_blocks;
 }
 
 Buffer Buffer::allocate(std::size_t length) {

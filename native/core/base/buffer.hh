@@ -37,9 +37,10 @@ class Buffer {
   // length bytes, contents undefined; the memory is rounded up to the alignment
   static Buffer allocate(std::size_t length);
   // Gives memory back that this thread has not needed since the last call, at most
-  // kMaxReleasedPages of blocks of 4 KiB and as much of large ones at a time. For a timer.
+  // kMaxReleasedPages of blocks of 4 KiB and as much of large ones at a time. True: more of the
+  // same waits for the next call, which need not be long after. For a timer.
   static constexpr std::size_t kMaxReleasedPages = 2048;
-  static void release_unused();
+  static bool release_unused();
   static Buffer zeroed(std::size_t length);
   static Buffer copy_of(ByteSpan bytes);
 

@@ -24,15 +24,9 @@
 #include <utility>
 
 #include "base/assert.hh"
+#include "base/sanitizer.hh"
 
-#ifdef __has_feature
-#define CAIRN_HAS_FEATURE(feature) __has_feature(feature)
-#else
-#define CAIRN_HAS_FEATURE(feature) 0
-#endif
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
-    CAIRN_HAS_FEATURE(address_sanitizer) || CAIRN_HAS_FEATURE(thread_sanitizer)
+#if CAIRN_HAS_SANITIZER
 
 bool cairn::release_heap_cache() { return false; }
 void cairn::trim_heaps() {}

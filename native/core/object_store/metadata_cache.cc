@@ -20,6 +20,10 @@ constexpr std::uint64_t kGrowthsInLimit = 256;
 
 }  // namespace
 
+bool MetadataCache::must_stay_awake(const Onode& onode) {
+  return onode.dirty_parts > 0 || onode.is_dirty() || onode.pins > 0;
+}
+
 void MetadataCache::unlink(Onode& onode) {
   onode.newer->older = onode.older;
   onode.older->newer = onode.newer;
@@ -35,6 +39,7 @@ void MetadataCache::link_newest(Onode& list, Onode& onode) {
 void MetadataCache::drop(Onode& onode) {
   unlink(onode);
   used_bytes_ -= onode.charged_bytes();
+  if (!onode.is_resting) --awake_count_;
   if (last_found_ == &onode) last_found_ = nullptr;
   onodes_.erase(HashedKey(onode.key()));
 }
@@ -42,6 +47,7 @@ void MetadataCache::drop(Onode& onode) {
 void MetadataCache::rest(Onode& onode) {
   onode.rest();
   onode.is_resting = true;
+  --awake_count_;
   resting_bytes_ += onode.charged_bytes();
   link_newest(resting_, onode);
 }
@@ -49,6 +55,7 @@ void MetadataCache::rest(Onode& onode) {
 void MetadataCache::wake(Onode& onode) {
   unlink(onode);
   onode.is_resting = false;
+  ++awake_count_;
   resting_bytes_ -= onode.charged_bytes();
   onode.wake();
   link_newest(list_, onode);
@@ -72,6 +79,7 @@ Onode& MetadataCache::insert(const ObjectKey& key) {
   CAIRN_ASSERT(place == nullptr);
   place = std::move(onode);
   link_newest(list_, result);
+  ++awake_count_;
   result.charge_to(&used_bytes_);
   result.recharge();
   return result;
@@ -123,7 +131,7 @@ bool MetadataCache::shrink(std::size_t most_looks) {
     Onode& oldest = *list_.newer;
     unlink(oldest);
     const bool was_used = std::exchange(oldest.is_used, false);
-    const bool stays = oldest.dirty_parts > 0 || oldest.is_dirty() || oldest.pins > 0;
+    const bool stays = must_stay_awake(oldest);
     const bool is_big = oldest.charged_bytes() > kMostRestingBytes;
     std::size_t changed = stays || was_used || is_big ? oldest.pack_shards() : 0;
     if (changed == 0 && stays && !was_used && oldest.pins == 0)
@@ -151,6 +159,23 @@ bool MetadataCache::shrink(std::size_t most_looks) {
     at = references_.erase(at);
   }
   return used_bytes_ > limit_bytes_ && !must_stay;
+}
+
+std::size_t MetadataCache::rest_unused(std::size_t most_looks) {
+  std::size_t seen = 0;
+  for (std::size_t left = most_looks; left > 0 && list_.newer != &list_; --left) {
+    Onode& oldest = *list_.newer;
+    unlink(oldest);
+    ++seen;
+    const bool was_used = std::exchange(oldest.is_used, false);
+    if (was_used || must_stay_awake(oldest)) {
+      link_newest(list_, oldest);
+      continue;
+    }
+    left -= std::min(left - 1, std::size_t{oldest.shard_end()} / kChangedInLook);
+    rest(oldest);
+  }
+  return seen;
 }
 
 }  // namespace cairn::object_store

@@ -6,12 +6,12 @@
 // - What makes room, in this order: clean shards are packed (shard.hh); an object that was not used
 //   since then goes or, if it is dirty, its packed shards. If it has few shards it rests first,
 //   with them in one piece: one with one block takes less than half then. Half of the limit is for
-//   those that rest; find() brings them back.
+//   those that rest; find() brings them back. In a pause big ones rest too.
 // - A dirty shard, and a dirty or pinned object, stays. Dirty entries are bounded by what one WAL
 //   can hold, so the cache is bounded by its limit and what was changed since the last checkpoint:
 //   about 450 bytes for each shard, 500 for each object.
-// - Shards are packed and forgotten by evict() and shrink() alone: between them a Shard stays where
-//   it is.
+// - Shards are packed and forgotten by evict(), shrink() and rest_unused() alone: between them a
+//   Shard stays where it is.
 // - A use is a mark on the entry and does not move it in the list: its neighbours are cold memory.
 //   Whoever has the mark when his turn to go comes loses it, and goes to the end.
 // - Values that come late from the region never replace an entry that is there.
@@ -51,6 +51,11 @@ class MetadataCache {
   void evict();
   // The same, with so many looks. False: the limit holds, or nothing of what it has seen may go.
   bool shrink(std::size_t most_looks);
+  // Lets clean objects rest, of whatever size, that were not used since they were last looked at:
+  // for a pause. Takes the time of so many looks at most, and says how many it has looked at.
+  std::size_t rest_unused(std::size_t most_looks);
+  // Objects that do not rest.
+  std::size_t awake_count() const { return awake_count_; }
   std::uint64_t used_bytes() const { return used_bytes_; }
 
  private:
@@ -70,6 +75,7 @@ class MetadataCache {
   struct HashOf {
     std::size_t operator()(const HashedKey& key) const { return key.hash; }
   };
+  static bool must_stay_awake(const Onode& onode);
   static void unlink(Onode& onode);
   static void link_newest(Onode& list, Onode& onode);
   void drop(Onode& onode);
@@ -85,6 +91,7 @@ class MetadataCache {
   Onode list_{0, {}, 0};
   Onode resting_{0, {}, 0};  // clean, unpinned, packed if they have shards
   std::uint64_t resting_bytes_ = 0;
+  std::size_t awake_count_ = 0;
   std::uint64_t look_again_bytes_ = 0;  // below, evict() does nothing
   std::unordered_map<std::uint32_t, std::unique_ptr<ReferenceChunk>> references_;
 };

@@ -127,3 +127,46 @@ TEST_CASE("metadata cache: of an object that a checkpoint has yet to write, clea
     CHECK(onode.knows_shard(index) == (index == 5));
   CHECK(onode.shard(5)->blocks[15].number == 5);
 }
+
+TEST_CASE(
+    "metadata cache: in a pause what is clean and not in use rests, and comes back as it was") {
+  MetadataCache cache(std::uint64_t{1} << 30);
+  CheckpointSet set;
+  constexpr std::uint32_t kShards = 64;
+  const auto key_of = [](const std::string& name) { return ObjectKey{1, name, kHead}; };
+  const std::string names[] = {"unused", "used", "dirty", "pinned", "other"};
+  for (const std::string& name : names) {
+    Onode& onode = cache.insert(key_of(name));
+    onode.exists = true;
+    for (std::uint32_t index = 0; index < kShards; index += 2)
+      for (BlockEntry& block : cache.make_shard(onode, index).blocks)
+        block = {.number = index, .crc = 9, .state = BlockState::data};
+    cache.find(key_of(name));
+  }
+  set.touch(*cache.find(key_of("dirty"))->shard(2));
+  ++cache.find(key_of("pinned"))->pins;
+  const auto look_at_all = [&cache] {
+    // Shards count as looks, and an object is always finished.
+    for (std::size_t left = cache.awake_count(); left > 0;) left -= cache.rest_unused(1);
+  };
+  look_at_all();  // takes the marks
+  const std::uint64_t awake_bytes = cache.used_bytes();
+  cache.find(key_of("used"));
+  look_at_all();
+  CHECK(cache.awake_count() == 3);
+  CHECK(cache.used_bytes() < awake_bytes * 3 / 4);
+  look_at_all();
+  CHECK(cache.awake_count() == 2);
+  for (const std::string& name : names) {
+    CAPTURE(name);
+    Onode* const onode = cache.find(key_of(name));
+    REQUIRE(onode != nullptr);
+    CHECK(!onode->is_whole);
+    for (std::uint32_t index = 0; index < kShards; ++index) {
+      REQUIRE(onode->knows_shard(index) == (index % 2 == 0));
+      if (index % 2 == 0) CHECK(onode->shard(index)->blocks[15].number == index);
+    }
+  }
+  CHECK(cache.awake_count() == 5);
+  --cache.find(key_of("pinned"))->pins;
+}

@@ -267,3 +267,39 @@ TEST_CASE("a cache of clean entries shrinks to its limit") {
   CHECK(cache.used_bytes() <= kLimit);
   CHECK(cache.used_bytes() > kLimit / 2);
 }
+
+TEST_CASE("a pause makes metadata small, and costs no look on the disk") {
+  constexpr std::uint64_t kObjects = 20;
+  constexpr std::uint64_t kBlocks = 256;
+  Machine machine(formatted_image(3 * kObjects * kBlocks));
+  Options options = small_options();
+  options.metadata_cache_bytes = std::uint64_t{64} << 20;
+  REQUIRE(machine.open(options).is_ok());
+  const auto name_of = [](std::uint64_t index) {
+    return ObjectId{7, "rbd_data.1." + std::to_string(1000 + index), kHead};
+  };
+  const auto write = [&](std::uint64_t index, std::uint64_t block) {
+    Transaction transaction;
+    transaction.write(kPg, name_of(index), block * kBlockBytes, block_of(index + block), {1, 1});
+    CHECK(machine.submit(std::move(transaction)).is_ok());
+  };
+  for (std::uint64_t block = 0; block < kBlocks; ++block)
+    for (std::uint64_t index = 0; index < kObjects; ++index) write(index, block);
+  CHECK(machine.checkpoint().is_ok());
+  const std::uint64_t used_bytes = machine.store->usage().metadata_bytes;
+  const std::uint64_t loads = machine.store->counters().metadata_loads;
+  const auto release = [&] {
+    machine.store->release_memory();
+    machine.executor.run_for(5'000'000'000);
+  };
+  release();  // not a pause yet: writes came before
+  CHECK(machine.store->usage().metadata_bytes == used_bytes);
+  release();  // takes the marks of use
+  write(3, 7);
+  release();
+  CHECK(machine.store->usage().metadata_bytes < used_bytes * 2 / 3);
+  for (std::uint64_t index = 0; index < kObjects; ++index)
+    for (std::uint64_t block = 0; block < kBlocks; block += 5)
+      CHECK(content_at(machine, name_of(index), block * kBlockBytes) == index + block);
+  CHECK(machine.store->counters().metadata_loads == loads);
+}

@@ -223,6 +223,7 @@ struct Usage {
   std::uint64_t used_bytes = 0;
   std::uint64_t reserved_bytes = 0;  // kept back for deletes, trims, and what has been logged
   std::uint64_t objects = 0;
+  std::uint64_t metadata_bytes = 0;  // in memory, of headers and block maps
 };
 
 struct Counters {
@@ -313,6 +314,8 @@ class ObjectStore {
   virtual std::uint64_t oldest_pending_ns() const = 0;
   // What a write or flush of the disk has failed with; ok: nothing. From then on it serves no more.
   virtual const Status& failure() const = 0;
+  // For a timer of some seconds: gives back memory of metadata that a pause did not need.
+  virtual void release_memory() = 0;
   bool failed() const { return !failure().is_ok(); }
 };
 

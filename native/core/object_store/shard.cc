@@ -6,6 +6,8 @@
 #include <limits>
 
 #include "base/assert.hh"
+#include "base/sanitizer.hh"
+#include "base/slab_pool.hh"
 #include "object_store/keys.hh"
 #include "object_store/varint.hh"
 
@@ -13,6 +15,24 @@ namespace cairn::object_store {
 
 namespace {
 constexpr std::int64_t kLastPhysical = std::numeric_limits<std::uint32_t>::max();
+}
+
+void* Shard::operator new(std::size_t bytes) {
+#if CAIRN_HAS_SANITIZER
+  return ::operator new(bytes);
+#else
+  CAIRN_ASSERT(bytes == sizeof(Shard));
+  thread_local SlabPool pool(sizeof(Shard));
+  return pool.take();
+#endif
+}
+
+void Shard::operator delete(void* memory) {
+#if CAIRN_HAS_SANITIZER
+  ::operator delete(memory);
+#else
+  SlabPool::give(memory);
+#endif
 }
 
 bool has_block(const ShardBlocks& blocks) {

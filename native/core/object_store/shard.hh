@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -51,6 +52,9 @@ class Shard final : public CheckpointEntry {
       : object_id_(object_id), index_(index) {
     dirty_count_ = dirty_count;
   }
+  // In slabs of the thread's own: see slab_pool.hh.
+  static void* operator new(std::size_t bytes);
+  static void operator delete(void* memory);
   void encode(kv::WriteBatch& batch) override;
   // The object lets go of it; it stays in the CheckpointSet until it has been erased.
   void disown() {

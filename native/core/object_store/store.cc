@@ -19,7 +19,6 @@ constexpr std::uint64_t kMoreOfBitmapBytes = 300;
 // So long a full region is believed to be full: to look again costs a compaction.
 constexpr std::uint64_t kFullForNs = 1'000'000'000;
 constexpr std::size_t kLoadAhead = 32;
-constexpr std::size_t kLooksPerSlice = 256;  // about 0.1 ms
 // Overwrites move only while so much of the data area is free: one part in so many.
 constexpr std::uint32_t kKeptFreeShare = 8;
 constexpr std::uint64_t kReserveBytes = std::uint64_t{16} << 20;
@@ -45,6 +44,7 @@ Store::Store(std::unique_ptr<StoreState> state, WalPosition next, std::uint64_t 
       loader_(*state_),
       mutator_(*state_),
       reader_(*state_, loader_),
+      cache_keeper_(*state_),
       wal_(*state_, next, tail,
            [this](Status status, Wal::Group group) { group_done(status, group); }),
       discarder_(*state_, [this] { progress(); }),
@@ -212,7 +212,7 @@ void Store::load(Missing missing) {
       return progress();
     }
     pump();
-    if (owes_shrink_ && !state_->is_loading) shrink_cache();
+    cache_keeper_.loaded();
   });
 }
 
@@ -352,22 +352,10 @@ void Store::progress() {
     kv_free_age_ = kKvFreeMaxAge;
     mutator_.look_for_runs_again();
     reclaimer_.run();
-    shrink_cache();
+    cache_keeper_.shrink();
   }
   pump();
   close_if_settled();
-}
-
-// What the checkpoint has cleaned may go, also when nothing comes afterwards.
-void Store::shrink_cache() {
-  owes_shrink_ = state_->is_loading;
-  if (owes_shrink_ || is_shrinking_ || !state_->cache.shrink(kLooksPerSlice)) return;
-  is_shrinking_ = true;
-  state_->executor.post([this, alive = std::weak_ptr(state_->lifetime)] {
-    if (alive.expired()) return;
-    is_shrinking_ = false;
-    shrink_cache();
-  });
 }
 
 void Store::fail_everything() {
@@ -482,6 +470,7 @@ Usage Store::usage() const {
   usage.total_bytes = std::uint64_t{state_->allocator.block_count()} * kBlockBytes;
   usage.used_bytes = std::uint64_t{state_->allocator.referenced()} * kBlockBytes;
   usage.reserved_bytes = std::uint64_t{reserved_blocks()} * kBlockBytes;
+  usage.metadata_bytes = state_->cache.used_bytes();
   state_->pgs.for_each([&](PgEntry& pg) { usage.objects += pg.object_count; });
   return usage;
 }

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "object_store/cache_keeper.hh"
 #include "object_store/checkpoint.hh"
 #include "object_store/discarder.hh"
 #include "object_store/loader.hh"
@@ -56,6 +57,7 @@ class Store final : public ObjectStore {
     return pending_since_ns_.empty() ? 0 : pending_since_ns_.front();
   }
   const Status& failure() const override { return state_->health; }
+  void release_memory() override { cache_keeper_.release(submitted_); }
 
  private:
   struct Pending {
@@ -97,7 +99,6 @@ class Store final : public ObjectStore {
   void fail_everything();
   void start_checkpoint();
   void checkpoint_if_due();
-  void shrink_cache();
   void arm_idle_timer();
   void idle_timer_fired(std::uint64_t transactions_then);
   void close_if_settled();
@@ -107,6 +108,7 @@ class Store final : public ObjectStore {
   Loader loader_;
   Mutator mutator_;
   Reader reader_;
+  CacheKeeper cache_keeper_;
   Wal wal_;
   Discarder discarder_;
   Checkpointer checkpointer_;
@@ -119,8 +121,6 @@ class Store final : public ObjectStore {
   std::uint64_t submitted_ = 0;
   std::uint64_t settled_ = 0;  // applied or refused
   bool is_pumping_ = false;
-  bool is_shrinking_ = false;  // slices of it follow
-  bool owes_shrink_ = false;   // shrink_cache() could do nothing while something was loaded
   bool reported_failure_ = false;
   bool has_idle_timer_ = false;
   std::uint64_t checkpoints_seen_ = 0;

@@ -14,6 +14,8 @@ constexpr std::size_t kMaxWaitingForMap = 10'000;
 constexpr std::size_t kMaxQueuedControl = 10'000;
 // Longer than a checkpoint cycle under load, so that its memory is not released within it.
 constexpr std::uint64_t kReleaseIntervalNs = 5'000'000'000;
+// 8 MiB at a time: what buffers keep at most, 128 MiB, is done before the next interval.
+constexpr std::uint64_t kReleaseStepNs = 250'000'000;
 }  // namespace
 
 OsdCore::OsdCore(io::Executor& executor, object_store::ObjectStore& store, OsdEvents& events,
@@ -38,9 +40,14 @@ void OsdCore::attach(net::Messenger& messenger) {
 }
 
 void OsdCore::release_memory() {
-  Buffer::release_unused();
+  release_buffers();
+  store_.release_memory();
   if (release_heap_cache()) trim_heaps();
   executor_.run_after(kReleaseIntervalNs, [this] { release_memory(); });
+}
+
+void OsdCore::release_buffers() {
+  if (Buffer::release_unused()) executor_.run_after(kReleaseStepNs, [this] { release_buffers(); });
 }
 
 void OsdCore::detach() {

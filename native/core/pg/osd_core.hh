@@ -191,6 +191,7 @@ class OsdCore : public net::MessengerHandler,
   void refuse(const ClientOp& op, ErrorCode code, const char* message);
   void check_store();
   void release_memory();
+  void release_buffers();
   Pg* find(PgId pg) const;
   Pg& add_pg(PgId id, std::unique_ptr<Pg> pg);
 
