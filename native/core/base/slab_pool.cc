@@ -48,6 +48,7 @@ SlabPool::SlabPool(std::size_t piece_bytes) : slabs_(new Slabs) {
 }
 
 SlabPool::~SlabPool() {
+  release();
   slabs_->is_pool_gone = true;
   if (Slab* const spare = std::exchange(slabs_->spare, nullptr); spare != nullptr)
     free_slab(*spare);
@@ -87,6 +88,23 @@ void SlabPool::free_slab(Slab& slab) {
 }
 
 void* SlabPool::take() {
+  if (hot_ == nullptr) return take_of_slab();
+  --hot_count_;
+  return std::exchange(hot_, hot_->next);
+}
+
+void SlabPool::give(void* piece) {
+  if (hot_count_ == kMostHot) return settle(piece);
+  ++hot_count_;
+  hot_ = new (piece) Piece{hot_};
+}
+
+void SlabPool::release() {
+  while (hot_ != nullptr) settle(std::exchange(hot_, hot_->next));
+  hot_count_ = 0;
+}
+
+void* SlabPool::take_of_slab() {
   Slab* slab = slabs_->first_with_room;
   if (slab == nullptr) {
     slab = new_slab(*slabs_);
@@ -104,7 +122,7 @@ void* SlabPool::take() {
   return piece;
 }
 
-void SlabPool::give(void* piece) {
+void SlabPool::settle(void* piece) {
   const auto address = reinterpret_cast<std::uintptr_t>(piece);
   Slab& slab = *reinterpret_cast<Slab*>(address & ~(kSlabBytes - 1));
   if (!slab.has_room()) link(slab);

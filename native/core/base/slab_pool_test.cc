@@ -44,45 +44,65 @@ TEST_CASE("slab pool: pieces do not overlap, in any order of taking and giving b
     } else {
       std::swap(held[random() % held.size()], held.back());
       REQUIRE(is_intact(held.back()));
-      SlabPool::give(held.back().bytes);
+      pool.give(held.back().bytes);
       held.pop_back();
     }
   }
   CHECK(pool.slab_count() >= held.size() / (kPiecesOfSlab + 1));
   for (const Held& piece : held) {
     REQUIRE(is_intact(piece));
-    SlabPool::give(piece.bytes);
+    pool.give(piece.bytes);
   }
+  pool.release();
   CHECK(pool.slab_count() == 1);
 }
 
-TEST_CASE("slab pool: slabs with few pieces run empty, for new ones go to the fuller ones") {
+TEST_CASE("slab pool: what came back last is taken first, and slabs that run empty go") {
   SlabPool pool(kPieceBytes);
   std::vector<void*> held;
   for (std::size_t i = 0; i < 100 * kPiecesOfSlab; ++i) held.push_back(pool.take());
   const std::size_t most = pool.slab_count();
   CHECK(most <= 101);
-  // One piece of each slab but the last ones is left.
-  std::vector<void*> left;
-  for (std::size_t i = 0; i < held.size(); ++i)
-    i % kPiecesOfSlab == 0 ? left.push_back(held[i]) : SlabPool::give(held[i]);
-  CHECK(pool.slab_count() > most / 2);
-  // Others come in their place, one for one.
-  for (std::size_t i = 0; i < left.size(); ++i) {
-    SlabPool::give(left[i]);
-    left[i] = pool.take();
+  std::mt19937_64 random(2);
+  for (int i = 0; i < 1000; ++i) {
+    void*& piece = held[random() % held.size()];
+    void* const was = piece;
+    pool.give(piece);
+    piece = pool.take();
+    REQUIRE(piece == was);
   }
-  CHECK(pool.slab_count() < most / 4);
-  for (void* piece : left) SlabPool::give(piece);
+  CHECK(pool.slab_count() == most);
+  // The first half lies in slabs of its own, but for what waits in the list.
+  REQUIRE(held.size() / 2 < SlabPool::kMostHot);
+  for (std::size_t i = 0; i < held.size() / 2; ++i) pool.give(held[i]);
+  CHECK(pool.slab_count() == most);
+  pool.release();
+  CHECK(pool.slab_count() <= most / 2 + 2);
+  for (std::size_t i = held.size() / 2; i < held.size(); ++i) pool.give(held[i]);
+  pool.release();
+  CHECK(pool.slab_count() == 1);
 }
 
-TEST_CASE("slab pool: pieces outlive their pool") {
+TEST_CASE("slab pool: the list of what came back has an end") {
+  SlabPool pool(kPieceBytes);
+  std::vector<void*> held;
+  for (std::size_t i = 0; i < 10 * SlabPool::kMostHot; ++i) held.push_back(pool.take());
+  const std::size_t most = pool.slab_count();
+  for (void* piece : held) pool.give(piece);
+  CHECK(pool.slab_count() < most / 9);
+  CHECK(pool.slab_count() > most / 12);
+}
+
+TEST_CASE("slab pool: pieces outlive their pool, and come back to another one") {
   auto pool = std::make_unique<SlabPool>(kPieceBytes);
   std::vector<void*> held;
   for (std::size_t i = 0; i < 3 * kPiecesOfSlab; ++i) held.push_back(pool->take());
   pool.reset();
+  SlabPool other(kPieceBytes);
   for (void* piece : held) {
     std::memset(piece, 7, kPieceBytes);
-    SlabPool::give(piece);
+    other.give(piece);
   }
+  other.release();
+  CHECK(other.slab_count() == 0);
 }

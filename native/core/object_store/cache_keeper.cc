@@ -33,6 +33,7 @@ void CacheKeeper::loaded() {
 void CacheKeeper::release(std::uint64_t submitted) {
   const std::uint64_t since = submitted - std::exchange(submitted_, submitted);
   if (since >= kPauseTransactions || rest_left_ > 0) return;
+  Shard::release_slabs();
   rest_left_ = state_.cache.awake_count();
   rest();
 }

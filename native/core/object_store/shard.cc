@@ -17,23 +17,29 @@ namespace {
 constexpr std::int64_t kLastPhysical = std::numeric_limits<std::uint32_t>::max();
 }
 
-void* Shard::operator new(std::size_t bytes) {
 #if CAIRN_HAS_SANITIZER
-  return ::operator new(bytes);
-#else
-  CAIRN_ASSERT(bytes == sizeof(Shard));
-  thread_local SlabPool pool(sizeof(Shard));
-  return pool.take();
-#endif
-}
 
-void Shard::operator delete(void* memory) {
-#if CAIRN_HAS_SANITIZER
-  ::operator delete(memory);
+void* Shard::operator new(std::size_t bytes) { return ::operator new(bytes); }
+void Shard::operator delete(void* memory) { ::operator delete(memory); }
+void Shard::release_slabs() {}
+
 #else
-  SlabPool::give(memory);
-#endif
+
+namespace {
+SlabPool& pool() {
+  thread_local SlabPool instance(sizeof(Shard));
+  return instance;
 }
+}  // namespace
+
+void* Shard::operator new(std::size_t bytes) {
+  CAIRN_ASSERT(bytes == sizeof(Shard));
+  return pool().take();
+}
+void Shard::operator delete(void* memory) { pool().give(memory); }
+void Shard::release_slabs() { pool().release(); }
+
+#endif
 
 bool has_block(const ShardBlocks& blocks) {
   return std::any_of(blocks.begin(), blocks.end(),

@@ -55,6 +55,8 @@ class Shard final : public CheckpointEntry {
   // In slabs of the thread's own: see slab_pool.hh.
   static void* operator new(std::size_t bytes);
   static void operator delete(void* memory);
+  // Slabs that nothing lies in go back to malloc: for a pause.
+  static void release_slabs();
   void encode(kv::WriteBatch& batch) override;
   // The object lets go of it; it stays in the CheckpointSet until it has been erased.
   void disown() {
