@@ -62,8 +62,10 @@ TEST_CASE("buffer: memory that was released comes back as memory") {
 }
 
 TEST_CASE("buffer: what one release does not give back, the next one does") {
-  while (Buffer::release_unused()) {
-  }
+  // The first round ends by what was needed before it.
+  for (int round = 0; round < 2; ++round)
+    while (Buffer::release_unused()) {
+    }
   std::vector<Buffer> held;
   for (std::size_t i = 0; i < 2 * Buffer::kMaxReleasedPages + 10; ++i)
     held.push_back(Buffer::zeroed(4096));

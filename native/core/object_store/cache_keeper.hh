@@ -1,4 +1,5 @@
-// CacheKeeper: keeps the metadata cache small, in slices of about 0.1 ms on the store's own thread.
+// CacheKeeper: keeps the metadata cache small, in slices of 0.1 to 0.6 ms on the store's own
+// thread.
 //
 // Invariants
 // - While something is loaded for a transaction it does nothing; what it owes then it does after.
@@ -21,9 +22,9 @@ class CacheKeeper {
   void shrink();
   // Nothing is being loaded any more.
   void loaded();
-  // For a timer. In a pause, what was not used since the last call takes its least memory:
-  // submitted: transactions, counted since the start.
-  void release(std::uint64_t submitted);
+  // For a timer. In a pause, what was not used since the last call takes its least memory.
+  // operations: transactions and reads, counted since the start.
+  void release(std::uint64_t operations);
 
  private:
   void rest();
@@ -32,7 +33,7 @@ class CacheKeeper {
   bool is_shrinking_ = false;  // slices of it follow
   bool owes_shrink_ = false;   // shrink() could do nothing while something was loaded
   std::size_t rest_left_ = 0;  // entries to look at; slices of it follow unless 0
-  std::uint64_t submitted_ = 0;
+  std::uint64_t operations_ = 0;
 };
 
 }  // namespace cairn::object_store

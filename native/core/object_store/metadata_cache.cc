@@ -11,7 +11,8 @@ namespace {
 // A chunk, its table entry and the allocator's own bytes.
 constexpr std::uint64_t kReferenceChunkCharge = sizeof(ReferenceChunk) + 64;
 constexpr std::size_t kLookedAt = 16;
-// What has more than a few shards does not rest: the first who wants one would wake all.
+// What has more than a few shards does not rest while others need room: the first who wants one
+// would wake all.
 constexpr std::uint64_t kMostRestingBytes = 8192;
 // Packing so many shards takes as long as a look.
 constexpr std::size_t kChangedInLook = 4;

@@ -138,6 +138,7 @@ TEST_CASE(
   for (const std::string& name : names) {
     Onode& onode = cache.insert(key_of(name));
     onode.exists = true;
+    onode.is_whole = name == "other";
     for (std::uint32_t index = 0; index < kShards; index += 2)
       for (BlockEntry& block : cache.make_shard(onode, index).blocks)
         block = {.number = index, .crc = 9, .state = BlockState::data};
@@ -161,7 +162,7 @@ TEST_CASE(
     CAPTURE(name);
     Onode* const onode = cache.find(key_of(name));
     REQUIRE(onode != nullptr);
-    CHECK(!onode->is_whole);
+    CHECK(onode->is_whole == (name == "other"));
     for (std::uint32_t index = 0; index < kShards; ++index) {
       REQUIRE(onode->knows_shard(index) == (index % 2 == 0));
       if (index % 2 == 0) CHECK(onode->shard(index)->blocks[15].number == index);

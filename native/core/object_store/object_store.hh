@@ -223,7 +223,7 @@ struct Usage {
   std::uint64_t used_bytes = 0;
   std::uint64_t reserved_bytes = 0;  // kept back for deletes, trims, and what has been logged
   std::uint64_t objects = 0;
-  std::uint64_t metadata_bytes = 0;  // in memory, of headers and block maps
+  std::uint64_t metadata_bytes = 0;  // in memory: headers, block maps, reference counts
 };
 
 struct Counters {

@@ -57,7 +57,9 @@ class Store final : public ObjectStore {
     return pending_since_ns_.empty() ? 0 : pending_since_ns_.front();
   }
   const Status& failure() const override { return state_->health; }
-  void release_memory() override { cache_keeper_.release(submitted_); }
+  void release_memory() override {
+    cache_keeper_.release(submitted_ + state_->counters.read_ns.count());
+  }
 
  private:
   struct Pending {

@@ -14,7 +14,7 @@ constexpr std::size_t kMaxWaitingForMap = 10'000;
 constexpr std::size_t kMaxQueuedControl = 10'000;
 // Longer than a checkpoint cycle under load, so that its memory is not released within it.
 constexpr std::uint64_t kReleaseIntervalNs = 5'000'000'000;
-// 8 MiB at a time: what buffers keep at most, 128 MiB, is done before the next interval.
+// 8 MiB at a time: what buffers keep at most, 128 MiB, takes four seconds.
 constexpr std::uint64_t kReleaseStepNs = 250'000'000;
 }  // namespace
 
@@ -40,14 +40,17 @@ void OsdCore::attach(net::Messenger& messenger) {
 }
 
 void OsdCore::release_memory() {
-  release_buffers();
   store_.release_memory();
   if (release_heap_cache()) trim_heaps();
-  executor_.run_after(kReleaseIntervalNs, [this] { release_memory(); });
+  release_buffers();
 }
 
+// What they need is judged by a whole interval: it begins when the last step is done.
 void OsdCore::release_buffers() {
-  if (Buffer::release_unused()) executor_.run_after(kReleaseStepNs, [this] { release_buffers(); });
+  if (Buffer::release_unused())
+    executor_.run_after(kReleaseStepNs, [this] { release_buffers(); });
+  else
+    executor_.run_after(kReleaseIntervalNs, [this] { release_memory(); });
 }
 
 void OsdCore::detach() {
