@@ -201,7 +201,7 @@ const refusals = [
 
 /** Reported figures that can fall, by their names in the report. */
 const reportedGauges: ReadonlyMap<string, string> = new Map([
-  ["store_metadata_cache_bytes", "Memory that headers, block maps and reference counts of objects take"],
+  ["store_metadata_cache_bytes", "Memory of headers, block maps and reference counts"],
 ]);
 
 /** Reported numbers of connections with the transport, tcp or unix, behind the prefix. */
