@@ -16,6 +16,10 @@ const ObjectId kObject{7, "rbd_data.1.0000", kHead};
 const ObjectId kClone{7, "rbd_data.1.0000", 4};
 constexpr std::uint64_t kLastBlock = std::uint64_t{4 << 20} - kBlockBytes;
 
+ObjectId name_of(std::uint64_t index) {
+  return {7, "rbd_data.1." + std::to_string(1000 + index), kHead};
+}
+
 Buffer block_of(std::uint64_t content) {
   Buffer data = Buffer::allocate(kBlockBytes);
   fill_block(content, data.span());
@@ -170,9 +174,6 @@ TEST_CASE("what reads bring into memory goes without a write as well") {
   constexpr std::uint64_t kObjects = 200;
   Machine machine(formatted_image(2 * kObjects));
   machine.must_open();
-  const auto name_of = [](std::uint64_t index) {
-    return ObjectId{7, "rbd_data.1." + std::to_string(1000 + index), kHead};
-  };
   for (std::uint64_t index = 0; index < kObjects; ++index) {
     Transaction transaction;
     transaction.write(kPg, name_of(index), 0, block_of(index), {1, 1});
@@ -199,9 +200,6 @@ TEST_CASE("overwrites all over what fits in memory only as values ask for nothin
   Options options = small_options();
   options.metadata_cache_bytes = std::uint64_t{112} << 10;
   REQUIRE(machine.open(options).is_ok());
-  const auto name_of = [](std::uint64_t index) {
-    return ObjectId{7, "rbd_data.1." + std::to_string(1000 + index), kHead};
-  };
   std::vector<std::uint64_t> contents(kObjects * kBlocks);
   const auto write = [&](std::uint64_t at, std::uint64_t content) {
     Transaction transaction;
@@ -229,9 +227,6 @@ TEST_CASE("objects that are not in use are packed before they go") {
   Machine machine(formatted_image(64));
   machine.must_open();
   constexpr std::uint64_t kObjects = 16;
-  const auto name_of = [](std::uint64_t index) {
-    return ObjectId{7, "rbd_data.1." + std::to_string(1000 + index), kHead};
-  };
   for (std::uint64_t index = 0; index < kObjects; ++index) {
     Transaction transaction;
     transaction.write(kPg, name_of(index), index * kBlockBytes, block_of(index), {1, index});
@@ -275,9 +270,6 @@ TEST_CASE("a pause makes metadata small, and costs no look on the disk") {
   Options options = small_options();
   options.metadata_cache_bytes = std::uint64_t{64} << 20;
   REQUIRE(machine.open(options).is_ok());
-  const auto name_of = [](std::uint64_t index) {
-    return ObjectId{7, "rbd_data.1." + std::to_string(1000 + index), kHead};
-  };
   const auto write = [&](std::uint64_t index, std::uint64_t block) {
     Transaction transaction;
     transaction.write(kPg, name_of(index), block * kBlockBytes, block_of(index + block), {1, 1});
