@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "io/scheduling.hh"
+
 namespace cairn::binding {
 
 Result<std::unique_ptr<CoreThread>> CoreThread::start(Napi::Env env, const char* name) {
@@ -13,7 +15,10 @@ Result<std::unique_ptr<CoreThread>> CoreThread::start(Napi::Env env, const char*
   const Napi::Function nothing = Napi::Function::New(env, [](const Napi::CallbackInfo&) {});
   thread->wake_js_ = Napi::ThreadSafeFunction::New(env, nothing, name, 0, 1);
   CoreThread* self = thread.get();
-  thread->thread_ = std::thread([self] { self->reactor_->run(); });
+  thread->thread_ = std::thread([self] {
+    io::name_this_thread("cairn-reactor");
+    self->reactor_->run();
+  });
   return thread;
 }
 

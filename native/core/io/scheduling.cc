@@ -2,6 +2,7 @@
 #include "io/scheduling.hh"
 
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -39,6 +40,8 @@ void ask_for_short_turns() {
   // Refused where a sandbox forbids it: then it goes on as before.
   ::syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
+
+void name_this_thread(const char* name) { ::prctl(PR_SET_NAME, name); }
 
 void give_short_turns_back() {
   SchedulingAttributes attributes;

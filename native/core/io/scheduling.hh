@@ -16,4 +16,7 @@ void ask_for_short_turns();
 // default again.
 void give_short_turns_back();
 
+// The name of this thread in `top -H`, `ps -L` and profiles; at most 15 characters count.
+void name_this_thread(const char* name);
+
 }  // namespace cairn::io

@@ -7,6 +7,9 @@
 
 namespace cairn::object_store {
 
+// Entries lie anywhere in memory: those that come soon are fetched while others are encoded.
+constexpr std::size_t kFetchAhead = 4;
+
 void CheckpointSet::touch_slowly(CheckpointEntry& entry) {
   if (entry.dirty_period_ == 0) {
     if (entry.dirty_count_ != nullptr) ++*entry.dirty_count_;
@@ -43,6 +46,8 @@ bool CheckpointSet::encode_some(std::size_t count) {
   CAIRN_ASSERT(is_frozen_);
   const std::size_t end = std::min(frozen_.size(), position_ + count);
   for (; position_ < end; ++position_) {
+    if (position_ + kFetchAhead < frozen_.size())
+      __builtin_prefetch(frozen_[position_ + kFetchAhead]);
     CheckpointEntry& entry = *frozen_[position_];
     if (entry.dirty_period_ == period_ || entry.encoded_) continue;
     entry.encode(batch_);

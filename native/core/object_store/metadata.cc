@@ -75,7 +75,8 @@ std::size_t Onode::pack_shards() {
   for (ShardSlot& slot : slots_) {
     const Shard* const shard = slot.shard();
     if (shard == nullptr || shard->is_dirty()) continue;
-    const std::string value = encode_shard(shard->blocks);
+    const ShardValue encoded(shard->blocks);
+    const std::string_view value = encoded.view();
     slot_bytes_ -= slot.memory_bytes();
     // Of a whole object, what has no block need not be known.
     if (is_whole && value.empty())

@@ -49,7 +49,7 @@ bool has_block(const ShardBlocks& blocks) {
 // u32 states (two bits a block), u16 shared blocks (a bit each), varint epoch and number that the
 // versions are relative to; then for each block that is not absent: signed varint epoch, varint
 // number; for data also u32 CRC, signed varint distance from the block behind the previous one.
-std::string encode_shard(const ShardBlocks& blocks) {
+ShardValue::ShardValue(const ShardBlocks& blocks) {
   std::uint32_t states = 0;
   std::uint32_t shared = 0;
   std::uint64_t base_number = ~std::uint64_t{0};
@@ -62,24 +62,24 @@ std::string encode_shard(const ShardBlocks& blocks) {
     base_number = std::min(base_number, block.number);
     base_epoch = std::max(base_epoch, block.epoch);
   }
-  std::string value;
-  if (states == 0) return value;
-  value.reserve(192);
-  put_fixed(value, states);
-  put_fixed(value, static_cast<std::uint16_t>(shared));
-  put_varint(value, base_epoch);
-  put_varint(value, base_number);
+  if (states == 0) return;
+  char* end = bytes_.data();
+  end = write_fixed(end, states);
+  end = write_fixed(end, static_cast<std::uint16_t>(shared));
+  end = write_varint(end, base_epoch);
+  end = write_varint(end, base_number);
   std::int64_t expected = 0;
   for (const BlockEntry& block : blocks) {
     if (block.state == BlockState::absent) continue;
-    put_varint(value, base_epoch - block.epoch);
-    put_varint(value, block.number - base_number);
+    end = write_varint(end, base_epoch - block.epoch);
+    end = write_varint(end, block.number - base_number);
     if (block.state != BlockState::data) continue;
-    put_fixed(value, block.crc);
-    put_signed_varint(value, std::int64_t{block.physical} - expected);
+    end = write_fixed(end, block.crc);
+    end = write_signed_varint(end, std::int64_t{block.physical} - expected);
     expected = std::int64_t{block.physical} + 1;
   }
-  return value;
+  length_ = static_cast<std::size_t>(end - bytes_.data());
+  CAIRN_ASSERT(length_ <= bytes_.size());
 }
 
 bool decode_shard(std::string_view value, ShardBlocks& blocks) {
@@ -110,11 +110,11 @@ bool decode_shard(std::string_view value, ShardBlocks& blocks) {
 }
 
 void Shard::encode(kv::WriteBatch& batch) {
-  const std::string value = encode_shard(blocks);
-  if (value.empty())
+  const ShardValue value(blocks);
+  if (value.view().empty())
     batch.erase(keys::shard(object_id_, index_));
   else
-    batch.put(keys::shard(object_id_, index_), value);
+    batch.put(keys::shard(object_id_, index_), value.view());
 }
 
 namespace {

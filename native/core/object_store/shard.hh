@@ -41,9 +41,20 @@ using ShardBlocks = std::array<BlockEntry, kShardBlocks>;
 
 // Whether any block is not absent.
 bool has_block(const ShardBlocks& blocks);
-// The value of a shard; empty when all blocks are absent.
-std::string encode_shard(const ShardBlocks& blocks);
-// False for bytes that encode_shard does not write.
+// The value of a shard; empty when all blocks are absent. Made on the stack: a checkpoint makes
+// thousands at once.
+class ShardValue {
+ public:
+  explicit ShardValue(const ShardBlocks& blocks);
+  std::string_view view() const { return {bytes_.data(), length_}; }
+
+ private:
+  // States, shared blocks, base epoch and number; of a block epoch, number, CRC and distance.
+  static constexpr std::size_t kMaxBytes = 4 + 2 + 5 + 10 + kShardBlocks * (5 + 10 + 4 + 5);
+  std::array<char, kMaxBytes> bytes_;
+  std::size_t length_ = 0;
+};
+// False for bytes that no ShardValue has.
 bool decode_shard(std::string_view value, ShardBlocks& blocks);
 
 class Shard final : public CheckpointEntry {

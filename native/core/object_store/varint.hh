@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,13 +16,25 @@ inline void put_varint(std::string& to, std::uint64_t value) {
   for (; value >= 0x80; value >>= 7) to += static_cast<char>(value | 0x80);
   to += static_cast<char>(value);
 }
-inline void put_signed_varint(std::string& to, std::int64_t value) {
-  put_varint(to,
-             (static_cast<std::uint64_t>(value) << 1) ^ static_cast<std::uint64_t>(value >> 63));
-}
 template <typename T>
 void put_fixed(std::string& to, T value) {
   to.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+// The same into memory with room for them, at most 10 bytes a varint; what follows is returned.
+inline char* write_varint(char* to, std::uint64_t value) {
+  for (; value >= 0x80; value >>= 7) *to++ = static_cast<char>(value | 0x80);
+  *to++ = static_cast<char>(value);
+  return to;
+}
+inline char* write_signed_varint(char* to, std::int64_t value) {
+  return write_varint(
+      to, (static_cast<std::uint64_t>(value) << 1) ^ static_cast<std::uint64_t>(value >> 63));
+}
+template <typename T>
+char* write_fixed(char* to, T value) {
+  std::memcpy(to, &value, sizeof value);
+  return to + sizeof value;
 }
 
 class ValueReader {

@@ -5,7 +5,13 @@
 #include <leveldb/write_batch.h>
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
+#include <string>
+#include <utility>
+
+#include "base/assert.hh"
+#include "base/heap_cache.hh"
 
 namespace cairn::kv {
 namespace {
@@ -174,6 +180,30 @@ bool Database::compact() {
   env_->run_scheduled();
   env_->run_waiting([this] { db_->CompactRange(nullptr, nullptr); });
   return true;
+}
+
+bool Database::give_back() {
+  if (memtable_bytes() > kRestingMemtableBytes) {
+    // A write of nothing: it takes a new memtable, the old one is made a table by the thread that
+    // compacts. An error is LevelDB's from now on: the next apply() has it.
+    static_cast<void>(db_->Write({}, nullptr));
+    run_background_work();
+    has_flushed_in_pause_ = true;
+    return true;
+  }
+  if (std::exchange(has_flushed_in_pause_, false)) trim_heaps();
+  return false;
+}
+
+// Of both memtables, the one that is being made a table too.
+std::size_t Database::memtable_bytes() const {
+  std::string text;  // what the block cache has counts in it
+  const bool is_known = db_->GetProperty("leveldb.approximate-memory-usage", &text);
+  CAIRN_ASSERT(is_known);
+  std::size_t all = 0;
+  std::from_chars(text.data(), text.data() + text.size(), all);
+  const std::size_t cached = block_cache_->TotalCharge();
+  return all > cached ? all - cached : 0;
 }
 
 std::uint64_t Database::reserve_bytes() const {

@@ -34,6 +34,8 @@ constexpr std::uint64_t kMaxLevel0Tables = 12;
 // LevelDB's limit of an expanded compaction, ExpandedCompactionByteSizeLimit().
 constexpr std::uint64_t kMaxCompactionTables = 25;
 constexpr std::uint64_t kReserveFiles = 8;
+// What a memtable may have and stay in memory through a pause.
+constexpr std::size_t kRestingMemtableBytes = std::size_t{2} << 20;
 // A full compaction pays when the operations since the last one may have freed a sixteenth of what
 // is stored, at half a KiB each.
 constexpr std::uint64_t kBytesCompactedPerOperation = 16 * 512;
@@ -53,6 +55,9 @@ class Database {
   // All pairs of the ranges.
   Result<Found> find(const std::vector<std::string>& keys, const std::vector<KeyRange>& ranges);
   Status apply(WriteBatch& batch, bool sync);
+  // In a pause: has the memtable made a table when it is large, and when it has been, gives its
+  // memory back to the system. True: call again later.
+  bool give_back();
 
   // From any thread:
   std::uint64_t used_bytes() const { return fs_->used_bytes(); }
@@ -67,6 +72,7 @@ class Database {
   bool has_room_for(const WriteBatch& batch) const;
   // Compacts everything; false: not enough has changed since the last time.
   bool compact();
+  std::size_t memtable_bytes() const;
 
   const bool threaded_;
   const std::size_t write_buffer_bytes_;
@@ -81,6 +87,7 @@ class Database {
 
   // Since the last full compaction; what was done before the store was opened is not known.
   std::uint64_t operations_since_compaction_ = ~std::uint64_t{0} >> 1;
+  bool has_flushed_in_pause_ = false;
   std::atomic<std::uint64_t> applies_{0};
   std::atomic<std::uint64_t> synced_applies_{0};
   std::atomic<std::uint64_t> gets_{0};

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/heap_cache.hh"
+#include "io/scheduling.hh"
 #include "object_store/kv/database.hh"
 
 namespace cairn::kv {
@@ -62,7 +63,13 @@ class Worker {
  public:
   using Job = UniqueFunction<void()>;
 
-  Worker() : thread_([this] { work_loop(); }) {}
+  // give_back: runs on the thread in a pause, gives back memory; true: there will be more to give
+  // back after another pause.
+  Worker(const char* name, UniqueFunction<bool()> give_back)
+      : give_back_(std::move(give_back)), thread_([this, name] {
+          io::name_this_thread(name);
+          work_loop();
+        }) {}
   ~Worker() {
     {
       const std::lock_guard lock(mutex_);
@@ -99,10 +106,14 @@ class Worker {
   // is all.
   void wait_for_job(std::unique_lock<std::mutex>& lock) {
     const auto has_job = [this] { return stopping_ || !jobs_.empty(); };
-    for (std::size_t kept_before = ~std::size_t{0}, kept = 0; kept < kept_before;) {
+    std::size_t kept = ~std::size_t{0};
+    for (bool has_more = true; has_more;) {
       if (wake_.wait_for(lock, kPause, has_job)) return;
       lock.unlock();
-      kept_before = std::exchange(kept, (release_heap_cache(), heap_cache_bytes()));
+      has_more = give_back_();
+      release_heap_cache();
+      const std::size_t kept_before = std::exchange(kept, heap_cache_bytes());
+      has_more = has_more || kept < kept_before;
       lock.lock();
     }
     wake_.wait(lock, has_job);
@@ -112,6 +123,7 @@ class Worker {
   std::condition_variable wake_;
   std::deque<Job> jobs_;
   bool stopping_ = false;
+  UniqueFunction<bool()> give_back_;
   std::thread thread_;  // the last one: it uses the others
 };
 
@@ -120,8 +132,8 @@ class QueuedKvStore : public KvStore {
   QueuedKvStore(std::unique_ptr<Database> database, io::Executor& executor, Options options)
       : database_(std::move(database)), executor_(executor), options_(std::move(options)) {
     if (!options_.threaded) return;
-    in_order_ = std::make_unique<Worker>();
-    looks_ = std::make_unique<Worker>();
+    in_order_ = std::make_unique<Worker>("cairn-apply", [this] { return database_->give_back(); });
+    looks_ = std::make_unique<Worker>("cairn-lookup", [] { return false; });
   }
 
   ~QueuedKvStore() override { mailbox_->close(); }

@@ -164,6 +164,7 @@ void RegionEnv::Schedule(void (*function)(void*), void* argument) {
   scheduled_.push_back({function, argument});
   if (threaded_ && !thread_.joinable())
     thread_ = std::thread([this] {
+      io::name_this_thread("cairn-compact");
       io::give_short_turns_back();  // of the reactor's thread, which is here
       run_until(stopping_);
     });

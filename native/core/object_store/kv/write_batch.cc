@@ -86,6 +86,9 @@ void WriteBatch::sort() {
   CAIRN_ASSERT(status.ok());
   const std::vector<Operation> operations = std::move(collector).sorted();
   auto sorted = std::make_unique<leveldb::WriteBatch>();
+  // Room at once for all: LevelDB has no other way to ask for it.
+  sorted->Append(*encoded_);
+  sorted->Clear();
   operation_count_ = 0;
   for (std::size_t i = 0; i < operations.size(); ++i) {
     const Operation& operation = operations[i];
