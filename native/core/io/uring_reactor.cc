@@ -28,6 +28,12 @@ constexpr std::uint64_t kPauseNs = 1'000;
 // states when the last one looked.
 constexpr std::uint64_t kCancelRepeatNs = 10'000'000;
 
+// Whether nobody waits for the operation to begin: it ends when something comes in.
+bool takes_in(const io_uring_sqe& sqe) {
+  return sqe.opcode == IORING_OP_RECV || sqe.opcode == IORING_OP_POLL_ADD ||
+         sqe.opcode == IORING_OP_ACCEPT || sqe.opcode == IORING_OP_READ;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Reactor>> Reactor::create() {
@@ -212,6 +218,18 @@ bool UringReactor::spin(std::uint64_t now) {
   return true;
 }
 
+// What only takes in what comes (recv, a poll) need not be in the kernel meanwhile: submitted
+// behind the yield it finds what has come, and nobody had to wake us.
+bool UringReactor::yield_for_batch() {
+  if (!batch_yield_.is_wanted()) return false;
+  const std::uint64_t start = now_ns();
+  if (!batch_yield_.may_yield(start)) return false;
+  if (is_awaited_) submit();
+  ::sched_yield();
+  batch_yield_.yielded(start, now_ns());
+  return true;
+}
+
 UringReactor::Wait UringReactor::choose_wait() {
   if (!pollers_.empty()) {
     const bool found = ask_pollers(&Poller::poll);
@@ -223,6 +241,7 @@ UringReactor::Wait UringReactor::choose_wait() {
     if (spin(now)) return {};
   }
   if (!posted_.empty() || round_next_ < round_.size() || !finished_.empty()) return {};
+  if (yield_for_batch()) return {};
   if (!pollers_.empty() && ask_pollers(&Poller::before_sleep)) {
     poller_found_ns_ = now_ns();
     return {};
@@ -254,6 +273,7 @@ void UringReactor::check_enter(int result) const {
 }
 
 void UringReactor::submit_and_wait(const Wait& wait) {
+  is_awaited_ = false;
   put_backlog_in_ring();
   if (wait.block && backlog_.empty()) {
     ++enter_count_;
@@ -282,6 +302,7 @@ Operation* UringReactor::start(const io_uring_sqe& sqe, IoDone done) {
   operation->sqe = sqe;
   operation->sqe.user_data = reinterpret_cast<std::uintptr_t>(operation);
   operation->done = std::move(done);
+  if (!takes_in(sqe)) is_awaited_ = true;
   backlog_.push_back(operation);
   if (running_) put_backlog_in_ring();
   return operation;
@@ -305,6 +326,14 @@ void UringReactor::put_backlog_in_ring() {
   }
 }
 
+void UringReactor::submit() {
+  is_awaited_ = false;
+  put_backlog_in_ring();
+  if (io_uring_sq_ready(&ring_) == 0) return;
+  ++enter_count_;
+  check_enter(io_uring_submit(&ring_));
+}
+
 // A submission entry for a cancellation, which must not queue behind the backlog.
 io_uring_sqe* UringReactor::sqe_now() {
   while (true) {
@@ -316,7 +345,9 @@ io_uring_sqe* UringReactor::sqe_now() {
 
 void UringReactor::handle_completions() {
   // Only those that are there now: what callbacks start belongs to the next batch.
-  for (unsigned left = io_uring_cq_ready(&ring_); left > 0; --left) {
+  const unsigned ready = io_uring_cq_ready(&ring_);
+  batch_yield_.collected(ready);
+  for (unsigned left = ready; left > 0; --left) {
     io_uring_cqe* cqe = nullptr;
     if (io_uring_peek_cqe(&ring_, &cqe) != 0) return;
     auto* operation = reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(cqe->user_data));
@@ -456,11 +487,7 @@ void UringReactor::fdatasync(int fd, IoDone done) {
 
 int UringReactor::fdatasync_here(int fd) {
   CAIRN_ASSERT(running_);
-  put_backlog_in_ring();
-  if (io_uring_sq_ready(&ring_) != 0) {
-    ++enter_count_;
-    check_enter(io_uring_submit(&ring_));
-  }
+  submit();
   while (::fdatasync(fd) != 0)
     if (errno != EINTR) return -errno;
   return 0;

@@ -25,6 +25,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "io/batch_yield.hh"
 #include "io/operation_slab.hh"
 #include "io/reactor.hh"
 #include "io/timer_queue.hh"
@@ -102,6 +103,7 @@ class UringReactor final : public Reactor {
 
   Operation* start(const io_uring_sqe& sqe, IoDone done);
   void put_backlog_in_ring();
+  void submit();
   io_uring_sqe* sqe_now();
   void submit_and_wait(const Wait& wait);
   bool kernel_has_news() const;
@@ -115,6 +117,7 @@ class UringReactor final : public Reactor {
   void take_foreign_tasks();
   bool ask_pollers(UniqueFunction<bool()> Poller::*question);
   bool spin(std::uint64_t now);
+  bool yield_for_batch();
   Wait choose_wait();
   void wake();
 
@@ -149,6 +152,8 @@ class UringReactor final : public Reactor {
   WatchId next_watch_id_ = 1;
   std::uint64_t poller_found_ns_ = 0;  // when a poller last found work
   YieldBackoff yield_backoff_;
+  BatchYield batch_yield_;
+  bool is_awaited_ = false;  // somebody waits for one that is not submitted yet
 
   std::atomic<bool> stop_requested_{false};
   std::atomic<bool> foreign_waiting_{false};

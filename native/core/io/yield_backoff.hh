@@ -16,11 +16,14 @@ class YieldBackoff {
   static constexpr std::uint64_t kMinPauseNs = 50'000'000;
   static constexpr std::uint64_t kMaxPauseNs = 1'000'000'000;
 
+  // slow_ns: what no yield takes unless a crowd is there.
+  explicit YieldBackoff(std::uint64_t slow_ns = kSlowNs) : slow_ns_(slow_ns) {}
+
   bool may_yield(std::uint64_t now_ns) const { return now_ns >= resume_ns_; }
 
   // A yield took from start_ns to end_ns.
   void yielded(std::uint64_t start_ns, std::uint64_t end_ns) {
-    if (end_ns - start_ns < kSlowNs) return;
+    if (end_ns - start_ns < slow_ns_) return;
     // A crowd that has left for as long as the last pause is a new one.
     const bool same_crowd = pause_ns_ != 0 && start_ns - resume_ns_ < pause_ns_;
     pause_ns_ = same_crowd ? std::min(2 * pause_ns_, kMaxPauseNs) : kMinPauseNs;
@@ -28,6 +31,7 @@ class YieldBackoff {
   }
 
  private:
+  std::uint64_t slow_ns_;
   std::uint64_t pause_ns_ = 0;
   std::uint64_t resume_ns_ = 0;
 };
