@@ -43,8 +43,8 @@ class BatchYield {
   }
 
  private:
-  // One and a half.
-  static constexpr std::uint64_t kBatchSixteenths = 24;
+  // Two and a half.
+  static constexpr std::uint64_t kBatchSixteenths = 40;
 
   YieldBackoff backoff_{kSlowNs};
   std::uint64_t mean_sixteenths_ = 0;

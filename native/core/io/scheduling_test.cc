@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <string>
 #include <thread>
 
 namespace cairn::io {
@@ -88,6 +90,15 @@ TEST_CASE("short turns: a thread whose policy somebody has chosen keeps it") {
     const Scheduling after = of_this_thread();
     CHECK(after.policy == SCHED_BATCH);
     CHECK(after.runtime_ns == before.runtime_ns);
+  }).join();
+}
+
+TEST_CASE("a thread has the name that it was given") {
+  std::thread([] {
+    name_this_thread("cairn-test");
+    char name[16] = {};
+    REQUIRE(::prctl(PR_GET_NAME, name) == 0);
+    CHECK(std::string(name) == "cairn-test");
   }).join();
 }
 

@@ -55,9 +55,6 @@ class Mailbox {
   bool closed_ = false;
 };
 
-// Longer than from one checkpoint to the next under load.
-constexpr std::chrono::seconds kPause{10};
-
 // A thread that does what it is given, one after the other. Its end waits for all of it.
 class Worker {
  public:
@@ -65,8 +62,8 @@ class Worker {
 
   // give_back: runs on the thread in a pause, gives back memory; true: there will be more to give
   // back after another pause.
-  Worker(const char* name, UniqueFunction<bool()> give_back)
-      : give_back_(std::move(give_back)), thread_([this, name] {
+  Worker(const char* name, std::uint64_t pause_ns, UniqueFunction<bool()> give_back)
+      : pause_(pause_ns), give_back_(std::move(give_back)), thread_([this, name] {
           io::name_this_thread(name);
           work_loop();
         }) {}
@@ -108,7 +105,7 @@ class Worker {
     const auto has_job = [this] { return stopping_ || !jobs_.empty(); };
     std::size_t kept = ~std::size_t{0};
     for (bool has_more = true; has_more;) {
-      if (wake_.wait_for(lock, kPause, has_job)) return;
+      if (wake_.wait_for(lock, pause_, has_job)) return;
       lock.unlock();
       has_more = give_back_();
       release_heap_cache();
@@ -123,6 +120,7 @@ class Worker {
   std::condition_variable wake_;
   std::deque<Job> jobs_;
   bool stopping_ = false;
+  const std::chrono::nanoseconds pause_;
   UniqueFunction<bool()> give_back_;
   std::thread thread_;  // the last one: it uses the others
 };
@@ -132,8 +130,9 @@ class QueuedKvStore : public KvStore {
   QueuedKvStore(std::unique_ptr<Database> database, io::Executor& executor, Options options)
       : database_(std::move(database)), executor_(executor), options_(std::move(options)) {
     if (!options_.threaded) return;
-    in_order_ = std::make_unique<Worker>("cairn-apply", [this] { return database_->give_back(); });
-    looks_ = std::make_unique<Worker>("cairn-lookup", [] { return false; });
+    in_order_ = std::make_unique<Worker>("cairn-apply", options_.pause_ns,
+                                         [this] { return database_->give_back(); });
+    looks_ = std::make_unique<Worker>("cairn-lookup", options_.pause_ns, [] { return false; });
   }
 
   ~QueuedKvStore() override { mailbox_->close(); }

@@ -102,6 +102,9 @@ struct Options {
   // Memory per memtable, of which there can be two, and how much a reopen may have to replay. At
   // most 1/16 of the region is taken, and at least 64 KiB (LevelDB's floor).
   std::size_t write_buffer_bytes = std::size_t{8} << 20;
+  // Threaded mode: when so long nothing has been asked for, memory is given back, and a large
+  // memtable is made a table for that. Longer than from one checkpoint to the next under load.
+  std::uint64_t pause_ns = 10'000'000'000;
   // Memory for blocks of tables.
   std::size_t block_cache_bytes = std::size_t{8} << 20;
   // Allocation unit of the region, a multiple of 4096; open() needs the one of format().

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <thread>
 
+#include "object_store/kv/database.hh"
 #include "object_store/kv/region_env.hh"
 #include "object_store/kv/test_support.hh"
 
@@ -268,6 +269,35 @@ TEST_CASE("kv: the threaded mode keeps the order and loses nothing") {
   auto store = KvStore::open(disk, kOffset, 2 * small_region(), executor, small_options());
   REQUIRE_MESSAGE(store.is_ok(), store.status().to_string());
   CHECK(contents(**store) == model);
+}
+
+TEST_CASE("kv: a pause makes a large memtable a table, a small one stays") {
+  constexpr std::uint64_t kRegion = std::uint64_t{64} << 20;
+  RecordingDisk disk(Image(kOffset + kRegion));
+  QueueExecutor executor;
+  Options options = threaded_options(executor);
+  options.write_buffer_bytes = std::size_t{4} << 20;
+  options.pause_ns = 20'000'000;
+  auto store = KvStore::format(disk, kOffset, kRegion, executor, options);
+  REQUIRE(store.is_ok());
+  const auto put = [&](char name, std::size_t length) {
+    REQUIRE((*store)->apply_now(batch_of(std::string(1, name), std::string(length, name)), true));
+    return (*store)->stats();
+  };
+  const auto written = [&] { return (*store)->stats().disk_bytes_written; };
+  const std::uint64_t small = put('a', kRestingMemtableBytes / 2).disk_bytes_written;
+  std::this_thread::sleep_for(std::chrono::nanoseconds(5 * options.pause_ns));
+  CHECK(written() == small);
+  const std::uint64_t large = put('b', kRestingMemtableBytes / 2).disk_bytes_written;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (written() < large + kRestingMemtableBytes && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  CHECK(written() >= large + kRestingMemtableBytes);
+  CHECK(contents(**store).size() == 2);
+  store->reset();
+  store = KvStore::open(disk, kOffset, kRegion, executor, options);
+  REQUIRE(store.is_ok());
+  CHECK(contents(**store).at("b") == std::string(kRestingMemtableBytes / 2, 'b'));
 }
 
 TEST_CASE("kv: a settled get does not wait for a batch that is on its way") {
