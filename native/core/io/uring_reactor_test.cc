@@ -171,6 +171,43 @@ TEST_CASE("an idle reactor makes no system calls and uses no CPU") {
   CHECK(cpu < 2 * kMillisecond);
 }
 
+TEST_CASE("behind a load a reactor sleeps again, and takes what comes then") {
+  auto reactor = make_reactor();
+  std::vector<SocketPair> pairs(8);
+  std::vector<std::byte> bytes(pairs.size());
+  std::size_t rounds = 0;
+  std::size_t received = 0;
+  std::uint64_t enters = 0;
+  std::uint64_t cpu = 0;
+  const auto begin_pause = [&] {
+    enters = reactor->enter_count();
+    cpu = thread_cpu_ns();
+    reactor->run_after(200 * kMillisecond, [&] {
+      enters = reactor->enter_count() - enters;
+      cpu = thread_cpu_ns() - cpu;
+      reactor->recv(pairs[0].ends[0], {bytes.data(), 1}, [&](int) { reactor->stop(); });
+      CHECK(::write(pairs[0].ends[1], "x", 1) == 1);
+    });
+  };
+  UniqueFunction<void()> send = [&] {
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+      reactor->recv(pairs[i].ends[0], {&bytes[i], 1}, [&](int result) {
+        CHECK(result == 1);
+        if (++received % pairs.size() != 0) return;
+        if (++rounds < 50)
+          send();
+        else
+          reactor->run_after(20 * kMillisecond, [&] { begin_pause(); });
+      });
+      CHECK(::write(pairs[i].ends[1], "x", 1) == 1);
+    }
+  };
+  send();
+  reactor->run();
+  CHECK(enters == 1);
+  CHECK(cpu < 2 * kMillisecond);
+}
+
 TEST_CASE("watch_readable is level-triggered: called again until the descriptor is drained") {
   auto reactor = make_reactor();
   SocketPair pair;
