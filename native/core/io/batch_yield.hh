@@ -4,10 +4,12 @@
 // very processor that a reactor is about to leave. If it sleeps, the first message wakes it: the
 // sender pays for that, and the batch is of one. If it yields, they run, find nobody to wake, and
 // what they all have sent is one batch. With a processor to spare a yield is over at once, and it
-// sleeps as it would have.
+// sleeps then.
 //
 // Invariants
-// - Only while batches are of more than one completion: at queue depth 1 nothing changes.
+// - Only while a batch has two and a half completions in the mean of the last ones: at queue depth
+//   1 nothing changes.
+// - A timer may run later by the turns of others, kSlowNs and what the last yield took beyond.
 // - At most kMaxYields in a row without a completion, and none behind one that let nobody else run.
 // - Who is kept from the processor for long, as beside busy guests, sleeps as before: who sleeps is
 //   woken with preference (yield_backoff.hh).

@@ -210,7 +210,6 @@ void UringReactor::check_enter(int result) const {
 }
 
 void UringReactor::submit_and_wait(const Wait& wait) {
-  is_awaited_ = false;
   put_backlog_in_ring();
   if (wait.block && backlog_.empty()) {
     ++enter_count_;
@@ -227,6 +226,7 @@ void UringReactor::submit_and_wait(const Wait& wait) {
     ++enter_count_;
     check_enter(io_uring_submit_and_get_events(&ring_));
   }
+  is_awaited_ = has_unsubmitted();
   if (!wait.block) return;
   const std::lock_guard lock(foreign_mutex_);
   sleeping_ = false;
@@ -263,12 +263,17 @@ void UringReactor::put_backlog_in_ring() {
   }
 }
 
+bool UringReactor::has_unsubmitted() const {
+  return !backlog_.empty() || io_uring_sq_ready(&ring_) != 0;
+}
+
 void UringReactor::submit() {
-  is_awaited_ = false;
   put_backlog_in_ring();
-  if (io_uring_sq_ready(&ring_) == 0) return;
-  ++enter_count_;
-  check_enter(io_uring_submit(&ring_));
+  if (io_uring_sq_ready(&ring_) != 0) {
+    ++enter_count_;
+    check_enter(io_uring_submit(&ring_));
+  }
+  is_awaited_ = has_unsubmitted();
 }
 
 // A submission entry for a cancellation, which must not queue behind the backlog.

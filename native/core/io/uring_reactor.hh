@@ -7,7 +7,8 @@
 //   on one thread, run on another and destroyed on a third once run() has returned.
 // - An operation has exactly one completion; its record is free again before its callback runs.
 // - Callbacks run from the loop only, never inside the method that started or cancelled something.
-// - One io_uring_enter per wake-up submits, waits and collects. Without timers, posted tasks or
+// - One io_uring_enter per wake-up submits, waits and collects; under load there may be one more
+//   before and behind a yield (batch_yield.hh). Without timers, posted tasks or
 //   pollers that found work it waits without a limit: an idle reactor has no wake-ups of its own.
 //
 // Does not: keep descriptors (the caller closes them, after cancel_fd), register buffers (locked
@@ -78,6 +79,8 @@ class UringReactor final : public Reactor {
 
   // How often the thread entered the kernel for the ring; for tests and metrics.
   std::uint64_t enter_count() const { return enter_count_; }
+  // How often it has offered its processor before it would have slept.
+  std::uint64_t yield_count() const { return yield_count_; }
 
  private:
   struct Watch {
@@ -104,6 +107,7 @@ class UringReactor final : public Reactor {
   Operation* start(const io_uring_sqe& sqe, IoDone done);
   void put_backlog_in_ring();
   void submit();
+  bool has_unsubmitted() const;
   io_uring_sqe* sqe_now();
   void submit_and_wait(const Wait& wait);
   bool kernel_has_news() const;
@@ -153,6 +157,7 @@ class UringReactor final : public Reactor {
   std::uint64_t poller_found_ns_ = 0;  // when a poller last found work
   YieldBackoff yield_backoff_;
   BatchYield batch_yield_;
+  std::uint64_t yield_count_ = 0;
   bool is_awaited_ = false;  // somebody waits for one that is not submitted yet
 
   std::atomic<bool> stop_requested_{false};

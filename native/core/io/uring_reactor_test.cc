@@ -206,6 +206,25 @@ TEST_CASE("behind a load a reactor sleeps again, and takes what comes then") {
   reactor->run();
   CHECK(enters == 1);
   CHECK(cpu < 2 * kMillisecond);
+  CHECK(reactor->yield_count() > 0);
+}
+
+TEST_CASE("at one message at a time a reactor never yields") {
+  auto reactor = make_reactor();
+  SocketPair pair;
+  std::byte byte{};
+  int left = 100;
+  UniqueFunction<void()> receive = [&] {
+    reactor->recv(pair.ends[0], {&byte, 1}, [&](int) {
+      if (--left == 0) return reactor->stop();
+      receive();
+      reactor->run_after(1000, [&] { CHECK(::write(pair.ends[1], "x", 1) == 1); });
+    });
+  };
+  receive();
+  CHECK(::write(pair.ends[1], "x", 1) == 1);
+  reactor->run();
+  CHECK(reactor->yield_count() == 0);
 }
 
 TEST_CASE("watch_readable is level-triggered: called again until the descriptor is drained") {

@@ -31,14 +31,21 @@ bool UringReactor::spin(std::uint64_t now) {
 }
 
 // What only takes in what comes (recv, a poll) need not be in the kernel meanwhile: submitted
-// behind the yield it finds what has come, and nobody had to wake us.
+// behind the yield it finds what has come, and nobody had to wake us. Pollers have their own way
+// to wait. True: the loop comes again, there may be something.
 bool UringReactor::yield_for_batch() {
-  if (!batch_yield_.is_wanted()) return false;
+  if (!pollers_.empty() || !batch_yield_.is_wanted()) return false;
+  if (foreign_waiting_.load(std::memory_order_acquire)) return false;
   const std::uint64_t start = now_ns();
   if (!batch_yield_.may_yield(start)) return false;
-  if (is_awaited_) submit();
+  if (!timers_.empty() && timers_.next_due_ns() <= start) return false;
+  if (is_awaited_) {
+    submit();
+    if (kernel_has_news() || io_uring_cq_ready(&ring_) != 0) return true;
+  }
   ::sched_yield();
   batch_yield_.yielded(start, now_ns());
+  ++yield_count_;
   return true;
 }
 

@@ -88,6 +88,7 @@ struct Options {
   // a record costs about the same for few as for many. 0: never. The log decides what is long.
   std::uint64_t group_wait_ns = 0;
   std::uint64_t metadata_cache_bytes = std::uint64_t{32} << 20;
+  // Of a region below 512 MiB less: kv_store.hh.
   std::uint64_t kv_write_buffer_bytes = std::uint64_t{16} << 20;
   std::uint64_t kv_block_cache_bytes = std::uint64_t{8} << 20;
   bool threaded_kv = true;  // false: stepped, for simulation

@@ -67,6 +67,25 @@ void clean(CheckpointSet& set) {
 
 }  // namespace
 
+TEST_CASE("shard: the longest value") {
+  ShardBlocks blocks;
+  for (std::uint32_t i = 0; i < kShardBlocks; ++i) {
+    // The base is the smallest number and the largest epoch; distances go from one end to the
+    // other.
+    blocks[i].number = i == 0 ? 0 : ~std::uint64_t{0};
+    blocks[i].epoch = i == 0 ? ~Epoch{0} : 0;
+    blocks[i].crc = ~std::uint32_t{0};
+    blocks[i].physical = i % 2 == 0 ? ~std::uint32_t{0} : 0;
+    blocks[i].state = BlockState::data;
+    blocks[i].shared = true;
+  }
+  const ShardValue value(blocks);
+  CHECK(value.view().size() > 375);
+  ShardBlocks again;
+  REQUIRE(decode_shard(value.view(), again));
+  CHECK(again == blocks);
+}
+
 TEST_CASE("shard: packed and unpacked it is the same, in less memory") {
   for (std::uint64_t seed = 1; seed <= 50; ++seed) {
     Counted object(seed);

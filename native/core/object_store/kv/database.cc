@@ -11,12 +11,12 @@
 #include <utility>
 
 #include "base/assert.hh"
-#include "base/heap_cache.hh"
 
 namespace cairn::kv {
 namespace {
 
 constexpr std::size_t kMinWriteBufferBytes = std::size_t{64} << 10;  // LevelDB clips to it
+constexpr std::size_t kSmallWriteBufferBytes = std::size_t{8} << 20;
 constexpr std::size_t kMaxTableBytes = std::size_t{2} << 20;
 constexpr std::size_t kMinTableBytes = std::size_t{1} << 20;  // LevelDB clips to it
 // An open table costs about 26 KiB (index and filter of a 2 MiB table): 256 of them 6.5 MiB.
@@ -28,7 +28,9 @@ constexpr std::size_t kSortedUpTo = std::size_t{1} << 18;
 constexpr int kFilterBitsPerKey = 10;  // 1 % false positives
 
 std::size_t fitting_write_buffer(std::size_t wanted, std::uint64_t region_bytes) {
-  const std::size_t most = std::max<std::size_t>(region_bytes / 16, kMinWriteBufferBytes);
+  // The reserve has up to 14 of them: a region must be large before it gives more than 8 MiB.
+  const std::uint64_t small = std::min<std::uint64_t>(region_bytes / 16, kSmallWriteBufferBytes);
+  const auto most = std::max<std::size_t>({small, region_bytes / 32, kMinWriteBufferBytes});
   return std::clamp(wanted, kMinWriteBufferBytes, most);
 }
 
@@ -152,6 +154,7 @@ Status Database::apply(WriteBatch& batch, bool sync) {
                                      " bytes are used of " + std::to_string(fs_->capacity_bytes())};
   }
   ++applies_;
+  has_flushed_ = false;
   operations_since_compaction_ += batch.operation_count();
   if (sync) ++synced_applies_;
   const std::size_t count = batch.operation_count();
@@ -182,17 +185,12 @@ bool Database::compact() {
   return true;
 }
 
-bool Database::give_back() {
-  if (memtable_bytes() > kRestingMemtableBytes) {
-    // A write of nothing: it takes a new memtable, the old one is made a table by the thread that
-    // compacts. An error is LevelDB's from now on: the next apply() has it.
-    static_cast<void>(db_->Write({}, nullptr));
-    run_background_work();
-    has_flushed_in_pause_ = true;
-    return true;
-  }
-  if (std::exchange(has_flushed_in_pause_, false)) trim_heaps();
-  return false;
+void Database::give_back() {
+  if (has_flushed_ || memtable_bytes() <= kRestingMemtableBytes) return;
+  has_flushed_ = true;
+  // A write of nothing: it takes a new memtable, the old one is made a table by the thread that
+  // compacts. An error is LevelDB's from now on: the next apply() has it.
+  static_cast<void>(db_->Write({}, nullptr));
 }
 
 // Of both memtables, the one that is being made a table too.

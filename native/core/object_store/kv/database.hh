@@ -55,9 +55,9 @@ class Database {
   // All pairs of the ranges.
   Result<Found> find(const std::vector<std::string>& keys, const std::vector<KeyRange>& ranges);
   Status apply(WriteBatch& batch, bool sync);
-  // In a pause: has the memtable made a table when it is large, and when it has been, gives its
-  // memory back to the system. True: call again later.
-  bool give_back();
+  // In a pause of apply(), threaded: a large memtable is made a table, once until the next apply().
+  // Its memory goes back to the system with what else the heaps have free.
+  void give_back();
 
   // From any thread:
   std::uint64_t used_bytes() const { return fs_->used_bytes(); }
@@ -87,7 +87,7 @@ class Database {
 
   // Since the last full compaction; what was done before the store was opened is not known.
   std::uint64_t operations_since_compaction_ = ~std::uint64_t{0} >> 1;
-  bool has_flushed_in_pause_ = false;
+  bool has_flushed_ = false;  // since the last apply(), by give_back()
   std::atomic<std::uint64_t> applies_{0};
   std::atomic<std::uint64_t> synced_applies_{0};
   std::atomic<std::uint64_t> gets_{0};

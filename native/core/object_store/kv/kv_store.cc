@@ -60,9 +60,8 @@ class Worker {
  public:
   using Job = UniqueFunction<void()>;
 
-  // give_back: runs on the thread in a pause, gives back memory; true: there will be more to give
-  // back after another pause.
-  Worker(const char* name, std::uint64_t pause_ns, UniqueFunction<bool()> give_back)
+  // give_back: runs on the thread in a pause, for memory that is not in the heap cache.
+  Worker(const char* name, std::uint64_t pause_ns, UniqueFunction<void()> give_back)
       : pause_(pause_ns), give_back_(std::move(give_back)), thread_([this, name] {
           io::name_this_thread(name);
           work_loop();
@@ -103,14 +102,11 @@ class Worker {
   // is all.
   void wait_for_job(std::unique_lock<std::mutex>& lock) {
     const auto has_job = [this] { return stopping_ || !jobs_.empty(); };
-    std::size_t kept = ~std::size_t{0};
-    for (bool has_more = true; has_more;) {
+    for (std::size_t kept_before = ~std::size_t{0}, kept = 0; kept < kept_before;) {
       if (wake_.wait_for(lock, pause_, has_job)) return;
       lock.unlock();
-      has_more = give_back_();
-      release_heap_cache();
-      const std::size_t kept_before = std::exchange(kept, heap_cache_bytes());
-      has_more = has_more || kept < kept_before;
+      give_back_();
+      kept_before = std::exchange(kept, (release_heap_cache(), heap_cache_bytes()));
       lock.lock();
     }
     wake_.wait(lock, has_job);
@@ -121,7 +117,7 @@ class Worker {
   std::deque<Job> jobs_;
   bool stopping_ = false;
   const std::chrono::nanoseconds pause_;
-  UniqueFunction<bool()> give_back_;
+  UniqueFunction<void()> give_back_;
   std::thread thread_;  // the last one: it uses the others
 };
 
@@ -131,8 +127,8 @@ class QueuedKvStore : public KvStore {
       : database_(std::move(database)), executor_(executor), options_(std::move(options)) {
     if (!options_.threaded) return;
     in_order_ = std::make_unique<Worker>("cairn-apply", options_.pause_ns,
-                                         [this] { return database_->give_back(); });
-    looks_ = std::make_unique<Worker>("cairn-lookup", options_.pause_ns, [] { return false; });
+                                         [this] { database_->give_back(); });
+    looks_ = std::make_unique<Worker>("cairn-lookup", options_.pause_ns, [] {});
   }
 
   ~QueuedKvStore() override { mailbox_->close(); }

@@ -100,10 +100,11 @@ struct Options {
   // the worker (Reactor::post_from_any_thread).
   std::function<void(io::Task)> post_back;
   // Memory per memtable, of which there can be two, and how much a reopen may have to replay. At
-  // most 1/16 of the region is taken, and at least 64 KiB (LevelDB's floor).
+  // most 1/16 of the region is taken, above 8 MiB 1/32, and at least 64 KiB (LevelDB's floor).
   std::size_t write_buffer_bytes = std::size_t{8} << 20;
-  // Threaded mode: when so long nothing has been asked for, memory is given back, and a large
-  // memtable is made a table for that. Longer than from one checkpoint to the next under load.
+  // Threaded mode: a worker that has had nothing to do for so long gives memory back, that of
+  // apply() makes a large memtable a table for it. Longer than from one checkpoint to the next
+  // under load.
   std::uint64_t pause_ns = 10'000'000'000;
   // Memory for blocks of tables.
   std::size_t block_cache_bytes = std::size_t{8} << 20;
