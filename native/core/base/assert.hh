@@ -5,7 +5,7 @@
 namespace cairn {
 
 // Prints "assertion failed: EXPRESSION at FILE:LINE" on stderr and aborts.
-[[noreturn]] void assertion_failed(const char* expression, const char* file, int line);
+[[noreturn, gnu::cold]] void assertion_failed(const char* expression, const char* file, int line);
 
 }  // namespace cairn
 

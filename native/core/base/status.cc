@@ -17,6 +17,23 @@ std::string_view error_name(ErrorCode code) {
   return "unknown";
 }
 
+Status::Status(ErrorCode code, std::string message) : bits_(bits_of(code)) {
+  static_assert(alignof(Failure) > 1, "the lowest bit of its address is 0");
+  if (is_ok() || message.empty()) return;
+  bits_ = reinterpret_cast<std::uintptr_t>(new Failure{code, std::move(message)});
+}
+
+std::uintptr_t Status::copy_failure() const {
+  return reinterpret_cast<std::uintptr_t>(new Failure(failure()));
+}
+
+void Status::drop_failure() { delete reinterpret_cast<Failure*>(bits_); }
+
+const std::string& Status::message() const {
+  static const std::string none;
+  return has_message() ? failure().message : none;
+}
+
 Status Status::from_errno(int error_number, std::string_view what) {
   ErrorCode code = ErrorCode::io_error;
   switch (error_number) {
@@ -43,8 +60,8 @@ Status Status::from_errno(int error_number, std::string_view what) {
 }
 
 std::string Status::to_string() const {
-  std::string text(error_name(code_));
-  if (!message_.empty()) text += ": " + message_;
+  std::string text(error_name(code()));
+  if (!message().empty()) text += ": " + message();
   return text;
 }
 

@@ -22,26 +22,62 @@ enum class ErrorCode : std::uint16_t {
 // The code's name as TypeScript knows it, "unknown" for a number that is not in the table.
 std::string_view error_name(ErrorCode code);
 
+// One word, and all of it 0 when it is ok: most operations hand it on several times. What fails is
+// out of line, and in the program's cold part.
 class [[nodiscard]] Status {
  public:
   Status() = default;
-  Status(ErrorCode code, std::string message) : code_(code), message_(std::move(message)) {}
+  // With ErrorCode::ok it is ok() and the message is dropped.
+  [[gnu::cold]] Status(ErrorCode code, std::string message);
+  Status(const Status& other) : bits_(other.has_message() ? other.copy_failure() : other.bits_) {}
+  // Who was moved from keeps its code.
+  Status(Status&& other) noexcept : bits_(other.bits_) {
+    if (has_message()) other.bits_ = bits_of(failure().code);
+  }
+  Status& operator=(const Status& other) { return *this = Status(other); }
+  Status& operator=(Status&& other) noexcept {
+    if (this == &other) return *this;
+    if (has_message()) drop_failure();
+    bits_ = other.bits_;
+    if (has_message()) other.bits_ = bits_of(failure().code);
+    return *this;
+  }
+  ~Status() {
+    if (has_message()) drop_failure();
+  }
 
   static Status ok() { return {}; }
   // errno as a Status: ENOSPC is no_space, ENOENT not_found, EEXIST already_exists, EADDRINUSE
   // address_in_use, EACCES and EPERM permission_denied, all else io_error. what: "write WAL".
   static Status from_errno(int error_number, std::string_view what);
 
-  bool is_ok() const { return code_ == ErrorCode::ok; }
+  bool is_ok() const { return bits_ == 0; }
   explicit operator bool() const { return is_ok(); }
-  ErrorCode code() const { return code_; }
-  const std::string& message() const { return message_; }
+  ErrorCode code() const {
+    return has_message() ? failure().code : static_cast<ErrorCode>(bits_ >> 1);
+  }
+  // Empty of one that is ok.
+  const std::string& message() const;
   // "no_space: the allocator has no free block"
   std::string to_string() const;
 
  private:
-  ErrorCode code_ = ErrorCode::ok;
-  std::string message_;
+  struct Failure {
+    ErrorCode code;
+    std::string message;
+  };
+  static constexpr std::uintptr_t bits_of(ErrorCode code) {
+    return static_cast<std::uintptr_t>(code) << 1 |
+           static_cast<std::uintptr_t>(code != ErrorCode::ok);
+  }
+  bool has_message() const { return (bits_ & 1) == 0 && __builtin_expect(bits_ != 0, 0); }
+  const Failure& failure() const { return *reinterpret_cast<const Failure*>(bits_); }
+  [[gnu::cold]] std::uintptr_t copy_failure() const;
+  [[gnu::cold]] void drop_failure();
+
+  // 0: ok. The lowest bit set: the code is above it, and there is no message. Else the address of a
+  // Failure, which is this one's own.
+  std::uintptr_t bits_ = 0;
 };
 
 template <typename T>

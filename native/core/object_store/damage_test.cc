@@ -322,6 +322,26 @@ TEST_CASE("a damaged value of the OSD itself is an error, never absent") {
   CHECK(reported > 0);
 }
 
+namespace {
+
+// The closed store's pieces of block maps, of which the last one gets a byte too many.
+void damage_last_shard(Machine& machine, std::size_t shard_count) {
+  const Layout layout = layout_of(machine.disk);
+  kv::Options options = kv::small_options();
+  options.unit_bytes = layout.kv_unit_bytes;
+  auto region =
+      kv::KvStore::open(machine.disk, layout.kv_offset, layout.kv_bytes, machine.executor, options);
+  REQUIRE(region.is_ok());
+  auto shards = (*region)->scan_now("s", "t", shard_count + 1);
+  REQUIRE(shards.is_ok());
+  REQUIRE(shards->size() == shard_count);
+  kv::WriteBatch batch;
+  batch.put(shards->back().first, shards->back().second + "x");
+  REQUIRE((*region)->apply_now(std::move(batch), true).is_ok());
+}
+
+}  // namespace
+
 TEST_CASE("a block map that cannot be is an error each time, not zeros the second time") {
   Machine machine(formatted_image(64));
   machine.must_open();
@@ -329,23 +349,41 @@ TEST_CASE("a block map that cannot be is an error each time, not zeros the secon
   transaction.write(kPg, object(0), 0, block_of(1), {1, 1});
   REQUIRE(machine.submit(std::move(transaction)).is_ok());
   REQUIRE(machine.close().is_ok());
-  const Layout layout = layout_of(machine.disk);
-  {
-    kv::Options options = kv::small_options();
-    options.unit_bytes = layout.kv_unit_bytes;
-    auto region = kv::KvStore::open(machine.disk, layout.kv_offset, layout.kv_bytes,
-                                    machine.executor, options);
-    REQUIRE(region.is_ok());
-    auto shards = (*region)->scan_now("s", "t", 2);
-    REQUIRE(shards.is_ok());
-    REQUIRE(shards->size() == 1);
-    kv::WriteBatch batch;
-    batch.put((*shards)[0].first, (*shards)[0].second + "x");
-    REQUIRE((*region)->apply_now(std::move(batch), true).is_ok());
-  }
+  damage_last_shard(machine, 1);
   machine.must_open();
   for (int i = 0; i < 3; ++i)
     CHECK(machine.read(kPg, object(0), 0, kBlockBytes).first.code() == ErrorCode::corrupt);
+}
+
+TEST_CASE("a piece of a block map that cannot be is no error of the others") {
+  constexpr std::uint64_t kShardBytes = 16 * kBlockBytes;
+  Machine machine(formatted_image(64));
+  machine.must_open();
+  for (std::uint64_t at = 0; at < 3; ++at) {
+    Transaction transaction;
+    transaction.write(kPg, object(0), at * kShardBytes, block_of(at), {1, 1});
+    REQUIRE(machine.submit(std::move(transaction)).is_ok());
+  }
+  REQUIRE(machine.close().is_ok());
+  damage_last_shard(machine, 3);
+  for (const bool writes_first : {false, true}) {
+    machine.must_open();
+    if (writes_first) {
+      Transaction transaction;
+      transaction.write(kPg, object(0), 0, block_of(0), {1, 2});
+      CHECK(machine.submit(std::move(transaction)).is_ok());
+    }
+    for (int round = 0; round < 2; ++round) {
+      for (std::uint64_t at = 0; at < 2; ++at) {
+        auto [status, result] = machine.read(kPg, object(0), at * kShardBytes, kBlockBytes);
+        CHECK(status.is_ok());
+        CHECK(load_le<std::uint64_t>(result.data.data()) == at);
+      }
+      const Status bad = machine.read(kPg, object(0), 2 * kShardBytes, kBlockBytes).first;
+      CHECK(bad.code() == ErrorCode::corrupt);
+    }
+    CHECK(machine.close().is_ok());
+  }
 }
 
 TEST_CASE("a file that was cut off is refused") {

@@ -36,7 +36,8 @@ void Loader::need_references(Onode& onode, std::uint32_t first, std::uint32_t en
   }
 }
 
-void Loader::need_shards(Onode& onode, std::uint32_t first, std::uint32_t end, Missing& missing) {
+void Loader::need_shards(Onode& onode, std::uint32_t first, std::uint32_t end,
+                         Missing& missing) const {
   // A block behind the limit may lie in a shard with others before it.
   const std::uint32_t limit = (onode.header.block_limit + kShardBlocks - 1) / kShardBlocks;
   const std::uint32_t end_shard = std::min((end + kShardBlocks - 1) / kShardBlocks, limit);
@@ -45,10 +46,16 @@ void Loader::need_shards(Onode& onode, std::uint32_t first, std::uint32_t end, M
   for (std::uint32_t index = first_shard; index < end_shard; ++index)
     if (!onode.knows_shard(index)) ++unknown;
   const bool wants_all = first_shard == 0 && end_shard == limit;
-  if (unknown > (wants_all ? 1 : kShardsOneByOne)) {
+  const bool wants_most = unknown > (wants_all ? 1 : kShardsOneByOne);
+  const bool is_ahead =
+      !wants_most && unknown > 0 && limit > 1 && !onode.loads_singly && state_.cache.has_room();
+  if (wants_most || is_ahead) {
     const auto is_same = [&](const Missing::Whole& whole) { return whole.onode == &onode; };
-    if (std::none_of(missing.wholes.begin(), missing.wholes.end(), is_same))
-      missing.wholes.push_back({&onode, onode.header.id});
+    const auto same = std::find_if(missing.wholes.begin(), missing.wholes.end(), is_same);
+    if (same == missing.wholes.end())
+      missing.wholes.push_back({&onode, onode.header.id, is_ahead});
+    else
+      same->is_ahead = same->is_ahead && is_ahead;
     return;
   }
   for (std::uint32_t index = first_shard; index < end_shard && unknown > 0; ++index) {
@@ -182,7 +189,7 @@ Status Loader::fill(Missing::Item& item, const std::optional<std::string>& value
     }
     case Missing::Kind::shard:
       if (item.onode->header.id != item.object_id) return {};
-      return fill_shard(*item.onode, static_cast<std::uint32_t>(item.index), value);
+      return fill_shard(*item.onode, static_cast<std::uint32_t>(item.index), value, false);
     case Missing::Kind::references: {
       const auto block = static_cast<std::uint32_t>(item.index) * kReferenceChunkBlocks;
       if (state_.cache.find_references(block) != nullptr) return {};
@@ -202,7 +209,7 @@ Status Loader::fill(Missing::Item& item, const std::optional<std::string>& value
 }
 
 Status Loader::fill_shard(Onode& onode, std::uint32_t index,
-                          const std::optional<std::string>& value) {
+                          const std::optional<std::string>& value, bool is_packed) {
   if (!onode.exists || onode.is_whole || onode.knows_shard(index)) return {};
   // What is bad stays unknown: the next one is not to take it for good.
   ShardBlocks blocks;
@@ -213,7 +220,10 @@ Status Loader::fill_shard(Onode& onode, std::uint32_t index,
       std::any_of(blocks.begin(), blocks.end(), is_outside))
     return {ErrorCode::corrupt,
             "the key-value region has a bad block map of object " + onode.name()};
-  state_.cache.make_shard(onode, index).blocks = blocks;
+  if (is_packed && value)
+    onode.add_packed_shard(index, *value);
+  else
+    state_.cache.make_shard(onode, index).blocks = blocks;
   return {};
 }
 
@@ -224,7 +234,7 @@ Status Loader::fill(Missing::Whole& whole, const std::vector<kv::KeyValue>& shar
     const std::optional<std::uint32_t> index = keys::shard_index(key);
     if (!index || *index >= kMaxObjectBlocks / kShardBlocks)
       return {ErrorCode::corrupt, "the key-value region has a bad key of a block map"};
-    CAIRN_RETURN_IF_ERROR(fill_shard(onode, *index, value));
+    CAIRN_RETURN_IF_ERROR(fill_shard(onode, *index, value, whole.is_ahead));
   }
   onode.is_whole = true;
   return {};
@@ -251,6 +261,16 @@ Status Loader::fill(Missing& missing, kv::Found found) {
   for (Missing::Layers& layers : missing.layers) fill(layers, *range++);
   for (const std::uint64_t omap_id : missing.omap_ids) keep_omap(omap_id, std::move(*range++));
   return first_error;
+}
+
+// After an error. True: something was asked for ahead; without it, the next round will tell.
+bool Loader::give_up_ahead(Missing& missing) {
+  bool was_ahead = false;
+  for (Missing::Whole& whole : missing.wholes) {
+    if (!whole.is_ahead) continue;
+    whole.onode->loads_singly = was_ahead = true;
+  }
+  return was_ahead;
 }
 
 void Loader::pin(Missing& missing) {
@@ -289,6 +309,7 @@ void Loader::load(Missing missing, UniqueFunction<void(Status)> done) {
                           [this, missing = std::move(missing), done = std::move(done)](
                               Status status, kv::Found found) mutable {
                             if (status) status = fill(missing, std::move(found));
+                            if (!status && give_up_ahead(missing)) status = {};
                             unpin(missing);
                             done(std::move(status));
                           });
@@ -304,8 +325,9 @@ void Loader::keep_omap(std::uint64_t omap_id, std::vector<kv::KeyValue> values) 
 
 Status Loader::load_now(Missing missing) {
   Result<kv::Found> found = state_.kv->find_now(missing.item_keys, ranges_of(missing));
-  if (!found) return found.status();
-  return fill(missing, std::move(*found));
+  Status status = found ? fill(missing, std::move(*found)) : found.status();
+  if (!status && give_up_ahead(missing)) status = {};
+  return status;
 }
 
 }  // namespace cairn::object_store

@@ -1,6 +1,10 @@
 // Loader: finds out which metadata an operation needs that is not in memory, and gets it from the
 // key-value region. Loading goes in rounds (the header, then the shards that it points to, then the
 // reference counts of the shared blocks in them): ask again until nothing is missing.
+//
+// While the cache has room, an object's whole block map comes with the first piece of it that is
+// asked for: they lie side by side in the region, and to look there costs more than to read on.
+// What cannot be read ahead is nobody's error until it is asked for by itself.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +34,7 @@ struct Missing {
   struct Whole {
     Onode* onode = nullptr;  // pinned while they are loaded
     std::uint64_t object_id = 0;
+    bool is_ahead = false;  // some of them nobody asks for yet
   };
   // Whether a head's name has layers from an id on.
   struct Layers {
@@ -65,7 +70,7 @@ class Loader {
   Status load_now(Missing missing);
 
  private:
-  static void need_shards(Onode& onode, std::uint32_t first, std::uint32_t end, Missing& missing);
+  void need_shards(Onode& onode, std::uint32_t first, std::uint32_t end, Missing& missing) const;
   static void need_layers(PgEntry& pg, Onode& head, std::uint64_t from, Missing& missing);
   // An object of a new PG that is not in memory does not exist: nothing is needed of it.
   Onode* need_part(const PgEntry& pg, const ObjectKey& key, std::uint32_t first, std::uint32_t end,
@@ -77,7 +82,9 @@ class Loader {
   Status fill(Missing::Item& item, const std::optional<std::string>& value);
   Status fill(Missing::Whole& whole, const std::vector<kv::KeyValue>& shards);
   static void fill(Missing::Layers& layers, const std::vector<kv::KeyValue>& headers);
-  Status fill_shard(Onode& onode, std::uint32_t index, const std::optional<std::string>& value);
+  Status fill_shard(Onode& onode, std::uint32_t index, const std::optional<std::string>& value,
+                    bool is_packed);
+  static bool give_up_ahead(Missing& missing);
   void keep_omap(std::uint64_t omap_id, std::vector<kv::KeyValue> values);
   static std::vector<kv::KeyRange> ranges_of(const Missing& missing);
   static void pin(Missing& missing);

@@ -53,6 +53,15 @@ Shard& Onode::add_shard(std::uint32_t index) {
   return *slot.shard();
 }
 
+void Onode::add_packed_shard(std::uint32_t index, std::string_view value) {
+  if (slots_.size() <= index) slots_.resize(index + 1);
+  ShardSlot& slot = slots_[index];
+  CAIRN_ASSERT(!slot.is_known());
+  slot.hold_value(value);
+  slot_bytes_ += slot.memory_bytes();
+  recharge();
+}
+
 std::unique_ptr<Shard> Onode::release_shard(std::uint32_t index) {
   ShardSlot& slot = slots_[index];
   --in_use_;

@@ -67,6 +67,8 @@ class Onode final : public CheckpointEntry {
   std::uint32_t shard_end() const { return static_cast<std::uint32_t>(slots_.size()); }
   // Made with absent blocks; there is none yet.
   Shard& add_shard(std::uint32_t index);
+  // As its value, which decode_shard() takes; it is not known yet.
+  void add_packed_shard(std::uint32_t index, std::string_view value);
   // Lets go of the one in use.
   std::unique_ptr<Shard> release_shard(std::uint32_t index);
   // Lets go of what is left: nothing is known of any shard.
@@ -98,6 +100,7 @@ class Onode final : public CheckpointEntry {
   bool is_whole = false;          // all shards that have a block are in memory
   bool is_used = false;           // since the cache last looked at it
   bool is_resting = false;        // in the cache's other list
+  bool loads_singly = false;      // not all of its shards can be read
   std::uint32_t dirty_parts = 0;  // header and shards that a checkpoint has yet to write
   std::uint32_t pins = 0;         // operations that rely on its staying in memory
   HeaderValue header;

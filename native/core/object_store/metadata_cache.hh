@@ -57,6 +57,8 @@ class MetadataCache {
   // Objects that do not rest.
   std::size_t awake_count() const { return awake_count_; }
   std::uint64_t used_bytes() const { return used_bytes_; }
+  // For more than what is asked for.
+  bool has_room() const { return used_bytes_ < limit_bytes_ / 4 * 3; }
 
  private:
   // A key with its hash, so that a look-up goes to no other entry than the one it wants.

@@ -90,6 +90,45 @@ TEST_CASE("of an object that was made since the start nothing is asked for") {
   CHECK(machine.store->counters().metadata_loads == loads);
 }
 
+TEST_CASE("with a block's piece of the map come the others of its object, while there is room") {
+  constexpr std::uint64_t kObjects = 8;
+  constexpr std::uint64_t kBlocks = 1024;
+  Machine machine(formatted_image(2 * kObjects * kBlocks));
+  Options options = small_options();
+  options.metadata_cache_bytes = std::uint64_t{1} << 20;
+  REQUIRE(machine.open(options).is_ok());
+  for (std::uint64_t at = 0; at < kObjects * kBlocks; at += kShardBlocks / 2) {
+    Transaction transaction;
+    transaction.write(kPg, name_of(at / kBlocks), at % kBlocks * kBlockBytes, block_of(at),
+                      {1, at + 1});
+    REQUIRE(machine.submit(std::move(transaction)).is_ok());
+  }
+  REQUIRE(machine.close().is_ok());
+  const auto open = [&](std::uint64_t cache_bytes) {
+    options.metadata_cache_bytes = cache_bytes;
+    REQUIRE(machine.open(options).is_ok());
+  };
+  open(std::uint64_t{1} << 20);
+  const Counters& counters = machine.store->counters();
+  const std::uint64_t loads = counters.metadata_loads;
+  for (std::uint64_t at = 0; at < kObjects * kBlocks; at += kShardBlocks / 2)
+    CHECK(content_at(machine, name_of(at / kBlocks), at % kBlocks * kBlockBytes) == at);
+  // The header and the map of each.
+  CHECK(counters.metadata_loads - loads == 2 * kObjects);
+  REQUIRE(machine.close().is_ok());
+
+  // Each time another object, and memory for one of them: little comes that is not asked for.
+  open(std::uint64_t{8} << 10);
+  std::uint64_t reads = 0;
+  const Counters& few = machine.store->counters();
+  const std::uint64_t values = few.metadata_values;
+  for (std::uint64_t block = 0; block < kBlocks; block += kShardBlocks)
+    for (std::uint64_t index = 0; index < kObjects; ++index, ++reads)
+      CHECK(content_at(machine, name_of(index), block * kBlockBytes) == index * kBlocks + block);
+  CHECK(few.metadata_values - values > reads / 2);
+  CHECK(few.metadata_values - values < reads * 8);
+}
+
 TEST_CASE("the second clone of an object in memory asks for nothing") {
   Machine machine = reopened_with_sparse_object();
   machine.must_open();
