@@ -324,19 +324,22 @@ TEST_CASE("a damaged value of the OSD itself is an error, never absent") {
 
 namespace {
 
-// The closed store's pieces of block maps, of which the last one gets a byte too many.
-void damage_last_shard(Machine& machine, std::size_t shard_count) {
+// Of the closed store's values with keys of this letter, count of them, the last one gets a byte
+// too many.
+void damage_last(Machine& machine, char letter, std::size_t count) {
   const Layout layout = layout_of(machine.disk);
   kv::Options options = kv::small_options();
   options.unit_bytes = layout.kv_unit_bytes;
   auto region =
       kv::KvStore::open(machine.disk, layout.kv_offset, layout.kv_bytes, machine.executor, options);
   REQUIRE(region.is_ok());
-  auto shards = (*region)->scan_now("s", "t", shard_count + 1);
-  REQUIRE(shards.is_ok());
-  REQUIRE(shards->size() == shard_count);
+  const std::string begin(1, letter);
+  const std::string end(1, static_cast<char>(letter + 1));
+  auto values = (*region)->scan_now(begin, end, count + 1);
+  REQUIRE(values.is_ok());
+  REQUIRE(values->size() == count);
   kv::WriteBatch batch;
-  batch.put(shards->back().first, shards->back().second + "x");
+  batch.put(values->back().first, values->back().second + "x");
   REQUIRE((*region)->apply_now(std::move(batch), true).is_ok());
 }
 
@@ -349,7 +352,7 @@ TEST_CASE("a block map that cannot be is an error each time, not zeros the secon
   transaction.write(kPg, object(0), 0, block_of(1), {1, 1});
   REQUIRE(machine.submit(std::move(transaction)).is_ok());
   REQUIRE(machine.close().is_ok());
-  damage_last_shard(machine, 1);
+  damage_last(machine, 's', 1);
   machine.must_open();
   for (int i = 0; i < 3; ++i)
     CHECK(machine.read(kPg, object(0), 0, kBlockBytes).first.code() == ErrorCode::corrupt);
@@ -365,18 +368,24 @@ TEST_CASE("a piece of a block map that cannot be is no error of the others") {
     REQUIRE(machine.submit(std::move(transaction)).is_ok());
   }
   REQUIRE(machine.close().is_ok());
-  damage_last_shard(machine, 3);
-  for (const bool writes_first : {false, true}) {
+  damage_last(machine, 's', 3);
+  enum class First { read, write, replay };
+  for (const First first : {First::read, First::write, First::replay}) {
+    CAPTURE(static_cast<int>(first));
     machine.must_open();
-    if (writes_first) {
+    if (first != First::read) {
       Transaction transaction;
       transaction.write(kPg, object(0), 0, block_of(0), {1, 2});
-      CHECK(machine.submit(std::move(transaction)).is_ok());
+      REQUIRE(machine.submit(std::move(transaction)).is_ok());
+    }
+    if (first == First::replay) {
+      machine.store.reset();
+      machine.must_open();
     }
     for (int round = 0; round < 2; ++round) {
       for (std::uint64_t at = 0; at < 2; ++at) {
         auto [status, result] = machine.read(kPg, object(0), at * kShardBytes, kBlockBytes);
-        CHECK(status.is_ok());
+        REQUIRE(status.is_ok());
         CHECK(load_le<std::uint64_t>(result.data.data()) == at);
       }
       const Status bad = machine.read(kPg, object(0), 2 * kShardBytes, kBlockBytes).first;
@@ -384,6 +393,28 @@ TEST_CASE("a piece of a block map that cannot be is no error of the others") {
     }
     CHECK(machine.close().is_ok());
   }
+}
+
+TEST_CASE("a reference count that cannot be fails the store, whatever was asked for beside it") {
+  Machine machine(formatted_image(64));
+  machine.must_open();
+  Transaction transaction;
+  transaction.write(kPg, object(0), 0, block_of(0), {1, 1});
+  transaction.clone(kPg, object(0), {7, object(0).name, 4}, {1, 1});
+  transaction.write(kPg, object(1), 0, block_of(1), {1, 1});
+  transaction.write(kPg, object(1), 40 * kBlockBytes, block_of(1), {1, 1});
+  REQUIRE(machine.submit(std::move(transaction)).is_ok());
+  REQUIRE(machine.close().is_ok());
+  damage_last(machine, 'r', 1);
+  machine.must_open();
+  // The block map of the one and the header of the other are in memory then.
+  REQUIRE(machine.read(kPg, object(0), 0, kBlockBytes).first.is_ok());
+  REQUIRE(machine.read(kPg, object(1), 0, 0).first.is_ok());
+  Transaction next;
+  next.write(kPg, object(0), 0, block_of(2), {1, 2});
+  next.write(kPg, object(1), 0, block_of(2), {1, 2});
+  CHECK(machine.submit(std::move(next)).code() == ErrorCode::corrupt);
+  CHECK(machine.store->failure().code() == ErrorCode::corrupt);
 }
 
 TEST_CASE("a file that was cut off is refused") {

@@ -47,8 +47,8 @@ void Loader::need_shards(Onode& onode, std::uint32_t first, std::uint32_t end,
     if (!onode.knows_shard(index)) ++unknown;
   const bool wants_all = first_shard == 0 && end_shard == limit;
   const bool wants_most = unknown > (wants_all ? 1 : kShardsOneByOne);
-  const bool is_ahead =
-      !wants_most && unknown > 0 && limit > 1 && !onode.loads_singly && state_.cache.has_room();
+  const bool is_ahead = !wants_most && unknown > 0 && limit > 1 && !onode.loads_singly &&
+                        !onode.is_read_ahead && state_.cache.has_room();
   if (wants_most || is_ahead) {
     const auto is_same = [&](const Missing::Whole& whole) { return whole.onode == &onode; };
     const auto same = std::find_if(missing.wholes.begin(), missing.wholes.end(), is_same);
@@ -193,8 +193,10 @@ Status Loader::fill(Missing::Item& item, const std::optional<std::string>& value
     case Missing::Kind::references: {
       const auto block = static_cast<std::uint32_t>(item.index) * kReferenceChunkBlocks;
       if (state_.cache.find_references(block) != nullptr) return {};
-      if (!state_.cache.make_references(block).decode(value.value_or("")))
-        return bad("reference count");
+      // What is bad stays unknown here too.
+      ReferenceChunk counts(static_cast<std::uint32_t>(item.index));
+      if (!counts.decode(value.value_or(""))) return bad("reference count");
+      state_.cache.make_references(block).extra = counts.extra;
       return {};
     }
     case Missing::Kind::segment: {
@@ -255,35 +257,54 @@ Status Loader::fill(Missing& missing, kv::Found found) {
   };
   for (std::size_t i = 0; i < missing.items.size(); ++i)
     note(fill(missing.items[i], found.values[i]));
-  for (std::size_t i = 0; i < missing.wholes.size(); ++i)
-    note(fill(missing.wholes[i], found.ranges[i]));
+  for (std::size_t i = 0; i < missing.wholes.size(); ++i) {
+    Missing::Whole& whole = missing.wholes[i];
+    Status status = fill(whole, found.ranges[i]);
+    if (!status && whole.is_ahead)
+      give_up_ahead(whole, status);
+    else
+      note(std::move(status));
+  }
   auto range = found.ranges.begin() + static_cast<std::ptrdiff_t>(missing.wholes.size());
   for (Missing::Layers& layers : missing.layers) fill(layers, *range++);
   for (const std::uint64_t omap_id : missing.omap_ids) keep_omap(omap_id, std::move(*range++));
   return first_error;
 }
 
-// After an error. True: something was asked for ahead; without it, the next round will tell.
-bool Loader::give_up_ahead(Missing& missing) {
-  bool was_ahead = false;
-  for (Missing::Whole& whole : missing.wholes) {
-    if (!whole.is_ahead) continue;
-    whole.onode->loads_singly = was_ahead = true;
-  }
-  return was_ahead;
+// The next round asks for what is wanted alone, and tells whether the error is in that.
+void Loader::give_up_ahead(Missing::Whole& whole, const Status& error) {
+  whole.onode->loads_singly = true;
+  state_.log("warn", "the block map of object " + whole.onode->name() +
+                         " cannot be read as a whole: " + error.to_string());
+}
+
+// The region has answered nothing.
+Status Loader::fail(Missing& missing, Status error) {
+  const bool was_ahead = std::any_of(missing.wholes.begin(), missing.wholes.end(),
+                                     [](const Missing::Whole& whole) { return whole.is_ahead; });
+  if (!was_ahead) return error;
+  for (Missing::Whole& whole : missing.wholes)
+    if (whole.is_ahead) give_up_ahead(whole, error);
+  return {};
 }
 
 void Loader::pin(Missing& missing) {
   for (Missing::Item& item : missing.items)
     if (item.onode != nullptr) ++item.onode->pins;
-  for (Missing::Whole& whole : missing.wholes) ++whole.onode->pins;
+  for (Missing::Whole& whole : missing.wholes) {
+    ++whole.onode->pins;
+    if (whole.is_ahead) whole.onode->is_read_ahead = true;
+  }
   for (Missing::Layers& layers : missing.layers) ++layers.head->pins;
 }
 
 void Loader::unpin(Missing& missing) {
   for (Missing::Item& item : missing.items)
     if (item.onode != nullptr) --item.onode->pins;
-  for (Missing::Whole& whole : missing.wholes) --whole.onode->pins;
+  for (Missing::Whole& whole : missing.wholes) {
+    --whole.onode->pins;
+    if (whole.is_ahead) whole.onode->is_read_ahead = false;
+  }
   for (Missing::Layers& layers : missing.layers) --layers.head->pins;
 }
 
@@ -308,8 +329,8 @@ void Loader::load(Missing missing, UniqueFunction<void(Status)> done) {
   state_.kv->find_settled(std::move(item_keys), std::move(ranges),
                           [this, missing = std::move(missing), done = std::move(done)](
                               Status status, kv::Found found) mutable {
-                            if (status) status = fill(missing, std::move(found));
-                            if (!status && give_up_ahead(missing)) status = {};
+                            status = status ? fill(missing, std::move(found))
+                                            : fail(missing, std::move(status));
                             unpin(missing);
                             done(std::move(status));
                           });
@@ -325,9 +346,7 @@ void Loader::keep_omap(std::uint64_t omap_id, std::vector<kv::KeyValue> values) 
 
 Status Loader::load_now(Missing missing) {
   Result<kv::Found> found = state_.kv->find_now(missing.item_keys, ranges_of(missing));
-  Status status = found ? fill(missing, std::move(*found)) : found.status();
-  if (!status && give_up_ahead(missing)) status = {};
-  return status;
+  return found ? fill(missing, std::move(*found)) : fail(missing, found.status());
 }
 
 }  // namespace cairn::object_store

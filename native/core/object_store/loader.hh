@@ -84,7 +84,8 @@ class Loader {
   static void fill(Missing::Layers& layers, const std::vector<kv::KeyValue>& headers);
   Status fill_shard(Onode& onode, std::uint32_t index, const std::optional<std::string>& value,
                     bool is_packed);
-  static bool give_up_ahead(Missing& missing);
+  void give_up_ahead(Missing::Whole& whole, const Status& error);
+  Status fail(Missing& missing, Status error);
   void keep_omap(std::uint64_t omap_id, std::vector<kv::KeyValue> values);
   static std::vector<kv::KeyRange> ranges_of(const Missing& missing);
   static void pin(Missing& missing);

@@ -100,7 +100,8 @@ class Onode final : public CheckpointEntry {
   bool is_whole = false;          // all shards that have a block are in memory
   bool is_used = false;           // since the cache last looked at it
   bool is_resting = false;        // in the cache's other list
-  bool loads_singly = false;      // not all of its shards can be read
+  bool is_read_ahead = false;     // all of its shards are on their way
+  bool loads_singly = false;      // not all of them can be read
   std::uint32_t dirty_parts = 0;  // header and shards that a checkpoint has yet to write
   std::uint32_t pins = 0;         // operations that rely on its staying in memory
   HeaderValue header;

@@ -46,7 +46,7 @@ Status clone(Machine& machine) {
 
 std::uint64_t content_at(Machine& machine, const ObjectId& object, std::uint64_t offset) {
   auto [status, result] = machine.read(kPg, object, offset, kBlockBytes);
-  CHECK(status.is_ok());
+  REQUIRE(status.is_ok());
   return load_le<std::uint64_t>(result.data.data());
 }
 
