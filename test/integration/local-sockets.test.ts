@@ -3,13 +3,12 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { readClusterFile } from "../../cli/local-cluster/cluster-dir.js";
 import { addressText } from "../../cli/options.js";
 import { Image } from "../../client/index.js";
 import { localSocketsVariable } from "../../common/local-sockets.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
 import type { OsdRow } from "../../proto/commands.js";
-import { cairn, cairnJson, connectTo } from "./support.js";
+import { cairn, cairnJson, connectTo, metricsOf } from "./support.js";
 
 const reported = { timeout: 60_000, interval: 250 };
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-local-sockets-"));
@@ -27,10 +26,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** How many connections of each transport the OSDs have reported; none of one: not reported yet. */
 async function connections(): Promise<Record<string, Record<string, number>>> {
-  const http = readClusterFile(dir)?.http;
-  const response = await fetch(`http://${http === undefined ? "" : addressText(http)}/metrics`);
   const found: Record<string, Record<string, number>> = {};
-  for (const line of (await response.text()).split("\n")) {
+  for (const line of (await metricsOf(dir)).split("\n")) {
     if (!line.startsWith("cairn_net_connections{")) continue;
     const daemon = /daemon="([^"]+)"/.exec(line)?.[1] ?? "";
     const transport = /transport="([^"]+)"/.exec(line)?.[1] ?? "";

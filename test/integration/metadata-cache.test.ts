@@ -4,9 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, expect, it } from "vitest";
-import { readClusterFile } from "../../cli/local-cluster/cluster-dir.js";
-import { addressText } from "../../cli/options.js";
-import { cairn, cairnJson } from "./support.js";
+import { cairn, cairnJson, metricsOf } from "./support.js";
 
 const variable = "CAIRN_METADATA_CACHE";
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-metadata-cache-"));
@@ -23,15 +21,13 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** A counter of the OSD, once it has reported more than so many writes. */
 async function counted(name: string, writes: number): Promise<number> {
-  const http = readClusterFile(dir)?.http;
   const value = (text: string, of: string) =>
     Number(new RegExp(`^${of}\\{[^}]*\\} (\\d+)$`, "m").exec(text)?.[1] ?? Number.NaN);
   let text = "";
   await expect
     .poll(
       async () => {
-        const address = http === undefined ? "" : addressText(http);
-        text = await (await fetch(`http://${address}/metrics`)).text();
+        text = await metricsOf(dir);
         return value(text, "cairn_store_transactions_total");
       },
       { timeout: 60_000, interval: 250 },

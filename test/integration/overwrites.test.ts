@@ -5,9 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, expect, it } from "vitest";
-import { readClusterFile } from "../../cli/local-cluster/cluster-dir.js";
-import { addressText } from "../../cli/options.js";
-import { cairn, cairnJson } from "./support.js";
+import { cairn, cairnJson, metricsOf } from "./support.js";
 
 const variable = "CAIRN_OVERWRITES";
 const reported = { timeout: 60_000, interval: 250 };
@@ -25,9 +23,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** A counter of both OSDs since their start; undefined: not reported by both yet. */
 async function counted(name: string): Promise<number | undefined> {
-  const http = readClusterFile(dir)?.http;
-  const response = await fetch(`http://${http === undefined ? "" : addressText(http)}/metrics`);
-  const lines = (await response.text()).split("\n").filter((line) => line.startsWith(`${name}{`));
+  const lines = (await metricsOf(dir)).split("\n").filter((line) => line.startsWith(`${name}{`));
   const sum = lines.reduce((total, line) => total + Number(line.split(" ").at(-1)), 0);
   return lines.length === 2 ? sum : undefined;
 }

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { readClusterFile } from "../../cli/local-cluster/cluster-dir.js";
+import { addressText } from "../../cli/options.js";
 import { ClusterClient, Image } from "../../client/index.js";
 import { systemClock, systemRandom } from "../../common/ports.js";
 
@@ -41,6 +42,13 @@ export async function cairnJson<T>(dir: string, ...args: string[]): Promise<T> {
   const { code, stdout, stderr } = await cairn(dir, ...args, "--format", "json");
   if (code !== 0) throw new Error(`cairn ${args.join(" ")}: exit code ${code}\n${stderr}`);
   return JSON.parse(stdout) as T;
+}
+
+/** What the monitor of that cluster says at /metrics. */
+export async function metricsOf(dir: string): Promise<string> {
+  const http = readClusterFile(dir)?.http;
+  if (http === undefined) throw new Error(`no cluster runs in ${dir}`);
+  return (await fetch(`http://${addressText(http)}/metrics`)).text();
 }
 
 /**
