@@ -26,6 +26,12 @@ Buffer block_of(std::uint64_t content) {
   return data;
 }
 
+Options with_cache(std::uint64_t bytes) {
+  Options options = small_options();
+  options.metadata_cache_bytes = bytes;
+  return options;
+}
+
 // The first and the last block of an object of 4 MiB, with nothing of it in memory.
 Machine reopened_with_sparse_object() {
   Machine machine(formatted_image(64));
@@ -94,9 +100,7 @@ TEST_CASE("with a block's piece of the map come the others of its object, while 
   constexpr std::uint64_t kObjects = 8;
   constexpr std::uint64_t kBlocks = 1024;
   Machine machine(formatted_image(2 * kObjects * kBlocks));
-  Options options = small_options();
-  options.metadata_cache_bytes = std::uint64_t{1} << 20;
-  REQUIRE(machine.open(options).is_ok());
+  REQUIRE(machine.open(with_cache(std::uint64_t{1} << 20)).is_ok());
   for (std::uint64_t at = 0; at < kObjects * kBlocks; at += kShardBlocks / 2) {
     Transaction transaction;
     transaction.write(kPg, name_of(at / kBlocks), at % kBlocks * kBlockBytes, block_of(at),
@@ -104,11 +108,7 @@ TEST_CASE("with a block's piece of the map come the others of its object, while 
     REQUIRE(machine.submit(std::move(transaction)).is_ok());
   }
   REQUIRE(machine.close().is_ok());
-  const auto open = [&](std::uint64_t cache_bytes) {
-    options.metadata_cache_bytes = cache_bytes;
-    REQUIRE(machine.open(options).is_ok());
-  };
-  open(std::uint64_t{1} << 20);
+  REQUIRE(machine.open(with_cache(std::uint64_t{1} << 20)).is_ok());
   const Counters& counters = machine.store->counters();
   const std::uint64_t loads = counters.metadata_loads;
   for (std::uint64_t at = 0; at < kObjects * kBlocks; at += kShardBlocks / 2)
@@ -118,7 +118,7 @@ TEST_CASE("with a block's piece of the map come the others of its object, while 
   REQUIRE(machine.close().is_ok());
 
   // Each time another object, and memory for one of them: little comes that is not asked for.
-  open(std::uint64_t{8} << 10);
+  REQUIRE(machine.open(with_cache(std::uint64_t{8} << 10)).is_ok());
   std::uint64_t reads = 0;
   const Counters& few = machine.store->counters();
   const std::uint64_t values = few.metadata_values;
@@ -236,8 +236,7 @@ TEST_CASE("overwrites all over what fits in memory only as values ask for nothin
   Machine machine(formatted_image(3 * kObjects * kBlocks));
   // In use they would take 140 KiB, as values they take about 62, and 25 those that wait for a
   // checkpoint.
-  Options options = small_options();
-  options.metadata_cache_bytes = std::uint64_t{112} << 10;
+  const Options options = with_cache(std::uint64_t{112} << 10);
   REQUIRE(machine.open(options).is_ok());
   std::vector<std::uint64_t> contents(kObjects * kBlocks);
   const auto write = [&](std::uint64_t at, std::uint64_t content) {
@@ -306,9 +305,7 @@ TEST_CASE("a pause makes metadata small, and costs no look on the disk") {
   constexpr std::uint64_t kObjects = 20;
   constexpr std::uint64_t kBlocks = 256;
   Machine machine(formatted_image(3 * kObjects * kBlocks));
-  Options options = small_options();
-  options.metadata_cache_bytes = std::uint64_t{64} << 20;
-  REQUIRE(machine.open(options).is_ok());
+  REQUIRE(machine.open(with_cache(std::uint64_t{64} << 20)).is_ok());
   const auto write = [&](std::uint64_t index, std::uint64_t block) {
     Transaction transaction;
     transaction.write(kPg, name_of(index), block * kBlockBytes, block_of(index + block), {1, 1});
