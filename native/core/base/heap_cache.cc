@@ -10,7 +10,7 @@
 //   or the other way round, go together. A piece on a list has at least the list's bytes: its size
 //   is malloc_usable_size, or what the caller says that was asked for, rounded up as malloc does.
 // - A thread keeps at most kMaxThreadBytes, and gives all back when it ends.
-// - In the addon these operators are its own (CMakeLists.txt: --exclude-libs): Node keeps malloc.
+// - In the addon these operators are its own (binding/exports.map): Node keeps malloc.
 // Not in builds with sanitizers, which have to see each free.
 #include "base/heap_cache.hh"
 

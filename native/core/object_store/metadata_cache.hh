@@ -1,8 +1,8 @@
 // MetadataCache: headers, block maps and reference counts in memory, bounded by bytes.
 //
 // Invariants
-// - The header of an object is in the cache, or nothing of it; shards are loaded when they are
-//   first needed. "No such object" is cached too.
+// - The header of an object is in the cache, or nothing of it; a shard is loaded when it is first
+//   needed, with all others of the object while there is room. "No such object" is cached too.
 // - What makes room, in this order: clean shards are packed (shard.hh); an object that was not used
 //   since then goes or, if it is dirty, its packed shards. If it has few shards it rests first,
 //   with them in one piece: one with one block takes less than half then. Half of the limit is for
