@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { StorageError } from "../common/errors.js";
+import { StorageError, toStorageError } from "../common/errors.js";
 import type { Native } from "./binding.js";
 
 export type * from "./binding.js";
@@ -24,4 +24,20 @@ function addonPath(): string {
   });
 }
 
-export const native: Native = createRequire(import.meta.url)(addonPath()) as Native;
+/**
+ * @throws StorageError unsupported_feature: what was built does not load. So it is when this
+ *   processor is older than the one it was built on (native/CMakeLists.txt marks what it needs).
+ */
+function load(path: string): Native {
+  try {
+    return createRequire(import.meta.url)(path) as Native;
+  } catch (error) {
+    const { message } = toStorageError(error);
+    throw new StorageError("unsupported_feature", `the native addon does not load: ${message}`, {
+      remedy: `Build it on this machine: rm -r ${dirname(path)} && npm run build`,
+      cause: error,
+    });
+  }
+}
+
+export const native: Native = load(addonPath());
