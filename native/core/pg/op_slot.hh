@@ -1,6 +1,7 @@
 // OpCount: how many operations of clients an OSD has under way. An operation holds an OpSlot until
 // the own store is through with it. What waits for something else than this OSD's work (peering,
-// recovery, leases, replicas, watchers) has given its slot back, so that it keeps nobody.
+// recovery, leases, replicas, repairs, watchers) has given its slot back, so that it keeps nobody.
+// What waits for another operation on its object keeps it: who crowds one object crowds himself.
 #pragma once
 
 #include <cstdint>

@@ -243,6 +243,7 @@ bool Pg::repair_and_retry(Running& running, const Status& status) {
     return false;
   }
   close_object(object);
+  running.op.slot.release();
   running.op.repaired = true;
   waiting_for_object_[object].push_back(std::move(running.op));
   if (running.locked) objects_[object].locked = false;
@@ -259,6 +260,7 @@ bool Pg::helped_by_others(std::unique_ptr<Running>& running, const Status& damag
   const std::string object = running->op.request.object;
   std::vector<OsdId> holders = other_holders(object);
   if (!is_damage(damage) || holders.empty()) return false;
+  running->op.slot.release();
   if (fetcher_.is_fetching(object) || repairer_.is_repairing(object)) {
     pg_read_from_other_copy_waits.hit();
     waiting_for_object_[object].push_back(std::move(running->op));

@@ -299,6 +299,46 @@ TEST_CASE("scrub: a read that no other member can be asked for waits until one c
   cluster.run_until([&answered] { return answered; });
 }
 
+TEST_CASE("scrub: a read that waits for other members keeps no reserved operation waiting") {
+  for (const bool repairs : {false, true}) {
+    INFO("repairs ", repairs);
+    ScrubCluster cluster(87, 2);
+    const std::string object = cluster.name(1);
+    cluster.osds[0]->core->set_operations_under_way(1);
+    cluster.check_read(cluster.name(0), 0);  // so that none waits for a lease
+    if (repairs) {
+      cluster.damage(0, object, 0);
+    } else {
+      cluster.osds[0]->disk->add_fault({.on = io::DiskFault::On::read});
+    }
+    const char* const waits = repairs ? "pg_read_met_damage" : "pg_read_from_other_copy";
+    const std::uint64_t waited = hits_of(waits);
+    auto stream = std::make_shared<objecter::ReservedStream>();
+    stream->id = 1;
+    stream->iops = 100;
+    objecter::Target target{kTestPg.pool, object};
+    target.stream = stream;
+    bool read = false;
+    bool told = false;
+    cluster.client->submit(
+        target, {{StepCode::read, 0, kBlockBytes, {}, {}}}, {},
+        [&read](const Status&, const net::OpReply&, const Buffer&) { read = true; });
+    cluster.run_until([&] { return hits_of(waits) > waited; });
+    cluster.kill(1);
+    cluster.kill(2);
+    target.object = cluster.name(0);
+    cluster.client->submit(target, {{StepCode::stat, 0, 0, {}, {}}}, {},
+                           [&told](const Status& status, const net::OpReply&, const Buffer&) {
+                             told = status.is_ok();
+                           });
+    cluster.executor.run_for(50 * kMillisecond);
+    CHECK(told);
+    CHECK(!read);
+    CHECK(cluster.osds[0]->core->reservation_counters().waiting == 0);
+    cluster.client->cancel_all(Status(ErrorCode::canceled, "the test is over"));
+  }
+}
+
 TEST_CASE(
     "scrub: what only a disk that gives nothing could tell is asked again until another leads") {
   ScrubCluster cluster(97, 0);
