@@ -60,7 +60,8 @@ bool BenchJob::take_next() {
 }
 
 void BenchJob::issue() {
-  const std::uint64_t slots = device_.size_bytes() / spec_.io_bytes;
+  // At least one: a device that has shrunk below that refuses it, which ends the run.
+  const std::uint64_t slots = std::max<std::uint64_t>(1, device_.size_bytes() / spec_.io_bytes);
   const std::uint64_t slot =
       spec_.random_offsets ? random_.below(slots) : next_sequential_++ % slots;
   const std::uint64_t offset = slot * spec_.io_bytes;
