@@ -1,21 +1,13 @@
 // `cairn import`: what a file or a pipe holds, as a source for client/image/import-image.ts. Names
 // and extents only: the native core reads the bytes.
-//
-// A pipe of raw data is imported while it flows, its size shows at its end. A pipe of anything else
-// has to be in a file first (qcow2 needs random access): it is spooled to TMPDIR by cat.
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { fstatSync } from "node:fs";
-import { mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import path from "node:path";
+import { stat } from "node:fs/promises";
 import {
   extentsPerBatch,
   type ImageInfo,
   type ImportSource,
   importImage,
 } from "../client/index.js";
-import { StorageError, toStorageError } from "../common/errors.js";
+import { StorageError } from "../common/errors.js";
 import type { CopyExtent } from "../native/binding.js";
 import { ImageChain, type MapExtent, map, summarize } from "../qcow2/index.js";
 import { withCluster } from "./connect.js";
@@ -24,6 +16,7 @@ import { type LayoutFlags, layoutOf } from "./image-layout.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { startProgress } from "./progress.js";
 import type { ImageAddress } from "./spec.js";
+import { isWholeFile, openPipe } from "./standard-input.js";
 
 export type ImportFlags = ClusterOptions &
   ProgressOptions &
@@ -37,8 +30,6 @@ interface OpenSource {
 
 /** Data of one batch at most: the progress moves at least this often. */
 const batchBytes = 32 << 20;
-const headBytes = 512;
-const standardInput = "/dev/stdin";
 
 /** @throws see importImage, ImageChain.open */
 export async function importFile(
@@ -74,10 +65,29 @@ async function openSource(file: string, signal: AbortSignal): Promise<OpenSource
       remedy: `Import it live: cairn migration prepare --import-only ${file} POOL/IMAGE`,
     });
   }
-  if (file !== "-") return openFile(file, signal);
+  if (file === "-") return openStandardInput(signal);
+  if ((await stat(file).catch(() => undefined))?.isFIFO() === true) {
+    throw new StorageError("invalid_argument", `${file} is a pipe`, {
+      remedy: `Import it as such: cairn import - POOL/IMAGE < ${file}`,
+    });
+  }
+  return openFile(file, signal);
+}
+
+/** A pipe of raw data is imported while it flows; its size shows at its end. */
+async function openStandardInput(signal: AbortSignal): Promise<OpenSource> {
   // `cairn import - < FILE` is a file all the same.
-  if (fstatSync(0).isFile()) return openFile(standardInput, signal);
-  return openPipe(signal);
+  if (isWholeFile()) return openFile("/dev/stdin", signal);
+  const piped = await openPipe(signal);
+  const { close } = piped;
+  if (piped.kind === "stream") return { source: piped, close };
+  try {
+    const opened = await openFile(piped.path, signal);
+    return { source: opened.source, close: () => opened.close().finally(close) };
+  } catch (thrown) {
+    await close();
+    throw thrown;
+  }
 }
 
 async function openFile(file: string, signal: AbortSignal): Promise<OpenSource> {
@@ -135,105 +145,4 @@ function* partsOf(extent: MapExtent): Generator<CopyExtent> {
       lengthBytes: Math.min(batchBytes, lengthBytes - at),
     };
   }
-}
-
-async function openPipe(signal: AbortSignal): Promise<OpenSource> {
-  const folder = await mkdtemp(path.join(tmpdir(), "cairn-import-"));
-  const remove = () => rm(folder, { recursive: true, force: true });
-  try {
-    const head = path.join(folder, "head");
-    await writeFile(head, await readHead(signal));
-    if (await isRaw(head)) return await streamedPipe(folder, head, signal, remove);
-    const spool = path.join(folder, "spool");
-    await runCat([head, "-"], spool, signal);
-    const opened = await openFile(spool, signal);
-    return {
-      source: opened.source,
-      close: async () => {
-        await opened.close();
-        await remove();
-      },
-    };
-  } catch (thrown) {
-    await remove();
-    throw thrown;
-  }
-}
-
-/** The first bytes of standard input; the rest stays in the pipe. */
-async function readHead(signal: AbortSignal): Promise<Buffer> {
-  const head = Buffer.alloc(headBytes);
-  const input = await open(standardInput, "r");
-  try {
-    let filled = 0;
-    while (filled < headBytes) {
-      if (signal.aborted) throw new StorageError("canceled", "stopped; nothing was imported");
-      const { bytesRead } = await input.read(head, filled, headBytes - filled, null);
-      if (bytesRead === 0) break;
-      filled += bytesRead;
-    }
-    return head.subarray(0, filled);
-  } catch (thrown) {
-    throw toStorageError(thrown, "read standard input");
-  } finally {
-    await input.close();
-  }
-}
-
-/** @throws invalid_argument (empty), unsupported_feature (a format that is neither) */
-async function isRaw(head: string): Promise<boolean> {
-  const { FileSource, probe } = await import("../qcow2/index.js");
-  if ((await readFile(head)).length === 0) {
-    throw new StorageError("invalid_argument", "standard input is empty: there is no image");
-  }
-  const source = await FileSource.open(head);
-  try {
-    return (await probe(source)) === "raw";
-  } finally {
-    await source.close();
-  }
-}
-
-/** The head and the rest of the pipe, put together again by cat in a named pipe. */
-async function streamedPipe(
-  folder: string,
-  head: string,
-  signal: AbortSignal,
-  remove: () => Promise<void>,
-): Promise<OpenSource> {
-  const fifo = path.join(folder, "fifo");
-  await run("mkfifo", ["-m", "0600", fifo]);
-  const script = 'exec cat -- "$1" - > "$2"';
-  const cat = spawn("sh", ["-c", script, "sh", head, fifo], { stdio: ["inherit", "ignore", 2] });
-  const stop = () => cat.kill();
-  signal.addEventListener("abort", stop, { once: true });
-  const input = await open(fifo, "r");
-  return {
-    source: { kind: "stream", fileDescriptor: input.fd },
-    close: async () => {
-      signal.removeEventListener("abort", stop);
-      cat.kill();
-      await input.close();
-      await remove();
-    },
-  };
-}
-
-async function runCat(from: string[], to: string, signal: AbortSignal): Promise<void> {
-  const output = await open(to, "wx", 0o600);
-  try {
-    const cat = spawn("cat", from, { stdio: ["inherit", output.fd, 2], signal });
-    const [code] = await once(cat, "exit");
-    if (code !== 0) throw new StorageError("io_error", `cannot spool standard input to ${to}`);
-  } catch (thrown) {
-    if (signal.aborted) throw new StorageError("canceled", "stopped; nothing was imported");
-    throw thrown;
-  } finally {
-    await output.close();
-  }
-}
-
-async function run(command: string, words: string[]): Promise<void> {
-  const [code] = await once(spawn(command, words, { stdio: ["ignore", "ignore", 2] }), "exit");
-  if (code !== 0) throw new StorageError("io_error", `${command} failed (exit code ${code})`);
 }

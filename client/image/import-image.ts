@@ -40,7 +40,12 @@ export type ImportSource =
   /** a raw image in a file or block device; its holes are not read */
   | { kind: "raw"; sizeBytes: number; fileDescriptor: number }
   /** a raw image from a pipe, of unknown size */
-  | { kind: "stream"; fileDescriptor: number };
+  | {
+      kind: "stream";
+      fileDescriptor: number;
+      /** asked after the last byte: rejects when that was not the end of what there is */
+      ended?: () => Promise<void>;
+    };
 
 export interface ImportOptions {
   /** doneBytes are durable; totalBytes undefined: not known */
@@ -132,6 +137,7 @@ async function copyRaw(
     }
     const { doneBytes } = await io.importStream(device, fd, (done) => progress(done, undefined));
     throwIfStopped(signal);
+    await source.ended?.();
     if (doneBytes === 0) {
       throw new StorageError("invalid_argument", "the input is empty: a size of 0 cannot be");
     }
