@@ -114,7 +114,9 @@ const importing = verb({
   summary: "Make an image from a raw or qcow2 file.",
   details: [
     "Which of them it is shows in its content. Blocks of zeros take no space. The image appears " +
-      "when all of it is stored; an import that fails or is stopped leaves nothing.",
+      "when all of it is stored; an import that fails or is stopped leaves nothing. What one has " +
+      "written that was killed (kill -9) takes space until the next import into its pool, two " +
+      "minutes later or more, clears it away.",
     "A pipe that carries qcow2 is first spooled to TMPDIR, since the format needs random access. " +
       "Backing files of a qcow2 image are opened with the rights of the caller: import no images " +
       "of people that you do not trust with a backing file.",
