@@ -72,6 +72,10 @@ struct Options {
   // A checkpoint starts when so many bytes of data wait in memory for their place on the disk (or
   // when half of the WAL is used, or after two seconds without a write).
   std::uint64_t pending_data_bytes = std::uint64_t{48} << 20;
+  // And when it would write so many bytes of metadata, or a sixteenth of their region. Random small
+  // writes come to half of that with the data; big ones take 2 GiB. What is left for the pause
+  // behind a fill then costs 25 ms of CPU at most.
+  std::uint64_t pending_metadata_bytes = std::uint64_t{6} << 20;
   // And when half of the stored data, and so many bytes more, have been released. Big writes that
   // overwrite in order release as much as they take: so they have room to use again, and the file
   // of a small store stays small.

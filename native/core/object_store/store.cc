@@ -379,7 +379,8 @@ void Store::checkpoint_if_due() {
   const bool is_due =
       wal_.used_bytes() > wal_.ring_bytes() / 2 ||
       state_->overlay.active_count() * kBlockBytes > state_->options.pending_data_bytes ||
-      pending_metadata_bytes() > state_->superblock.layout.kv_bytes / 16 ||
+      pending_metadata_bytes() > std::min(state_->options.pending_metadata_bytes,
+                                          state_->superblock.layout.kv_bytes / 16) ||
       state_->allocator.released() >
           state_->allocator.referenced() / 2 + state_->options.released_bytes / kBlockBytes;
   if (is_due) start_checkpoint();

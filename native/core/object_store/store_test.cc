@@ -288,6 +288,25 @@ TEST_CASE("large writes go beside the WAL and are there after a reopen") {
   CHECK(equal(again.read(kPg, kObject, 0, 1024 * 4096).second.data, block_of(50, 1024)));
 }
 
+TEST_CASE("large writes begin a checkpoint when so much of metadata has come") {
+  for (const std::uint64_t pending_bytes : {std::uint64_t{8} << 10, std::uint64_t{1} << 20}) {
+    Machine machine(formatted_image(4096));
+    Options options = small_options();
+    options.pending_metadata_bytes = pending_bytes;
+    REQUIRE(machine.open(std::move(options)).is_ok());
+    for (std::uint64_t version = 1; version <= 4; ++version) {
+      Transaction transaction;
+      transaction.write({7, 1}, {7, "o" + std::to_string(version), kHead}, 0,
+                        Buffer::zeroed(256 * kBlockBytes), {1, version});
+      REQUIRE(machine.submit(std::move(transaction)).is_ok());
+    }
+    machine.executor.run_for(1'000'000'000);  // a pause begins one after two seconds
+    // 16 pieces of a block map each, of over 200 bytes.
+    CHECK((machine.store->counters().checkpoints > 0) == (pending_bytes < 64 * 200));
+    CHECK(machine.close().is_ok());
+  }
+}
+
 TEST_CASE("the data of a large write is under way while the record before is, readable meanwhile") {
   Machine machine(formatted_image(2048));
   machine.must_open();
