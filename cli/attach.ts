@@ -34,6 +34,9 @@ export async function attachAction(
 ): Promise<void> {
   const target = targetOf(flags);
   const readOnly = flags.readOnly === true || spec?.snap !== undefined;
+  if (readOnly && flags.exclusive === true) {
+    throw usage("--exclusive is about the lock of a writer, and what is read-only takes none");
+  }
   if (flags.null !== undefined) {
     if (spec !== undefined) throw usage("give an image or --null SIZE, not both");
     if (flags.null === 0) throw usage("a disk of size 0 cannot be");

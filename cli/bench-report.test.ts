@@ -66,3 +66,12 @@ describe("benchReport", () => {
     expect(text).toContain("104.12 ms without a finished operation");
   });
 });
+
+it.each([
+  [4096, "4 KiB"],
+  [4097, "4097 B"],
+  [1536, "1.5 KiB"],
+])("%d bytes for each operation are shown as %s", (ioBytes, shown) => {
+  const text = benchText(benchReport("rbd/a", { ...options, ioBytes }, result, cpu));
+  expect(text).toContain(`rand write, ${shown}, 32 in flight`);
+});

@@ -1,5 +1,5 @@
 // The result of `cairn bench`, as data and as text. Pure.
-import { formatSize } from "../common/units.js";
+import { formatSize, parseSize } from "../common/units.js";
 import type { BenchOptions, BenchResult } from "../native/binding.js";
 import type { CpuUsage } from "./cpu-usage.js";
 import { fieldsText } from "./output.js";
@@ -76,7 +76,7 @@ export function benchReport(
 
 export function benchText(report: BenchReport): string {
   const { options, latencyUs, cpuUsPerOp, series } = report;
-  const load = `${options.pattern} ${options.ioType}, ${formatSize(options.ioBytes)}`;
+  const load = `${options.pattern} ${options.ioType}, ${exactSize(options.ioBytes)}`;
   return fieldsText([
     ["load", `${load}, ${options.queueDepth} in flight, ${endText(options)}${seedText(options)}`],
     ["operations", `${report.operations}`],
@@ -100,7 +100,13 @@ export function benchText(report: BenchReport): string {
 }
 
 function endText({ totalBytes, durationMs }: BenchOptions): string {
-  return totalBytes === undefined ? `${durationMs / 1000} s` : formatSize(totalBytes);
+  return totalBytes === undefined ? `${durationMs / 1000} s` : exactSize(totalBytes);
+}
+
+/** 4097 bytes are not 4 KiB. */
+function exactSize(bytes: number): string {
+  const text = formatSize(bytes);
+  return parseSize(text) === bytes ? text : `${bytes} B`;
 }
 
 function seedText({ pattern, ioType, seed }: BenchOptions): string {

@@ -2,10 +2,13 @@
 // CPU time that each operation has cost the client and the daemons.
 import { randomInt } from "node:crypto";
 import type { ClusterClient } from "../client/index.js";
+import { StorageError } from "../common/errors.js";
+import type { BenchOptions, BenchResult } from "../native/binding.js";
 import { withCluster as onCluster } from "./connect.js";
 import { imagesOf, nameOf } from "./image-access.js";
 import type { ClusterOptions } from "./options.js";
 import { printResult } from "./output.js";
+import { untilAborted, withAbortSignal } from "./signals.js";
 import type { ImageAddress } from "./spec.js";
 
 interface BenchFlags extends ClusterOptions {
@@ -39,24 +42,49 @@ export async function benchAction(spec: ImageAddress, flags: BenchFlags): Promis
     ...(flags.ioTotal === undefined ? {} : { totalBytes: flags.ioTotal }),
     readPercent: flags.rwMixRead,
   };
-  const report = await onCluster(flags, async (client) => {
-    const { handle, close } = await openForBench(client, spec, flags);
-    try {
-      const meter = await cpuMeter(flags, client);
-      const result = await client.io.bench(handle, options);
-      return benchReport(nameOf(spec), options, result, await meter());
-    } finally {
-      await close();
-    }
-  });
+  const report = await withAbortSignal((signal) =>
+    onCluster(flags, async (client) => {
+      const { handle, close } = await openForBench(client, spec, flags, signal);
+      try {
+        const meter = await cpuMeter(flags, client);
+        const result = await runUntilStopped(client, handle, options, signal);
+        return benchReport(nameOf(spec), options, result, await meter());
+      } finally {
+        await close();
+      }
+    }),
+  );
   printResult(flags, report, () => benchText(report));
 }
 
-/** Under the image's lock if it writes. */
+const stopped = () => new StorageError("canceled", "stopped before it was done");
+
+/** The load has ended when this does: the image can be closed. @throws canceled */
+async function runUntilStopped(
+  { io }: ClusterClient,
+  handle: number,
+  options: BenchOptions,
+  signal: AbortSignal,
+): Promise<BenchResult> {
+  if (signal.aborted) throw stopped();
+  // The load ends with its first error, when what it has begun is done.
+  const stop = () => io.failGate(handle, stopped().message, false);
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    return await io.bench(handle, options);
+  } catch (thrown) {
+    throw signal.aborted ? stopped() : thrown;
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+/** Under the image's lock if it writes. @throws canceled */
 async function openForBench(
   client: ClusterClient,
   spec: ImageAddress,
   { ioType }: BenchFlags,
+  signal: AbortSignal,
 ): Promise<{ handle: number; close(): Promise<void> }> {
   const { openLocked, openReader } = await import("../client/index.js");
   const images = await imagesOf(client, spec);
@@ -65,7 +93,8 @@ async function openForBench(
   }
   const locked = await openLocked(images, spec.image);
   try {
-    await locked.lock.acquire();
+    const untilStopped = untilAborted(signal).then(() => Promise.reject(stopped()));
+    await Promise.race([locked.takeLock(), untilStopped]);
   } catch (thrown) {
     await locked.close();
     throw thrown;

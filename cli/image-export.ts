@@ -3,7 +3,7 @@ import type { ClusterClient, ImageInfo } from "../client/index.js";
 import { StorageError } from "../common/errors.js";
 import { withCluster } from "./connect.js";
 import { imagesOf, nameOf } from "./image-access.js";
-import { toNewFile } from "./new-file.js";
+import { toNewFile, withRoomRemedy } from "./new-file.js";
 import type { ClusterOptions, ProgressOptions } from "./options.js";
 import { type ProgressReport, startProgress } from "./progress.js";
 import type { ImageOrSnap } from "./spec.js";
@@ -54,7 +54,9 @@ async function copyTo(
   progress: ProgressReport,
   signal: AbortSignal,
 ): Promise<void> {
-  const stopped = () => new StorageError("canceled", "stopped before it was done; no file is left");
+  const left =
+    fd === standardOutput ? "what was written is not all of the image" : "no file is left";
+  const stopped = () => new StorageError("canceled", `stopped before it was done; ${left}`);
   if (signal.aborted) throw stopped();
   // The job ends before the device and the file close, also when it is stopped.
   const cancel = () => client.io.cancelCopies();
@@ -64,8 +66,7 @@ async function copyTo(
       progress.update(doneBytes, info.sizeBytes),
     );
   } catch (thrown) {
-    if (!signal.aborted) throw thrown;
-    throw stopped();
+    throw signal.aborted ? stopped() : withRoomRemedy(thrown);
   } finally {
     signal.removeEventListener("abort", cancel);
   }

@@ -247,7 +247,7 @@ export async function removeAction(spec: ImageAddress, flags: LongFlags): Promis
 }
 
 export async function resizeAction(spec: ImageAddress, flags: ResizeFlags): Promise<void> {
-  const progress = startProgress(`shrinking ${nameOf(spec)}`, flags.progress);
+  const progress = startProgress(`shrinking ${nameOf(spec)}`, flags.progress, "steps");
   try {
     const info = await onCluster(flags, async (client) =>
       (await imagesOf(client, spec)).resize(spec.image, flags.size, {

@@ -49,3 +49,14 @@ it("that is killed has no name, and its bytes go with the next one", async () =>
     code: "already_exists",
   });
 }, 30_000);
+
+it("that finds no room says what to do", async () => {
+  const full = Object.assign(new Error("ENOSPC: no space left on device, write"), {
+    code: "ENOSPC",
+  });
+  const filled = toNewFile(path.join(folder, "a.diff"), () => Promise.reject(full));
+  await expect(filled).rejects.toMatchObject({
+    code: "no_space",
+    remedy: expect.stringContaining("Make room"),
+  });
+});

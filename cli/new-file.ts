@@ -21,7 +21,7 @@ export async function toNewFile(
   try {
     output = await open(partial, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR, 0o600);
   } catch (thrown) {
-    throw toStorageError(thrown, `make ${file}`);
+    throw withRoomRemedy(toStorageError(thrown, `make ${file}`));
   }
   try {
     await fill(output);
@@ -29,11 +29,19 @@ export async function toNewFile(
     // link() fails where rename() would overwrite what somebody has put there meanwhile.
     await link(partial, file);
   } catch (thrown) {
-    throw toStorageError(thrown, `write ${file}`);
+    throw withRoomRemedy(toStorageError(thrown, `write ${file}`));
   } finally {
     await output.close();
     await rm(partial, { force: true });
   }
+}
+
+/** An error of writing; that of a full file system says what to do. */
+export function withRoomRemedy(thrown: unknown): StorageError {
+  const error = toStorageError(thrown);
+  if (error.code !== "no_space" || error.remedy !== undefined) return error;
+  const remedy = "Make room there, or write it to another file system.";
+  return new StorageError(error.code, error.message, { remedy, cause: thrown });
 }
 
 async function refuseExisting(file: string): Promise<void> {

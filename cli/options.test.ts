@@ -1,6 +1,7 @@
 // Tests of the argument values: sizes, counts, addresses, image names.
 import { InvalidArgumentError } from "commander";
 import { describe, expect, it } from "vitest";
+import { nbdValue } from "./nbd-target.js";
 import {
   addressText,
   addressValue,
@@ -11,6 +12,7 @@ import {
   powerOfTwoSize,
   shareValue,
   sizeValue,
+  watchTimeoutValue,
 } from "./options.js";
 
 describe("imageSizeValue", () => {
@@ -73,5 +75,24 @@ describe("numbers", () => {
     expect([value("now"), value("2s"), value("tomorrow")]).toEqual([1000, 3000, 86_401_000]);
     expect(value("2026-01-31T00:00:00Z")).toBe(Date.UTC(2026, 0, 31));
     for (const text of ["soon", "7", "2026-13-45"]) expect(() => value(text)).toThrow(/a date/);
+  });
+});
+
+describe("watchTimeoutValue", () => {
+  it.each([
+    ["1ms", 1],
+    ["3s", 3000],
+    ["5m", 300_000],
+  ])("takes %s", (text, timeoutMs) => expect(watchTimeoutValue(text)).toBe(timeoutMs));
+
+  it.each(["0", "0.1ms", "301s", "99d"])("refuses %s, and says the range", (text) => {
+    expect(() => watchTimeoutValue(text)).toThrow("from 1ms to 5m");
+  });
+});
+
+describe("nbdValue", () => {
+  it("takes a port that clients can know, and refuses port 0", () => {
+    expect(nbdValue("tcp:[::1]:10809")).toEqual({ tcp: { host: "::1", port: 10809 } });
+    expect(() => nbdValue("tcp:127.0.0.1:0")).toThrow("from 1 to 65535");
   });
 });

@@ -58,6 +58,8 @@ export function metadataCacheValue(text: string): number {
   throw new InvalidArgumentError("It should be from 1M to 1T; the default is 32M.");
 }
 
+const maxWatchTimeoutMs = 300_000;
+
 /** A size that has to be a power of two: of objects. */
 export function powerOfTwoSize(text: string): number {
   const bytes = sizeValue(text);
@@ -87,6 +89,15 @@ export function shareValue(text: string): number {
 
 /** Milliseconds: "30s", "500ms", "10" (seconds). */
 export const durationValue = valueParser(parseDurationMs);
+
+/** Of a watch: the native core takes no other (kMaxWatchTimeoutMs). */
+export function watchTimeoutValue(text: string): number {
+  const timeoutMs = durationValue(text);
+  if (Number.isInteger(timeoutMs) && timeoutMs >= 1 && timeoutMs <= maxWatchTimeoutMs) {
+    return timeoutMs;
+  }
+  throw new InvalidArgumentError("It should be whole milliseconds, from 1ms to 5m.");
+}
 
 /** A parser of whole numbers in a range. */
 export function countValue(min: number, max: number): (text: string) => number {

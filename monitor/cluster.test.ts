@@ -127,6 +127,26 @@ describe("commands", () => {
     expect(again.pool.id).toBe(2);
   });
 
+  it("refuse states of PGs and pools that there are not, and say which there are", async () => {
+    const test = await TestCluster.make(3);
+    await call(test, "pool create", { name: "rbd", pgNum: 16 });
+    for (const state of ["nonsense", ""]) {
+      await expect(call(test, "pg ls", { state })).rejects.toMatchObject({
+        code: "invalid_argument",
+        remedy: expect.stringContaining("degraded, down, inconsistent"),
+      });
+    }
+    await expect(call(test, "pg ls", { pool: "none" })).rejects.toMatchObject({
+      remedy: expect.stringContaining("cairn pool ls"),
+    });
+    await expect(call(test, "pool create", { name: "rbd" })).rejects.toMatchObject({
+      remedy: expect.stringContaining("another name"),
+    });
+    await expect(call(test, "pool create", { name: "a/b" })).rejects.toMatchObject({
+      remedy: expect.stringContaining("letters, digits"),
+    });
+  });
+
   it("hand out snapshot ids, and forget removed ones when all PGs are through", async () => {
     const test = await TestCluster.make(3);
     await call(test, "pool create", { name: "rbd", pgNum: 4 });

@@ -14,6 +14,7 @@ import {
 } from "../proto/commands.js";
 import { type MapFlag, withFlag } from "../proto/map-flags.js";
 import { findOsd, fullWeight, type OsdInfo, type OsdMap, pgpNumOf } from "../proto/osd-map.js";
+import { pgStateWords } from "../proto/pg-states.js";
 import type { Cluster } from "./cluster.js";
 import { inconsistentObjects, scrubPgs, unfoundObjects } from "./pg-commands.js";
 import { planBlocklistAdd, planBlocklistRemove } from "./services/blocklist-service.js";
@@ -271,7 +272,14 @@ function osdTree(cluster: Cluster): CommandResult<"osd tree"> {
 function selectedPgs(cluster: Cluster, args: CommandArgs<"pg ls">): PgRow[] {
   const { pool, state } = args;
   if (pool !== undefined && !cluster.map().pools.some(({ name }) => name === pool)) {
-    throw new StorageError("not_found", `there is no pool "${pool}"`);
+    throw new StorageError("not_found", `there is no pool "${pool}"`, {
+      remedy: "`cairn pool ls` lists them.",
+    });
+  }
+  if (state !== undefined && !pgStateWords.some((word) => word === state)) {
+    throw new StorageError("invalid_argument", `"${state}" is no state of a PG`, {
+      remedy: `Name one of ${pgStateWords.join(", ")}.`,
+    });
   }
   return allPgs(cluster).filter(
     (pg) =>

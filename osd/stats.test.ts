@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { epoch, pgId } from "../common/units.js";
 import { decodeMessageToMonitor, encodeMessage } from "../proto/messages.js";
+import { pgStateWords } from "../proto/pg-states.js";
 import { initialPgState, type PgState, pgStateNames } from "./peering/state.js";
 import { pgStateText, reportOf } from "./stats.js";
 
@@ -29,7 +30,11 @@ describe("the state text", () => {
     ["activating", { ...state, name: "Activating" as const }, false],
     ["down", { ...state, name: "Down" as const }, false],
     ["undersized+degraded+peered", { ...undersized, name: "Incomplete" as const }, false],
-  ])("%s", (text, pg, waits) => expect(pgStateText(pg, waits)).toBe(text));
+  ])("%s", (text, pg, waits) => {
+    expect(pgStateText(pg, waits)).toBe(text);
+    // By these words `pg ls --state` finds it.
+    expect(pgStateWords).toEqual(expect.arrayContaining(text.split("+")));
+  });
 
   it("says what a PG that waits is held by, if that is room", () => {
     const backfill = { ...state, missingCount: 2, backfilling: [1] };

@@ -80,3 +80,21 @@ describe("serialOf", () => {
     expect(serialOf("rbd", "0123456789abcdef")).toBe(serial);
   });
 });
+
+it("serves at the address of a host by its name", async () => {
+  const io = new FakeIo();
+  await serve(io, 1, { kind: "nbd", tcp: { host: "localhost", port: 10809 } }, names);
+  const host = expect.stringMatching(/^(127\.0\.0\.1|::1)$/);
+  expect(io.calls).toEqual([[1, { tcp: { host, port: 10809 }, exportName: "disk1" }]]);
+});
+
+it("says what to do where it cannot listen", async () => {
+  const io = new FakeIo();
+  const inUse = Object.assign(new Error("another process listens"), { code: "address_in_use" });
+  io.serveNbd = () => Promise.reject(inUse);
+  const target: ExportTarget = { kind: "nbd", unix: "/run/b.sock" };
+  await expect(serve(io, 1, target, names)).rejects.toMatchObject({
+    code: "address_in_use",
+    remedy: expect.stringContaining("Choose another one"),
+  });
+});

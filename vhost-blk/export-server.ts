@@ -3,9 +3,11 @@
 //
 // Invariant: a stop drains (every request that was taken is answered), then the socket goes.
 import { createHash } from "node:crypto";
+import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
 import path from "node:path";
 import type { Address } from "../common/config.js";
-import { StorageError } from "../common/errors.js";
+import { type ErrorCode, StorageError, toStorageError } from "../common/errors.js";
 import type { DeviceHandle, NativeClient, NativeDirtyBitmap } from "../native/binding.js";
 
 export type ExportIo = Pick<
@@ -65,8 +67,38 @@ export function checkSocketPath(socket: string): void {
   );
 }
 
+/** The native server takes numbers only. @throws not_found */
+async function resolved({ host, port }: Address): Promise<Address> {
+  if (isIP(host) !== 0) return { host, port };
+  try {
+    return { host: (await lookup(host)).address, port };
+  } catch (cause) {
+    throw new StorageError("not_found", `there is no host "${host}"`, {
+      remedy: "Name this host, or one of its addresses, such as 127.0.0.1.",
+      cause,
+    });
+  }
+}
+
+const listenRemedies: { readonly [C in ErrorCode]?: string } = {
+  address_in_use: "Choose another one, or stop first what uses it.",
+  not_found: "Make the folder of the socket first, or choose another one.",
+  permission_denied: "Choose a folder that you may write to, or a port above 1023.",
+  io_error: "Choose an address of this host, such as 127.0.0.1, or a socket elsewhere.",
+};
+
+async function listening(begin: Promise<number>): Promise<number> {
+  try {
+    return await begin;
+  } catch (thrown) {
+    const { code, message, remedy = listenRemedies[code] } = toStorageError(thrown);
+    throw new StorageError(code, message, { remedy, cause: thrown });
+  }
+}
+
 /**
- * @throws address_in_use, permission_denied, not_found (the socket's folder), invalid_argument
+ * @throws address_in_use, permission_denied, not_found (the socket's folder, the host),
+ * invalid_argument
  */
 export async function serve(
   io: ExportIo,
@@ -81,16 +113,17 @@ export async function serve(
     const socket = path.resolve(target.socket);
     checkSocketPath(socket);
     where = socket;
-    handle = await io.serveVhostUser(device, { socket, queues: target.queues, serial });
+    handle = await listening(io.serveVhostUser(device, { socket, queues: target.queues, serial }));
   } else if ("unix" in target) {
     const unix = path.resolve(target.unix);
     checkSocketPath(unix);
     where = unix;
-    handle = await io.serveNbd(device, { unix, ...nbdNames });
+    handle = await listening(io.serveNbd(device, { unix, ...nbdNames }));
   } else {
-    const { host, port } = target.tcp;
+    const tcp = await resolved(target.tcp);
+    const { host, port } = tcp;
     where = `${host.includes(":") ? `[${host}]` : host}:${port}`;
-    handle = await io.serveNbd(device, { tcp: target.tcp, ...nbdNames });
+    handle = await listening(io.serveNbd(device, { tcp, ...nbdNames }));
   }
   let isStopped = false;
   const offer = async (bitmaps: NativeDirtyBitmap[]) => {

@@ -2,7 +2,7 @@
 import { InvalidArgumentError } from "commander";
 import { defaultQueues, maxQueues } from "../../vhost-blk/export-server.js";
 import { nbdValue } from "../nbd-target.js";
-import { countValue, durationValue, sizeValue } from "../options.js";
+import { countValue, durationValue, sizeValue, watchTimeoutValue } from "../options.js";
 import {
   asIs,
   choice,
@@ -46,7 +46,7 @@ const attach = verb({
     lockTimeout: optional(
       "duration",
       "others wait so long for us when we fall silent",
-      durationValue,
+      watchTimeoutValue,
       { otherwiseText: "10s" },
     ),
     null: optional(
@@ -122,6 +122,15 @@ const lockRemove = verb({
   load: async () => (await import("../lock.js")).removeAction,
 });
 
+/** What the native core takes as one operation. */
+const maxIoBytes = 32 * 2 ** 20;
+
+function ioSizeValue(text: string): number {
+  const bytes = sizeValue(text);
+  if (bytes >= 1 && bytes <= maxIoBytes) return bytes;
+  throw new InvalidArgumentError("It should be from 1 to 32M.");
+}
+
 /** Bytes, at least one. */
 function positiveSize(text: string): number {
   const bytes = sizeValue(text);
@@ -145,9 +154,9 @@ const bench = verb({
   slots: [image("the image")],
   options: {
     ioType: choice("type", "operations", ["read", "write", "rw", "readwrite"], "write"),
-    ioSize: withDefault("size", "of each operation", sizeValue as (text: string) => number, 4096),
+    ioSize: withDefault("size", "of each operation", ioSizeValue, 4096),
     ioPattern: choice("pattern", "offsets", ["rand", "seq", "full-seq"], "rand"),
-    ioThreads: withDefault("n", "operations in flight", countValue(1, 4096), 16),
+    ioThreads: withDefault("n", "operations in flight", countValue(1, 1024), 16),
     ioTotal: optional("size", "end when so much is done, if not before", positiveSize),
     rwMixRead: withDefault("percent", "of rw: the share of reads", countValue(0, 100), 50),
     time: optional("duration", "how long: 10, 10s, 500ms", durationValue, {

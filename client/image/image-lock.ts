@@ -112,6 +112,9 @@ export class ImageLock {
   private acquirers: { resolve(token: number): void; reject(error: StorageError): void }[] = [];
   private idleWaiters: (() => void)[] = [];
   private end: (error: StorageError) => void = () => undefined;
+  private leave: () => void = () => undefined;
+  private readonly left: Promise<void>;
+  private readonly replies = new Set<Promise<void>>();
   private stopEvents: () => void = () => undefined;
   private failure: StorageError | undefined;
   private readonly object: string;
@@ -129,6 +132,9 @@ export class ImageLock {
     this.device = target.device;
     this.ended = new Promise((resolve) => {
       this.end = resolve;
+    });
+    this.left = new Promise((resolve) => {
+      this.leave = resolve;
     });
   }
 
@@ -184,6 +190,9 @@ export class ImageLock {
     this.giveUp();
     this.handle({ kind: "unuse" });
     await settled;
+    // Who waits for an answer would wait in vain once the watch is gone.
+    this.leave();
+    await Promise.all(this.replies);
     this.stopEvents();
     if (this.watch !== undefined) await endWatch(this.ports, this.watch);
     this.watch = undefined;
@@ -196,7 +205,10 @@ export class ImageLock {
       else if (event.state === "unused") this.handle({ kind: "unuse" });
       else this.handle({ kind: "lost", reason: takenOver });
     } else if (event.type === "notify" && event.watch === this.watch) {
-      void this.notified(event.answer, event.payload);
+      const replied = this.notified(event.answer, event.payload).finally(() =>
+        this.replies.delete(replied),
+      );
+      this.replies.add(replied);
     } else if (event.type === "watchLapsed" && event.watch === this.watch) {
       void this.lapsed(event.error);
     }
@@ -364,7 +376,11 @@ export class ImageLock {
       this.target.asked?.();
       return;
     }
-    this.ports.io.answerNotify(answer, encodeReply(await this.replyTo(request)));
+    const reply = await Promise.race([
+      this.replyTo(request),
+      this.left.then(() => leaving(request)),
+    ]);
+    this.ports.io.answerNotify(answer, encodeReply(reply));
   }
 
   private async replyTo(request: LockRequest): Promise<LockReply> {
@@ -446,7 +462,10 @@ export class ImageLock {
 
   private fail(reason: string): void {
     const error = new StorageError("fenced", `the lock of the image is lost: ${reason}`, {
-      remedy: "Attach it again when the other client has let it go; `cairn lock ls` names it.",
+      remedy:
+        reason === takenOver
+          ? "Attach it again when the other client has let it go; `cairn lock ls` names it."
+          : "Attach it again when `cairn info` shows the image and `cairn health` is well.",
     });
     this.failure = error;
     if (this.device !== undefined) {
@@ -455,6 +474,12 @@ export class ImageLock {
     this.refused(error);
     this.end(error);
   }
+}
+
+/** Who wants something of the image looks again who has it. */
+function leaving({ op }: LockRequest): LockReply {
+  if (op !== "change" && op !== "header.changed") return { answer: "none" };
+  return failedReply(new StorageError("fenced", "the image is being closed"));
 }
 
 /** What says to another client that its request has failed. */

@@ -26,10 +26,14 @@ const rememberedRequests = 64;
 const finishAfterMs = 1000;
 
 interface Running {
+  change: ImageChange;
   done: Promise<LockReply>;
   doneBytes: number;
   totalBytes: number;
 }
+
+const isCopying = ({ kind }: ImageChange): boolean =>
+  kind === "flatten" || kind === "migrationExecute";
 
 interface Pause {
   end: () => void;
@@ -47,6 +51,7 @@ export class LiveImage {
   private closings = 0;
   private readonly requests = new Map<string, Running>();
   private readonly pauses = new Map<string, Pause>();
+  private finishing = false;
 
   constructor(
     private readonly scope: Scope,
@@ -89,8 +94,20 @@ export class LiveImage {
     await this.serially(() => finishLater(access)).catch(() => undefined);
   }
 
+  /**
+   * Before the lock is let go: what others have asked for is carried through, and no more begun but
+   * what ends a pause. Copying, which may take hours, goes on at the next holder.
+   */
+  async finish(): Promise<void> {
+    this.finishing = true;
+    const begun = [...this.requests.values()].filter(({ change }) => !isCopying(change));
+    await Promise.all(begun.map(({ done }) => done));
+  }
+
   async carryOut({ request, change }: ChangeRequest, token: number): Promise<LockReply> {
-    const running = this.requests.get(request) ?? this.begin(request, change, token);
+    const known = this.requests.get(request);
+    if (known === undefined && this.finishing && this.pauses.size === 0) return { answer: "none" };
+    const running = known ?? this.begin(request, change, token);
     const { clock } = this.scope.ports;
     return new Promise((resolve) => {
       const cancel = clock.setTimer(answerAfterMs, () => {
@@ -106,6 +123,7 @@ export class LiveImage {
 
   private begin(request: string, change: ImageChange, token: number): Running {
     const running: Running = {
+      change,
       done: Promise.resolve({ answer: "done" }),
       doneBytes: 0,
       totalBytes: 0,
@@ -152,7 +170,7 @@ export class LiveImage {
       progress,
     );
     const work = () => carryOutChange({ ...access, request }, change);
-    if (change.kind !== "flatten" && change.kind !== "migrationExecute") {
+    if (!isCopying(change)) {
       return this.serially(async () => {
         await this.refuseBesideCopying(change);
         await work();

@@ -108,6 +108,7 @@ class UsedImage implements LockedImage {
   readonly close = async (): Promise<void> => {
     await this.moving.catch(() => undefined);
     await this.now.config.close();
+    await this.now.live.finish();
     await this.now.lock.close();
     this.now.scope.io.closeDevice(this.handle);
   };

@@ -134,14 +134,18 @@ function defaultPgNum(map: OsdMap, size: number): number {
   return 2 ** Math.min(10, Math.max(3, Math.round(Math.log2(wanted))));
 }
 
-type PoolCheck = readonly [holds: boolean, message: string];
+type PoolCheck = readonly [holds: boolean, message: string, remedy?: string];
 
 function checkPool(map: OsdMap, pool: PoolInfo, rules: readonly CrushRule[]): void {
   const nameIsFine = /^[A-Za-z0-9_.-]{1,255}$/.test(pool.name);
   const within = (value: number, max: number) =>
     Number.isInteger(value) && value >= 1 && value <= max;
   const checks: readonly PoolCheck[] = [
-    [nameIsFine, `"${pool.name}" is no pool name: use letters, digits, "_", "-" and "."`],
+    [
+      nameIsFine,
+      `"${pool.name}" is no pool name`,
+      'Use letters, digits, "_", "-" and ".", 255 at most.',
+    ],
     [isPgCount(pool.pgNum), `pg_num is a power of two from 1 to ${maxPgNum}, not ${pool.pgNum}`],
     [within(pool.size, maxPoolSize), `size is from 1 to ${maxPoolSize}, not ${pool.size}`],
     [
@@ -158,9 +162,13 @@ function checkPool(map: OsdMap, pool: PoolInfo, rules: readonly CrushRule[]): vo
     ],
   ];
   const wrong = checks.find(([holds]) => !holds);
-  if (wrong !== undefined) throw new StorageError("invalid_argument", wrong[1]);
+  if (wrong !== undefined) {
+    throw new StorageError("invalid_argument", wrong[1], { remedy: wrong[2] });
+  }
   if (findPool(map, pool.name) !== undefined) {
-    throw new StorageError("already_exists", `there is a pool "${pool.name}" already`);
+    throw new StorageError("already_exists", `there is a pool "${pool.name}" already`, {
+      remedy: "Choose another name; `cairn pool ls` lists the pools.",
+    });
   }
   checkPgCount(map, pool);
 }

@@ -1,15 +1,24 @@
 // The command line on a cluster of real processes, as somebody who knows rbd uses it: main verbs
 // with what they print, both forms of a spec, wrong arguments (exit code 2) and failures (1) that
 // name the verb that mends them.
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ClusterUsage, OsdUsage } from "../../cli/usage.js";
 import type { ImageInfo, SnapshotInfo, TrashInfo } from "../../client/index.js";
 import type { LogEntry } from "../../proto/commands.js";
-import { cairn, cairnJson, startCairn } from "./support.js";
+import { cairn, cairnJson, program, startCairn } from "./support.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "cairn-cli-verbs-"));
 const dir = path.join(folder, "cluster");
@@ -333,5 +342,59 @@ describe("data", () => {
     await ok("cp data@first plain --no-progress");
     expect((await json<ImageInfo>("info plain")).snapshotCount).toBe(0);
     expect(await ok("du --pool rbd --no-progress")).toMatch(/^<TOTAL>/m);
+  });
+});
+
+describe("a verb that is stopped", () => {
+  /** Interrupts it when it is at work. @returns how it has ended */
+  async function interrupted(words: string[], atWork: () => Promise<boolean>, stdout?: number) {
+    const child = spawn(process.execPath, [program, ...words], {
+      env: { ...process.env, CAIRN_DIR: dir },
+      stdio: ["ignore", stdout ?? "ignore", "pipe"],
+    });
+    let stderr = "";
+    child.stderr?.on("data", (chunk: Buffer) => {
+      stderr += chunk.toString();
+    });
+    const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+    while (child.exitCode === null && !(await atWork())) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    child.kill("SIGINT");
+    return { code: await ended, stderr };
+  }
+
+  it("lets the lock of its image go: bench", async () => {
+    await ok("create stopped --size 64M");
+    const locked = async () => (await json<unknown[]>("lock ls stopped")).length > 0;
+    const bench = ["bench", "rbd/stopped", "--time", "60"];
+    expect(await interrupted(bench, locked)).toEqual({
+      code: 1,
+      stderr: "cairn: stopped before it was done\n",
+    });
+    expect(await json("lock ls stopped")).toEqual([]);
+  });
+
+  it("carries through what others have asked it for: bench, and a resize", async () => {
+    await ok("create shrunk --size 256M");
+    const bench = cairn(dir, "bench", "rbd/shrunk", "--time", "60");
+    while ((await json<unknown[]>("lock ls shrunk")).length === 0);
+    const beganMs = performance.now();
+    await ok("resize shrunk --size 64M --allow-shrink --no-progress");
+    expect(performance.now() - beganMs).toBeLessThan(8000);
+    expect(await bench).toMatchObject({ code: 1, stderr: expect.stringMatching(/beyond the end/) });
+    expect((await json<ImageInfo>("info shrunk")).sizeBytes).toBe(64 * mebibyte);
+  }, 60_000);
+
+  it("says of a pipe that not all of the image is in it: export", async () => {
+    await ok("create exported --size 1T --thin-overcommit");
+    const file = path.join(folder, "partial");
+    const fd = openSync(file, "w");
+    const begun = async () => statSync(file).size > 0;
+    const { code, stderr } = await interrupted(["export", "exported", "-"], begun, fd);
+    closeSync(fd);
+    rmSync(file);
+    expect(code).toBe(1);
+    expect(stderr).toContain("what was written is not all of the image");
   });
 });
