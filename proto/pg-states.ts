@@ -1,5 +1,5 @@
-// The words that a PG's state is made of, joined by "+": those that its primary reports (osd/stats.ts)
-// and those of the monitor (monitor/services/pg-stats.ts).
+// The words that a PG's state is made of, joined by "+": those that its primary reports
+// (osd/stats.ts) and those of the monitor (monitor/services/pg-stats.ts).
 
 export const pgStateWords = [
   "activating",

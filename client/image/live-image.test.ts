@@ -325,58 +325,6 @@ describe("an image in use", () => {
     expect(await images.snapshots.list("a")).toHaveLength(1);
   });
 
-  it("carries a change through before it is closed, and is not left before its answer", async () => {
-    const cluster = await made("a");
-    const user = await guest(cluster, "a");
-    const { images } = cluster.client();
-    const removeObjects = user.io.removeObjects.bind(user.io);
-    let goOn: () => void = () => undefined;
-    const held = new Promise<void>((resolve) => {
-      goOn = resolve;
-    });
-    let trimming = false;
-    user.io.removeObjects = async (...args) => {
-      trimming = true;
-      await held;
-      await removeObjects(...args);
-    };
-    const resized = images.resize("a", sizeBytes / 2, { allowShrink: true });
-    for (let round = 0; !trimming; round += 1) {
-      expect(round).toBeLessThan(10);
-      await cluster.pass(0);
-    }
-    const closed = user.image.close();
-    await cluster.pass(0);
-    expect(user.io.gates).not.toContain("1 released");
-    goOn();
-    await closed;
-    expect(user.io.gates).toContain("1 released");
-    expect(await during(cluster, resized)).toMatchObject({ sizeBytes: sizeBytes / 2 });
-    expect(violations(cluster.pool)).toEqual([]);
-  });
-
-  it("is closed in the middle of a flatten, which goes on at once where it was asked for", async () => {
-    const cluster = await made("parent");
-    const { images } = cluster.client();
-    await images.snapshots.create("parent", "s");
-    await images.clones.create("parent", "s", { scope: images.scope, name: "child" });
-    const user = await guest(cluster, "child");
-    let copying = false;
-    user.io.flattenImage = () => {
-      copying = true;
-      return new Promise(() => undefined);
-    };
-    const flattened = images.clones.flatten("child");
-    for (let round = 0; !copying; round += 1) {
-      expect(round).toBeLessThan(10);
-      await cluster.pass(0);
-    }
-    await user.image.close();
-    await during(cluster, flattened);
-    expect(await images.clones.children("parent")).toEqual([]);
-    expect(violations(cluster.pool)).toEqual([]);
-  });
-
   it("finishes an earlier holder's rollback before its gate opens", async () => {
     const cluster = await made("a");
     const { io, images } = cluster.client();
