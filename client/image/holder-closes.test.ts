@@ -34,7 +34,7 @@ async function holderOf(cluster: FakeCluster, name: string) {
 }
 
 describe("a holder that closes", () => {
-  it("carries a change through that was begun, and answers, before it lets the lock go", async () => {
+  it("carries a change that was begun through before it lets the lock go", async () => {
     const cluster = new FakeCluster();
     const { images } = cluster.client();
     await images.create("a", sizeBytes);

@@ -146,7 +146,10 @@ describe("the lock of an image", () => {
     first.io.frozen = false;
     if (how === "fenced") first.io.deliver({ type: "device", device: 1, state: "fenced" });
     else first.io.deliver({ type: "watchLapsed", watch: 1 });
-    expect(await endOf(first.image)).toMatch(/taken the image over/);
+    expect(await first.image.ended).toMatchObject({
+      message: expect.stringMatching(/taken the image over/),
+      remedy: expect.stringMatching(/the other client has let it go/),
+    });
     expect(first.io.gates.slice(-2)).toEqual(["1 fenced", "1 released"]);
     await expect(first.image.lock.acquire()).rejects.toMatchObject({ code: "fenced" });
     expect(second.io.gates).toEqual(["1 open 2"]);
@@ -169,6 +172,19 @@ describe("the lock of an image", () => {
     expect(await endOf(first.image)).toMatch(/taken the image over/);
     await cluster.pass(10_000);
     expect(first.io.gates).toEqual(["1 open 1", "1 drain", "1 fenced", "1 released"]);
+  });
+
+  it("speaks of no other client when the image itself has gone", async () => {
+    const cluster = await made();
+    const { io, image, use } = await opened(cluster);
+    use("wanted");
+    await cluster.pass(0);
+    const error = Object.assign(new Error("no such pool"), { code: "not_found" });
+    io.deliver({ type: "watchLapsed", watch: 1, error });
+    expect(await image.lock.ended).toMatchObject({
+      message: "the lock of the image is lost: no such pool",
+      remedy: expect.not.stringContaining("other client"),
+    });
   });
 
   it("survives a lapse after which nobody has taken it", async () => {
