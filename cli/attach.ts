@@ -10,6 +10,7 @@ import type { NbdTarget } from "./nbd-target.js";
 import type { ClusterOptions } from "./options.js";
 import { untilAborted, withAbortSignal } from "./signals.js";
 import type { ImageOrSnap } from "./spec.js";
+import { announce } from "./standard-streams.js";
 
 interface AttachFlags extends ClusterOptions {
   vhostUser?: string;
@@ -219,7 +220,7 @@ async function serveUntilStopped(
     format === "json"
       ? JSON.stringify({ attached: what, protocol, socket: running.where, sizeBytes, readOnly })
       : `attached ${what} at ${running.where}`;
-  process.stdout.write(`${line}\n`);
+  announce(line);
   try {
     // The native core's thread serves; its handle alone does not keep Node's loop alive.
     const keepAlive = setInterval(() => undefined, 2 ** 30);

@@ -15,8 +15,8 @@ import type { ImageAddress } from "./spec.js";
 
 interface UpFlags extends OutputOptions, ProgressOptions {
   dir: string;
-  osds: number;
-  osdSize: number;
+  osds?: number;
+  osdSize?: number;
   timeout: number;
 }
 

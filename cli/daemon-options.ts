@@ -1,7 +1,7 @@
 // What the options of the daemons' verbs say: where a daemon of a local cluster finds its things.
-import { mkdirSync } from "node:fs";
 import type { Address, LogConfig, LogLevel } from "../common/config.js";
 import { StorageError } from "../common/errors.js";
+import { makeFolders } from "../common/make-folders.js";
 import {
   type ClusterFile,
   ClusterPaths,
@@ -49,6 +49,6 @@ export function logConfigOf(
 /** Writes the pid file of a daemon of a local cluster. @returns removes it. @throws busy */
 export function claimPlace(place: LocalPlace | undefined, daemon: DaemonName): () => void {
   if (place === undefined) return () => undefined;
-  mkdirSync(place.paths.runDir, { recursive: true, mode: 0o700 });
+  makeFolders(place.paths.runDir, 0o700);
   return claimPidFile(place.paths.pidFile(daemon), daemon);
 }

@@ -20,8 +20,13 @@ export function reportError(thrown: unknown, argv: readonly string[], program: C
     return exitCodes.failure;
   }
   const error = asStorageError(thrown, argv, program);
-  process.stderr.write(wantsJson(argv) ? jsonError(error.toJSON()) : plainError(error.toJSON()));
+  process.stderr.write(errorText(error, argv));
   return exitCodeOf(error);
+}
+
+/** An error in the form that the arguments ask for. */
+export function errorText(error: StorageError, argv: readonly string[]): string {
+  return wantsJson(argv) ? jsonError(error.toJSON()) : plainError(error.toJSON());
 }
 
 /** What slots find out too: a word that is missing. */

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { exitCodes, StorageError } from "../common/errors.js";
 import { reportError } from "./error-report.js";
+import { guardStreams } from "./standard-streams.js";
 import { programHelp } from "./table/help.js";
 import { registerVerbs, unknownWord, verbFirst, verbsUnder } from "./table/register.js";
 import { families } from "./verbs/index.js";
@@ -52,10 +53,6 @@ async function main(given: readonly string[]): Promise<number> {
   }
 }
 
-// The reader of our output has gone (`cairn pg ls | head`): nothing is left to say.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(exitCodes.success);
-  throw error;
-});
-
-process.exitCode = await main(process.argv.slice(2));
+const argv = process.argv.slice(2);
+guardStreams(argv);
+process.exitCode = await main(argv);

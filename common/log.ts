@@ -1,10 +1,10 @@
 // Structured logs: one JSON object a line, by pino, appended to a file (mode 0600) or standard
 // error. Writes are synchronous: log lines are rare (no data-path event logs), and the last lines
 // before a crash are the ones that matter.
-import { mkdirSync } from "node:fs";
 import path from "node:path";
 import pino, { type Logger as PinoLogger } from "pino";
 import type { LogConfig, LogLevel } from "./config.js";
+import { makeFolders } from "./make-folders.js";
 
 export type Logger = PinoLogger;
 
@@ -25,7 +25,7 @@ export interface DaemonLog {
  */
 export function openLog(config: LogConfig, daemon: string): DaemonLog {
   const toFile = config.file !== "-";
-  if (toFile) mkdirSync(path.dirname(config.file), { recursive: true, mode: 0o700 });
+  if (toFile) makeFolders(path.dirname(config.file), 0o700);
   const destination = pino.destination({
     dest: toFile ? config.file : 2,
     sync: true,

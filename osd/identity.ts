@@ -1,9 +1,10 @@
 // Who an OSD is: a small file beside its store, written once when the store is made.
-import { mkdir, open, readFile, rm } from "node:fs/promises";
+import { open, readFile, rm } from "node:fs/promises";
 import path from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
 import type { OsdConfig } from "../common/config.js";
 import { StorageError, toStorageError } from "../common/errors.js";
+import { makeFolders } from "../common/make-folders.js";
 import { Checker } from "../common/schema.js";
 import type { OsdOptions } from "../native/index.js";
 import { OsdIdSchema, UuidSchema } from "../proto/osd-map.js";
@@ -83,7 +84,7 @@ function parsed(text: string, file: string): unknown {
 export async function writeIdentity(dataDir: string, identity: Identity): Promise<void> {
   const file = identityFile(dataDir);
   try {
-    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    makeFolders(dataDir, 0o700);
     const handle = await open(file, "wx", 0o600);
     try {
       await handle.writeFile(`${JSON.stringify(identity)}\n`);

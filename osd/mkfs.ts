@@ -19,6 +19,8 @@ export interface MkfsOsdOptions extends Pick<OsdConfig, "id" | "dataDir" | "stor
 
 const defaultWalBytes = 128 << 20;
 const minStoreBytes = 1 << 30;
+/** EFBIG: it has no code of its own. */
+const fileTooLarge = /: File too large$/;
 
 /**
  * Formats the store and writes the identity file.
@@ -57,7 +59,12 @@ export async function mkfsOsd(options: MkfsOsdOptions): Promise<Identity> {
   } catch (thrown) {
     await removeIdentity(dataDir);
     if (!isDevice) await rm(path, { force: true });
-    throw nativeError(thrown, `make the store ${path}`);
+    const error = nativeError(thrown, `make the store ${path}`);
+    if (!fileTooLarge.test(error.message)) throw error;
+    throw new StorageError("too_large", error.message, {
+      remedy: `Its file system takes no file of ${formatSize(sizeBytes)}: make it smaller.`,
+      cause: thrown,
+    });
   }
   return identity;
 }

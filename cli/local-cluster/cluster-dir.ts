@@ -5,11 +5,12 @@
 //   mon/  osd.0/ osd.1/   data of the daemons
 //   log/*.log  run/*.pid  of the daemons
 //   lock                  held by `cairn up` and `cairn down`
-import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
 import { AddressSchema } from "../../common/config.js";
 import { StorageError, toStorageError } from "../../common/errors.js";
+import { makeFolders } from "../../common/make-folders.js";
 import { Checker } from "../../common/schema.js";
 
 const closed = { additionalProperties: false } as const;
@@ -104,10 +105,16 @@ export function writeClusterFile(dir: string, content: ClusterFile): void {
 export function prepareFolder(dir: string): string | undefined {
   let made: string | undefined;
   try {
-    made = mkdirSync(dir, { recursive: true, mode: 0o700 });
+    made = makeFolders(dir, 0o700);
   } catch (thrown) {
     const { code } = thrown as NodeJS.ErrnoException;
-    if (code !== "EEXIST" && code !== "ENOTDIR") throw toStorageError(thrown, `make ${dir}`);
+    if (code !== "EEXIST" && code !== "ENOTDIR") {
+      const error = toStorageError(thrown, `make ${dir}`);
+      throw new StorageError(error.code, error.message, {
+        remedy: "Choose a folder that can be made with --dir DIR.",
+        cause: thrown,
+      });
+    }
     throw new StorageError("already_exists", `${dir} is no folder`, {
       remedy: "Choose another one with --dir DIR.",
     });

@@ -63,8 +63,31 @@ export function killStarted({ pid, exit }: StartedDaemon): void {
   if (pid !== 0 && exit() === undefined) process.kill(pid, "SIGKILL");
 }
 
-/** What a daemon that ended has said, and where its log is. */
-export function daemonFailure(paths: ClusterPaths, { name, exit }: StartedDaemon): StorageError {
+/** The newest warning or error in the log of a daemon, as a line of a remedy; [] without one. */
+export function lastTrouble(paths: ClusterPaths, name: DaemonName): string[] {
+  let text: string;
+  try {
+    text = readFileSync(paths.logFile(name), "utf8");
+  } catch {
+    // It has not come so far as to open its log.
+    return [];
+  }
+  for (const line of text.trimEnd().split("\n").reverse()) {
+    if (!/^\{"level":"(?:warn|error|fatal)"/.test(line)) continue;
+    return [`The last trouble in the log of ${name}: ${line}`];
+  }
+  return [];
+}
+
+/**
+ * What a daemon that ended has said, and where its log is.
+ * @param keepsLog false: the log goes with the folder, so what it says last is told here
+ */
+export function daemonFailure(
+  paths: ClusterPaths,
+  { name, exit }: StartedDaemon,
+  keepsLog: boolean,
+): StorageError {
   let said = "";
   try {
     said = readFileSync(paths.outputFile(name), "utf8")
@@ -75,9 +98,10 @@ export function daemonFailure(paths: ClusterPaths, { name, exit }: StartedDaemon
   }
   const [first, ...rest] = said.split("\n").slice(-12);
   const because = first === undefined || first === "" ? (exit() ?? "it is gone") : first;
-  const remedy = [...rest.map((line) => line.trim()), `Its log: ${paths.logFile(name)}`];
+  const log = keepsLog ? [`Its log: ${paths.logFile(name)}`] : lastTrouble(paths, name);
+  const remedy = [...rest.map((line) => line.trim()), ...log];
   return new StorageError("io_error", `${name} does not start: ${because}`, {
-    remedy: remedy.join("\n"),
+    remedy: remedy.length === 0 ? undefined : remedy.join("\n"),
   });
 }
 

@@ -1,7 +1,8 @@
 // `cairn down`: stops the daemons of a local cluster, OSDs first (each tells the monitor that it
 // goes), and with purge removes the folder.
-import { rmSync } from "node:fs";
-import { StorageError } from "../../common/errors.js";
+import { lstatSync, realpathSync, rmSync } from "node:fs";
+import path from "node:path";
+import { StorageError, toStorageError } from "../../common/errors.js";
 import { ClusterPaths, type DaemonName, readClusterFile } from "./cluster-dir.js";
 import { type StopReport, stopDaemons } from "./daemons.js";
 import { lockFolder } from "./dir-lock.js";
@@ -33,7 +34,7 @@ export async function down({ dir, purge, graceMs }: DownOptions): Promise<DownRe
     const first = await stopDaemons(paths, osds, graceMs);
     const second = await stopDaemons(paths, ["mon"], graceMs);
     // Its cluster.json has marked the folder as ours.
-    if (purge) rmSync(dir, { recursive: true, force: true });
+    if (purge) removeFolder(dir);
     return {
       dir,
       purged: purge,
@@ -42,5 +43,18 @@ export async function down({ dir, purge, graceMs }: DownOptions): Promise<DownRe
     };
   } finally {
     unlock();
+  }
+}
+
+/** With all that is in it; of a link the folder that it leads to, and the link. */
+function removeFolder(dir: string): void {
+  // Behind a slash at its end a link cannot be seen.
+  const named = path.resolve(dir);
+  try {
+    const isLink = lstatSync(named).isSymbolicLink();
+    rmSync(realpathSync(named), { recursive: true, force: true });
+    if (isLink) rmSync(named, { force: true });
+  } catch (thrown) {
+    throw toStorageError(thrown, `remove ${dir}`);
   }
 }

@@ -1,13 +1,24 @@
 // The folder of a local cluster, its lock, and pid files.
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ClusterPaths, prepareFolder, readClusterFile, writeClusterFile } from "./cluster-dir.js";
-import { stopDaemons } from "./daemons.js";
+import { daemonFailure, stopDaemons } from "./daemons.js";
 import { lockFolder } from "./dir-lock.js";
+import { down } from "./down.js";
 import { claimPidFile, findProcess, isAlive, readPidFile, residentBytes } from "./processes.js";
+import { type UpOptions, up } from "./up.js";
 
 let dir = "";
 const children: ChildProcess[] = [];
@@ -94,17 +105,78 @@ describe("lockFolder", () => {
   });
 });
 
-describe("cluster.json", () => {
-  const content = {
-    kind: "cairn-cluster" as const,
-    version: 1 as const,
-    state: "ready" as const,
-    clusterId: "00000000-0000-4000-8000-000000000001",
-    monitor: { host: "127.0.0.1", port: 1 },
-    http: { host: "127.0.0.1", port: 2 },
-    osds: [{ id: 0, sizeBytes: 2 ** 30 }],
+const content = {
+  kind: "cairn-cluster" as const,
+  version: 1 as const,
+  state: "ready" as const,
+  clusterId: "00000000-0000-4000-8000-000000000001",
+  monitor: { host: "127.0.0.1", port: 1 },
+  http: { host: "127.0.0.1", port: 2 },
+  osds: [{ id: 0, sizeBytes: 2 ** 30 }],
+};
+
+describe("down", () => {
+  it.each(["", "/"])("purges what a link leads to, and the link: link%s", async (end) => {
+    const [real, link] = [path.join(dir, "real"), path.join(dir, "link")];
+    mkdirSync(path.join(real, "osd.0"), { recursive: true });
+    writeClusterFile(real, content);
+    symlinkSync(real, link);
+    const report = await down({ dir: `${link}${end}`, purge: true, graceMs: 1000 });
+    expect(report.purged).toBe(true);
+    expect(readdirSync(dir)).toEqual([]);
+  });
+});
+
+describe("up", () => {
+  const call = (asked: Pick<UpOptions, "osdCount" | "osdBytes">) => {
+    const rest = { timeoutMs: 0, signal: new AbortController().signal, say: () => undefined };
+    const session = () => Promise.reject(new Error("reached"));
+    return up({ dir, ...asked, ...rest }, session);
   };
 
+  it("refuses what contradicts the cluster that is there", async () => {
+    // A monitor that runs: nothing is started.
+    const { pid, startTicks } = await sleeper();
+    const { runDir, pidFile } = { runDir: path.join(dir, "run"), pidFile: "mon.pid" };
+    mkdirSync(runDir);
+    writeFileSync(path.join(runDir, pidFile), `${pid} ${startTicks}\n`);
+    writeClusterFile(dir, content);
+    const [count, bytes] = [1, 2 ** 30];
+    const refusals: [Pick<UpOptions, "osdCount" | "osdBytes">, RegExp][] = [
+      [{ osdCount: 7, osdBytes: undefined }, /has 1 OSDs, not 7/],
+      [{ osdCount: count, osdBytes: 2 ** 40 }, /has OSDs of 1 GiB, not 1 TiB/],
+    ];
+    for (const [asked, says] of refusals) {
+      const refused = expect(call(asked)).rejects;
+      await refused.toMatchObject({
+        code: "invalid_argument",
+        message: expect.stringMatching(says),
+        remedy: expect.stringMatching(/Leave --osds and --osd-size out/),
+      });
+    }
+    for (const osdCount of [undefined, count]) {
+      await expect(call({ osdCount, osdBytes: bytes })).rejects.toThrow("reached");
+    }
+    expect(existsSync(path.join(dir, "cluster.json"))).toBe(true);
+  });
+});
+
+describe("a daemon that does not start", () => {
+  const daemon = { name: "mon" as const, pid: 0, exit: () => "exit code 1" };
+
+  it("is told with its log, or with the last of it when that goes", () => {
+    const paths = new ClusterPaths(dir);
+    expect(daemonFailure(paths, daemon, false).remedy).toBeUndefined();
+    mkdirSync(paths.logDir);
+    const lines = ["info", "error", "info"].map((level) => JSON.stringify({ level, msg: level }));
+    writeFileSync(paths.logFile("mon"), `${lines.join("\n")}\n`);
+    expect(daemonFailure(paths, daemon, true).remedy).toBe(`Its log: ${paths.logFile("mon")}`);
+    const told = 'The last trouble in the log of mon: {"level":"error","msg":"error"}';
+    expect(daemonFailure(paths, daemon, false).remedy).toBe(told);
+  });
+});
+
+describe("cluster.json", () => {
   it("is written whole and read back", () => {
     expect(readClusterFile(dir)).toBeUndefined();
     writeClusterFile(dir, content);

@@ -11,6 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { MonitorSession } from "../../client/cluster/monitor-session.js";
 import type { Address } from "../../common/config.js";
 import { StorageError, toStorageError } from "../../common/errors.js";
+import { formatSize } from "../../common/units.js";
 import type { ClusterStatus, OsdRow } from "../../proto/commands.js";
 import {
   type ClusterFile,
@@ -23,6 +24,7 @@ import {
 import {
   daemonFailure,
   killStarted,
+  lastTrouble,
   runningDaemon,
   type StartedDaemon,
   startDaemon,
@@ -33,10 +35,10 @@ import { isHealthy } from "./healthy.js";
 
 export interface UpOptions {
   dir: string;
-  /** of a new cluster */
-  osdCount: number;
-  /** of each OSD's store, a sparse file, in bytes */
-  osdBytes: number;
+  /** of a new cluster: 3 when it is left out; one that is there has to have so many */
+  osdCount: number | undefined;
+  /** of each OSD's store, a sparse file, in bytes: 20 GiB when it is left out; likewise */
+  osdBytes: number | undefined;
   /** of all waiting */
   timeoutMs: number;
   /** takes everything back */
@@ -61,6 +63,7 @@ const pidFileMs = 2000;
 const loopback: Address = { host: "127.0.0.1", port: 0 };
 const poolName = "rbd";
 const poolPgs = 32;
+const defaultOsds = { count: 3, sizeBytes: 20 * 2 ** 30 };
 
 /** @throws busy, already_exists, timed_out, canceled, what a daemon says when it does not start */
 export async function up(options: UpOptions, connect: Connect): Promise<UpReport> {
@@ -97,7 +100,9 @@ class Run {
   async run(): Promise<UpReport> {
     const { dir, say } = this.options;
     let file = readClusterFile(dir);
-    if (file?.state !== "ready") {
+    if (file?.state === "ready") {
+      requireSame(this.options, file);
+    } else {
       this.created = true;
       await this.clearUnfinished(file);
       file = await this.create();
@@ -168,7 +173,8 @@ class Run {
   }
 
   private async create(): Promise<ClusterFile> {
-    const { dir, osdCount, osdBytes, say } = this.options;
+    const { dir, say } = this.options;
+    const { osdCount = defaultOsds.count, osdBytes = defaultOsds.sizeBytes } = this.options;
     const [{ mkfs }, { mkfsOsd }, { systemRandom }] = await Promise.all([
       import("../../monitor/index.js"),
       import("../../osd/index.js"),
@@ -291,7 +297,7 @@ class Run {
   private checkStarted(): void {
     this.checkStopped();
     const ended = this.started.find((daemon) => daemon.exit() !== undefined);
-    if (ended !== undefined) throw daemonFailure(this.paths, ended);
+    if (ended !== undefined) throw daemonFailure(this.paths, ended, !this.created);
   }
 
   private checkStopped(): void {
@@ -303,9 +309,29 @@ class Run {
     if (performance.now() < this.deadlineMs) return;
     const detail = summary === "" ? "" : ` (${summary})`;
     throw new StorageError("timed_out", `waited too long for ${what}${detail}`, {
-      remedy: `Look into ${this.paths.logDir}, or allow more time with --timeout.`,
+      remedy: this.created
+        ? // The logs go with the folder.
+          [
+            "Allow more time with --timeout.",
+            ...this.started.flatMap(({ name }) => lastTrouble(this.paths, name)),
+          ].join("\n")
+        : `Look into ${this.paths.logDir}, or allow more time with --timeout.`,
     });
   }
+}
+
+/** @throws invalid_argument when the cluster that is there is another than what is asked for */
+function requireSame({ dir, osdCount, osdBytes }: UpOptions, { osds }: ClusterFile): void {
+  const other = osds.find(({ sizeBytes }) => osdBytes !== undefined && sizeBytes !== osdBytes);
+  if ((osdCount === undefined || osdCount === osds.length) && other === undefined) return;
+  const [has, wanted] =
+    other === undefined
+      ? [`${osds.length} OSDs`, String(osdCount)]
+      : [`OSDs of ${formatSize(other.sizeBytes)}`, formatSize(osdBytes ?? 0)];
+  throw new StorageError("invalid_argument", `the cluster in ${dir} has ${has}, not ${wanted}`, {
+    remedy:
+      "Leave --osds and --osd-size out to start it as it is, or make another one with --dir DIR.",
+  });
 }
 
 export function daemonNames(file: ClusterFile): DaemonName[] {

@@ -1,6 +1,7 @@
 // Makers of option rows, and the options that many verbs share.
 import path from "node:path";
 import type { Address } from "../../common/config.js";
+import { StorageError } from "../../common/errors.js";
 import { addressValue, type OutputFormat, powerOfTwoSize } from "../options.js";
 import type { OptionRow } from "./verb.js";
 
@@ -82,15 +83,30 @@ export const outputRows = {
   prettyFormat: flag("JSON over several lines, also when it does not go to a terminal"),
 } as const;
 
-export const dirRow = {
-  dir: withDefault(
-    "dir",
-    "folder of the cluster that `cairn up` made",
-    (text) => path.resolve(text),
-    path.resolve(".cairn"),
-    { env: "CAIRN_DIR", otherwiseText: ".cairn", completes: "folder" },
-  ),
-} as const;
+/** @throws not_found when a part of it is the working directory, and that is gone */
+function absolute(folder: string): string {
+  try {
+    return path.resolve(folder);
+  } catch (cause) {
+    throw new StorageError("not_found", "the working directory is gone", {
+      remedy: "Change to one that is there, or name the cluster's folder in full with --dir DIR.",
+      cause,
+    });
+  }
+}
+
+export const dirRow: { dir: OptionRow<string> } = {
+  dir: {
+    kind: "value",
+    metavar: "dir",
+    help: "folder of the cluster that `cairn up` made",
+    parse: absolute,
+    otherwiseOf: () => absolute(".cairn"),
+    env: "CAIRN_DIR",
+    otherwiseText: ".cairn",
+    completes: "folder",
+  },
+};
 
 export const monitorRow = {
   monitor: optional("host:port", "the monitor's address, in place of --dir", addressValue, {

@@ -43,11 +43,19 @@ function fillIn(command: Command, row: Verb, verbs: readonly Verb[]): void {
     command.addOption(optionOf(key, option));
   }
   command.action(async (words: string[]) => {
-    const flags = command.opts<Record<string, unknown>>();
+    const flags = withDefaults(row, command.opts<Record<string, unknown>>());
     const subcommands = command.commands.map((one) => one.name());
     const values = assign(row, words, flags, subcommands);
     await (await row.load())(...values, flags);
   });
+}
+
+function withDefaults(row: Verb, given: GivenFlags): GivenFlags {
+  const flags = { ...given };
+  for (const [key, { otherwiseOf }] of Object.entries(row.options)) {
+    if (otherwiseOf !== undefined) flags[key] ??= otherwiseOf();
+  }
+  return flags;
 }
 
 function optionOf(key: string, row: OptionRow): Option {

@@ -34,6 +34,8 @@ export interface OptionRow<T = unknown> {
   readonly parse?: (text: string) => unknown;
   readonly choices?: readonly string[];
   readonly otherwise?: unknown;
+  /** in place of `otherwise`: found out when the verb runs. May throw. */
+  readonly otherwiseOf?: () => unknown;
   /** how the help shows the default */
   readonly otherwiseText?: string;
   readonly mandatory?: true;

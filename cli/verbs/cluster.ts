@@ -4,14 +4,13 @@ import {
   clusterRows,
   dirRow,
   flag,
+  optional,
   outputRows,
   progressRows,
   withDefault,
 } from "../table/option-rows.js";
 import { image, maybe, word } from "../table/slots.js";
 import { type Family, verb } from "../table/verb.js";
-
-const gibibyte = 2 ** 30;
 
 const up = verb({
   name: "up",
@@ -21,8 +20,10 @@ const up = verb({
       "A call that fails stops the daemons that it has started.",
   ],
   options: {
-    osds: withDefault("n", "OSDs of a new cluster", countValue(1, 64), 3),
-    osdSize: withDefault("size", "store of each OSD (a sparse file)", sizeValue, 20 * gibibyte, {
+    osds: optional("n", "OSDs of a new cluster", countValue(1, 64), {
+      otherwiseText: "3",
+    }),
+    osdSize: optional("size", "store of each OSD (a sparse file)", sizeValue, {
       otherwiseText: "20G",
     }),
     timeout: withDefault("duration", "give up after this", durationValue, 120_000, {

@@ -10,6 +10,7 @@ import path from "node:path";
 import { type ChainedBatch, Level } from "level";
 import { assert, defined } from "../../common/assert.js";
 import { StorageError, toStorageError } from "../../common/errors.js";
+import { makeFolders } from "../../common/make-folders.js";
 import { type Epoch, nextEpoch } from "../../common/units.js";
 import { firstEpochOf, generationOf } from "../../proto/generation.js";
 import {
@@ -73,7 +74,7 @@ export class LevelMapStore implements MapStore {
         remedy: "Choose another folder, or remove that one if its cluster is not needed any more.",
       });
     }
-    const madeFolder = await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    const madeFolder = makeFolders(dataDir, 0o700);
     try {
       await mkdir(level, { mode: 0o700 });
       const database = openable(level);
