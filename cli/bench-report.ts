@@ -1,5 +1,5 @@
 // The result of `cairn bench`, as data and as text. Pure.
-import { formatSize, parseSize } from "../common/units.js";
+import { exactSize } from "../common/units.js";
 import type { BenchOptions, BenchResult } from "../native/binding.js";
 import type { CpuUsage } from "./cpu-usage.js";
 import { fieldsText } from "./output.js";
@@ -101,12 +101,6 @@ export function benchText(report: BenchReport): string {
 
 function endText({ totalBytes, durationMs }: BenchOptions): string {
   return totalBytes === undefined ? `${durationMs / 1000} s` : exactSize(totalBytes);
-}
-
-/** 4097 bytes are not 4 KiB. */
-function exactSize(bytes: number): string {
-  const text = formatSize(bytes);
-  return parseSize(text) === bytes ? text : `${bytes} B`;
 }
 
 function seedText({ pattern, ioType, seed }: BenchOptions): string {

@@ -2,7 +2,7 @@
 // CPU time that each operation has cost the client and the daemons.
 import { randomInt } from "node:crypto";
 import type { ClusterClient } from "../client/index.js";
-import { StorageError } from "../common/errors.js";
+import { exitCodes, StorageError } from "../common/errors.js";
 import type { BenchOptions, BenchResult } from "../native/binding.js";
 import { withCluster as onCluster } from "./connect.js";
 import { imagesOf, nameOf } from "./image-access.js";
@@ -23,6 +23,7 @@ interface BenchFlags extends ClusterOptions {
 }
 
 const defaultDurationMs = 10_000;
+const leaveAfterMs = 5000;
 /** Longer than anybody waits for --io-total: some 30 years. */
 const endlessMs = 1e12;
 
@@ -42,8 +43,9 @@ export async function benchAction(spec: ImageAddress, flags: BenchFlags): Promis
     ...(flags.ioTotal === undefined ? {} : { totalBytes: flags.ioTotal }),
     readPercent: flags.rwMixRead,
   };
-  const report = await withAbortSignal((signal) =>
-    onCluster(flags, async (client) => {
+  const report = await withAbortSignal((signal) => {
+    signal.addEventListener("abort", leaveInTime, { once: true });
+    return onCluster(flags, async (client) => {
       const { handle, close } = await openForBench(client, spec, flags, signal);
       try {
         const meter = await cpuMeter(flags, client);
@@ -52,12 +54,25 @@ export async function benchAction(spec: ImageAddress, flags: BenchFlags): Promis
       } finally {
         await close();
       }
-    }),
-  );
+    }).finally(() => signal.removeEventListener("abort", leaveInTime));
+  });
   printResult(flags, report, () => benchText(report));
 }
 
 const stopped = () => new StorageError("canceled", "stopped before it was done");
+
+/** What a load has begun ends when the cluster answers: that may be never. */
+function leaveInTime(): void {
+  const leave = () => {
+    process.stderr.write(
+      `cairn: stopped, and the cluster has not answered for ${leaveAfterMs / 1000} s\n` +
+        "  The image's lock lapses by itself; `cairn health` tells about the cluster.\n",
+    );
+    process.exit(exitCodes.failure);
+  };
+  // By itself it keeps nobody here.
+  setTimeout(leave, leaveAfterMs).unref();
+}
 
 /** The load has ended when this does: the image can be closed. @throws canceled */
 async function runUntilStopped(

@@ -49,7 +49,9 @@ export async function openPipe(signal: AbortSignal): Promise<PipedInput> {
 
 /** The first bytes; the rest stays where it is. */
 async function readHead(signal: AbortSignal): Promise<Buffer> {
-  const head = spawn("head", ["-c", `${headBytes}`], { stdio: ["inherit", "pipe", 2] });
+  // Byte by byte: no program may take more than these, and keep it.
+  const words = ["bs=1", `count=${headBytes}`, "status=none"];
+  const head = spawn("dd", words, { stdio: ["inherit", "pipe", 2] });
   const parts: Buffer[] = [];
   head.stdout?.on("data", (part: Buffer) => parts.push(part));
   await endOf(head, signal);
@@ -81,11 +83,15 @@ async function stream(
 ): Promise<PipedInput> {
   const fifo = path.join(folder, "fifo");
   await endOf(spawn("mkfifo", ["-m", "0600", fifo], { stdio: ["ignore", "ignore", 2] }), signal);
-  const script = 'exec cat -- "$1" - > "$2"';
-  const cat = spawn("sh", ["-c", script, "sh", head, fifo], { stdio: ["inherit", "ignore", 2] });
+  // Each end waits for the other one when it is opened, but not for one that is both.
+  const both = await open(fifo, "r+");
+  const input = await open(fifo, "r");
+  const writer = await open(fifo, "w");
+  await both.close();
+  const cat = spawn("cat", ["--", head, "-"], { stdio: ["inherit", writer.fd, 2] });
   const end = endOf(cat, signal);
   end.catch(() => undefined); // whoever asks by ended() is told
-  const input = await open(fifo, "r");
+  await writer.close(); // cat's is the only one: its end is that of the pipe
   return {
     kind: "stream",
     fileDescriptor: input.fd,
@@ -105,8 +111,9 @@ async function spoolTo(file: string, head: string, signal: AbortSignal): Promise
   } catch (thrown) {
     const error = toStorageError(thrown);
     if (error.code !== "io_error") throw error;
-    throw new StorageError("io_error", `cannot spool standard input to ${tmpdir()}`, {
+    throw new StorageError("io_error", `cannot spool to ${tmpdir()}: ${error.message}`, {
       remedy: "It needs room there for all that comes in: TMPDIR names another folder.",
+      cause: thrown,
     });
   } finally {
     await output.close();

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync }
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { makeFolders } from "./make-folders.js";
+import { makeFolders, removeMadeFolders } from "./make-folders.js";
 
 let folder = "";
 beforeEach(() => {
@@ -32,5 +32,22 @@ describe("makeFolders", () => {
     expect(() => makeFolders(path.join(file, "inner"), 0o700)).toThrow(/ENOTDIR/);
     symlinkSync(path.join(folder, "nowhere"), path.join(folder, "dangling"));
     expect(() => makeFolders(path.join(folder, "dangling"), 0o700)).toThrow(/EEXIST/);
+  });
+});
+
+describe("removeMadeFolders", () => {
+  it("takes away what was made, and leaves what somebody else has put there", () => {
+    const first = path.join(folder, "x");
+    const own = path.join(first, "y", "one");
+    expect(makeFolders(own, 0o700)).toBe(first);
+    writeFileSync(path.join(own, "file"), "");
+    const other = path.join(first, "two");
+    makeFolders(other, 0o700);
+    removeMadeFolders(own, first);
+    expect(existsSync(path.join(first, "y"))).toBe(false);
+    expect(existsSync(other)).toBe(true);
+    removeMadeFolders(other, first);
+    expect(existsSync(first)).toBe(false);
+    expect(existsSync(folder)).toBe(true);
   });
 });

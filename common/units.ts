@@ -105,6 +105,12 @@ export function formatSize(bytes: number): string {
   return `${Number(value.toFixed(2))} ${names[power]}`;
 }
 
+/** As formatSize where that is all of it: 4097 bytes are not 4 KiB. */
+export function exactSize(bytes: number): string {
+  const text = formatSize(bytes);
+  return parseSize(text) === bytes ? text : `${bytes} B`;
+}
+
 const durationUnitsMs: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1000,

@@ -73,7 +73,10 @@ async function resolved({ host, port }: Address): Promise<Address> {
   try {
     return { host: (await lookup(host)).address, port };
   } catch (cause) {
-    throw new StorageError("not_found", `there is no host "${host}"`, {
+    const { code } = cause as NodeJS.ErrnoException;
+    const isUnknown = code === "ENOTFOUND";
+    const why = isUnknown ? `there is no host "${host}"` : `cannot look up "${host}": ${code}`;
+    throw new StorageError("not_found", why, {
       remedy: "Name this host, or one of its addresses, such as 127.0.0.1.",
       cause,
     });

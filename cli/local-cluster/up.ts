@@ -11,7 +11,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { MonitorSession } from "../../client/cluster/monitor-session.js";
 import type { Address } from "../../common/config.js";
 import { StorageError, toStorageError } from "../../common/errors.js";
-import { formatSize } from "../../common/units.js";
+import { removeMadeFolders } from "../../common/make-folders.js";
+import { exactSize } from "../../common/units.js";
 import type { ClusterStatus, OsdRow } from "../../proto/commands.js";
 import {
   type ClusterFile,
@@ -77,10 +78,11 @@ export async function up(options: UpOptions, connect: Connect): Promise<UpReport
     await run.undo();
     throw toStorageError(thrown);
   } finally {
-    unlock();
+    // Before the lock is let go, which is in it: nobody else has begun there.
     if (madeFolder !== undefined && readClusterFile(options.dir) === undefined) {
-      rmSync(madeFolder, { recursive: true, force: true });
+      removeMadeFolders(options.dir, madeFolder);
     }
+    unlock();
   }
 }
 
@@ -327,7 +329,7 @@ function requireSame({ dir, osdCount, osdBytes }: UpOptions, { osds }: ClusterFi
   const [has, wanted] =
     other === undefined
       ? [`${osds.length} OSDs`, String(osdCount)]
-      : [`OSDs of ${formatSize(other.sizeBytes)}`, formatSize(osdBytes ?? 0)];
+      : [`OSDs of ${exactSize(other.sizeBytes)}`, exactSize(osdBytes ?? 0)];
   throw new StorageError("invalid_argument", `the cluster in ${dir} has ${has}, not ${wanted}`, {
     remedy:
       "Leave --osds and --osd-size out to start it as it is, or make another one with --dir DIR.",

@@ -18,9 +18,11 @@ const up = verb({
   details: [
     "A new cluster has a monitor, OSDs and the pool `rbd`. Returns when the cluster is healthy. " +
       "A call that fails stops the daemons that it has started.",
+    "--osds and --osd-size are those of a new cluster. One that is there is started as it is, and " +
+      "refused if it has others.",
   ],
   options: {
-    osds: optional("n", "OSDs of a new cluster", countValue(1, 64), {
+    osds: optional("n", "OSDs of the cluster", countValue(1, 64), {
       otherwiseText: "3",
     }),
     osdSize: optional("size", "store of each OSD (a sparse file)", sizeValue, {

@@ -63,6 +63,25 @@ describe("a holder that closes", () => {
     expect(violations(cluster.pool)).toEqual([]);
   });
 
+  it("waits for no change when its lock is lost", async () => {
+    const cluster = new FakeCluster();
+    const { images } = cluster.client();
+    await images.create("a", sizeBytes);
+    const user = await holderOf(cluster, "a");
+    let trimming = false;
+    user.io.removeObjects = () => {
+      trimming = true;
+      return new Promise(() => undefined);
+    };
+    const resized = images.resize("a", sizeBytes / 2, { allowShrink: true });
+    resized.catch(() => undefined);
+    await until(cluster, () => trimming);
+    const error = Object.assign(new Error("no such pool"), { code: "not_found" });
+    user.io.deliver({ type: "watchLapsed", watch: 1, error });
+    await user.image.lock.ended;
+    await finished(cluster, user.image.close());
+  });
+
   it("leaves a flatten in its middle, which goes on where it was asked for", async () => {
     const cluster = new FakeCluster();
     const { images } = cluster.client();

@@ -107,8 +107,11 @@ class UsedImage implements LockedImage {
   /** A value of its own: callers take it apart from the image. */
   readonly close = async (): Promise<void> => {
     await this.moving.catch(() => undefined);
+    // Without the lock nothing is carried through any more.
+    await Promise.race([this.now.live.finish(), this.now.lock.ended]);
+    // It may have been what moves the image to another place.
+    await this.moving.catch(() => undefined);
     await this.now.config.close();
-    await this.now.live.finish();
     await this.now.lock.close();
     this.now.scope.io.closeDevice(this.handle);
   };

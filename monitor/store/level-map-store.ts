@@ -10,7 +10,7 @@ import path from "node:path";
 import { type ChainedBatch, Level } from "level";
 import { assert, defined } from "../../common/assert.js";
 import { StorageError, toStorageError } from "../../common/errors.js";
-import { makeFolders } from "../../common/make-folders.js";
+import { makeFolders, removeMadeFolders } from "../../common/make-folders.js";
 import { type Epoch, nextEpoch } from "../../common/units.js";
 import { firstEpochOf, generationOf } from "../../proto/generation.js";
 import {
@@ -83,7 +83,8 @@ export class LevelMapStore implements MapStore {
       await database.close();
       await writeHead(headFile(dataDir), map);
     } catch (thrown) {
-      await rm(madeFolder ?? level, { recursive: true, force: true });
+      if (madeFolder === undefined) await rm(level, { recursive: true, force: true });
+      else removeMadeFolders(dataDir, madeFolder);
       throw toStorageError(thrown, `make a map store in ${dataDir}`);
     }
   }

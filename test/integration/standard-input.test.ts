@@ -71,7 +71,7 @@ describe("cairn import -", () => {
 
   it("stops at once while nothing has come yet", async () => {
     const { child, ended } = importing("early");
-    await vi.waitUntil(() => started(child, "head").length > 0);
+    await vi.waitUntil(() => started(child, "dd").length > 0);
     child.kill("SIGINT");
     expect((await ended).code).not.toBe(0);
     await expectNothingLeft();

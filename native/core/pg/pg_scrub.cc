@@ -260,9 +260,9 @@ bool Pg::helped_by_others(std::unique_ptr<Running>& running, const Status& damag
   const std::string object = running->op.request.object;
   std::vector<OsdId> holders = other_holders(object);
   if (!is_damage(damage) || holders.empty()) return false;
-  running->op.slot.release();
   if (fetcher_.is_fetching(object) || repairer_.is_repairing(object)) {
     pg_read_from_other_copy_waits.hit();
+    running->op.slot.release();
     waiting_for_object_[object].push_back(std::move(running->op));
     if (running->locked) objects_[object].locked = false;
     release_object(object);
@@ -274,6 +274,7 @@ bool Pg::helped_by_others(std::unique_ptr<Running>& running, const Status& damag
     return true;
   }
   pg_read_from_other_copy.hit();
+  running->op.slot.release();
   close_object(object);
   fetcher_.fetch(object, wanted, std::move(holders),
                  [this, object, damage, running = std::move(running), then = std::move(then)](
