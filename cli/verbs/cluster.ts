@@ -18,8 +18,8 @@ const up = verb({
   details: [
     "A new cluster has a monitor, OSDs and the pool `rbd`. Returns when the cluster is healthy. " +
       "A call that fails stops the daemons that it has started.",
-    "--osds and --osd-size are those of a new cluster. One that is there is started as it is, and " +
-      "refused if it has others.",
+    "--osds and --osd-size are those of a new cluster. One that is there is started as it is, " +
+      "and refused if it has others.",
   ],
   options: {
     osds: optional("n", "OSDs of the cluster", countValue(1, 64), {
